@@ -1,0 +1,362 @@
+"""The node's settings: defaults, one TOML file, the environment, options; in that order.
+
+A setting is declared once, here, with its default, how it is read and one line of help;
+`mailnode config show`, docs/configuration.rst and its test all read this table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+ENVIRONMENT_PREFIX = "MAILNODE_"
+
+
+class ConfigError(Exception):
+    """A setting that can't be used: what, where, and the mend, in one line."""
+
+
+# How values are read
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.I)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_DURATION = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
+
+
+def read_size(value: object) -> int:
+    """Octets: a whole number, or text such as "25 MiB"."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        return int(float(found.group(1)) * 1024 ** _POWERS[found.group(2).upper()])
+    raise ValueError('a size such as "25 MiB"')
+
+
+def read_duration(value: object) -> float:
+    """Seconds: a number, or text such as "30m" or "1d 12h"."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return float(value)
+    if isinstance(value, str) and value.strip():
+        found = _DURATION.fullmatch(value.strip())
+        if found:
+            days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+            return days * 86400 + hours * 3600 + minutes * 60 + seconds
+    raise ValueError('a duration such as "30m"')
+
+
+def read_count(value: object) -> int:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError("a whole number, 0 or more")
+
+
+def read_flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "on": True}
+    words |= {"false": False, "no": False, "0": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError("true or false")
+
+
+def read_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError("text between quotes")
+
+
+def read_list(value: object) -> tuple[str, ...]:
+    """Texts: a TOML array, or in the environment words parted by commas or spaces."""
+    if isinstance(value, str):
+        return tuple(value.replace(",", " ").split())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (str(value),)
+    if isinstance(value, list | tuple) and all(isinstance(v, str | int) for v in value):
+        return tuple(str(v) for v in value)
+    raise ValueError('a list such as ["2525"]')
+
+
+def read_format(value: object) -> str:
+    if value in ("auto", "json", "text"):
+        return str(value)
+    raise ValueError('"auto", "json" or "text"')
+
+
+def setting(default: Any, read: Callable[[object], Any], about: str) -> Any:
+    return field(default=default, metadata={"read": read, "about": about})
+
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@frozen
+class NodeSettings:
+    """[node]"""
+
+    hostname: str = setting("", read_text, "name in greetings and Received; empty: this machine's")
+    users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
+    data: str = setting("var", read_text, "folder of mail, keys and locks")
+
+
+@frozen
+class ListenSettings:
+    """[listen]"""
+
+    smtp: tuple[str, ...] = setting((), read_list, "ports or endpoints for SMTP with STARTTLS")
+    submission: tuple[str, ...] = setting((), read_list, "ports or endpoints for submission")
+    smtps: tuple[str, ...] = setting((), read_list, "ports or endpoints for SMTP inside TLS")
+    pop3: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 with STLS")
+    pop3s: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 inside TLS")
+    http: tuple[str, ...] = setting((), read_list, "ports or endpoints for health and metrics")
+    backlog: int = setting(1024, read_count, "connections that may wait to be accepted")
+
+
+@frozen
+class TlsSettings:
+    """[tls]"""
+
+    cert: str = setting("", read_text, "certificate chain, PEM; empty: one is made in var/tls")
+    key: str = setting("", read_text, "its private key, PEM")
+
+
+@frozen
+class LimitSettings:
+    """[limits]"""
+
+    message_size: int = setting(75 * MIB, read_size, "largest message taken, in octets")
+    recipients: int = setting(100, read_count, "recipients of one mail")
+    mailboxes: int = setting(1000, read_count, "mailboxes one mail may reach through aliases")
+    connections: int = setting(20000, read_count, "connections in all, each server")
+    connections_per_address: int = setting(50, read_count, "from one address; loopback is exempt")
+    errors: int = setting(10, read_count, "errors before a session is closed")
+    mails_per_connection: int = setting(0, read_count, "mails in one session; 0: no limit")
+    received_headers: int = setting(50, read_count, "Received fields that make a loop")
+    smtp_idle: float = setting(300.0, read_duration, "SMTP session without a command")
+    pop3_idle: float = setting(600.0, read_duration, "POP3 session without a command")
+    body_rate: int = setting(KIB, read_size, "least octets a second of a body, after a minute")
+    body_time: float = setting(3600.0, read_duration, "longest time for one body")
+    sign_in_failures: int = setting(3, read_count, "failed sign-ins before a session is closed")
+    sign_in_queue: int = setting(64, read_count, "password checks that may wait")
+    stop: float = setting(30.0, read_duration, "time that transactions get at a stop")
+
+
+@frozen
+class QuotaSettings:
+    """[quota]"""
+
+    octets: int = setting(0, read_size, "of a mailbox without its own; 0: no limit")
+    mails: int = setting(0, read_count, "of a mailbox without its own; 0: no limit")
+
+
+@frozen
+class StoreSettings:
+    """[store]"""
+
+    blob_over: int = setting(256 * KIB, read_size, "larger bodies lie in files of their own")
+    free_space: int = setting(256 * MIB, read_size, "below this MAIL is answered 452")
+
+
+@frozen
+class AccountSettings:
+    """[accounts]"""
+
+    create_on_sign_in: bool = setting(
+        False, read_flag, "make an account for an id that only --auth knows"
+    )
+    subaddress: str = setting("+", read_text, "parts alice from alice+detail; empty: off")
+
+
+@frozen
+class JournalSettings:
+    """[journal]"""
+
+    keep: float = setting(30 * 86400.0, read_duration, "how long rows are kept")
+    size: int = setting(2 * GIB, read_size, "above this the oldest rows go")
+    dialog: bool = setting(False, read_flag, "keep each mail's dialog, secrets masked")
+
+
+@frozen
+class LogSettings:
+    """[log]"""
+
+    format: str = setting("auto", read_format, "json, text, or auto: text on a terminal")
+
+
+@frozen
+class PluginSettings:
+    """[plugins]"""
+
+    filters: tuple[str, ...] = setting((), read_list, "content filters: twisted.plugin names or module:attribute")
+    checkers: tuple[str, ...] = setting((), read_list, "credential checkers: module:attribute")
+    smtp_server: str = setting("", read_text, "subclass of SmtpServer: module:attribute")
+    pop3_server: str = setting("", read_text, "subclass of Pop3Server: module:attribute")
+    delivery: str = setting("", read_text, "wraps each delivery factory: module:attribute")
+
+
+@frozen
+class Config:
+    """All settings, and where each came from.
+
+    Attributes:
+        sources: "section.key" to words such as "default", "mailnode.toml", "--hostname".
+        path: the TOML file that was read, or None.
+    """
+
+    node: NodeSettings = NodeSettings()
+    listen: ListenSettings = ListenSettings()
+    tls: TlsSettings = TlsSettings()
+    limits: LimitSettings = LimitSettings()
+    quota: QuotaSettings = QuotaSettings()
+    store: StoreSettings = StoreSettings()
+    accounts: AccountSettings = AccountSettings()
+    journal: JournalSettings = JournalSettings()
+    log: LogSettings = LogSettings()
+    plugins: PluginSettings = PluginSettings()
+    sources: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
+    path: Path | None = None
+
+    @property
+    def users_path(self) -> Path:
+        return Path(self.node.users)
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.node.data)
+
+
+SECTIONS: Mapping[str, type] = {
+    "node": NodeSettings,
+    "listen": ListenSettings,
+    "tls": TlsSettings,
+    "limits": LimitSettings,
+    "quota": QuotaSettings,
+    "store": StoreSettings,
+    "accounts": AccountSettings,
+    "journal": JournalSettings,
+    "log": LogSettings,
+    "plugins": PluginSettings,
+}
+
+
+def all_settings() -> Iterator[tuple[str, str, Any, str]]:
+    """(section, key, default, about) of every setting there is."""
+    for section, settings in SECTIONS.items():
+        for attribute in attrs.fields(settings):
+            yield section, attribute.name, attribute.default, attribute.metadata["about"]
+
+
+def load_config(
+    path: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    options: Mapping[str, tuple[object, str]] | None = None,
+) -> Config:
+    """Read the settings.
+
+    Args:
+        path: a TOML file; relative paths inside it are relative to its folder.
+        environment: os.environ unless given; MAILNODE_SECTION__KEY, and
+            MAILNODE_SECTION__KEY_FILE for a file that holds the value.
+        options: "section.key" to (value, name of the option).
+
+    Raises:
+        ConfigError: unreadable, unknown key (the nearest known one is named), bad value.
+    """
+    values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    sources: dict[str, str] = {}
+    given = [*_from_file(path), *_from_environment(os.environ if environment is None else environment)]
+    given += [(*name.split(".", 1), value, source) for name, (value, source) in (options or {}).items()]
+    for section, key, value, source in given:
+        values[section][key] = _read(section, key, value, source)
+        sources[f"{section}.{key}"] = source
+    for section, key, _default, _about in all_settings():
+        sources.setdefault(f"{section}.{key}", "default")
+    built = {section: SECTIONS[section](**chosen) for section, chosen in values.items()}
+    config = Config(**built, sources=sources, path=Path(path) if path else None)
+    if bool(config.tls.cert) != bool(config.tls.key):
+        raise ConfigError("tls.cert and tls.key go together: give both, or neither")
+    return config
+
+
+Given = tuple[str, str, object, str]
+
+
+def _from_file(path: str | Path | None) -> Iterator[Given]:
+    if path is None:
+        return
+    file = Path(path)
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for section, table in tables.items():
+        _known_section(section, str(path))
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} must be a table: [{section}]")
+        for key, value in table.items():
+            _known_key(section, key, str(path))
+            if (section, key) in _PATHS and isinstance(value, str) and value:
+                value = str(file.parent / value)
+            yield section, key, value, str(path)
+
+
+_PATHS = {("node", "users"), ("node", "data"), ("tls", "cert"), ("tls", "key")}
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[Given]:
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX) or "__" not in name:
+            continue
+        section, _, key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
+        value: object = environment[name]
+        _known_section(section, name)
+        if key.endswith("_file") and key not in _keys(section):
+            key = key.removesuffix("_file")
+            try:
+                value = Path(environment[name]).read_text("utf-8").rstrip("\r\n")
+            except OSError as error:
+                raise ConfigError(f"{name}: can't read {environment[name]}: {error.strerror}") from None
+        _known_key(section, key, name)
+        yield section, key, value, name
+
+
+def _keys(section: str) -> list[str]:
+    return [attribute.name for attribute in attrs.fields(SECTIONS[section])]
+
+
+def _known_section(section: str, where: str) -> None:
+    if section not in SECTIONS:
+        raise ConfigError(f"{where}: there is no section [{section}]{_nearest(section, SECTIONS)}")
+
+
+def _known_key(section: str, key: str, where: str) -> None:
+    if key not in _keys(section):
+        hint = _nearest(key, _keys(section))
+        raise ConfigError(f"{where}: there is no setting {section}.{key}{hint}")
+
+
+def _nearest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _read(section: str, key: str, value: object, source: str) -> object:
+    attribute = getattr(attrs.fields(SECTIONS[section]), key)
+    try:
+        return attribute.metadata["read"](value)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {section}.{key} must be {error}, not {value!r}") from None

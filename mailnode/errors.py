@@ -1,0 +1,219 @@
+"""What can go wrong with mail, each with its answer on every wire.
+
+A face (SMTP, POP3, HTTP, the command line) reads the attributes of a `MailError`; it
+never asks which class it has. What is not a `MailError` is a bug: `answer_for` makes it
+a temporary failure, because a bug must never bounce mail.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class MailError(Exception):
+    """Something went wrong, and the client is told this.
+
+    Attributes:
+        smtp_code: the basic code (RFC 5321 section 4.2).
+        enhanced: the enhanced code (RFC 3463); its class equals the basic code's.
+        pop3_code: the response code between brackets (RFC 2449, 3206), or "" for none.
+        http_status: of an HTTP answer.
+        text: what a stranger is told: one line of ASCII, no path, no exception's name.
+        detail: what only the log keeps.
+    """
+
+    smtp_code = 451
+    enhanced = "4.3.0"
+    pop3_code = "SYS/TEMP"
+    http_status = 503
+    text = "Temporary failure, please try again later"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        detail: str = "",
+        code: int | None = None,
+        enhanced: str | None = None,
+    ) -> None:
+        if text is not None:
+            self.text = text
+        if code is not None:
+            self.smtp_code = code
+        if enhanced is not None:
+            self.enhanced = enhanced
+        self.detail = detail
+        super().__init__(f"{self.text} ({detail})" if detail else self.text)
+
+    @property
+    def temporary(self) -> bool:
+        """True when the same thing may work later."""
+        return self.smtp_code < 500
+
+
+# The store
+
+
+class StoreBusy(MailError):
+    text = "The mail store is busy, please try again later"
+
+
+class StoreFull(MailError):
+    smtp_code, enhanced, http_status = 452, "4.3.1", 507
+    text = "Insufficient system storage, please try again later"
+
+
+class StoreBroken(MailError):
+    """The database or a blob can't be read or written; `verify` tells what."""
+
+    text = "The mail store has a fault, please try again later"
+
+
+class StoreTooNew(MailError):
+    """The data folder was written by a newer version."""
+
+    pop3_code = "SYS/PERM"
+    text = "The data folder was written by a newer version of mailnode"
+
+
+class NodeRunning(MailError):
+    text = "Another node runs on this data folder"
+
+
+class MailGone(MailError):
+    """The mail was deleted or moved after the maildrop's snapshot was taken."""
+
+    smtp_code, enhanced, pop3_code, http_status = 550, "5.2.0", "", 410
+    text = "That message is no longer here"
+
+
+# Mail that is refused
+
+
+class Refused(MailError):
+    """Will never work as it is: 5xx."""
+
+    smtp_code, enhanced, pop3_code, http_status = 550, "5.7.1", "SYS/PERM", 422
+    text = "Refused"
+
+
+class BadAddress(Refused):
+    smtp_code, enhanced = 501, "5.1.3"
+    text = "Not an address"
+
+
+class AddressTooLong(BadAddress):
+    text = "Address is too long"
+
+
+class NeedsSmtpUtf8(Refused):
+    smtp_code, enhanced = 553, "5.6.7"
+    text = "Non-ASCII addresses need SMTPUTF8"
+
+
+class NoSuchMailbox(Refused):
+    smtp_code, enhanced, http_status = 550, "5.1.1", 404
+    text = "No such user here"
+
+
+class MailboxDisabled(Refused):
+    smtp_code, enhanced = 550, "5.2.1"
+    text = "This mailbox is disabled"
+
+
+class RelayDenied(Refused):
+    text = "Relaying denied: that domain is not served here"
+
+
+class TooLarge(Refused):
+    smtp_code, enhanced, http_status = 552, "5.3.4", 413
+    text = "Message is larger than this server takes"
+
+
+class MailboxFull(MailError):
+    smtp_code, enhanced, http_status = 452, "4.2.2", 507
+    text = "Mailbox is full"
+
+
+class MailLoop(Refused):
+    smtp_code, enhanced = 554, "5.4.6"
+    text = "Mail loop: too many Received headers"
+
+
+class AliasLoop(Refused):
+    smtp_code, enhanced = 550, "5.4.6"
+    text = "Alias expands to too many mailboxes or to itself"
+
+
+class BareLineEnd(Refused):
+    smtp_code, enhanced = 550, "5.6.11"
+    text = "Lines must end with CRLF: bare CR or LF found"
+
+
+class TooManyRecipients(MailError):
+    smtp_code, enhanced = 452, "4.5.3"
+    text = "Too many recipients"
+
+
+class FilterFailed(MailError):
+    smtp_code, enhanced = 451, "4.7.1"
+    text = "Message could not be checked, please try again later"
+
+
+# Sign-in
+
+
+class SignInRefused(MailError):
+    """One text for an unknown user and a wrong password (P19)."""
+
+    smtp_code, enhanced, pop3_code, http_status = 535, "5.7.8", "AUTH", 401
+    text = "Authentication failed"
+
+
+class SignInBusy(MailError):
+    smtp_code, enhanced, http_status = 454, "4.7.0", 503
+    text = "Temporary authentication failure, please try again later"
+
+
+class MaildropInUse(MailError):
+    smtp_code, enhanced, pop3_code, http_status = 450, "4.2.0", "IN-USE", 409
+    text = "Maildrop is in use by another session"
+
+
+# What an administrator asks for
+
+
+class AccountError(MailError):
+    """A change to domains, accounts or aliases that can't be made, and why."""
+
+    smtp_code, enhanced, pop3_code, http_status = 550, "5.0.0", "SYS/PERM", 400
+
+
+class NotFound(AccountError):
+    http_status = 404
+
+
+class AlreadyThere(AccountError):
+    http_status = 409
+
+
+_STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
+
+
+def answer_for(error: BaseException) -> MailError:
+    """The answer a client gets for `error`.
+
+    A `MailError` answers for itself. Twisted's own `SMTPServerError` (known by its `code`
+    and `resp`) keeps its code. Everything else is temporary.
+    """
+    if isinstance(error, MailError):
+        return error
+    code, resp = getattr(error, "code", None), getattr(error, "resp", None)
+    if isinstance(code, int) and 400 <= code <= 599 and isinstance(resp, (bytes, str)):
+        text = resp.decode("ascii", "replace") if isinstance(resp, bytes) else resp
+        text = " ".join(text.encode("ascii", "replace").decode().split()) or "Refused"
+        enhanced = f"{code // 100}.0.0"
+        if (found := _STATUS.match(text)) and text[0] == str(code)[0]:
+            enhanced, text = found.group().strip(), text[found.end() :]
+        return MailError(text, code=code, enhanced=enhanced)
+    return MailError(detail=f"{type(error).__name__}: {error}")

@@ -1,0 +1,153 @@
+"""Bytes on the wire, with no I/O in it: dot-stuffing, line ends, header fields.
+
+Everything here is pure and keeps its state in the object, so that a test can split the
+input wherever it likes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from attrs import define
+
+_END = b"\r\n.\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+@define(eq=False)
+class DotReader:
+    """Reads a dot-stuffed body (RFC 5321 section 4.5.2) in chunks cut anywhere.
+
+    Only CRLF.CRLF ends the body, whatever the lengths of its lines; LF.LF, CR.CR and a
+    dot before the first line's end of a longer line do not. What comes out is the body
+    without stuffing, its last CRLF included. A CRLF is never cut in two between pieces.
+
+    Attributes:
+        mend_bare_lf: whether a bare LF comes out as CRLF (for clients that we know; S19).
+        size_octets: of what has come out.
+        dot_lines: lines in it that begin with a dot.
+        bare_cr, bare_lf: whether an octet 13 or 10 stood outside a CRLF.
+        rest: what followed the end, once `feed` has said that it is reached.
+    """
+
+    mend_bare_lf: bool = False
+    size_octets: int = 0
+    dot_lines: int = 0
+    bare_cr: bool = False
+    bare_lf: bool = False
+    rest: bytes = b""
+    _held: bytes = b"\r\n"
+    _virtual: int = 2  # octets of _held that the client never sent
+    _line_start: bool = False  # the last piece ended with an LF that was mended
+
+    def feed(self, chunk: bytes) -> tuple[bytes, bool]:
+        """Take a chunk; return (the body's next piece, whether the body ended in it)."""
+        data = self._held + chunk
+        end = data.find(_END)
+        if end >= 0:
+            self.rest = data[end + 5 :]
+            return self._release(data[: end + 2]), True
+        keep = _tail_to_hold(data)
+        self._held = data[len(data) - keep :] if keep else b""
+        return self._release(data[: len(data) - keep]), False
+
+    def _release(self, stuffed: bytes) -> bytes:
+        if not stuffed:
+            return stuffed
+        piece = stuffed.replace(b"\r\n.", b"\r\n") if b"\r\n." in stuffed else stuffed
+        starts_line = self._line_start
+        if self._virtual:  # the CRLF that we put before the first line
+            piece, self._virtual, starts_line = piece[self._virtual :], 0, True
+        crlf = piece.count(b"\r\n")
+        if piece.count(b"\r") != crlf:
+            self.bare_cr = True
+        if piece.count(b"\n") != crlf:
+            self.bare_lf = True
+            if self.mend_bare_lf:
+                piece = _BARE_LF.sub(b"\r\n", piece)
+        self.dot_lines += piece.count(b"\r\n.") + (starts_line and piece[:1] == b".")
+        self._line_start = self.mend_bare_lf and piece.endswith(b"\n")
+        self.size_octets += len(piece)
+        return piece
+
+
+def _tail_to_hold(data: bytes) -> int:
+    """How many octets at the end might be the beginning of CRLF.CRLF."""
+    for length in (4, 3, 2, 1):
+        if data.endswith(_END[:length]):
+            return length
+    return 0
+
+
+def stuff(data: bytes) -> bytes:
+    """A whole body, dot-stuffed and ended: what stands between the reply and the next.
+
+    Args:
+        data: CRLF lines; a last line without CRLF gets one.
+    """
+    if data.startswith(b"."):
+        data = b"." + data
+    data = data.replace(b"\r\n.", b"\r\n..")
+    if data and not data.endswith(b"\r\n"):
+        return data + b"\r\n.\r\n"
+    return data + b".\r\n"
+
+
+@define(eq=False)
+class DotWriter:
+    """Dot-stuffs a body that comes in chunks cut anywhere."""
+
+    _last: bytes = b"\r\n"  # the last two octets that went out
+
+    def feed(self, chunk: bytes) -> bytes:
+        if not chunk:
+            return chunk
+        out = chunk.replace(b"\r\n.", b"\r\n..")
+        if chunk[0] == 0x2E and self._last == b"\r\n":
+            out = b"." + out
+        elif chunk[:2] == b"\n." and self._last[-1:] == b"\r":
+            out = b"\n." + out[1:]
+        self._last = (self._last + chunk)[-2:]
+        return out
+
+    def end(self) -> bytes:
+        """What ends the body: the last CRLF where it lacks one, and the dot."""
+        return b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n"
+
+
+def head_of(data: bytes, lines: int) -> bytes:
+    """The header, the blank line and `lines` lines of the body (RFC 1939, TOP)."""
+    end = _header_end(data)
+    for _ in range(lines):
+        if end >= len(data):
+            break
+        found = data.find(b"\r\n", end)
+        end = len(data) if found < 0 else found + 2
+    return data[:end]
+
+
+def _header_end(data: bytes) -> int:
+    if data.startswith(b"\r\n"):
+        return 2
+    found = data.find(b"\r\n\r\n")
+    return len(data) if found < 0 else found + 4
+
+
+def header_of(data: bytes) -> bytes:
+    """The header fields, each with its CRLF, without the blank line."""
+    if data.startswith(b"\r\n"):
+        return b""
+    found = data.find(b"\r\n\r\n")
+    return data if found < 0 else data[: found + 2]
+
+
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.S)
+
+
+def header_fields(header: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """(lower-case name, unfolded value) of each field; what is no field is passed over."""
+    for line in _FOLD.sub(b"", header).split(b"\r\n"):
+        if found := _FIELD.match(line):
+            yield found.group(1).lower(), found.group(2).strip()
