@@ -18,6 +18,7 @@ class MailError(Exception):
         enhanced: the enhanced code (RFC 3463); its class equals the basic code's.
         pop3_code: the response code between brackets (RFC 2449, 3206), or "" for none.
         http_status: of an HTTP answer.
+        exit_code: of a command, as in sysexits.h.
         text: what a stranger is told: one line of ASCII, no path, no exception's name.
         detail: what only the log keeps.
     """
@@ -26,6 +27,7 @@ class MailError(Exception):
     enhanced = "4.3.0"
     pop3_code = "SYS/TEMP"
     http_status = 503
+    exit_code = 75
     text = "Temporary failure, please try again later"
 
     def __init__(
@@ -66,6 +68,7 @@ class StoreFull(MailError):
 class StoreBroken(MailError):
     """The database or a blob can't be read or written; `verify` tells what."""
 
+    exit_code = 69
     text = "The mail store has a fault, please try again later"
 
 
@@ -73,6 +76,7 @@ class StoreTooNew(MailError):
     """The data folder was written by a newer version."""
 
     pop3_code = "SYS/PERM"
+    exit_code = 78
     text = "The data folder was written by a newer version of mailnode"
 
 
@@ -94,6 +98,7 @@ class Refused(MailError):
     """Will never work as it is: 5xx."""
 
     smtp_code, enhanced, pop3_code, http_status = 550, "5.7.1", "SYS/PERM", 422
+    exit_code = 65
     text = "Refused"
 
 
@@ -112,7 +117,7 @@ class NeedsSmtpUtf8(Refused):
 
 
 class NoSuchMailbox(Refused):
-    smtp_code, enhanced, http_status = 550, "5.1.1", 404
+    smtp_code, enhanced, http_status, exit_code = 550, "5.1.1", 404, 67
     text = "No such user here"
 
 
@@ -187,14 +192,15 @@ class AccountError(MailError):
     """A change to domains, accounts or aliases that can't be made, and why."""
 
     smtp_code, enhanced, pop3_code, http_status = 550, "5.0.0", "SYS/PERM", 400
+    exit_code = 65
 
 
 class NotFound(AccountError):
-    http_status = 404
+    http_status, exit_code = 404, 67
 
 
 class AlreadyThere(AccountError):
-    http_status = 409
+    http_status, exit_code = 409, 73
 
 
 _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
