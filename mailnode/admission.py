@@ -1,0 +1,110 @@
+"""Who may be connected: counts, the one sweep timer of all sessions, and the stop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+SWEEP_S = 1.0
+
+_log = Logger()
+
+
+class Session(Protocol):
+    """What the sweep asks of a connection."""
+
+    def sweep(self, now: float) -> None: ...
+    def drain(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+@define(eq=False)
+class Sessions:
+    """The open sessions of one server.
+
+    One timer looks at all of them each second, so that a chunk of input costs a time stamp
+    and no timer of its own.
+
+    Attributes:
+        most: sessions in all.
+        most_per_address: from one client address; loopback is exempt.
+        draining: True once the node stops: nobody else comes in.
+        turned_away: connections refused for a limit.
+    """
+
+    clock: IReactorTime
+    most: int = 20000
+    most_per_address: int = 50
+    draining: bool = False
+    accepted: int = 0
+    turned_away: int = 0
+    _open: dict[Session, str] = field(factory=dict)
+    _per_address: Counter[str] = field(factory=Counter)
+    _empty: Deferred[None] | None = None
+    _timer: LoopingCall | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, session: Session, host: str, loopback: bool) -> bool:
+        """Count a new session in, or say that there are too many."""
+        full = self.draining or len(self._open) >= self.most
+        if full or (not loopback and self._per_address[host] >= self.most_per_address):
+            self.turned_away += 1
+            return False
+        self.accepted += 1
+        self._open[session] = host
+        self._per_address[host] += 1
+        return True
+
+    def leave(self, session: Session) -> None:
+        """A session's connection is gone; one that was never admitted is passed over."""
+        host = self._open.pop(session, None)
+        if host is None:
+            return
+        self._per_address[host] -= 1
+        if not self._per_address[host]:
+            del self._per_address[host]
+        if self._empty is not None and not self._open:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    def start(self) -> None:
+        self._timer = LoopingCall(self.sweep)
+        self._timer.clock = self.clock
+        self._timer.start(SWEEP_S, now=False)
+
+    def sweep(self) -> None:
+        """Let every session look at its clocks."""
+        now = self.clock.seconds()
+        for session in list(self._open):
+            try:
+                session.sweep(now)
+            except Exception:
+                _log.failure("a session could not be swept, it is aborted")
+                session.abort()
+
+    def drain(self) -> Deferred[None]:
+        """Tell every session that the node stops; fires when the last one is gone."""
+        self.draining = True
+        for session in list(self._open):
+            session.drain()
+        gone: Deferred[None] = Deferred()
+        if self._open:
+            self._empty = gone
+        else:
+            gone.callback(None)
+        return gone
+
+    def stop(self) -> None:
+        """End what is left, and the timer."""
+        for session in list(self._open):
+            session.abort()
+        if self._timer is not None and self._timer.running:
+            self._timer.stop()

@@ -1,0 +1,459 @@
+"""The line session that the SMTP and the POP3 server share.
+
+`LineOnlyReceiver` can neither pause nor discard, so the session owns `dataReceived`. It
+runs one command at a time: while a reply is pending nothing more is parsed, and what
+arrives meanwhile stops the reading (RFC 2920; PROTOCOLS.md S1 to S8, S23 to S25, P1, P2).
+Replies to commands that came together are written together.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITLSTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailnode.errors import MailError, answer_for
+
+if TYPE_CHECKING:
+    from mailnode.admission import Sessions
+
+COMMAND_OCTETS = 512
+SASL_OCTETS = 12288
+CLOSE_S = 10.0
+DIALOG_OCTETS = 16384
+
+
+class LongLine(MailError):
+    smtp_code, enhanced, pop3_code = 500, "5.5.6", ""
+    text = "Line is too long"
+
+
+class BadLine(MailError):
+    smtp_code, enhanced, pop3_code = 500, "5.5.2", ""
+    text = "Lines end with CRLF"
+
+
+class BadBase64(MailError):
+    smtp_code, enhanced, pop3_code = 501, "5.5.2", ""
+    text = "Not base64"
+
+
+class SaslCancelled(MailError):
+    smtp_code, enhanced, pop3_code = 501, "5.7.0", ""
+    text = "Authentication cancelled"
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(host: str) -> bool:
+    """Whether a client's address is this machine; a Unix socket's is."""
+    if not host:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+@implementer(IHalfCloseableProtocol)
+class LineSession:
+    """One connection's input and output, whatever the protocol.
+
+    A server derives from this first and from Twisted's protocol second, and gives
+    `commandReceived`, `commandFailed`, `sweepIdle` and the SASL replies.
+
+    Attributes:
+        sessions: who is connected; None for a protocol that stands alone.
+        peer_host: the client's address in text, "" for a Unix socket.
+        loopback: whether that is this machine.
+        implicit_tls: the port spoke TLS from its first octet.
+        errors: failed commands so far.
+    """
+
+    sessions: Sessions | None = None
+    seconds: Callable[[], float] = staticmethod(time.monotonic)
+    transport: Any
+    factory: Any
+
+    idle_s: float | None = 300.0
+    most_errors = 10
+    most_sign_in_failures = 3
+    command_octets = COMMAND_OCTETS
+    keep_dialog = False
+
+    peer_host = ""
+    loopback = False
+    implicit_tls = False
+    errors = 0
+    sign_in_failures = 0
+
+    _input = b""
+    _at = 0
+    _out: list[bytes]
+    _working = False
+    _busy = False  # a reply is pending
+    _blocked = False  # the client doesn't read what we send
+    _paused = False
+    _discarding = False
+    _half_closed = False
+    _gone = False
+    _closing_since: float | None = None
+    _active_at = 0.0
+    _reader: Callable[[bytes], object] | None = None  # takes raw octets instead of lines
+    _sasl: Any = None
+    _dialog: list[str] | None = None
+
+    # The connection's life
+
+    def beginSession(self) -> bool:
+        """Learn who is there; False (and nothing more to do) when there are too many."""
+        self._out = []
+        self._active_at = self.seconds()
+        self.peer_host = str(getattr(self.transport.getPeer(), "host", "") or "")
+        self.loopback = is_loopback(self.peer_host)
+        self.implicit_tls = ISSLTransport.providedBy(self.transport)
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        return self.sessions is None or self.sessions.admit(self, self.peer_host, self.loopback)
+
+    def endSession(self) -> None:
+        """The connection is gone: nothing more is read or written."""
+        self._gone = True
+        self._input, self._reader = b"", None
+        if self.sessions is not None:
+            self.sessions.leave(self)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; what it is owed is still written (S29)."""
+        self._half_closed = True
+        if not self._busy:
+            self.close()
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """Close once what was written is out; 10 s later the connection is aborted (S24)."""
+        if self._closing_since is None and not self._gone:
+            self._flush()
+            self._closing_since = self.seconds()
+            self._input = b""
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        if not self._gone:
+            self.transport.abortConnection()
+
+    def drain(self) -> None:
+        """The node stops: an idle session ends now, another after its transaction (S30)."""
+        if not self._busy and not self.underWay():
+            self.sayGoodbye()
+            self.close()
+
+    @property
+    def secure(self) -> bool:
+        return ISSLTransport.providedBy(self.transport)
+
+    @property
+    def tls_offered(self) -> bool:
+        return (
+            self.tls_context() is not None
+            and not self.secure
+            and ITLSTransport.providedBy(self.transport)
+        )
+
+    def tls_name(self) -> str:
+        """Version and cipher of a connection inside TLS, "" in clear."""
+        if not self.secure:
+            return ""
+        handle = self.transport.getHandle()
+        return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+
+    def startTls(self) -> None:
+        """Speak TLS from here; nothing received before it is used after it (RFC 3207, 4.2)."""
+        self._flush()
+        self._input, self._at = b"", 0
+        self.transport.startTLS(self.tls_context())
+
+    # Input
+
+    def dataReceived(self, data: bytes) -> None:
+        self._active_at = self.seconds()
+        if self._closing_since is not None:
+            return
+        self._input = self._input[self._at :] + data
+        self._at = 0
+        if self._busy or self._blocked:
+            self._pause()
+        else:
+            self._work()
+
+    def _work(self) -> None:
+        if self._working:  # a reply came at once, further down this stack
+            return
+        self._working = True
+        try:
+            while not (self._busy or self._blocked) and self._at < len(self._input):
+                if self._closing_since is not None:
+                    break
+                if self._reader is not None:
+                    data, self._input, self._at = self._input[self._at :], b"", 0
+                    self._wait_for(self._reader, data)
+                elif not self._take_line():
+                    break
+        finally:
+            self._working = False
+        self._flush()
+        if self._busy or self._blocked:
+            return
+        if self._half_closed:
+            self.close()
+        elif self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    def _take_line(self) -> bool:
+        """Run the next command; False when it isn't whole yet."""
+        end = self._input.find(b"\n", self._at)
+        length = (end + 1 if end >= 0 else len(self._input)) - self._at
+        too_long = length > self.command_octets and length > self._line_limit()
+        if end < 0:
+            if self._discarding:
+                self._input, self._at = b"", 0
+            elif too_long:
+                self._input, self._at, self._discarding = b"", 0, True
+                self.refuse(LongLine())
+            return False
+        line, self._at = self._input[self._at : end], end + 1
+        if self._discarding:
+            self._discarding = False
+        elif too_long:
+            self.refuse(LongLine())
+        elif not line.endswith(b"\r"):
+            self.refuse(BadLine())
+        elif self._sasl is not None:
+            self._wait_for(self._sasl_line, line[:-1])
+        else:
+            self._wait_for(self.commandReceived, line[:-1])
+        return True
+
+    def _line_limit(self) -> int:
+        if self._sasl is not None:
+            return SASL_OCTETS
+        return self.commandLimit(self._input[self._at : self._at + 5].upper())
+
+    def putBack(self, rest: bytes) -> None:
+        """A raw reader leaves what it didn't take to the next command."""
+        self._input, self._at = rest, 0
+
+    def readRaw(self, reader: Callable[[bytes], object] | None) -> None:
+        """Give the octets that follow to `reader` (None, or a Deferred to wait for)."""
+        self._reader = reader
+
+    def _wait_for(self, step: Callable[[bytes], object], data: bytes) -> None:
+        try:
+            result = step(data)
+        except Exception as error:
+            self.refuse(error)
+            return
+        if isinstance(result, Deferred):
+            self._busy = True
+            result.addErrback(self._step_failed)
+            result.addBoth(self._step_done)
+            if self._busy:
+                self._flush()
+
+    def _step_failed(self, failure: Failure) -> None:
+        if not self._gone:
+            self.refuse(failure.value)
+        elif not isinstance(failure.value, MailError):
+            self._log.failure("a command failed after its client had gone", failure)
+
+    def _step_done(self, _result: object) -> None:
+        self._busy = False
+        self._active_at = self.seconds()
+        if self._gone:
+            return
+        if self.sessions is not None and self.sessions.draining:
+            self.drain()
+        self._work()
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer a failed command; a bug is logged and answered as a temporary failure."""
+        answer = answer_for(error)
+        if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
+            self._log.failure("a command failed", Failure(error))
+        self.errors += 1
+        self.commandFailed(answer)
+        if self.errors >= self.most_errors and self._closing_since is None:
+            self.tooManyErrors()
+            self.close()
+
+    # Output
+
+    def sendLine(self, line: bytes) -> None:
+        self._out.append(line + b"\r\n")
+        if self._dialog is not None:
+            self.note(f"S: {line.decode('utf-8', 'replace')}")
+        if not self._working and not self._busy:
+            self._flush()
+
+    def sendRaw(self, data: bytes) -> None:
+        """Octets that are part of a reply and not one of its lines."""
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        if self._out and not self._gone:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out = []
+            self.transport.write(data)
+
+    # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        self._active_at = self.seconds()
+        self.outputDrained()
+        if not self._busy:
+            self._work()
+
+    def stopProducing(self) -> None:
+        self._blocked = False
+
+    def outputDrained(self) -> None:
+        """The client has read what was sent; a reply in pieces goes on from here."""
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    # The sweep
+
+    def sweep(self, now: float) -> None:
+        if self._closing_since is not None:
+            if now - self._closing_since > CLOSE_S:
+                self.abort()
+        elif self._blocked:
+            if self.idle_s is not None and now - self._active_at > self.idle_s:
+                self.abort()
+        elif not self._busy:
+            self.sweepIdle(now)
+
+    def setTimeout(self, period: float | None) -> float | None:
+        """Twisted's `TimeoutMixin`, kept for subclasses: the idle time, None for no limit."""
+        previous, self.idle_s = self.idle_s, period
+        return previous
+
+    def resetTimeout(self) -> None:
+        self._active_at = self.seconds()
+
+    # SASL (RFC 4954, RFC 5034)
+
+    def beginSasl(self, credentials: Any, initial: bytes | None) -> object:
+        """Start the dialog; `initial` is the initial response in base64, `=` for an empty one."""
+        credentials.client = self.peer_host
+        self._sasl = credentials
+        challenge = credentials.getChallenge()
+        if initial is not None:
+            return self._sasl_response(b"" if initial == b"=" else initial)
+        self.saslChallenge(base64.b64encode(challenge))
+        return None
+
+    def _sasl_line(self, line: bytes) -> object:
+        if self._dialog is not None:
+            self.note("C: (secret)")
+        if line == b"*":
+            self._sasl = None
+            raise SaslCancelled()
+        return self._sasl_response(line)
+
+    def _sasl_response(self, encoded: bytes) -> object:
+        credentials, self._sasl = self._sasl, None
+        credentials.setResponse(strict_base64(encoded))
+        if credentials.moreChallenges():
+            self._sasl = credentials
+            self.saslChallenge(base64.b64encode(credentials.getChallenge()))
+            return None
+        return self.saslFinished(credentials)
+
+    def signInFailed(self) -> None:
+        """Count a failed sign-in; past three the session ends."""
+        self.sign_in_failures += 1
+        if self.sign_in_failures >= self.most_sign_in_failures and self._closing_since is None:
+            self.tooManyErrors()
+            self.close()
+
+    # The dialog kept for `trace --show-dialog`
+
+    def note(self, line: str) -> None:
+        dialog = self._dialog
+        if dialog is not None and sum(map(len, dialog)) < DIALOG_OCTETS:
+            dialog.append(line[:512])
+
+    # What a server gives
+
+    _log = Logger()
+
+    def tls_context(self) -> Any:
+        """What `startTLS` is given, or None where no TLS can be had."""
+
+    def commandReceived(self, line: bytes) -> object:
+        """Run one command; a Deferred holds back the next one until it fires."""
+
+    def commandLimit(self, start: bytes) -> int:
+        """Octets, line end included, of the command whose first five are `start`."""
+        return SASL_OCTETS if start == b"AUTH " else self.command_octets
+
+    def commandFailed(self, answer: MailError) -> None:
+        """Write the one reply to a command that failed."""
+
+    def sayGoodbye(self) -> None:
+        """Tell the client that the node stops."""
+
+    def tooManyErrors(self) -> None:
+        """Tell the client that it has made too many errors."""
+
+    def underWay(self) -> bool:
+        """Whether a transaction has begun that a stop lets finish."""
+        return False
+
+    def sweepIdle(self, now: float) -> None:
+        """No reply is pending: has the client been silent for too long?"""
+
+    def saslChallenge(self, encoded: bytes) -> None:
+        """Send a challenge in base64."""
+
+    def saslFinished(self, credentials: Any) -> object:
+        """The credentials are whole: log in; a Deferred is waited for."""
+
+
+def strict_base64(encoded: bytes) -> bytes:
+    """Decode; whatever another encoder would not have written is refused.
+
+    Raises:
+        BadBase64: foreign octets, wrong padding, bits that say nothing.
+    """
+    try:
+        decoded = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadBase64() from None
+    if base64.b64encode(decoded) != encoded:
+        raise BadBase64()
+    return decoded
