@@ -76,7 +76,7 @@ def parse_domain(text: str) -> str:
     """
     if text.startswith("["):
         return _parse_literal(text)
-    if len(text.encode()) > DOMAIN_MAX_OCTETS:
+    if _octets(text) > DOMAIN_MAX_OCTETS:
         raise AddressTooLong(f"Domain is over {DOMAIN_MAX_OCTETS} octets")
     if not text.isascii():
         try:
@@ -89,6 +89,13 @@ def parse_domain(text: str) -> str:
     if len(text) > DOMAIN_MAX_OCTETS:
         raise AddressTooLong(f"Domain is over {DOMAIN_MAX_OCTETS} octets")
     return text
+
+
+def _octets(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate: an argument that was no UTF-8
+        raise BadAddress("Not an address") from None
 
 
 def _parse_literal(text: str) -> str:
@@ -112,7 +119,7 @@ def parse_address(text: str) -> Address:
     local, rest = _take_local(text)
     if not rest.startswith("@"):
         raise BadAddress("Address has no @domain" if not rest else "Not an address")
-    if len(local.encode()) > LOCAL_MAX_OCTETS:
+    if _octets(local) > LOCAL_MAX_OCTETS:
         raise AddressTooLong(f"Local part is over {LOCAL_MAX_OCTETS} octets")
     return Address(local, parse_domain(rest[1:]))
 
@@ -141,7 +148,7 @@ def parse_path(text: str) -> Address | None:
     if not (text.startswith("<") and text.endswith(">")):
         raise BadAddress("Address must stand between < and >")
     inside = text[1:-1]
-    if len(inside.encode()) + 2 > PATH_MAX_OCTETS:
+    if _octets(inside) + 2 > PATH_MAX_OCTETS:
         raise AddressTooLong(f"Path is over {PATH_MAX_OCTETS} octets")
     if not inside:
         return None

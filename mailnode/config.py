@@ -7,6 +7,7 @@ A setting is declared once, here, with its default, how it is read and one line 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -26,9 +27,11 @@ class ConfigError(Exception):
 
 # How values are read
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.I)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.I)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_DURATION = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(
+    r"(?:(\d{1,9})d)?\s*(?:(\d{1,9})h)?\s*(?:(\d{1,9})m)?\s*(?:(\d{1,15}(?:\.\d+)?)s)?"
+)
 
 
 def read_size(value: object) -> int:
@@ -42,9 +45,9 @@ def read_size(value: object) -> int:
 
 def read_duration(value: object) -> float:
     """Seconds: a number, or text such as "30m" or "1d 12h"."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+    if isinstance(value, str) and re.fullmatch(r"\d{1,15}(\.\d+)?", value.strip()):
         return float(value)
     if isinstance(value, str) and value.strip():
         found = _DURATION.fullmatch(value.strip())
@@ -55,7 +58,7 @@ def read_duration(value: object) -> float:
 
 
 def read_count(value: object) -> int:
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -84,7 +87,9 @@ def read_list(value: object) -> tuple[str, ...]:
         return tuple(value.replace(",", " ").split())
     if isinstance(value, int) and not isinstance(value, bool):
         return (str(value),)
-    if isinstance(value, list | tuple) and all(isinstance(v, str | int) for v in value):
+    if isinstance(value, list | tuple) and all(
+        isinstance(v, str | int) and not isinstance(v, bool) for v in value
+    ):
         return tuple(str(v) for v in value)
     raise ValueError('a list such as ["2525"]')
 
@@ -199,7 +204,9 @@ class LogSettings:
 class PluginSettings:
     """[plugins]"""
 
-    filters: tuple[str, ...] = setting((), read_list, "content filters: twisted.plugin names or module:attribute")
+    filters: tuple[str, ...] = setting(
+        (), read_list, "content filters: twisted.plugin names or module:attribute"
+    )
     checkers: tuple[str, ...] = setting((), read_list, "credential checkers: module:attribute")
     smtp_server: str = setting("", read_text, "subclass of SmtpServer: module:attribute")
     pop3_server: str = setting("", read_text, "subclass of Pop3Server: module:attribute")
@@ -276,8 +283,13 @@ def load_config(
     """
     values: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     sources: dict[str, str] = {}
-    given = [*_from_file(path), *_from_environment(os.environ if environment is None else environment)]
-    given += [(*name.split(".", 1), value, source) for name, (value, source) in (options or {}).items()]
+    given = [
+        *_from_file(path),
+        *_from_environment(os.environ if environment is None else environment),
+    ]
+    for name, (value, source) in (options or {}).items():
+        section, _, key = name.partition(".")
+        given.append((section, key, value, source))
     for section, key, value, source in given:
         values[section][key] = _read(section, key, value, source)
         sources[f"{section}.{key}"] = source
@@ -328,8 +340,9 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[Given]:
             key = key.removesuffix("_file")
             try:
                 value = Path(environment[name]).read_text("utf-8").rstrip("\r\n")
-            except OSError as error:
-                raise ConfigError(f"{name}: can't read {environment[name]}: {error.strerror}") from None
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                raise ConfigError(f"{name}: can't read {environment[name]}: {why}") from None
         _known_key(section, key, name)
         yield section, key, value, name
 

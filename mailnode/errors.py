@@ -203,6 +203,7 @@ class AlreadyThere(AccountError):
     http_status, exit_code = 409, 73
 
 
+_UNPRINTABLE = re.compile(r"[^ -~]")
 _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
 
 
@@ -217,9 +218,10 @@ def answer_for(error: BaseException) -> MailError:
     code, resp = getattr(error, "code", None), getattr(error, "resp", None)
     if isinstance(code, int) and 400 <= code <= 599 and isinstance(resp, (bytes, str)):
         text = resp.decode("ascii", "replace") if isinstance(resp, bytes) else resp
-        text = " ".join(text.encode("ascii", "replace").decode().split()) or "Refused"
+        text = _UNPRINTABLE.sub("?", " ".join(text.split())) or "Refused"
         enhanced = f"{code // 100}.0.0"
         if (found := _STATUS.match(text)) and text[0] == str(code)[0]:
             enhanced, text = found.group().strip(), text[found.end() :]
-        return MailError(text, code=code, enhanced=enhanced)
+        kind = Refused if code >= 500 else MailError
+        return kind(text, code=code, enhanced=enhanced)
     return MailError(detail=f"{type(error).__name__}: {error}")
