@@ -1,0 +1,423 @@
+"""users.db: the domains, accounts and aliases that an administrator keeps.
+
+Calls are plain and take milliseconds: the command line makes them as they stand, a node
+makes them in a thread. An object may be shared between threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from attrs import define, field
+
+from mailnode.addresses import Address, fold_local, parse_address, parse_domain
+from mailnode.errors import (
+    AccountError,
+    AlreadyThere,
+    BadAddress,
+    MailError,
+    NotFound,
+    StoreBroken,
+)
+from mailnode.store.directory import CATCH_ALL, Account, Alias, Directory, Domain
+from mailnode.store.sqlite import connect, mail_error, migrate, schema_scripts
+
+__all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
+
+_SUBADDRESS = "+"
+
+_ACCOUNT = """
+SELECT account.id, account.local, domain.name, account.key, account.password_hash,
+       account.disabled, account.demo, account.quota_octets, account.quota_mails,
+       account.created_at, account.changed_at
+  FROM account JOIN domain ON domain.id = account.domain_id
+"""
+
+_ALIAS = """
+SELECT alias.id, alias.local, domain.name, alias.target
+  FROM alias JOIN domain ON domain.id = alias.domain_id
+"""
+
+
+@define(eq=False)
+class Accounts:
+    """The file of accounts, open."""
+
+    path: Path
+    _connection: sqlite3.Connection
+    _watcher: sqlite3.Connection
+    _lock: RLock = field(factory=RLock, init=False)
+    _seen_version: int = field(default=0, init=False)
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = False) -> Accounts:
+        """Open users.db and bring its schema up to date.
+
+        Args:
+            create: make the file, 0600, when there is none.
+
+        Raises:
+            NotFound: there is no such file (and none is to be made), or no such folder.
+            StoreTooNew: a newer version of mailnode wrote it.
+            StoreBroken: it can't be read, or isn't a users.db.
+        """
+        path = Path(path)
+        if create:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            except FileExistsError:
+                pass
+            except (FileNotFoundError, NotADirectoryError):
+                raise NotFound(f"There is no folder {path.parent} to make {path.name} in") from None
+            except OSError as error:
+                raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
+        elif not path.exists():
+            raise NotFound(f"There is no {path}; make it with: mailnode init")
+        with _answered(path):
+            connection = connect(path)
+            try:
+                _upgrade(connection, path)
+                watcher = connect(path, busy_timeout_s=0)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(path, connection, watcher)
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+            self._watcher.close()
+
+    # Domains
+
+    def add_domain(self, name: str) -> Domain:
+        """Mail to this domain is taken from now on."""
+        name = parse_domain(name)
+        with self._change() as sql:
+            if _one(sql, "SELECT id FROM domain WHERE name = ?", name):
+                raise AlreadyThere(f"{name} is a domain here already")
+            row = _one(
+                sql,
+                "INSERT INTO domain (name, created_at) VALUES (?, ?) RETURNING id, created_at",
+                name,
+                time.time(),
+            )
+        return Domain(row[0], name, row[1])
+
+    def domains(self) -> list[Domain]:
+        """All of them, the first one first."""
+        with self._look() as sql:
+            return _domains(sql)
+
+    def delete_domain(self, name: str) -> None:
+        """Mail to this domain is refused from now on.
+
+        Raises:
+            AccountError: accounts or aliases remain in it.
+        """
+        with self._change() as sql:
+            domain_id = _domain_id(sql, name)
+            for what, table in (("accounts", "account"), ("aliases", "alias")):
+                query = f"SELECT count(*) FROM {table} WHERE domain_id = ?"  # noqa: S608 - ours
+                if count := _one(sql, query, domain_id)[0]:
+                    raise AccountError(f"{name} still has {what} ({count}); delete them first")
+            sql.execute("DELETE FROM domain WHERE id = ?", (domain_id,))
+
+    # Accounts
+
+    def add_account(
+        self,
+        address: Address,
+        password_hash: str,
+        *,
+        demo: bool = False,
+        quota_octets: int | None = None,
+        quota_mails: int | None = None,
+    ) -> Account:
+        """A mailbox and sign-in for `address`, in a domain that is ours.
+
+        Raises:
+            AlreadyThere: an account or alias has that address.
+            NotFound: the domain isn't ours.
+        """
+        if address.local == CATCH_ALL:
+            raise AccountError("* stands for the catch-all alias and can't be an account")
+        key, now = address.key, time.time()
+        with self._change() as sql:
+            domain_id = _domain_id(sql, address.domain)
+            _refuse_taken(sql, key, str(address), accounts=True, aliases=True)
+            whose = (domain_id, address.local, key, password_hash, demo)
+            sql.execute(
+                "INSERT INTO account (domain_id, local, key, password_hash, demo, quota_octets,"
+                " quota_mails, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*whose, quota_octets, quota_mails, now, now),
+            )
+            return _account(_one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
+
+    def accounts(self, domain: str | None = None) -> list[Account]:
+        """All of them, or those of one domain, oldest first."""
+        with self._look() as sql:
+            if domain is None:
+                return _accounts(sql)
+            domain_id = _domain_id(sql, domain)
+            query = f"{_ACCOUNT} WHERE account.domain_id = ? ORDER BY account.id"
+            return [_account(row) for row in sql.execute(query, (domain_id,))]
+
+    def account(self, name: str) -> Account:
+        """The account with this full address, or this local part in the first domain.
+
+        Raises:
+            NotFound: there is none; the text names the mend.
+        """
+        with self._look() as sql:
+            return _find(sql, name)
+
+    def set_password(self, name: str, password_hash: str) -> None:
+        self._set(name, "password_hash = ?", password_hash)
+
+    def set_disabled(self, name: str, disabled: bool) -> None:
+        """A disabled account takes no mail and signs in nowhere; its mail stays."""
+        self._set(name, "disabled = ?", disabled)
+
+    def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
+        """None is the node's default, 0 no limit."""
+        self._set(name, "quota_octets = ?, quota_mails = ?", octets, mails)
+
+    def _set(self, name: str, columns: str, *values: object) -> None:
+        with self._change() as sql:
+            account = _find(sql, name)
+            sql.execute(
+                f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",  # noqa: S608 - ours
+                (*values, time.time(), account.id),
+            )
+
+    def delete_account(self, name: str, *, force: bool = False) -> None:
+        """The account is gone; its id is never used again.
+
+        Args:
+            force: aliases that lead to it go too.
+
+        Raises:
+            AccountError: aliases lead to it; the text names them.
+        """
+        with self._change() as sql:
+            account = _find(sql, name)
+            leading = [alias for alias in _aliases(sql) if _base(alias.target) == account.key]
+            if leading and not force:
+                names = ", ".join(alias.source for alias in leading)
+                raise AccountError(f"Aliases lead to {account.address}: {names}; delete them first")
+            sql.executemany("DELETE FROM alias WHERE id = ?", [(alias.id,) for alias in leading])
+            sql.execute("DELETE FROM account WHERE id = ?", (account.id,))
+
+    # Aliases
+
+    def add_alias(self, source: str, target: str) -> Alias:
+        """Mail to `source` goes to `target`, beside the targets that it has already.
+
+        Args:
+            source: "local@domain" in a domain that is ours, or "*@domain".
+            target: the address of an account or of another alias here.
+
+        Raises:
+            AlreadyThere: an account has the source's address, or that alias exists.
+            AccountError: the target is foreign, unknown or the source itself.
+        """
+        where, whither = parse_address(source), _folded(parse_address(target))
+        with self._change() as sql:
+            domain_id = _domain_id(sql, where.domain)
+            _refuse_taken(sql, where.key, str(where), accounts=True, aliases=False)
+            _check_target(sql, where, whither)
+            if _one(
+                sql, "SELECT 1 FROM alias WHERE key = ? AND target = ?", where.key, str(whither)
+            ):
+                raise AlreadyThere(f"{where} leads to {whither} already")
+            row = _one(
+                sql,
+                "INSERT INTO alias (domain_id, local, key, target, created_at)"
+                " VALUES (?, ?, ?, ?, ?) RETURNING id",
+                domain_id,
+                where.local,
+                where.key,
+                str(whither),
+                time.time(),
+            )
+        return Alias(row[0], str(where), str(whither))
+
+    def aliases(self, domain: str | None = None) -> list[Alias]:
+        """All of them, or those of one domain, oldest first."""
+        with self._look() as sql:
+            if domain is None:
+                return _aliases(sql)
+            _domain_id(sql, domain)
+            name = parse_domain(domain)
+            return [alias for alias in _aliases(sql) if parse_address(alias.source).domain == name]
+
+    def delete_alias(self, source: str, target: str | None = None) -> None:
+        """`source` leads to `target` no more, or without one, nowhere."""
+        where = parse_address(source)
+        query, values = "DELETE FROM alias WHERE key = ?", [where.key]
+        if target is not None:
+            query += " AND target = ?"
+            values.append(str(_folded(parse_address(target))))
+        with self._change() as sql:
+            if not sql.execute(query, values).rowcount:
+                leads = f" to {target}" if target is not None else ""
+                raise NotFound(f"There is no alias {source}{leads}; see: mailnode alias list")
+
+    # What a node reads
+
+    def load_directory(self, subaddress: str = "+") -> Directory:
+        """All of it as it stands at this moment."""
+        with self._look() as sql:
+            return Directory.of(_domains(sql), _accounts(sql), _aliases(sql), subaddress)
+
+    def data_version(self) -> int:
+        """A number that changes whenever anyone has written, this object too.
+
+        Takes microseconds and never waits: while somebody is writing, it is the number of
+        before.
+        """
+        with suppress(sqlite3.OperationalError):
+            self._seen_version = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+        return self._seen_version
+
+    @contextmanager
+    def _look(self) -> Iterator[sqlite3.Connection]:
+        """Everything inside sees one state of the file."""
+        with self._lock, _answered(self.path), _transaction(self._connection, "BEGIN"):
+            yield self._connection
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """Everything inside happens, durably, or nothing does."""
+        with self._lock, _answered(self.path), _transaction(self._connection, "BEGIN IMMEDIATE"):
+            yield self._connection
+
+
+@contextmanager
+def _answered(path: Path) -> Iterator[None]:
+    """SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        answer = mail_error(error)
+        if isinstance(answer, MailError):
+            answer.detail = f"{path}: {answer.detail}"
+        raise answer from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """The file has the newest schema; nothing is written when it had that before."""
+    scripts = schema_scripts("accounts")
+    if not _version(connection) and _one(connection, "SELECT 1 FROM sqlite_master"):
+        raise StoreBroken(detail=f"{path} is an SQLite file of something else")
+    try:
+        migrate(connection, scripts)
+    except sqlite3.OperationalError:
+        if _version(connection) != max(scripts):  # else another process did it meanwhile
+            raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(_one(connection, "PRAGMA user_version")[0])
+
+
+def _one(sql: sqlite3.Connection, query: str, *values: object) -> Any:
+    return sql.execute(query, values).fetchone()
+
+
+def _domains(sql: sqlite3.Connection) -> list[Domain]:
+    return [
+        Domain(*row) for row in sql.execute("SELECT id, name, created_at FROM domain ORDER BY id")
+    ]
+
+
+def _accounts(sql: sqlite3.Connection) -> list[Account]:
+    return [_account(row) for row in sql.execute(f"{_ACCOUNT} ORDER BY account.id")]
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    account_id, local, domain, key, password_hash, disabled, demo, *rest = row
+    address = Address(local, domain)
+    return Account(account_id, address, key, password_hash, bool(disabled), bool(demo), *rest)
+
+
+def _aliases(sql: sqlite3.Connection) -> list[Alias]:
+    return [
+        Alias(alias_id, str(Address(local, domain)), target)
+        for alias_id, local, domain, target in sql.execute(f"{_ALIAS} ORDER BY alias.id")
+    ]
+
+
+def _domain_id(sql: sqlite3.Connection, name: str) -> int:
+    row = _one(sql, "SELECT id FROM domain WHERE name = ?", parse_domain(name))
+    if row is None:
+        raise NotFound(f"{name} is no domain here; add it with: mailnode domain add {name}")
+    return int(row[0])
+
+
+def _find(sql: sqlite3.Connection, name: str) -> Account:
+    full = name
+    if "@" not in name:
+        first = _one(sql, "SELECT name FROM domain ORDER BY id LIMIT 1")
+        if first is None:
+            raise NotFound("There is no domain yet; add one with: mailnode domain add DOMAIN")
+        full = f"{name}@{first[0]}"
+    with suppress(BadAddress):
+        if row := _one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
+            return _account(row)
+    raise NotFound(f"There is no account {full}; add it with: mailnode user add {name}")
+
+
+def _refuse_taken(
+    sql: sqlite3.Connection, key: str, name: str, *, accounts: bool, aliases: bool
+) -> None:
+    if accounts and _one(sql, "SELECT 1 FROM account WHERE key = ?", key):
+        raise AlreadyThere(f"{name} is an account here already")
+    if aliases and _one(sql, "SELECT 1 FROM alias WHERE key = ?", key):
+        raise AlreadyThere(f"{name} is an alias here already; delete that first")
+
+
+def _check_target(sql: sqlite3.Connection, source: Address, target: Address) -> None:
+    if not _one(sql, "SELECT 1 FROM domain WHERE name = ?", target.domain):
+        raise AccountError(
+            f"{target} is elsewhere: {target.domain} is no domain here, and aliases can only"
+            " lead to addresses of this node"
+        )
+    if source.key in (target.key, _base(str(target))):
+        raise AccountError(f"{source} would lead to itself")
+    for key in (target.key, _base(str(target))):
+        for table in ("account", "alias"):
+            if _one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):  # noqa: S608 - ours
+                return
+    raise NotFound(f"{target} is no account or alias; add it with: mailnode user add {target}")
+
+
+def _folded(address: Address) -> Address:
+    """As targets are kept, so that one target has one spelling."""
+    return address.with_local(fold_local(address.local))
+
+
+def _base(target: str) -> str:
+    """The key of the mailbox that a target means, its subaddress cut off."""
+    address = parse_address(target)
+    base = address.local.partition(_SUBADDRESS)[0]
+    return address.with_local(base or address.local).key

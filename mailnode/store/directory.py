@@ -1,0 +1,307 @@
+"""Who has a mailbox here: domains, accounts and aliases in memory.
+
+A `Directory` is a snapshot of users.db. Look-ups are plain calls that never touch the
+disk, so they may be made on the reactor thread. `LiveDirectory` holds the one that counts
+now; the node replaces it whenever users.db changes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from mailnode.addresses import Address, fold_local, parse_address
+from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbox, RelayDenied
+from mailnode.model import Recipient
+
+ALIAS_DEPTH = 10
+CATCH_ALL = "*"
+POSTMASTER = "postmaster"
+
+
+@frozen
+class Domain:
+    """A domain whose mail is filed here."""
+
+    id: int
+    name: str
+    created_at: float
+
+
+@frozen
+class Account:
+    """A person's mailbox and sign-in.
+
+    Attributes:
+        id: never given to another account, even after this one is deleted.
+        key: `address.key`.
+        password_hash: argon2id as a PHC string; "" lets nobody in.
+        disabled: takes no mail and signs in nowhere.
+        demo: its password is published.
+        quota_octets: None is the node's default, 0 no limit.
+        quota_mails: likewise.
+        changed_at: UTC epoch seconds.
+    """
+
+    id: int
+    address: Address
+    key: str
+    password_hash: str = field(repr=False)
+    disabled: bool = False
+    demo: bool = False
+    quota_octets: int | None = None
+    quota_mails: int | None = None
+    created_at: float = 0.0
+    changed_at: float = 0.0
+
+
+@frozen
+class Alias:
+    """One target of an address that isn't a mailbox itself.
+
+    Attributes:
+        source: "local@domain", or "*@domain" for what nothing else takes.
+        target: an address of this node.
+    """
+
+    id: int
+    source: str
+    target: str
+
+
+@frozen
+class Directory:
+    """What users.db said when it was last read."""
+
+    first_domain: str | None
+    demo_accounts: tuple[Account, ...]
+    _domains: frozenset[str]
+    _by_key: Mapping[str, Account]
+    _by_id: Mapping[int, Account]
+    _aliases: Mapping[str, tuple[Address, ...]]
+    _subaddress: str
+
+    @classmethod
+    def of(
+        cls,
+        domains: Iterable[Domain] = (),
+        accounts: Iterable[Account] = (),
+        aliases: Iterable[Alias] = (),
+        subaddress: str = "+",
+    ) -> Directory:
+        """A directory of these.
+
+        Args:
+            domains: in the order of their ids; bare sign-in names mean the first.
+            accounts: in the order of their ids.
+            subaddress: what parts `alice` from `alice+detail`; "" for no subaddresses.
+        """
+        names = [domain.name for domain in domains]
+        by_id = {account.id: account for account in accounts}
+        targets: dict[str, list[Address]] = {}
+        for alias in aliases:
+            source = parse_address(alias.source).key
+            targets.setdefault(source, []).append(parse_address(alias.target))
+        return cls(
+            first_domain=names[0] if names else None,
+            demo_accounts=tuple(account for account in by_id.values() if account.demo),
+            domains=frozenset(names),
+            by_key={account.key: account for account in by_id.values()},
+            by_id=by_id,
+            aliases={source: tuple(found) for source, found in targets.items()},
+            subaddress=subaddress,
+        )
+
+    def is_local(self, domain: str) -> bool:
+        """Whether mail to `domain` (A-labels, lower case) is filed here."""
+        return domain in self._domains
+
+    def find(self, address: Address) -> Account | None:
+        """The account with exactly this address: no alias, no subaddress."""
+        return self._by_key.get(address.key)
+
+    def find_by_id(self, account_id: int) -> Account | None:
+        return self._by_id.get(account_id)
+
+    def sign_in_key(self, name: str) -> str | None:
+        """What all spellings of a sign-in name share, whether or not it has an account.
+
+        Returns:
+            None when it can't name an account, however it is read.
+        """
+        if "@" not in name:
+            if self.first_domain is None:
+                return None
+            name = f"{name}@{self.first_domain}"
+        try:
+            return parse_address(name).key
+        except BadAddress:
+            return None
+
+    def find_sign_in(self, name: str) -> Account | None:
+        """The account that signs in as `name`: a full address, or a bare local part of the
+        first domain. It may be disabled."""
+        key = self.sign_in_key(name)
+        return None if key is None else self._by_key.get(key)
+
+    def accounts(self) -> tuple[Account, ...]:
+        """All of them, oldest first."""
+        return tuple(self._by_id.values())
+
+    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient, ...]:
+        """The mailboxes that a mail to `address` goes to, each once.
+
+        An account comes before an alias, these before the account or alias that a
+        subaddress belongs to, and the catch-all takes what is left. Members of an alias
+        that take no mail are passed over as long as one does. `postmaster` of a local
+        domain always reaches somebody while the node has an account.
+
+        Args:
+            limit: the most mailboxes that one address may reach.
+
+        Raises:
+            RelayDenied: the domain isn't ours.
+            NoSuchMailbox, MailboxDisabled: nobody takes it.
+            AliasLoop: too deep, too many, or nothing but a circle.
+        """
+        if address.domain not in self._domains:
+            raise RelayDenied()
+        account = self._by_key.get(address.key)
+        if account is not None and not account.disabled:
+            return (_recipient(address, account),)
+        try:
+            return self._walk(address, limit)
+        except (NoSuchMailbox, MailboxDisabled, AliasLoop):
+            stand_in = self._postmaster(address)
+            if stand_in is None:
+                raise
+            return (_recipient(address, stand_in),)
+
+    def _walk(self, address: Address, limit: int) -> tuple[Recipient, ...]:
+        found: dict[int, Recipient] = {}
+        seen: set[str] = set()
+        circle = disabled = False
+        todo = deque([(address, 0)])
+        while todo:
+            target, depth = todo.popleft()
+            taker = self._taker(target)
+            if isinstance(taker, Account):
+                if taker.disabled:
+                    disabled = True
+                elif taker.id not in found:
+                    if len(found) == limit:
+                        raise AliasLoop(detail=f"{address} reaches over {limit} mailboxes")
+                    found[taker.id] = _recipient(address, taker)
+            elif taker in seen:
+                circle = True
+            elif taker is not None:
+                if depth == ALIAS_DEPTH:
+                    raise AliasLoop(detail=f"aliases of {address} are over {ALIAS_DEPTH} deep")
+                seen.add(taker)
+                todo.extend((member, depth + 1) for member in self._aliases[taker])
+        if found:
+            return tuple(found.values())
+        if disabled:
+            raise MailboxDisabled()
+        raise AliasLoop() if circle else NoSuchMailbox()
+
+    def _taker(self, address: Address) -> Account | str | None:
+        """The account, or the key of the alias, that takes mail for `address`."""
+        keys = [address.key]
+        base, separator, _ = address.local.partition(self._subaddress or "\0")
+        if base and separator:
+            keys.append(address.with_local(base).key)
+        for key in keys:
+            if account := self._by_key.get(key):
+                return account
+            if key in self._aliases:
+                return key
+        catch_all = f"{CATCH_ALL}@{address.domain}"
+        return catch_all if catch_all in self._aliases else None
+
+    def _postmaster(self, address: Address) -> Account | None:
+        """Who stands in when `address` is postmaster's and nobody was named for it."""
+        if fold_local(address.local) != POSTMASTER:
+            return None
+        enabled = [account for account in self._by_id.values() if not account.disabled]
+        ours = [account for account in enabled if account.address.domain == address.domain]
+        return next(iter(ours or enabled), None)
+
+    def changed_since(self, earlier: Directory) -> set[int]:
+        """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
+        enabled or deleted."""
+        return {
+            account_id
+            for account_id, was in earlier._by_id.items()
+            if (now := self._by_id.get(account_id)) is not was
+            and (
+                now is None
+                or now.password_hash != was.password_hash
+                or now.disabled != was.disabled
+            )
+        }
+
+
+def _recipient(asked_for: Address, account: Account) -> Recipient:
+    return Recipient(asked_for, account.id, str(account.address))
+
+
+EMPTY = Directory.of()
+
+
+@define(eq=False)
+class LiveDirectory:
+    """The directory that counts now."""
+
+    _log = Logger()
+
+    current: Directory = EMPTY
+    _listeners: list[Callable[[set[int]], None]] = field(factory=list, init=False)
+
+    @property
+    def first_domain(self) -> str | None:
+        return self.current.first_domain
+
+    @property
+    def demo_accounts(self) -> tuple[Account, ...]:
+        return self.current.demo_accounts
+
+    def is_local(self, domain: str) -> bool:
+        return self.current.is_local(domain)
+
+    def find(self, address: Address) -> Account | None:
+        return self.current.find(address)
+
+    def find_by_id(self, account_id: int) -> Account | None:
+        return self.current.find_by_id(account_id)
+
+    def sign_in_key(self, name: str) -> str | None:
+        return self.current.sign_in_key(name)
+
+    def find_sign_in(self, name: str) -> Account | None:
+        return self.current.find_sign_in(name)
+
+    def accounts(self) -> tuple[Account, ...]:
+        return self.current.accounts()
+
+    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient, ...]:
+        return self.current.expand(address, limit)
+
+    def subscribe(self, callback: Callable[[set[int]], None]) -> None:
+        """`callback(ids)` is called with the accounts whose sign-in changed, if any did."""
+        self._listeners.append(callback)
+
+    def replace(self, directory: Directory) -> None:
+        """From now on `directory` counts, and everyone who subscribed knows."""
+        changed = directory.changed_since(self.current)
+        self.current = directory
+        if not changed:
+            return
+        for listener in self._listeners:
+            try:
+                listener(changed)
+            except Exception:
+                self._log.failure("a listener failed on changed accounts")
