@@ -1,0 +1,65 @@
+# make run     starts the server; the first time it makes .venv and installs into it
+# make test    installs what the tests need and runs all of them
+# make check   style, types, and who may import whom
+# make mends   takes each mend of PROTOCOLS out and shows the test that then fails
+# make faults  kills the node 200 times under load
+# make clean   removes what the others made; mail and accounts stay
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
+INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
+
+.PHONY: run test check mends faults clean
+
+run: $(VENV)/installed
+	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp 2525 --pop3 1100
+
+test: $(VENV)/installed-test
+	@tests/live/install-clients
+	@BIN="$(BIN)" tests/run
+
+check: $(VENV)/installed-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+mends: $(VENV)/installed-test
+	$(BIN)/python -m tests.mends
+
+faults: $(VENV)/installed-test
+	SIGKILLS=200 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults/test_sigkill.py
+
+clean:
+	rm -rf .venv build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .hypothesis .import_linter_cache
+	find mailnode twisted tests examples -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+# The list of plugins is written by whoever installs, so that others need not write beside it.
+$(VENV)/installed: setup.cfg $(BIN)/pip
+	@echo "Installing mailnode into $(VENV): once, from the network"
+	@$(INSTALL) -e .
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	@echo "Installing what the tests need into $(VENV): once, from the network"
+	@$(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/installed-check: $(VENV)/installed
+	@echo "Installing ruff, mypy and import-linter into $(VENV): once, from the network"
+	@$(INSTALL) -e '.[check]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "mailnode needs Python 3.11 or later: install python3.11, or make PYTHON=/its/path"; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/apt-install python3-venv
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
