@@ -16,19 +16,14 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 @define(eq=False)
-class DotReader:
-    """Reads a dot-stuffed body (RFC 5321 section 4.5.2) in chunks cut anywhere.
-
-    Only CRLF.CRLF ends the body, whatever the lengths of its lines; LF.LF, CR.CR and a
-    dot before the first line's end of a longer line do not. What comes out is the body
-    without stuffing, its last CRLF included. A CRLF is never cut in two between pieces.
+class BodyFacts:
+    """What a reader learned of a body so far.
 
     Attributes:
         mend_bare_lf: whether a bare LF comes out as CRLF (for clients that we know; S19).
         size_octets: of what has come out.
         dot_lines: lines in it that begin with a dot.
         bare_cr, bare_lf: whether an octet 13 or 10 stood outside a CRLF.
-        rest: what followed the end, once `feed` has said that it is reached.
     """
 
     mend_bare_lf: bool = False
@@ -36,10 +31,40 @@ class DotReader:
     dot_lines: int = 0
     bare_cr: bool = False
     bare_lf: bool = False
+    _line_start: bool = True
+
+    def _account(self, piece: bytes) -> bytes:
+        """Learn from a piece that cuts no CRLF in two, and mend it where that is wished."""
+        if not piece:
+            return piece
+        crlf = piece.count(b"\r\n")
+        if piece.count(b"\r") != crlf:
+            self.bare_cr = True
+        if piece.count(b"\n") != crlf:
+            self.bare_lf = True
+            if self.mend_bare_lf:
+                piece = _BARE_LF.sub(b"\r\n", piece)
+        self.dot_lines += piece.count(b"\r\n.") + (self._line_start and piece[:1] == b".")
+        self._line_start = piece.endswith(b"\r\n")
+        self.size_octets += len(piece)
+        return piece
+
+
+@define(eq=False)
+class DotReader(BodyFacts):
+    """Reads a dot-stuffed body (RFC 5321 section 4.5.2) in chunks cut anywhere.
+
+    Only CRLF.CRLF ends the body, whatever the lengths of its lines; LF.LF, CR.CR and a
+    dot before the first line's end of a longer line do not. What comes out is the body
+    without stuffing, its last CRLF included. A CRLF is never cut in two between pieces.
+
+    Attributes:
+        rest: what followed the end, once `feed` has said that it is reached.
+    """
+
     rest: bytes = b""
     _held: bytes = b"\r\n"
     _virtual: int = 2  # octets of _held that the client never sent
-    _line_start: bool = False  # the last piece ended with an LF that was mended
 
     def feed(self, chunk: bytes) -> tuple[bytes, bool]:
         """Take a chunk; return (the body's next piece, whether the body ended in it)."""
@@ -56,20 +81,29 @@ class DotReader:
         if not stuffed:
             return stuffed
         piece = stuffed.replace(b"\r\n.", b"\r\n") if b"\r\n." in stuffed else stuffed
-        starts_line = self._line_start
         if self._virtual:  # the CRLF that we put before the first line
-            piece, self._virtual, starts_line = piece[self._virtual :], 0, True
-        crlf = piece.count(b"\r\n")
-        if piece.count(b"\r") != crlf:
-            self.bare_cr = True
-        if piece.count(b"\n") != crlf:
-            self.bare_lf = True
-            if self.mend_bare_lf:
-                piece = _BARE_LF.sub(b"\r\n", piece)
-        self.dot_lines += piece.count(b"\r\n.") + (starts_line and piece[:1] == b".")
-        self._line_start = self.mend_bare_lf and piece.endswith(b"\n")
-        self.size_octets += len(piece)
-        return piece
+            piece, self._virtual = piece[self._virtual :], 0
+        return self._account(piece)
+
+
+@define(eq=False)
+class ChunkReader(BodyFacts):
+    """Reads a body whose length was told beforehand (RFC 3030), in chunks cut anywhere."""
+
+    _held: bytes = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; return the body's next piece."""
+        data = self._held + chunk
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return self._account(data[: len(data) - len(self._held)])
+
+    def end(self) -> bytes:
+        """The body's last piece: it brings the CRLF that the body lacks."""
+        rest, self._held = self._held, b""
+        if not rest and self._line_start:
+            return b""
+        return self._account(rest + b"\r\n")
 
 
 def _tail_to_hold(data: bytes) -> int:

@@ -1,0 +1,98 @@
+"""The door: every mail in motion enters here, whichever wire it came by.
+
+`Intake.accept` is where policy stands, once: the content filters judge, and what they let
+through is filed in one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from mailnode.errors import FilterFailed, MailError, Refused
+from mailnode.model import ACCEPT, Envelope, Filed, Message, Verdict
+
+if TYPE_CHECKING:
+    from mailnode.store.messages import Messages
+
+_log = Logger()
+
+
+class RefusedByFilter(Refused):
+    text = "Message refused"
+
+
+@frozen
+class Receipt:
+    """A mail was taken: its bytes would survive a power cut, and it lies in every mailbox."""
+
+    mail_id: str
+    filed: Sequence[Filed]
+
+
+@define(eq=False)
+class Intake:
+    """The one door.
+
+    Attributes:
+        filters: providers of `interfaces.IContentFilter`, asked side by side.
+    """
+
+    messages: Messages
+    filters: Sequence[Any] = field(factory=tuple)
+
+    def accept(self, envelope: Envelope, message: Message) -> Deferred[Receipt]:
+        """Judge a mail and file it into each recipient's mailbox.
+
+        Returns:
+            Fires with a `Receipt` once the mail is durable and visible: 250 may be said.
+
+        Raises:
+            RefusedByFilter: a filter refused it for good.
+            FilterFailed: a filter deferred it, or broke.
+            StoreBusy, StoreFull, StoreBroken: nothing was kept.
+        """
+        if self.filters:
+            return Deferred.fromCoroutine(self._judge_and_file(envelope, message))
+        return self._file(envelope, message)
+
+    def _file(self, envelope: Envelope, message: Message) -> Deferred[Receipt]:
+        filed = self.messages.file_message(envelope, message)
+        mail_id = envelope.mail_id
+        return filed.addCallback(lambda where: Receipt(mail_id, where))
+
+    async def _judge_and_file(self, envelope: Envelope, message: Message) -> Receipt:
+        asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]
+        headers = b""
+        for answered, result in await DeferredList(asked, consumeErrors=True):
+            if not answered:
+                raise result.value
+            headers += result.headers
+        if headers:
+            message = evolve(message, prefix=message.prefix + headers)
+        return await self._file(envelope, message)
+
+
+async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Verdict:
+    name = content_filter.name
+    try:
+        verdict = content_filter.judge(envelope, message)
+        if hasattr(verdict, "__await__"):
+            verdict = await verdict
+    except MailError:
+        raise
+    except Exception:
+        _log.failure("filter {name} broke on mail {mail_id}", name=name, mail_id=envelope.mail_id)
+        raise FilterFailed(detail=f"filter {name} broke") from None
+    verdict = verdict or ACCEPT
+    if verdict.action == "refuse":
+        raise RefusedByFilter(verdict.reason or None, detail=f"by filter {name}")
+    if verdict.action == "defer":
+        raise FilterFailed(verdict.reason or None, detail=f"by filter {name}")
+    return verdict
+
+

@@ -1,0 +1,336 @@
+"""The body of a mail: DATA and BDAT, read in chunks, given to whoever takes it.
+
+Only CRLF.CRLF ends DATA, whatever the lengths of the lines (S3); BDAT counts octets
+(RFC 3030). The body ends with one reply, said after every taker has answered (S17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailnode.errors import BareLineEnd, MailError, TooLarge
+from mailnode.interfaces import IChunkedMessage
+from mailnode.session import LineSession
+from mailnode.smtp.paths import BadSyntax
+from mailnode.wire import ChunkReader, DotReader
+
+if TYPE_CHECKING:
+    from mailnode.smtp.server import SmtpServer
+
+GRACE_S = 60.0
+
+
+class NoValidRecipients(MailError):
+    smtp_code, enhanced = 503, "5.5.1"
+    text = "Say MAIL and RCPT first"
+
+
+@define(eq=False)
+class LineTaker:
+    """Gives a foreign `IMessage` its lines (Twisted's contract: without line ends)."""
+
+    message: Any
+    _partial: bytes = b""
+
+    def take(self, chunk: bytes) -> None:
+        *lines, self._partial = (self._partial + chunk).split(b"\r\n")
+        for line in lines:
+            self.message.lineReceived(line)
+
+    def end(self, facts: Any) -> None:
+        if self._partial:
+            self.message.lineReceived(self._partial)
+
+
+@define(eq=False)
+class ChunkTaker:
+    """Gives an `IChunkedMessage` its chunks."""
+
+    message: Any
+
+    def take(self, chunk: bytes) -> Any:
+        return self.message.chunkReceived(chunk)
+
+    def end(self, facts: Any) -> None:
+        self.message.bodyEnded(facts)
+
+
+@define(eq=False)
+class Body:
+    """One body on its way in.
+
+    Attributes:
+        takers: one for each distinct `IMessage`; those that commit stand last.
+        failure: why it will be refused; the rest is read and thrown away.
+    """
+
+    origin: Any
+    recipients: Sequence[Any]
+    takers: list[LineTaker | ChunkTaker]
+    reader: DotReader | ChunkReader
+    began_at: float
+    failure: BaseException | None = None
+    wanted: int = 0  # octets of this BDAT chunk still to come
+    last: bool = False
+    ended: bool = False
+    waits: list[Deferred[Any]] = field(factory=list)
+
+    def abandon(self) -> None:
+        takers, self.takers = self.takers, []
+        for taker in takers:
+            try:
+                taker.message.connectionLost()
+            except Exception:
+                _log.failure("a message could not be abandoned")
+
+
+_log = Logger()
+
+
+class BodyReading(LineSession):
+    """The part of the SMTP server that reads bodies."""
+
+    body_rate = 1024
+    body_s = 3600.0
+    _body: Body | None = None
+
+    def readingBody(self) -> bool:
+        return self._body is not None
+
+    def abandonBody(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.abandon()
+
+    def bodyTooSlow(self, now: float) -> bool:
+        """Under the least rate after a minute, past the longest time, or silent (S23)."""
+        body = self._body
+        if body is None:
+            return False
+        took = now - body.began_at
+        slow = took > GRACE_S and body.reader.size_octets < (took - GRACE_S) * self.body_rate
+        idle = self.idle_s is not None and now - self._active_at > self.idle_s
+        return slow or idle or took > self.body_s
+
+    def do_DATA(self: SmtpServer, rest: bytes) -> object:
+        if rest:
+            raise BadSyntax("This command takes no argument")
+        if self._body is not None or self._from is None or not self._to:
+            raise NoValidRecipients()
+        self._open_body(DotReader())
+        self._reply(354, "", "End data with <CR><LF>.<CR><LF>")
+        self.readRaw(self._data_received)
+        return None
+
+    def _open_body(self: SmtpServer, reader: Any) -> Body:
+        """Ask each recipient's callable for its `IMessage`; the same object is fed once."""
+        origin, recipients = self._from, self._to
+        messages: dict[int, tuple[Any, list[Any]]] = {}
+        opened: list[Any] = []
+        try:
+            for user, make in recipients:
+                message = make()
+                opened.append(message)
+                messages.setdefault(id(message), (message, []))[1].append(user)
+        except Exception as refusal:
+            for message in opened:
+                message.connectionLost()
+            self._tell_refused(refusal, "DATA", origin)
+            self._reset()
+            raise
+        lines: list[LineTaker | ChunkTaker] = []
+        chunks: list[LineTaker | ChunkTaker] = []
+        for message, users in messages.values():
+            if IChunkedMessage.providedBy(message):
+                chunks.append(ChunkTaker(message))
+            else:
+                received = self.receivedHeader(self._helo, origin, users)
+                if received:
+                    message.lineReceived(received)
+                lines.append(LineTaker(message))
+        if chunks and all(taker.message.mend_bare_lf for taker in chunks):
+            reader.mend_bare_lf = True
+        self._body = Body(
+            origin=origin,
+            recipients=[user for user, _ in recipients],
+            takers=lines + chunks,
+            reader=reader,
+            began_at=self.seconds(),
+        )
+        return self._body
+
+    def _data_received(self: SmtpServer, data: bytes) -> object:
+        body = self._body
+        assert body is not None
+        piece, ended = body.reader.feed(data)
+        if ended:
+            self.readRaw(None)
+            self.putBack(body.reader.rest)
+            body.ended = True
+        wait = self._take(body, piece)
+        if not ended:
+            return wait
+        if wait is None:
+            return self._finish(body)
+        return wait.addBoth(lambda _: self._finish(body))
+
+    def _take(self: SmtpServer, body: Body, piece: bytes) -> Deferred[Any] | None:
+        """Hand a piece on; a failure is kept for the reply at the end."""
+        if body.failure is None and body.reader.size_octets > self.message_size:
+            body.failure = TooLarge()
+            body.abandon()
+        if not piece or body.failure is not None:
+            return None
+        waits: list[Deferred[Any]] = []
+        try:
+            for taker in body.takers:
+                wait = taker.take(piece)
+                if isinstance(wait, Deferred):
+                    waits.append(wait)
+        except Exception as failure:
+            self._body_failed(Failure(failure), body)
+        if not waits:
+            return None
+        together = waits[0] if len(waits) == 1 else DeferredList(waits, fireOnOneErrback=True)
+        return together.addErrback(self._body_failed, body)
+
+    def _body_failed(self: SmtpServer, failure: Failure, body: Body) -> None:
+        if body.failure is None:
+            body.failure = failure.value
+            if not isinstance(failure.value, MailError):
+                _log.failure("a body could not be taken", failure)
+            body.abandon()
+
+    def _finish(self: SmtpServer, body: Body) -> object:
+        """The end of the body: commit, then the one reply."""
+        self._from, self._to, self._body = None, [], None
+        self.mails += 1
+        if self._gone:
+            body.abandon()
+            return None
+        chunked = any(isinstance(taker, ChunkTaker) for taker in body.takers)
+        if body.failure is None and not chunked and _bare_line_ends(body.reader):
+            body.failure = BareLineEnd()
+        if body.failure is not None:
+            body.abandon()
+            self._tell_refused(body.failure, "the dot", body.origin)
+            self._dialog = None
+            raise body.failure
+        takers, body.takers = body.takers, []
+        done = self._commit(takers, body)
+        done.addCallbacks(self._taken, self._not_taken, callbackArgs=(body,), errbackArgs=(body,))
+        return done
+
+    def _commit(self: SmtpServer, takers: list[Any], body: Body) -> Deferred[Any]:
+        """Foreign messages first: they may fail while ours can still be abandoned."""
+        done: Deferred[Any] | None = None
+        for at, taker in enumerate(takers):
+            step = _ended(taker, body.reader)
+            later = takers[at + 1 :]
+            if done is None:
+                done = maybeDeferred(step) if later else _as_deferred(step)
+            else:
+                done.addCallback(lambda _, step=step: step())
+            if later:
+                done.addErrback(_abandon_all, later)
+        assert done is not None
+        return done
+
+    def _taken(self: SmtpServer, result: Any, body: Body) -> None:
+        self._dialog = None
+        mail_id = getattr(result, "mail_id", "") or getattr(body.origin, "mail_id", "")
+        self._reply(250, "2.0.0", f"Ok {mail_id}")
+
+    def _not_taken(self: SmtpServer, failure: Failure, body: Body) -> Failure:
+        self._tell_refused(failure.value, "the dot", body.origin)
+        self._dialog = None
+        return failure
+
+    # BDAT (RFC 3030)
+
+    def do_BDAT(self: SmtpServer, rest: bytes) -> object:
+        words = rest.upper().split()
+        if not words or not words[0].isdigit() or len(words[0]) > 18 or words[1:] not in ([], [b"LAST"]):
+            self._reply(501, "5.5.4", "Expected BDAT octets [LAST]; closing, for the rest is lost")
+            self.close()
+            return None
+        wanted, last = int(words[0]), words[1:] == [b"LAST"]
+        body = self._body
+        if body is None:
+            body = self._first_chunk()
+        body.wanted, body.last = wanted, last
+        if not wanted:
+            return self._chunk_ended(body)
+        self.readRaw(self._bdat_received)
+        return None
+
+    def _first_chunk(self: SmtpServer) -> Body:
+        if self._from is not None and self._to:
+            try:
+                return self._open_body(ChunkReader())
+            except Exception as refusal:
+                failure: BaseException = refusal
+        else:
+            failure = NoValidRecipients()
+        self._body = Body(self._from, [], [], ChunkReader(), self.seconds(), failure)
+        return self._body
+
+    def _bdat_received(self: SmtpServer, data: bytes) -> object:
+        body = self._body
+        assert body is not None
+        chunk, rest = data[: body.wanted], data[body.wanted :]
+        body.wanted -= len(chunk)
+        if not body.wanted:
+            self.readRaw(None)
+            self.putBack(rest)
+        wait = self._take(body, body.reader.feed(chunk))
+        if body.wanted:
+            return wait
+        if wait is None:
+            return self._chunk_ended(body)
+        return wait.addBoth(lambda _: self._chunk_ended(body))
+
+    def _chunk_ended(self: SmtpServer, body: Body) -> object:
+        if not body.last:
+            if body.failure is not None:
+                raise body.failure
+            self._reply(250, "2.0.0", "Ok")
+            return None
+        wait = self._take(body, body.reader.end())
+        if wait is None:
+            return self._finish(body)
+        return wait.addBoth(lambda _: self._finish(body))
+
+
+def _bare_line_ends(facts: Any) -> bool:
+    return facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf)
+
+
+def _ended(taker: Any, facts: Any) -> Callable[[], Any]:
+    def step() -> Any:
+        taker.end(facts)
+        return taker.message.eomReceived()
+
+    return step
+
+
+def _as_deferred(step: Callable[[], Any]) -> Deferred[Any]:
+    try:
+        result = step()
+    except Exception:
+        failed: Deferred[Any] = Deferred()
+        failed.errback(Failure())
+        return failed
+    return result if isinstance(result, Deferred) else maybeDeferred(lambda: result)
+
+
+def _abandon_all(failure: Failure, takers: list[Any]) -> Failure:
+    while takers:
+        takers.pop().message.connectionLost()
+    return failure

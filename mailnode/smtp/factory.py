@@ -1,0 +1,93 @@
+"""Makes SMTP sessions: a `smtp.SMTPFactory` that hands each one its limits and its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.mail import smtp
+
+from mailnode.admission import Sessions
+from mailnode.model import Event
+from mailnode.smtp.server import SmtpServer
+
+
+@frozen(kw_only=True)
+class SmtpRules:
+    """What a session may cost; the units are in the names, 0 mails means no limit."""
+
+    message_octets: int = 75 << 20
+    recipients: int = 100
+    mails: int = 0
+    errors: int = 10
+    sign_in_failures: int = 3
+    idle_s: float = 300.0
+    body_octets_a_second: int = 1024
+    body_s: float = 3600.0
+    keep_dialog: bool = False
+
+
+def _tell_nobody(event: Event) -> None:
+    pass
+
+
+class SmtpFactory(smtp.SMTPFactory):  # type: ignore[misc]
+    """What Twisted's factory is, and what our sessions share.
+
+    Attributes:
+        portal: whom sessions log in to.
+        challengers: SASL mechanism names to callables that make credentials.
+        tls: a TLS context factory for STARTTLS, or None.
+        submission: whether MAIL needs a sign-in.
+        protocol: `SmtpServer`, or a subclass of yours.
+    """
+
+    protocol = SmtpServer
+    noisy = False
+
+    def __init__(
+        self,
+        portal: Any,
+        *,
+        hostname: str,
+        challengers: Mapping[bytes, Callable[[], Any]] | None = None,
+        tls: Any = None,
+        rules: SmtpRules | None = None,
+        sessions: Sessions | None = None,
+        submission: bool = False,
+        tell: Callable[[Event], None] = _tell_nobody,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        super().__init__(portal)
+        self.domain = hostname.encode("ascii")
+        self.challengers = dict(challengers or {})
+        self.tls = tls
+        self.rules = rules or SmtpRules()
+        self.sessions = sessions
+        self.submission = submission
+        self.tell = tell
+        self.seconds = clock.seconds if clock is not None else time.monotonic
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        session: Any = self.protocol(self.challengers, self.tls)
+        session.factory = self
+        session.portal = self.portal
+        session.host = self.domain
+        session.sessions = self.sessions
+        session.seconds = self.seconds
+        session.tell = self.tell
+        session.submission = self.submission
+        rules = self.rules
+        session.message_size = rules.message_octets
+        session.most_recipients = rules.recipients
+        session.most_mails = rules.mails
+        session.most_errors = rules.errors
+        session.most_sign_in_failures = rules.sign_in_failures
+        session.idle_s = rules.idle_s
+        session.body_rate = rules.body_octets_a_second
+        session.body_s = rules.body_s
+        session.keep_dialog = rules.keep_dialog
+        return session

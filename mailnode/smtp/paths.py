@@ -1,0 +1,204 @@
+"""What stands behind MAIL and RCPT, parsed strictly, in the shapes that Twisted hands around.
+
+`smtp.Address` and `smtp.User` refuse addresses that are right and take some that are wrong
+(PROTOCOLS.md S21), so ours derive from them in contract and parse with our grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from twisted.mail import smtp
+
+from mailnode.addresses import Address, parse_path, split_path
+from mailnode.errors import BadAddress, MailError, NeedsSmtpUtf8
+from mailnode.model import Client, MailParameters
+
+
+class BadSyntax(MailError):
+    smtp_code, enhanced = 501, "5.5.4"
+    text = "Syntax error in parameters"
+
+
+class UnknownParameter(MailError):
+    smtp_code, enhanced = 555, "5.5.4"
+    text = "Parameter not recognized or not implemented"
+
+
+class Path(smtp.Address):  # type: ignore[misc]
+    """A path as Twisted's interfaces pass it: `local` and `domain` are bytes.
+
+    Attributes:
+        address: our parsed form; None for `<>`.
+    """
+
+    address: Address | None
+
+    def __init__(self, address: Address | None) -> None:
+        self.address = address
+        text = str(address) if address else ""
+        self.addrstr = f"<{text}>".encode()
+        local, _, domain = text.rpartition("@")
+        self.local, self.domain = local.encode(), domain.encode()
+
+    def __str__(self) -> str:
+        return str(self.address) if self.address else ""
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode()
+
+
+class ReversePath(Path):
+    """The origin of one mail, with what else MAIL told.
+
+    Attributes:
+        mail_id: made at MAIL, before any write.
+        client: who sends it.
+        parameters: what stood behind the path.
+        dialog: the session's lines so far, secrets masked; "" when they are not kept.
+    """
+
+    def __init__(
+        self,
+        address: Address | None,
+        *,
+        mail_id: str,
+        client: Client,
+        parameters: MailParameters,
+        dialog: Callable[[], str],
+    ) -> None:
+        super().__init__(address)
+        self.mail_id = mail_id
+        self.client = client
+        self.parameters = parameters
+        self.dialog = dialog
+
+
+class Forward(smtp.User):  # type: ignore[misc]
+    """One recipient as `IMessageDelivery.validateTo` gets it."""
+
+    def __init__(self, dest: Path, helo: Any, protocol: Any, orig: Path) -> None:
+        self.dest = dest
+        self.helo = helo
+        self.protocol = protocol
+        self.orig = orig
+
+    def __str__(self) -> str:
+        return str(self.dest)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.dest)
+
+
+def parse_mail(rest: bytes) -> tuple[Address | None, MailParameters]:
+    """`FROM:<path> [parameters]`.
+
+    Raises:
+        BadSyntax, BadAddress, UnknownParameter, NeedsSmtpUtf8.
+    """
+    path, parameters = _parse(rest, "FROM:")
+    address = parse_path(path)
+    known = _mail_parameters(parameters)
+    if not path.isascii() and not known.smtputf8:
+        raise NeedsSmtpUtf8()
+    return address, known
+
+
+def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> Address:
+    """`TO:<path>`; `<postmaster>` without a domain means ours.
+
+    Raises:
+        BadSyntax, BadAddress, UnknownParameter, NeedsSmtpUtf8.
+    """
+    path, parameters = _parse(rest, "TO:")
+    if path.lower() == "<postmaster>":
+        address: Address | None = Address("postmaster", hostname)
+    else:
+        address = parse_path(path)
+    if address is None:
+        raise BadAddress("A recipient can't be empty")
+    if not path.isascii() and not smtputf8:
+        raise NeedsSmtpUtf8()
+    for name, _value in parameters:
+        raise UnknownParameter(f"{name} is not offered here")
+    return address
+
+
+def _parse(rest: bytes, word: str) -> tuple[str, list[tuple[str, str]]]:
+    try:
+        text = rest.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadSyntax("Address is not UTF-8", enhanced="5.5.2") from None
+    if text[: len(word)].upper() != word:
+        raise BadSyntax(f"Expected {word}<address>")
+    path, after = split_path(text[len(word) :].lstrip(" "))
+    if after and not after.startswith(" "):
+        raise BadSyntax("Expected a space behind the address")
+    return path, _split_parameters(after)
+
+
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
+
+
+def _split_parameters(text: str) -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for word in text.split():
+        match = _PARAMETER.fullmatch(word)
+        if not match:
+            raise BadSyntax()
+        name = match.group(1).upper()
+        if name in found:
+            raise BadSyntax(f"{name} is given twice")
+        found[name] = match.group(2) or ""
+    return list(found.items())
+
+
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+
+
+def _mail_parameters(given: list[tuple[str, str]]) -> MailParameters:
+    size, body, utf8, auth = 0, "7BIT", False, ""
+    for name, value in given:
+        if name == "SIZE":
+            if not value.isascii() or not value.isdigit() or len(value) > 20:
+                raise BadSyntax("SIZE is a number of octets")
+            size = int(value)
+        elif name == "BODY":
+            body = value.upper()
+            if body == "BINARYMIME":
+                raise UnknownParameter("BODY=BINARYMIME is not offered here")
+            if body not in ("7BIT", "8BITMIME"):
+                raise BadSyntax("BODY is 7BIT or 8BITMIME")
+        elif name == "SMTPUTF8":
+            if value:
+                raise BadSyntax("SMTPUTF8 takes no value")
+            utf8 = True
+        elif name == "AUTH":
+            if not _XTEXT.fullmatch(value):
+                raise BadSyntax("AUTH is an address in xtext, or <>")
+            auth = value
+        else:
+            raise UnknownParameter(f"{name} is not offered here")
+    return MailParameters(size_octets=size, body=body, smtputf8=utf8, auth=auth)
+
+
+_HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
+
+
+def parse_helo(rest: bytes) -> str:
+    """The name a client gives itself: one word of printable ASCII.
+
+    Raises:
+        BadSyntax: missing, more than one word, over 255 octets, or not printable.
+    """
+    text = rest.decode("utf-8", "replace")
+    if not text or " " in text or len(rest) > 255 or not text.isprintable():
+        raise BadSyntax("Expected your host name")
+    return text
+
+
+def safe_helo(helo: str) -> str:
+    """That name as it may stand in a header field."""
+    return _HELO_UNSAFE.sub("?", helo) or "unknown"

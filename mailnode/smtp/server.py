@@ -1,0 +1,525 @@
+"""The SMTP server: Twisted's ESMTP in contract, with every mend of PROTOCOLS.md (S1 to S32).
+
+A verb is a method: `do_MAIL(rest)`, `ext_AUTH(rest)`. It writes its reply and returns
+None, or returns a Deferred that holds back the next command. Whatever it raises becomes the
+reply, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.cred import credentials, error
+from twisted.internet.defer import Deferred
+from twisted.mail import smtp
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.python.failure import Failure
+
+from mailnode.errors import (
+    MailError,
+    SignInRefused,
+    TooLarge,
+    TooManyRecipients,
+    answer_for,
+)
+from mailnode.model import Client, Event, RefusedMail, new_mail_id
+from mailnode.session import LineSession
+from mailnode.smtp.body import BodyReading
+from mailnode.smtp.paths import (
+    BadSyntax,
+    Forward,
+    Path,
+    ReversePath,
+    parse_helo,
+    parse_mail,
+    parse_rcpt,
+)
+from mailnode.smtp.trace import received_field
+
+
+class BadSequence(MailError):
+    smtp_code, enhanced = 503, "5.5.1"
+    text = "Bad sequence of commands"
+
+
+class UnknownVerb(MailError):
+    smtp_code, enhanced = 500, "5.5.1"
+    text = "Command not recognized"
+
+
+class BadVerb(MailError):
+    smtp_code, enhanced = 500, "5.5.2"
+    text = "Command is not ASCII"
+
+
+class NotOffered(MailError):
+    smtp_code, enhanced = 502, "5.5.1"
+    text = "Command not implemented"
+
+
+class NeedsTls(MailError):
+    smtp_code, enhanced = 538, "5.7.11"
+    text = "Encryption is required to sign in: use STARTTLS"
+
+
+class NeedsSignIn(MailError):
+    smtp_code, enhanced = 530, "5.7.0"
+    text = "Authentication required"
+
+
+class NoSuchMechanism(MailError):
+    smtp_code, enhanced = 504, "5.5.4"
+    text = "Authentication mechanism not offered"
+
+
+class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
+    """One SMTP session.
+
+    What Twisted's class has keeps its name and meaning: `portal`, `delivery`,
+    `deliveryFactory`, `challengers`, `host`, `validateFrom`, `validateTo`, `receivedHeader`,
+    `extensions`, `sendCode`, `lookupMethod` and every `do_` and `ext_` verb can be overridden.
+
+    Attributes:
+        message_size: largest message, in octets.
+        most_recipients: of one mail; past it 452 4.5.3.
+        most_mails: in one session, 0 for no limit; past it 421 4.7.0.
+        submission: whether MAIL needs a sign-in, as on a submission port.
+        tell: takes the events that have no commit of their own.
+    """
+
+    message_size = 75 << 20
+    most_recipients = 100
+    most_mails = 0
+    submission = False
+    noisy = False
+    mails = 0
+    esmtp = False
+    account = ""
+
+    def tell(self, event: Event) -> None:
+        """Events go nowhere for a server without a factory."""
+
+    # The connection's life
+
+    def connectionMade(self) -> None:
+        admitted = self.beginSession()
+        self._helo = (None, self.peer_host.encode("ascii", "replace"))
+        if not admitted:
+            self._reply(421, "4.7.0", f"{self._name()} Too many connections, try again later")
+            self.close()
+            return
+        self.canStartTLS = self.tls_offered
+        self.sendLine(b"220 " + self.greeting())
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.endSession()
+        self.abandonBody()
+        self._logout()
+
+    def greeting(self) -> bytes:
+        return bytes(self.host) + b" ESMTP mailnode"
+
+    def sayGoodbye(self) -> None:
+        self._reply(421, "4.3.2", f"{self._name()} Service is stopping, try again later")
+
+    def tooManyErrors(self) -> None:
+        self._reply(421, "4.7.0", f"{self._name()} Too many errors, closing")
+
+    def underWay(self) -> bool:
+        return self._from is not None or self.readingBody()
+
+    def timeoutConnection(self) -> None:
+        self._reply(421, "4.4.2", f"{self._name()} Timeout, closing")
+        self.close()
+
+    def sweepIdle(self, now: float) -> None:
+        if self.readingBody():
+            if self.bodyTooSlow(now):
+                self.timeoutConnection()
+        elif self.idle_s is not None and now - self._active_at > self.idle_s:
+            self.timeoutConnection()
+
+    def tls_context(self) -> Any:
+        return self.ctx
+
+    def _name(self) -> str:
+        return bytes(self.host).decode("ascii", "replace")
+
+    def _logout(self) -> None:
+        logout, self._onLogout = self._onLogout, None
+        self.delivery = self.deliveryFactory = None
+        self.authenticated, self.account = False, ""
+        if logout is not None:
+            logout()
+
+    # Replies: the one place that writes them
+
+    def sendCode(self, code: int, message: bytes | str = b"") -> None:
+        """Twisted's way to reply; an enhanced code is put in where it is missing (S18)."""
+        text = message.decode("utf-8", "replace") if isinstance(message, bytes) else message
+        enhanced = ""
+        if code >= 400 or 200 <= code < 300:
+            head = text.partition(" ")[0]
+            if not (head[:1] == str(code)[0] and head.count(".") == 2):
+                enhanced = f"{code // 100}.0.0"
+        self._reply(code, enhanced, text)
+
+    def _reply(self, code: int, enhanced: str, text: str) -> None:
+        lines = text.splitlines() or [""]
+        mark = f"{enhanced} " if enhanced else ""
+        for line in lines[:-1]:
+            self.sendLine(f"{code}-{mark}{line}".encode())
+        self.sendLine(f"{code} {mark}{lines[-1]}".encode())
+
+    def commandFailed(self, answer: MailError) -> None:
+        self._reply(answer.smtp_code, answer.enhanced, answer.text)
+
+    # Commands
+
+    def commandReceived(self, line: bytes) -> object:
+        verb, _, rest = line.partition(b" ")
+        if self._dialog is not None:
+            shown = line if verb.upper() != b"AUTH" else b"AUTH (secret)"
+            self.note(f"C: {shown.decode('utf-8', 'replace')}")
+        if not verb.isalnum() or not verb.isascii():
+            raise BadVerb() if verb else UnknownVerb("Empty command")
+        if not line.isascii() or not line.decode("ascii").isprintable():
+            _refuse_control(line)
+        method = self.lookupMethod(verb)
+        if method is None:
+            raise UnknownVerb()
+        return method(rest.strip(b" "))
+
+    def lookupMethod(self, command: bytes | str) -> Callable[[bytes], object] | None:
+        name = (command.decode("ascii") if isinstance(command, bytes) else command).upper()
+        return getattr(self, f"do_{name}", None) or getattr(self, f"ext_{name}", None)
+
+    def commandLimit(self, start: bytes) -> int:
+        if start == b"MAIL ":
+            return self.command_octets + 26 + 17 + 10 + 500  # SIZE, BODY, SMTPUTF8, AUTH
+        return super().commandLimit(start)
+
+    def do_UNKNOWN(self, rest: bytes) -> None:
+        raise UnknownVerb()
+
+    def do_HELO(self, rest: bytes) -> None:
+        self._greet(rest)
+        self.esmtp = False
+        self._reply(250, "", self._name())
+
+    def do_EHLO(self, rest: bytes) -> None:
+        self._greet(rest)
+        self.esmtp = True
+        extensions = self.listExtensions().decode("ascii")
+        self._reply(250, "", "\n".join(filter(None, [self._name(), extensions])))
+
+    def _greet(self, rest: bytes) -> None:
+        helo = parse_helo(rest)
+        self._helo = (helo.encode(), self.peer_host.encode("ascii", "replace"))
+        self._reset()
+
+    def extensions(self) -> dict[bytes, Any]:
+        """What works in this state, and nothing else (S15)."""
+        offered: dict[bytes, Any] = {
+            b"PIPELINING": None,
+            b"SIZE": [b"%d" % self.message_size],
+            b"8BITMIME": None,
+            b"SMTPUTF8": None,
+            b"ENHANCEDSTATUSCODES": None,
+            b"CHUNKING": None,
+            b"LIMITS": [b"RCPTMAX=%d" % self.most_recipients]
+            + ([b"MAILMAX=%d" % self.most_mails] if self.most_mails else []),
+        }
+        if self.tls_offered:
+            offered[b"STARTTLS"] = None
+        if self.challengers and self.portal and not self.authenticated and self._may_sign_in():
+            offered[b"AUTH"] = sorted(self.challengers)
+        return offered
+
+    def do_MAIL(self, rest: bytes) -> object:
+        if not self._helo[0]:
+            raise BadSequence("Say EHLO first")
+        if self._from is not None:
+            raise BadSequence("One sender a message: RSET first")
+        if self.most_mails and self.mails >= self.most_mails:
+            self._reply(421, "4.7.0", f"{self._name()} Too many mails in one connection")
+            self.close()
+            return None
+        origin: ReversePath | None = None
+        try:
+            address, parameters = parse_mail(rest)
+            if self.keep_dialog and self._dialog is None:
+                self._dialog = [f"C: MAIL {rest.decode('utf-8', 'replace')}"]
+            origin = ReversePath(
+                address,
+                mail_id=new_mail_id(),
+                client=self.client(parameters.smtputf8),
+                parameters=parameters,
+                dialog=self.dialog,
+            )
+            if parameters.size_octets > self.message_size:
+                raise TooLarge()
+            if self.submission and not self.authenticated:
+                raise NeedsSignIn()
+            result = self.validateFrom(self._helo, origin)
+        except Exception as refusal:
+            self._tell_refused(refusal, "MAIL", origin or rest.decode("utf-8", "replace"))
+            raise
+        self._to = []
+        if not isinstance(result, Deferred):
+            return self._from_valid(origin)
+        result.addErrback(self._refused, "MAIL", origin)
+        result.addCallback(lambda _: self._from_valid(origin))
+        return result
+
+    def _from_valid(self, origin: ReversePath) -> None:
+        self._from = origin
+        self._reply(250, "2.1.0", "Ok")
+
+    def do_RCPT(self, rest: bytes) -> object:
+        origin = self._from
+        if origin is None:
+            raise BadSequence("Say MAIL first")
+        try:
+            address = parse_rcpt(rest, self.hostname(), origin.parameters.smtputf8)
+            if len(self._to) >= self.most_recipients:
+                raise TooManyRecipients()
+            user = Forward(Path(address), self._helo, self, origin)
+            result = self.validateTo(user)
+        except Exception as refusal:
+            self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
+            raise
+        if not isinstance(result, Deferred):
+            return self._to_valid(result, user)
+        result.addErrback(self._refused, "RCPT", origin, str(address))
+        result.addCallback(self._to_valid, user)
+        return result
+
+    def _to_valid(self, to: Callable[[], Any], user: Forward) -> None:
+        if self._from is not user.orig:  # the transaction that asked is over (S6)
+            return
+        self._to.append((user, to))
+        self._reply(250, "2.1.5", "Ok")
+
+    def do_RSET(self, rest: bytes) -> None:
+        _no_argument(rest)
+        self._reset()
+        self._reply(250, "2.0.0", "Ok")
+
+    def do_NOOP(self, rest: bytes) -> None:
+        self._reply(250, "2.0.0", "Ok")
+
+    def do_VRFY(self, rest: bytes) -> None:
+        if not rest:
+            raise BadSyntax("Expected an address")
+        self._reply(252, "2.5.0", "Send some mail and see")
+
+    def do_EXPN(self, rest: bytes) -> None:
+        raise NotOffered("EXPN is not offered here")
+
+    def do_HELP(self, rest: bytes) -> None:
+        self._reply(214, "2.0.0", "mailnode speaks RFC 5321; see EHLO for what it offers")
+
+    def do_QUIT(self, rest: bytes) -> None:
+        _no_argument(rest)
+        self._reply(221, "2.0.0", f"{self._name()} Bye")
+        self.close()
+
+    def _reset(self) -> None:
+        """Forget the transaction (RFC 5321 section 4.1.1.5), not who is there."""
+        self._from = None
+        self._to = []
+        self.abandonBody()
+        self._dialog = None
+
+    # STARTTLS and AUTH
+
+    def ext_STARTTLS(self, rest: bytes) -> None:
+        _no_argument(rest)
+        if self.secure:
+            raise BadSequence("TLS is active already")
+        if not self.tls_offered:
+            raise NotOffered("TLS is not offered here")
+        self._reply(220, "2.0.0", "Ready to start TLS")
+        self._reset()
+        self._logout()
+        self._helo = (None, self._helo[1])
+        self.startTls()
+        self.startedTLS = True
+
+    def _may_sign_in(self) -> bool:
+        return self.secure or self.loopback
+
+    def ext_AUTH(self, rest: bytes) -> object:
+        if not self._helo[0] or self.authenticated or self._from is not None:
+            raise BadSequence()
+        if self.portal is None or not self.challengers:
+            raise NotOffered("Authentication is not offered here")
+        if not self._may_sign_in():
+            raise NeedsTls()
+        words = rest.split()
+        if not 1 <= len(words) <= 2:
+            raise BadSyntax("Expected AUTH mechanism [initial-response]")
+        mechanism = self.challengers.get(words[0].upper())
+        if mechanism is None:
+            raise NoSuchMechanism()
+        return self.beginSasl(mechanism(), words[1] if len(words) == 2 else None)
+
+    def saslChallenge(self, encoded: bytes) -> None:
+        self.sendLine(b"334 " + encoded)
+
+    def saslFinished(self, credentials_: Any) -> object:
+        login: Deferred[Any] = self.portal.login(
+            credentials_, None, IMessageDeliveryFactory, IMessageDelivery
+        )
+        login.addCallbacks(self._signed_in, self._sign_in_refused, callbackArgs=(credentials_,))
+        return login
+
+    def _signed_in(self, avatar: Any, credentials_: Any) -> None:
+        if self._gone:
+            avatar[2]()
+            return
+        self._logout()
+        self._take_avatar(avatar)
+        self.authenticated = True
+        name = getattr(self.deliveryFactory or self.delivery, "account_name", None)
+        self.account = str(name or credentials_.username.decode("utf-8", "replace"))
+        self._reply(235, "2.7.0", "Authentication successful")
+
+    def _sign_in_refused(self, failure: Failure) -> None:
+        if self._gone:
+            return
+        if failure.check(error.UnauthorizedLogin, error.LoginFailed):
+            refused: MailError = SignInRefused()
+        else:
+            refused = answer_for(failure.value)
+            if not isinstance(failure.value, MailError):
+                self._log.failure("sign-in failed", failure)
+                refused = MailError(code=454, enhanced="4.7.0")
+        self.commandFailed(refused)
+        self.errors += 1
+        self.signInFailed()
+
+    # Who delivers
+
+    def _take_avatar(self, avatar: Any) -> None:
+        interface, delivery, logout = avatar
+        self._onLogout = logout
+        if issubclass(interface, IMessageDeliveryFactory):
+            self.deliveryFactory, self.delivery = delivery, None
+        else:
+            self.deliveryFactory, self.delivery = None, delivery
+
+    def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Path) -> Any:
+        """The delivery's word on the reverse-path; nobody signed in is `Anonymous` to the portal."""
+        if self.deliveryFactory is not None:
+            self.delivery = self.deliveryFactory.getMessageDelivery()
+        if self.delivery is not None:
+            return self.delivery.validateFrom(helo, origin)
+        if self.portal is None:
+            raise smtp.SMTPBadSender(origin)
+        login = self.portal.login(
+            credentials.Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery
+        )
+        login.addCallbacks(self._anonymous, self._anonymous_refused)
+        login.addCallback(lambda _: self.validateFrom(helo, origin))
+        return login
+
+    def _anonymous(self, avatar: Any) -> None:
+        if self._gone:
+            avatar[2]()
+            raise MailError("Connection lost")
+        self._take_avatar(avatar)
+
+    def _anonymous_refused(self, failure: Failure) -> Any:
+        if failure.check(error.UnauthorizedLogin, error.UnhandledCredentials):
+            raise NeedsSignIn()
+        return failure
+
+    def validateTo(self, user: Forward) -> Any:
+        if self.delivery is None:
+            raise smtp.SMTPBadRcpt(user)
+        return self.delivery.validateTo(user)
+
+    def receivedHeader(
+        self, helo: tuple[bytes | None, bytes], origin: Path, recipients: list[Forward]
+    ) -> bytes:
+        """The trace field for a foreign `IMessage` (S14)."""
+        if self.delivery is not None:
+            return bytes(self.delivery.receivedHeader(helo, origin, recipients))
+        only = str(recipients[0]) if len(recipients) == 1 else ""
+        mail_id = getattr(origin, "mail_id", "") or new_mail_id()
+        return received_field(self.client(), self._name(), mail_id, only)[:-2]
+
+    # What is told of a transaction
+
+    def hostname(self) -> str:
+        return self._name().lower()
+
+    def client(self, smtputf8: bool = False) -> Client:
+        """Who is there, as Received and the journal say it (RFC 3848, RFC 6531)."""
+        protocol = "SMTP"
+        if self.esmtp:
+            protocol = "UTF8SMTP" if smtputf8 else "ESMTP"
+            protocol += "S" * self.secure + "A" * self.authenticated
+        return Client(
+            host=self.peer_host,
+            port=getattr(self.transport.getPeer(), "port", 0),
+            helo=(self._helo[0] or b"").decode("utf-8", "replace"),
+            protocol=protocol,
+            tls=self.tls_name(),
+            account=self.account,
+            loopback=self.loopback,
+        )
+
+    def dialog(self) -> str:
+        return "\n".join(self._dialog or ())
+
+    def _refused(self, failure: Failure, stage: str, origin: Any, recipient: str = "") -> Failure:
+        self._tell_refused(failure.value, stage, origin, recipient)
+        return failure
+
+    def _tell_refused(
+        self, refusal: BaseException, stage: str, origin: Any, recipient: str = ""
+    ) -> None:
+        answer = answer_for(refusal)
+        detail: dict[str, object] = {
+            "code": answer.smtp_code,
+            "enhanced": answer.enhanced,
+            "text": answer.text,
+            "stage": stage,
+            "helo": (self._helo[0] or b"").decode("utf-8", "replace"),
+        }
+        if answer.detail:
+            detail["because"] = answer.detail
+        if self.account:
+            detail["account"] = self.account
+        if self._dialog is not None:
+            detail["dialog"] = self.dialog() + f"\nS: {answer.smtp_code} {answer.text}"
+        self.tell(
+            RefusedMail(
+                mail_id=getattr(origin, "mail_id", ""),
+                sender=None if origin is None else str(origin)[:320],
+                recipient=_bare(recipient) or None,
+                client=self.peer_host,
+                detail=detail,
+            )
+        )
+
+
+def _no_argument(rest: bytes) -> None:
+    if rest:
+        raise BadSyntax("This command takes no argument")
+
+
+def _refuse_control(line: bytes) -> None:
+    if any(octet < 0x20 or octet == 0x7F for octet in line):
+        raise BadSyntax("Control characters are not allowed")
+
+
+def _bare(rest: str) -> str:
+    """The address in what stood behind RCPT, for the journal."""
+    start, end = rest.find("<"), rest.rfind(">")
+    return (rest[start + 1 : end] if 0 <= start < end else rest.removeprefix("TO:"))[:320]
+

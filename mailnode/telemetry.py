@@ -1,0 +1,220 @@
+"""What happened, told once: a log line and a count for each event, and the metrics page.
+
+Work that commits hands its events to its batch; after the commit the store calls
+`MailLog.committed`. Events without a commit of their own go through `MailLog.tell`, which
+also gives them to the journal. No stranger can fill a disk through it: refusals past ten a
+minute from one address are summed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
+from zope.interface import implementer
+
+from mailnode.model import Event, RefusedMail, SignInFailed, Summed
+
+REFUSALS_A_MINUTE = 10
+MOST_ADDRESSES = 10_000
+
+_log = Logger(namespace="mailnode")
+
+
+@define(eq=False)
+class MailLog:
+    """Writes each event's line and counts it.
+
+    Attributes:
+        journal: takes the events that no batch of their own carries.
+        counts: event name to how often it happened since the start.
+        octets_accepted: raw octets of accepted mail since the start.
+    """
+
+    clock: IReactorTime
+    journal: Callable[[Sequence[Event]], None]
+    counts: Counter[str] = field(factory=Counter)
+    refusals: Counter[str] = field(factory=Counter)
+    octets_accepted: int = 0
+    _minute: int = 0
+    _told: Counter[str] = field(factory=Counter)
+
+    def committed(self, events: Iterable[Event]) -> None:
+        """These happened and are durable."""
+        for event in events:
+            name = event.name
+            self.counts[name] += 1
+            if name == "delivered":  # its line is the accepted one
+                continue
+            if name == "accepted":
+                size = event.detail.get("size_octets", 0)
+                self.octets_accepted += size if isinstance(size, int) else 0
+            _log.info(_FORMATS.get(name, "{event}"), event=name, mail=event)
+
+    def tell(self, event: Event) -> None:
+        """This happened and has no commit of its own."""
+        if isinstance(event, RefusedMail | SignInFailed):
+            self.refusals[str(event.detail.get("code", ""))] += 1
+            if not self._room_to_tell(event.client):
+                self.counts[event.name] += 1
+                return
+        self.committed([event])
+        self.journal([event])
+
+    def _room_to_tell(self, host: str) -> bool:
+        minute = int(self.clock.seconds() // 60)
+        if minute != self._minute:
+            self._sum_up()
+            self._minute = minute
+        if host not in self._told and len(self._told) >= MOST_ADDRESSES:
+            host = "others"
+        self._told[host] += 1
+        return self._told[host] <= REFUSALS_A_MINUTE
+
+    def _sum_up(self) -> None:
+        """A minute is over: one row for each address that was refused more often than told."""
+        told, self._told = self._told, Counter()
+        summed: list[Event] = [
+            Summed(client=host, detail={"refusals": count - REFUSALS_A_MINUTE})
+            for host, count in told.items()
+            if count > REFUSALS_A_MINUTE
+        ]
+        if summed:
+            self.committed(summed)
+            self.journal(summed)
+
+    def flush(self) -> None:
+        """Tell what was summed so far; called each minute and at the stop."""
+        self._sum_up()
+
+
+_FORMATS = {
+    "accepted": "accepted {mail.mail_id} from <{mail.sender}> by {mail.client} {mail.detail}",
+    "refused": "refused {mail.mail_id} <{mail.sender}> to <{mail.recipient}> by {mail.client} "
+    "{mail.detail}",
+    "refused-more": "refused {mail.detail} more from {mail.client}",
+    "pop3-session": "fetched by {mail.recipient} at {mail.client} {mail.detail}",
+    "signed-in": "signed in {mail.recipient} at {mail.client}",
+    "sign-in-failed": "sign-in failed for {mail.recipient} at {mail.client}",
+    "dropped": "dropped mail of a deleted account {mail.detail}",
+}
+
+
+@implementer(ILogObserver)
+@define(eq=False)
+class LogWriter:
+    """Writes the log: one JSON object a line, or text for people. Nothing in it can raise (S22).
+
+    Attributes:
+        level: lower ones are passed over.
+    """
+
+    out: IO[str]
+    as_json: bool
+    level: LogLevel = LogLevel.info
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["log_level"] < self.level:
+            return
+        try:
+            line = self._json(event) if self.as_json else self._text(event)
+        except Exception as error:
+            line = f"a log event could not be written: {type(error).__name__}"
+        try:
+            self.out.write(line + "\n")
+            self.out.flush()
+        except (OSError, ValueError):  # nobody reads the other end any more
+            pass
+
+    def _json(self, event: dict[str, Any]) -> str:
+        row: dict[str, object] = {"at": _stamp(event["log_time"])}
+        mail = event.get("mail")
+        if isinstance(mail, Event):
+            row["event"] = mail.name
+            for key in ("mail_id", "sender", "recipient", "client"):
+                if (value := getattr(mail, key)) not in (None, ""):
+                    row[key] = value
+            row.update({k: v for k, v in mail.detail.items() if k != "dialog"})
+        else:
+            row["level"] = event["log_level"].name
+            row["message"] = _one_text(event)
+        return json.dumps(row, ensure_ascii=True, default=str)
+
+    def _text(self, event: dict[str, Any]) -> str:
+        mail = event.get("mail")
+        text = _words(mail) if isinstance(mail, Event) else _one_text(event)
+        level = event["log_level"]
+        mark = "" if level <= LogLevel.info else f"{level.name.upper()} "
+        return f"{_stamp(event['log_time'])} {mark}{text}"
+
+
+def _one_text(event: dict[str, Any]) -> str:
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    return f"{text}\n{failure.getTraceback()}" if failure is not None else text
+
+
+def _words(event: Event) -> str:
+    parts = [event.name]
+    if event.mail_id:
+        parts.append(event.mail_id)
+    if event.sender is not None:
+        parts.append(f"from=<{event.sender}>")
+    if event.recipient:
+        parts.append(f"to=<{event.recipient}>")
+    if event.client:
+        parts.append(f"client={event.client}")
+    for key, value in event.detail.items():
+        if key != "dialog" and value not in ("", None):
+            text = str(value)
+            parts.append(f"{key}={json.dumps(text)}" if " " in text else f"{key}={text}")
+    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+
+
+def _stamp(at: float) -> str:
+    second = int(at)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{int(at % 1 * 1000):03d}Z"
+
+
+def log_to_people(out: IO[str] | None = None) -> bool:
+    """Whether what is written goes to a terminal."""
+    try:
+        return (out or sys.stdout).isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+@define(eq=False)
+class Metrics:
+    """Prometheus text (exposition format 0.0.4) from callables that give the values now."""
+
+    _families: list[tuple[str, str, str, Callable[[], Any]]] = field(factory=list)
+
+    def counter(self, name: str, about: str, value: Callable[[], Any]) -> None:
+        """`value` gives a number, or a mapping of a `name="value"` label text to numbers."""
+        self._families.append((name, "counter", about, value))
+
+    def gauge(self, name: str, about: str, value: Callable[[], Any]) -> None:
+        self._families.append((name, "gauge", about, value))
+
+    def names(self) -> list[tuple[str, str]]:
+        """(name, what it counts), for the documentation's test."""
+        return [(name, about) for name, _kind, about, _value in self._families]
+
+    def text(self) -> str:
+        lines = []
+        for name, kind, about, value in self._families:
+            lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
+            now = value()
+            if isinstance(now, dict):
+                lines += [f"{name}{{{label}}} {number}" for label, number in sorted(now.items())]
+            else:
+                lines.append(f"{name} {now}")
+        return "\n".join(lines) + "\n"

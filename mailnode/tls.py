@@ -1,0 +1,162 @@
+"""TLS: the certificate that is there, or one of our own making, taken up anew when it changes."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+from zope.interface import implementer
+
+SELF_SIGNED_DAYS = 825
+LOOK_EVERY_S = 1.0
+
+_log = Logger()
+
+
+class TlsError(Exception):
+    """The certificate or key can't be used: which file, and why."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@define(eq=False)
+class Certificate:
+    """Makes TLS connections from two PEM files, TLS 1.2 and later.
+
+    The files are looked at before a handshake, once a second at most; a changed pair that
+    can't be used is logged and the one before it stays.
+    """
+
+    cert: Path
+    key: Path
+    seconds: Callable[[], float]
+    _context: SSL.Context | None = None
+    _stamp: tuple[int, ...] = ()
+    _looked_at: float = field(default=float("-inf"))
+
+    def load(self) -> None:
+        """Read both files now.
+
+        Raises:
+            TlsError: unreadable, not PEM, or not a pair.
+        """
+        stamp = self._files_stamp()
+        self._context = _context_of(self.cert, self.key)
+        self._stamp = stamp
+
+    def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        """What Twisted calls for each handshake."""
+        now = self.seconds()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self.refresh()
+        assert self._context is not None
+        return SSL.Connection(self._context, None)
+
+    def refresh(self) -> None:
+        """Take up changed files; a pair that can't be used changes nothing."""
+        try:
+            if self._files_stamp() != self._stamp:
+                self.load()
+                _log.info("certificate {cert} was read again", cert=str(self.cert))
+        except TlsError as error:
+            _log.error("the certificate before stays in use: {error}", error=str(error))
+
+    def _files_stamp(self) -> tuple[int, ...]:
+        stamp: list[int] = []
+        for path in (self.cert, self.key):
+            try:
+                seen = path.stat()
+            except OSError as error:
+                raise TlsError(f"can't read {path}: {error.strerror}") from None
+            stamp += [seen.st_mtime_ns, seen.st_ino, seen.st_size]
+        return tuple(stamp)
+
+
+def _context_of(cert: Path, key: Path) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!MD5")
+    context.set_session_id(b"mailnode")
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    try:
+        context.use_certificate_chain_file(os.fspath(cert))
+        context.use_privatekey_file(os.fspath(key))
+        context.check_privatekey()
+    except (SSL.Error, crypto.Error, OSError) as error:
+        raise TlsError(f"{cert} and {key} can't be used: {_reason(error)}") from None
+    return context
+
+
+def _reason(error: Exception) -> str:
+    details = error.args[0] if error.args else ""
+    if isinstance(details, list) and details:
+        return str(details[-1][-1])
+    return str(error) or type(error).__name__
+
+
+def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:
+    """`cert.pem` and `key.pem` for a host name, made when they are missing.
+
+    The key is written before the certificate, each under another name first, so that a
+    crash between them leaves no half pair in use.
+    """
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    if cert.exists() and key.exists():
+        return cert, key
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    now = datetime.datetime.now(datetime.UTC)
+    loopback = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+    names = [x509.DNSName(each) for each in dict.fromkeys([hostname, "localhost"])]
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(
+            x509.SubjectAlternativeName([*names, *(x509.IPAddress(ip) for ip in loopback)]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .sign(private, hashes.SHA256())
+    )
+    _write_private(
+        key,
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+    _write_private(cert, built.public_bytes(serialization.Encoding.PEM))
+    return cert, key
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    unfinished = path.with_suffix(".new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
