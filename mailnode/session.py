@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMMAND_OCTETS = 512
 SASL_OCTETS = 12288
+OUTPUT_OCTETS = 65536
 CLOSE_S = 10.0
 DIALOG_OCTETS = 16384
 
@@ -101,6 +102,7 @@ class LineSession:
     _input = b""
     _at = 0
     _out: list[bytes]
+    _out_octets = 0
     _working = False
     _busy = False  # a reply is pending
     _blocked = False  # the client doesn't read what we send
@@ -138,7 +140,7 @@ class LineSession:
     def readConnectionLost(self) -> None:
         """The client sends no more; what it is owed is still written (S29)."""
         self._half_closed = True
-        if not self._busy:
+        if not (self._busy or self._blocked):
             self.close()
 
     def writeConnectionLost(self) -> None:
@@ -297,6 +299,7 @@ class LineSession:
         if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
             self._log.failure("a command failed", Failure(error))
         self.errors += 1
+        self._sasl = None
         self.commandFailed(answer)
         if self.errors >= self.most_errors and self._closing_since is None:
             self.tooManyErrors()
@@ -306,25 +309,29 @@ class LineSession:
 
     def sendLine(self, line: bytes) -> None:
         self._out.append(line + b"\r\n")
+        self._out_octets += len(line) + 2
         if self._dialog is not None:
             self.note(f"S: {line.decode('utf-8', 'replace')}")
-        if not self._working and not self._busy:
+        if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
             self._flush()
 
-    def sendRaw(self, data: bytes) -> None:
-        """Octets that are part of a reply and not one of its lines."""
-        self._out.append(data)
+    def sendRaw(self, *pieces: bytes) -> None:
+        """Octets that are part of a reply and not one of its lines; pieces leave in one write."""
+        self._out += pieces
+        self._out_octets += sum(map(len, pieces))
+        if self._out_octets > OUTPUT_OCTETS:
+            self._flush()
 
     def _flush(self) -> None:
-        if self._out and not self._gone:
-            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._out = []
-            self.transport.write(data)
+        out, self._out, self._out_octets = self._out, [], 0
+        if out and not self._gone:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
 
     def pauseProducing(self) -> None:
         self._blocked = True
+        self._active_at = self.seconds()
 
     def resumeProducing(self) -> None:
         self._blocked = False
