@@ -1,0 +1,88 @@
+"""Who may sign in: those whose password in users.db is the one that was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mailnode.cred.passwords import DUMMY_HASH, Passwords
+from mailnode.errors import SignInRefused
+
+if TYPE_CHECKING:
+    from mailnode.store.directory import Account, LiveDirectory
+
+
+class SignInDenied(SignInRefused, UnauthorizedLogin):
+    """No: one text for every cause, which only the log tells apart (`detail`).
+
+    It is Twisted's `UnauthorizedLogin` too, for faces that were not written by us.
+    """
+
+
+@implementer(ICredentialsChecker)
+@define(eq=False)
+class AccountChecker:
+    """Twisted's checker over the accounts.
+
+    An unknown name, a wrong password and a disabled account go the same way and take the
+    same time: one argon2 verification in the same queue.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    _directory: LiveDirectory
+    _passwords: Passwords
+
+    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
+        """The canonical address of the account, in UTF-8.
+
+        Raises:
+            SignInDenied: no.
+            SignInBusy: too many ask at once.
+        """
+        return Deferred.fromCoroutine(self._judge(credentials.username, credentials.password))
+
+    async def _judge(self, username: bytes, password: bytes) -> bytes | tuple[()]:
+        name, given = _text(username), _text(password)
+        account, whose = self._claimed(name, given)
+        password_hash = account.password_hash if account else DUMMY_HASH
+        fits = await self._passwords.verify(password_hash, given or "", whose)
+        if account is None:
+            raise SignInDenied(detail=self._why_nobody(name))
+        now = self._directory.find_by_id(account.id)
+        if not fits:
+            raise SignInDenied(detail="wrong password")
+        if now is None or now.disabled or now.password_hash != password_hash:
+            raise SignInDenied(detail="the account changed meanwhile")
+        return str(now.address).encode()
+
+    def _claimed(
+        self, name: str | None, given: str | None
+    ) -> tuple[Account | None, int | str | None]:
+        """The account whose password counts, if any, and who asks (`Passwords.verify`)."""
+        if name is None:
+            return None, None
+        account = self._directory.find_sign_in(name)
+        if account is None or account.disabled or given is None:
+            return None, self._directory.sign_in_key(name) or name
+        return account, account.id
+
+    def _why_nobody(self, name: str | None) -> str:
+        account = self._directory.find_sign_in(name) if name else None
+        if account is None:
+            return "no such account"
+        return "the account is disabled" if account.disabled else "wrong password"
+
+
+def _text(octets: bytes) -> str | None:
+    """As UTF-8; None for what no account's name or password can be."""
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,211 @@
+"""argon2id, away from the reactor, in bounded memory and a bounded queue.
+
+Two threads hash, 19 MiB each. A password that was right is remembered for five minutes,
+as an HMAC under a key that never leaves memory, because mail clients ask again and again.
+The HMAC covers the account and its stored hash, so what was remembered says nothing once
+either has changed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from mailnode.errors import SignInBusy
+
+THREADS = 2
+QUEUE = 64
+REMEMBER_S = 300.0
+REMEMBERED_ACCOUNTS = 10_000
+PASSWORDS_AN_ACCOUNT = 4
+
+_HASHER = argon2.PasswordHasher(
+    time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16
+)
+
+# Of 32 random octets that nobody kept: it costs what a real one costs, and fits nothing.
+DUMMY_HASH = (
+    "$argon2id$v=19$m=19456,t=2,p=1$v+jAJNwOyytRLeCvCs53yA"
+    "$zyxfxKQEGB1Bejx1x2DFS9JQrPFlg3VvE8TvNdQs78c"
+)
+
+T = TypeVar("T")
+
+
+def hash_password(password: str) -> str:
+    """A PHC string for users.db. Takes some 40 ms: not for the reactor thread."""
+    return _HASHER.hash(_normal(password))
+
+
+def password_matches(password_hash: str, password: str) -> bool:
+    """Whether it is the password; a hash that is empty or none costs what a real one costs."""
+    try:
+        argon2.extract_parameters(password_hash)
+    except InvalidHashError:
+        password_hash = DUMMY_HASH
+    try:
+        return _HASHER.verify(password_hash, _normal(password))
+    except VerifyMismatchError:
+        return False
+    except VerificationError as error:  # no memory, or a hash that is cut short
+        raise SignInBusy(detail=f"argon2: {error}") from error
+
+
+def _normal(password: str) -> str:
+    """One spelling for what looks the same on two keyboards (RFC 8265, OpaqueString)."""
+    return unicodedata.normalize("NFC", password)
+
+
+class Reactor(Protocol):
+    """What is needed of Twisted's."""
+
+    def seconds(self) -> float: ...
+    def callFromThread(self, callable: Callable[..., Any], *args: Any) -> None: ...
+
+
+class Pool(Protocol):
+    """What is needed of Twisted's `ThreadPool`."""
+
+    started: bool
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def callInThreadWithCallback(
+        self, onResult: Callable[[bool, Any], object], func: Callable[..., Any], *args: Any
+    ) -> None: ...
+
+
+def _pool() -> Pool:
+    return ThreadPool(0, THREADS, "passwords")
+
+
+@define(eq=False)
+class Passwords:
+    """Hashes and verifies in threads of its own, which start when they are first needed.
+
+    Attributes:
+        queue: checks that may wait for a thread; one more is answered `SignInBusy`.
+        turned_away: how many were.
+    """
+
+    _reactor: Reactor
+    queue: int = QUEUE
+    _pool: Pool = field(factory=_pool)
+    turned_away: int = field(default=0, init=False)
+    _pending: int = field(default=0, init=False)
+    _key: bytes = field(factory=lambda: os.urandom(32), init=False, repr=False)
+    _remembered: OrderedDict[int, dict[bytes, float]] = field(
+        factory=OrderedDict, init=False, repr=False
+    )
+    _under_way: dict[bytes, list[Deferred[bool]]] = field(factory=dict, init=False, repr=False)
+    _stopped: Deferred[None] | None = field(default=None, init=False)
+
+    def hash(self, password: str) -> Deferred[str]:
+        """A PHC string for users.db.
+
+        Raises:
+            SignInBusy: the queue is full.
+        """
+        return self._in_thread(hash_password, password)
+
+    def verify(
+        self, password_hash: str, password: str, whose: int | str | None = None
+    ) -> Deferred[bool]:
+        """Whether it is the password.
+
+        Checks that ask the same at the same time are answered by one.
+
+        Args:
+            whose: an account's id, and a right password is remembered; the sign-in name when
+                there is no such account, so that it waits for others as an account would.
+
+        Raises:
+            SignInBusy: the queue is full.
+        """
+        asked = f"{whose!r}\0{password_hash}\0{password}".encode()
+        secret = hmac.digest(self._key, asked, "sha256")
+        if isinstance(whose, int) and self._is_remembered(whose, secret):
+            return succeed(True)
+        if (others := self._under_way.get(secret)) is not None:
+            also: Deferred[bool] = Deferred()
+            others.append(also)
+            return also
+        self._under_way[secret] = []
+        checked = self._in_thread(password_matches, password_hash, password)
+        return checked.addBoth(self._checked, secret, whose)
+
+    def forget(self, account_id: int) -> None:
+        """Nothing is remembered of this account any more."""
+        self._remembered.pop(account_id, None)
+
+    def stop(self) -> Deferred[None]:
+        """Take no more; fires when what is queued is done and the threads have ended."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+            self._end_if_done()
+        return self._stopped
+
+    def _checked(
+        self, result: bool | Failure, secret: bytes, whose: int | str | None
+    ) -> bool | Failure:
+        if result is True and isinstance(whose, int):
+            self._remember(whose, secret)
+        for other in self._under_way.pop(secret):
+            if isinstance(result, Failure):
+                other.errback(result.value)
+            else:
+                other.callback(result)
+        return result
+
+    def _is_remembered(self, account_id: int, secret: bytes) -> bool:
+        until = self._remembered.get(account_id, {}).get(secret)
+        return until is not None and self._reactor.seconds() < until
+
+    def _remember(self, account_id: int, secret: bytes) -> None:
+        now = self._reactor.seconds()
+        secrets = self._remembered.setdefault(account_id, {})
+        for stale in [known for known, until in secrets.items() if until <= now]:
+            del secrets[stale]
+        if len(secrets) >= PASSWORDS_AN_ACCOUNT:
+            del secrets[next(iter(secrets))]
+        secrets[secret] = now + REMEMBER_S
+        self._remembered.move_to_end(account_id)
+        if len(self._remembered) > REMEMBERED_ACCOUNTS:
+            self._remembered.popitem(last=False)
+
+    def _in_thread(self, work: Callable[..., T], *args: str) -> Deferred[T]:
+        if self._stopped is not None or self._pending >= THREADS + self.queue:
+            self.turned_away += 1
+            return fail(SignInBusy(detail="too many passwords to check"))
+        if not self._pool.started:
+            self._pool.start()
+        self._pending += 1
+        done: Deferred[T] = Deferred()
+
+        def in_thread(ok: bool, result: Any) -> None:
+            self._reactor.callFromThread(self._finish, done, result)
+
+        self._pool.callInThreadWithCallback(in_thread, work, *args)
+        return done
+
+    def _finish(self, done: Deferred[T], result: Any) -> None:
+        self._pending -= 1
+        done.callback(result)  # a Failure makes it fail
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._stopped is not None and not self._stopped.called and not self._pending:
+            if self._pool.started:
+                self._pool.stop()
+            self._stopped.callback(None)

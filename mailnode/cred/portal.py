@@ -1,0 +1,220 @@
+"""The way in: Twisted's portal, which slows down those who guess.
+
+A failure is answered after half a second, twice that for each recent one, ten seconds at
+most; counted for the client's address and for the name, and forgotten within 15 minutes.
+Names count alike whether or not they have an account.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from attrs import define, field
+from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
+from twisted.cred.credentials import Anonymous, IAnonymous, ICredentials, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from zope.interface import Interface
+
+from mailnode.cred.checkers import SignInDenied
+from mailnode.cred.realm import Avatar
+from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.model import Event, SignedIn, SignInFailed
+
+FIRST_DELAY_S = 0.5
+MOST_DELAY_S = 10.0
+DECAY_S = 900.0
+MOST_FAILURES = 6.0  # the sixth is past ten seconds; what counts on would only decay later
+MOST_KEYS = 10_000
+NAME_CHARACTERS = 320
+
+
+@define(eq=False)
+class Failures:
+    """How often each key failed lately, for the 10,000 keys that failed last."""
+
+    _clock: IReactorTime
+    _counts: OrderedDict[str, tuple[float, float]] = field(factory=OrderedDict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def recent(self, key: str) -> float:
+        """Failures that still count: each set fades to nothing in 15 minutes."""
+        count, at = self._counts.get(key, (0.0, 0.0))
+        return max(0.0, count * (1 - (self._clock.seconds() - at) / DECAY_S))
+
+    def delay_s(self, key: str) -> float:
+        """How long the next failure waits for its answer."""
+        return float(min(MOST_DELAY_S, FIRST_DELAY_S * 2 ** self.recent(key)))
+
+    def add(self, key: str) -> None:
+        count = min(MOST_FAILURES, self.recent(key) + 1)
+        self._counts[key] = (count, self._clock.seconds())
+        self._counts.move_to_end(key)
+        if len(self._counts) > MOST_KEYS:
+            self._counts.popitem(last=False)
+
+
+def address_key(client: str) -> str:
+    """What one guesser can't cheaply change of an address: all of IPv4, a /64 of IPv6."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
+def _same(name: str) -> str:
+    return name.casefold()
+
+
+def _untold(event: Event) -> None:
+    pass
+
+
+class SignInPortal(Portal):
+    """Twisted's portal: slow for guessers, quick for the anonymous, and it tells.
+
+    Credentials may have `client`, the address they came from. What is refused is refused
+    with `SignInDenied`, whatever the checker raised.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        realm: IRealm,
+        checkers: Iterable[ICredentialsChecker] = (),
+        *,
+        clock: IReactorTime,
+        tell: Callable[[Event], object] = _untold,
+        sign_in_key: Callable[[str], str | None] = _same,
+    ) -> None:
+        """A portal to `realm`.
+
+        Args:
+            tell: is given `SignedIn` and `SignInFailed`, with the name and never a password.
+            sign_in_key: what all spellings of a name share (`LiveDirectory.sign_in_key`).
+        """
+        self._anonymous_pass = False
+        self._clock, self._tell, self._sign_in_key = clock, tell, sign_in_key
+        self._addresses, self._names = Failures(clock), Failures(clock)
+        super().__init__(realm, checkers)
+
+    def registerChecker(
+        self, checker: ICredentialsChecker, *credentialInterfaces: type[Any]
+    ) -> None:
+        super().registerChecker(checker, *credentialInterfaces)
+        self._anonymous_pass = type(self.checkers.get(IAnonymous)) is AllowAnonymousAccess
+
+    def login(
+        self, credentials: ICredentials, mind: object, *interfaces: type[Interface]
+    ) -> Deferred[Any]:
+        """(interface, avatar, logout); when the Deferred is cancelled, no avatar is left over.
+
+        Raises:
+            SignInDenied: no, after a delay.
+            SignInBusy: too many ask at once.
+        """
+        if type(credentials) is Anonymous and self._anonymous_pass:
+            try:
+                avatar = self.realm.requestAvatar((), mind, *interfaces)
+            except Exception:
+                return fail()
+            return avatar if isinstance(avatar, Deferred) else succeed(avatar)
+        if IAnonymous.providedBy(credentials):
+            return super().login(credentials, mind, *interfaces)
+        return Deferred.fromCoroutine(self._sign_in(credentials, mind, interfaces))
+
+    async def _sign_in(
+        self, credentials: ICredentials, mind: object, interfaces: tuple[type[Interface], ...]
+    ) -> Avatar:
+        client = str(getattr(credentials, "client", "") or "")
+        name = _name_of(credentials)
+        address = address_key(client)
+        try:
+            avatar_id = await self._avatar_id(credentials)
+            if self._addresses.recent(address):  # or a guesser would know by the missing delay
+                await self._wait(self._addresses.delay_s(address))
+            avatar = await _kept(self._request_avatar(avatar_id, mind, interfaces))
+        except UnauthorizedLogin as error:
+            reason = getattr(error, "detail", "") or str(error)
+            self._tell(SignInFailed(client=client, detail={"name": name, "reason": reason}))
+            await self._wait(self._failed(address, self._sign_in_key(name) or _same(name)))
+            if isinstance(error, SignInRefused):
+                raise
+            raise SignInDenied(detail=reason) from error
+        except SignInBusy as error:
+            self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.detail}))
+            raise
+        self._tell(SignedIn(client=client, detail={"account": _printable(avatar_id)}))
+        return avatar
+
+    async def _request_avatar(
+        self, avatar_id: Any, mind: object, interfaces: tuple[type[Interface], ...]
+    ) -> Avatar:
+        made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
+        return await made if isinstance(made, Deferred) else made
+
+    async def _avatar_id(self, credentials: ICredentials) -> Any:
+        if IUsernamePassword.providedBy(credentials) and not (
+            credentials.username and credentials.password
+        ):
+            # Some checkers take an empty password for "don't check" (RFC 4513 section 5.1.2).
+            raise SignInDenied(detail="no name or no password")
+        for interface, checker in self.checkers.items():
+            if interface.providedBy(credentials):
+                return await maybeDeferred(checker.requestAvatarId, credentials)
+        raise UnhandledCredentials(f"no checker for {type(credentials).__name__}")
+
+    def _failed(self, address: str, key: str) -> float:
+        """Count a failure; how long its answer waits."""
+        delay_s = max(self._addresses.delay_s(address), self._names.delay_s(key))
+        self._addresses.add(address)
+        self._names.add(key)
+        return delay_s
+
+    def _wait(self, delay_s: float) -> Deferred[None]:
+        return deferLater(self._clock, delay_s)
+
+
+def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:
+    """The avatar, or when nobody waits for it any more, its end (S7)."""
+    waiting: Deferred[Avatar] = Deferred(lambda _: None)
+
+    def made(avatar: Avatar) -> None:
+        if waiting.called:
+            avatar[2]()
+        else:
+            waiting.callback(avatar)
+
+    def failed(failure: Any) -> None:
+        if not waiting.called:
+            waiting.errback(failure)
+
+    done = Deferred.fromCoroutine(making).addCallbacks(made, failed)
+    done.addErrback(
+        lambda failure: SignInPortal._log.failure("an avatar nobody waits for did not end", failure)
+    )
+    return waiting
+
+
+def _name_of(credentials: ICredentials) -> str:
+    return _printable(getattr(credentials, "username", b""))
+
+
+def _printable(name: object) -> str:
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return "".join(c if c.isprintable() else "?" for c in text[:NAME_CHARACTERS])
