@@ -1,0 +1,5 @@
+"""`python -m mailnode.cli` is the `mailnode` command."""
+
+from mailnode.cli import main
+
+main()

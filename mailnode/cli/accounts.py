@@ -1,0 +1,410 @@
+"""`domain`, `user` and `alias`: who has mail here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mailnode.addresses import parse_address
+from mailnode.cli import output
+from mailnode.cli.frame import (
+    EX_USAGE,
+    Mistake,
+    NodeCommand,
+    NodeGroup,
+    answer_json,
+    config_of,
+)
+from mailnode.cli.node import open_accounts, read_address, read_domain
+from mailnode.cli.passwords import ask_password, stdin_is_terminal
+from mailnode.config import read_size
+from mailnode.cred.passwords import hash_password
+from mailnode.errors import AlreadyThere, MailError, NotFound
+from mailnode.store.accounts import Account, Accounts, Alias
+from mailnode.store.lists import account_usage
+
+
+@click.group(cls=NodeGroup, example="mailnode domain add example.org")
+def domain() -> None:
+    """The domains that this node serves."""
+
+
+@domain.command("add", cls=NodeCommand, example="mailnode domain add example.org")
+@click.argument("name")
+@click.pass_context
+def domain_add(ctx: click.Context, name: str) -> None:
+    """Serve a domain. The first one is meant when somebody signs in by a bare name."""
+    with open_accounts(ctx, change=True) as accounts:
+        added = accounts.add_domain(read_domain(name))
+    if not answer_json(ctx, {"domain": added.name, "created_at": added.created_at}):
+        output.say(f"{added.name} is served; next: mailnode user add NAME@{added.name}")
+
+
+@domain.command("list", cls=NodeCommand, example="mailnode domain list")
+@click.pass_context
+def domain_list(ctx: click.Context) -> None:
+    """List the domains and how many accounts and aliases each has.
+
+    The first one is meant by a bare sign-in name.
+    """
+    with open_accounts(ctx) as accounts:
+        rows = [
+            {
+                "domain": found.name,
+                "accounts": len(accounts.accounts(found.name)),
+                "aliases": len(accounts.aliases(found.name)),
+                "created_at": found.created_at,
+            }
+            for found in accounts.domains()
+        ]
+    if answer_json(ctx, rows):
+        return
+    if not rows:
+        output.say("no domain is served; next: mailnode domain add example.org")
+        return
+    output.show_table(
+        ["domain", "accounts", "aliases", "since"],
+        [
+            (str(row["domain"]), str(row["accounts"]), str(row["aliases"]), _when(row))
+            for row in rows
+        ],
+        right=["accounts", "aliases"],
+    )
+
+
+def _when(row: dict[str, Any]) -> str:
+    return output.when(row["created_at"])
+
+
+@domain.command("delete", cls=NodeCommand, example="mailnode domain delete example.org")
+@click.argument("name")
+@click.pass_context
+def domain_delete(ctx: click.Context, name: str) -> None:
+    """Serve a domain no longer. Its accounts and aliases must be gone already."""
+    with open_accounts(ctx, change=True) as accounts:
+        accounts.delete_domain(read_domain(name))
+    if not answer_json(ctx, {"deleted": read_domain(name)}):
+        output.say(f"{read_domain(name)} is served no longer")
+
+
+@click.group(cls=NodeGroup, example="mailnode user add carol@example.org")
+def user() -> None:
+    """The accounts: who has a mailbox and signs in."""
+
+
+def _read_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        return read_size(int(value) if value.isdigit() else value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not {error}") from None
+
+
+QUOTA_OCTETS = click.option(
+    "--quota",
+    callback=_read_size,
+    metavar="SIZE",
+    help='Most octets, such as "2 GiB"; 0: no limit.',
+)
+QUOTA_MAILS = click.option(
+    "--quota-mails",
+    type=click.IntRange(min=0),
+    metavar="COUNT",
+    help="Most mails; 0: no limit.",
+)
+
+
+@user.command(
+    "add",
+    cls=NodeCommand,
+    example='mailnode user add carol@example.org --quota "2 GiB"\n'
+    "mailnode user add carol@example.org < FILE_WITH_THE_PASSWORD",
+)
+@click.argument("address")
+@QUOTA_OCTETS
+@QUOTA_MAILS
+@click.option("--demo", is_flag=True, help="Its password is published: this machine only.")
+@click.pass_context
+def user_add(
+    ctx: click.Context, address: str, quota: int | None, quota_mails: int | None, demo: bool
+) -> None:
+    """Make an account. Its password is asked for twice, or read from standard input."""
+    with open_accounts(ctx, change=True) as accounts:
+        wanted = read_address(_with_domain(accounts, address))
+        _require_new(accounts, str(wanted), wanted.domain)
+        password = ask_password(ctx, f"Password for {wanted}", demo=demo)
+        added = accounts.add_account(
+            wanted,
+            hash_password(password),
+            demo=demo,
+            quota_octets=quota,
+            quota_mails=quota_mails,
+        )
+    if not answer_json(ctx, account_facts(added)):
+        output.say(f"{added.address} has an account and can receive mail")
+
+
+def _with_domain(accounts: Accounts, name: str) -> str:
+    domains = accounts.domains()
+    return name if "@" in name or not domains else f"{name}@{domains[0].name}"
+
+
+def _require_new(accounts: Accounts, name: str, domain_name: str) -> None:
+    """Say what stands in the way before a password is asked for."""
+    if domain_name not in {found.name for found in accounts.domains()}:
+        raise NotFound(
+            f"{domain_name} is not served here; first: `mailnode domain add {domain_name}`"
+        )
+    try:
+        accounts.account(name)
+    except NotFound:
+        return
+    raise AlreadyThere(
+        f"{name} has an account already; to change its password: `mailnode user passwd {name}`"
+    )
+
+
+@user.command("list", cls=NodeCommand, example="mailnode user list --domain example.org")
+@click.option("--domain", "domain_name", metavar="NAME", help="Only this domain's.")
+@click.pass_context
+def user_list(ctx: click.Context, domain_name: str | None) -> None:
+    """List the accounts, their state and quota."""
+    with open_accounts(ctx) as accounts:
+        found = accounts.accounts(read_domain(domain_name) if domain_name else None)
+    if answer_json(ctx, [account_facts(account) for account in found]):
+        return
+    if not found:
+        output.say("there is no account; next: mailnode user add NAME@DOMAIN")
+        return
+    output.show_table(
+        ["address", "state", "quota", "since"],
+        [
+            (
+                str(account.address),
+                state_of(account),
+                quota_of(account),
+                output.when(account.created_at),
+            )
+            for account in found
+        ],
+    )
+
+
+def state_of(account: Account) -> str:
+    words = ["disabled"] if account.disabled else ["active"]
+    return ", ".join([*words, *(["demo"] if account.demo else [])])
+
+
+def quota_of(account: Account) -> str:
+    parts = []
+    if account.quota_octets is not None:
+        parts.append(output.size(account.quota_octets) if account.quota_octets else "any size")
+    if account.quota_mails is not None:
+        number = account.quota_mails
+        parts.append(output.count(number, "mail") if number else "any number of mails")
+    return ", ".join(parts) or "the node's"
+
+
+def account_facts(account: Account) -> dict[str, Any]:
+    """An account as --json shows it: everything but the password's hash."""
+    return {
+        "id": account.id,
+        "address": str(account.address),
+        "disabled": account.disabled,
+        "demo": account.demo,
+        "quota_octets": account.quota_octets,
+        "quota_mails": account.quota_mails,
+        "created_at": account.created_at,
+        "changed_at": account.changed_at,
+    }
+
+
+@user.command("show", cls=NodeCommand, example="mailnode user show carol@example.org")
+@click.argument("name")
+@click.pass_context
+def user_show(ctx: click.Context, name: str) -> None:
+    """Show an account: its state, quota, aliases, and how much mail it has."""
+    with open_accounts(ctx) as accounts:
+        account = accounts.account(name)
+        sources = [alias.source for alias in _aliases_to(accounts, account)]
+    usage = account_usage(config_of(ctx).data_path, account.id)
+    facts = account_facts(account) | {
+        "aliases": sources,
+        "mails": usage.mails,
+        "octets": usage.octets,
+    }
+    if answer_json(ctx, facts):
+        return
+    output.show_facts(
+        [
+            ("address", str(account.address)),
+            ("state", state_of(account)),
+            ("mail", f"{output.count(usage.mails, 'mail')}, {output.size(usage.octets)}"),
+            ("quota", quota_of(account)),
+            ("aliases", ", ".join(sources) or "none"),
+            ("made", output.when(account.created_at)),
+            ("changed", output.when(account.changed_at)),
+        ]
+    )
+
+
+def _aliases_to(accounts: Accounts, account: Account) -> list[Alias]:
+    return [alias for alias in accounts.aliases() if parse_address(alias.target).key == account.key]
+
+
+@user.command("passwd", cls=NodeCommand, example="mailnode user passwd carol@example.org")
+@click.argument("name")
+@click.pass_context
+def user_passwd(ctx: click.Context, name: str) -> None:
+    """Set a new password: asked for twice, or read from standard input.
+
+    Sessions that were signed in with the old one end at a running node.
+    """
+    with open_accounts(ctx, change=True) as accounts:
+        account = accounts.account(name)
+        password = ask_password(ctx, f"New password for {account.address}", demo=account.demo)
+        accounts.set_password(name, hash_password(password))
+        account = accounts.account(name)
+    if not answer_json(ctx, account_facts(account)):
+        output.say(f"{account.address} has a new password")
+
+
+@user.command("disable", cls=NodeCommand, example="mailnode user disable carol@example.org")
+@click.argument("name")
+@click.pass_context
+def user_disable(ctx: click.Context, name: str) -> None:
+    """Take no mail for an account and let nobody in. Its mail stays."""
+    _set_disabled(ctx, name, True)
+
+
+@user.command("enable", cls=NodeCommand, example="mailnode user enable carol@example.org")
+@click.argument("name")
+@click.pass_context
+def user_enable(ctx: click.Context, name: str) -> None:
+    """Open a disabled account again."""
+    _set_disabled(ctx, name, False)
+
+
+def _set_disabled(ctx: click.Context, name: str, disabled: bool) -> None:
+    with open_accounts(ctx, change=True) as accounts:
+        accounts.set_disabled(name, disabled)
+        account = accounts.account(name)
+    if not answer_json(ctx, account_facts(account)):
+        told = "disabled: it takes no mail and signs in nowhere" if disabled else "enabled"
+        output.say(f"{account.address} is {told}")
+
+
+@user.command("quota", cls=NodeCommand, example='mailnode user quota carol@example.org "2 GiB"')
+@click.argument("name")
+@click.argument("quota", callback=_read_size, required=False, metavar="[SIZE]")
+@QUOTA_MAILS
+@click.pass_context
+def user_quota(ctx: click.Context, name: str, quota: int | None, quota_mails: int | None) -> None:
+    """Set how much mail an account may keep.
+
+    Without a size and count it is the node's default.
+    """
+    with open_accounts(ctx, change=True) as accounts:
+        accounts.set_quota(name, octets=quota, mails=quota_mails)
+        account = accounts.account(name)
+    if not answer_json(ctx, account_facts(account)):
+        output.say(f"the quota of {account.address} is {quota_of(account)}")
+
+
+@user.command("delete", cls=NodeCommand, example="mailnode user delete carol@example.org --yes")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Don't ask: its mail goes too.")
+@click.option("--force", is_flag=True, help="Delete the aliases that lead to it as well.")
+@click.pass_context
+def user_delete(ctx: click.Context, name: str, yes: bool, force: bool) -> None:
+    """Delete an account and its mail.
+
+    Asks first on a terminal, and needs --yes elsewhere.
+    """
+    with open_accounts(ctx, change=True) as accounts:
+        account = accounts.account(name)
+        leading = ", ".join(alias.source for alias in _aliases_to(accounts, account))
+        if leading and not force:
+            raise Mistake(
+                f"aliases lead to {account.address}: {leading}; "
+                "delete them first, or with it by --force"
+            )
+        mails = account_usage(config_of(ctx).data_path, account.id).mails
+        question = f"{account.address} and its {output.count(mails, 'mail')} go for good."
+        if not yes:
+            if not stdin_is_terminal():
+                raise Mistake(f"{question} Say --yes if that is meant", EX_USAGE)
+            click.confirm(f"{question} Delete?", abort=True)
+        accounts.delete_account(name, force=force)
+    if not answer_json(ctx, {"deleted": str(account.address), "mails": mails}):
+        output.say(f"{account.address} is deleted; the node takes its mail out of the store")
+
+
+@click.group(cls=NodeGroup, example="mailnode alias add sales@example.org carol@example.org")
+def alias() -> None:
+    """Other addresses of the accounts, and lists of them."""
+
+
+@alias.command(
+    "add",
+    cls=NodeCommand,
+    example="mailnode alias add sales@example.org carol@example.org dave@example.org\n"
+    "mailnode alias add '*@example.org' carol@example.org",
+)
+@click.argument("source")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.pass_context
+def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None:
+    """Deliver mail for SOURCE to each TARGET.
+
+    *@DOMAIN stands for every address there that nobody else has.
+    """
+    wanted = str(read_address(source))
+    with open_accounts(ctx, change=True) as accounts:
+        added: list[Alias] = []
+        try:
+            for target in map(str, map(read_address, targets)):
+                added.append(accounts.add_alias(wanted, target))
+        except (MailError, Mistake):
+            for done in added:
+                accounts.delete_alias(done.source, done.target)
+            raise
+    if not answer_json(ctx, {"source": source, "targets": list(targets)}):
+        output.say(f"mail for {source} goes to {', '.join(targets)}")
+
+
+@alias.command("list", cls=NodeCommand, example="mailnode alias list --domain example.org")
+@click.option("--domain", "domain_name", metavar="NAME", help="Only this domain's.")
+@click.pass_context
+def alias_list(ctx: click.Context, domain_name: str | None) -> None:
+    """List the aliases and where each leads."""
+    with open_accounts(ctx) as accounts:
+        found = accounts.aliases(read_domain(domain_name) if domain_name else None)
+    targets: dict[str, list[str]] = {}
+    for item in found:
+        targets.setdefault(item.source, []).append(item.target)
+    rows = [{"source": source, "targets": to} for source, to in targets.items()]
+    if answer_json(ctx, rows):
+        return
+    if not rows:
+        output.say("there is no alias; one is made by: mailnode alias add SOURCE TARGET")
+        return
+    output.show_table(
+        ["mail for", "goes to"], [(source, ", ".join(to)) for source, to in targets.items()]
+    )
+
+
+@alias.command("delete", cls=NodeCommand, example="mailnode alias delete sales@example.org")
+@click.argument("source")
+@click.argument("target", required=False)
+@click.pass_context
+def alias_delete(ctx: click.Context, source: str, target: str | None) -> None:
+    """Delete one target of an alias, or all of them."""
+    with open_accounts(ctx, change=True) as accounts:
+        accounts.delete_alias(
+            str(read_address(source)), str(read_address(target)) if target else None
+        )
+    if not answer_json(ctx, {"source": source, "target": target, "deleted": True}):
+        output.say(f"mail for {source} goes no longer to {target or 'where it went'}")

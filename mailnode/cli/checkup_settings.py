@@ -1,0 +1,61 @@
+"""Is it installed so that twistd finds it, and are the settings what was meant?"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from mailnode.cli.checkup import Finding, fault, good, warning
+from mailnode.config import Config
+from mailnode.plugins import find_filters, find_object
+
+
+def check_settings(config: Config) -> Iterator[Finding]:
+    """Which file of settings counts."""
+    if config.path is not None:
+        yield good("settings", f"settings are read from {config.path}")
+    elif Path("mailnode.toml").exists():
+        yield warning(
+            "settings",
+            "mailnode.toml lies here and is not read",
+            "give --config mailnode.toml to twistd and to mailnode, or set MAILNODE_CONFIG",
+        )
+    else:
+        yield good("settings", "no file of settings is named: the defaults and the environment")
+
+
+def check_installation(config: Config) -> Iterator[Finding]:
+    """Whether `twistd mailnode` will be there."""
+    if importlib.util.find_spec("twisted.plugins.mailnode_plugin") is None:
+        yield fault(
+            "twistd",
+            "twistd does not know mailnode",
+            "pip install the wheel; for a source tree: "
+            "pip install -e . --config-settings editable_mode=compat",
+        )
+    else:
+        yield good("twistd", "twistd knows mailnode")
+
+
+def check_plugins(config: Config) -> Iterator[Finding]:
+    """Whether what [plugins] names is there, found as the node finds it."""
+    plugins = config.plugins
+    for name in plugins.filters:
+        yield _check_plugin(f"filter {name}", partial(find_filters, [name]))
+    others = (*plugins.checkers, plugins.smtp_server, plugins.pop3_server, plugins.delivery)
+    for name in filter(None, others):
+        yield _check_plugin(name, partial(find_object, name))
+
+
+def _check_plugin(name: str, find: Callable[[], object]) -> Finding:
+    try:
+        find()
+    except Exception as error:  # a plug-in may fail in any way of its own
+        return fault(
+            "plugins",
+            f"{name} can't be used: {error}",
+            "install its package beside mailnode, or mend the name in [plugins]",
+        )
+    return good("plugins", f"{name} is there")

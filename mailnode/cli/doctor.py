@@ -1,0 +1,65 @@
+"""`doctor`: what would not work, and the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+import click
+
+from mailnode.cli import output
+from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding
+from mailnode.cli.checkup_files import check_database, check_files, check_machine
+from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
+from mailnode.cli.checkup_people import check_accounts
+from mailnode.cli.checkup_settings import check_installation, check_plugins, check_settings
+from mailnode.cli.frame import EX_CONFIG, NodeCommand, answer_json, config_of
+from mailnode.config import Config
+
+CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    check_settings,
+    check_installation,
+    check_plugins,
+    check_hostname,
+    check_accounts,
+    check_files,
+    check_database,
+    check_certificate,
+    check_ports,
+    check_machine,
+)
+
+_STYLES = {GOOD: "green", WARNING: "yellow", FAULT: "red"}
+_RANK = {FAULT: 0, WARNING: 1, GOOD: 2}
+
+
+@click.command(cls=NodeCommand, example="mailnode doctor")
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Name what would not work, and the mend.
+
+    Looks the node over whether it runs or not, and changes nothing. Exit code 78 when
+    something would not work; what merely should be different is a warning.
+    """
+    config = config_of(ctx)
+    findings = [finding for check in CHECKS for finding in check(config)]
+    findings.sort(key=lambda finding: _RANK[finding.level])
+    faults = sum(finding.level == FAULT for finding in findings)
+    warnings = sum(finding.level == WARNING for finding in findings)
+    if not answer_json(
+        ctx,
+        {
+            "healthy": not faults,
+            "faults": faults,
+            "warnings": warnings,
+            "findings": [attrs.asdict(finding) for finding in findings],
+        },
+    ):
+        for finding in findings:
+            output.say(f"{finding.level + ':':8} {finding.what}", _STYLES[finding.level])
+            if finding.mend:
+                output.say(f"{'':8} mend: {finding.mend}")
+        told = [output.count(faults, "fault"), output.count(warnings, "warning")]
+        output.say(", ".join(told))
+    if faults:
+        ctx.exit(EX_CONFIG)

@@ -1,0 +1,209 @@
+"""What every command shares: where the node is, --json, an example, exit codes, clear mistakes."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from mailnode.config import Config, ConfigError, load_config
+from mailnode.errors import MailError
+
+# sysexits.h
+EX_USAGE = 64
+EX_DATAERR = 65
+EX_NOUSER = 67
+EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
+EX_TEMPFAIL = 75
+EX_NOPERM = 77
+EX_CONFIG = 78
+EX_INTERRUPTED = 130
+
+_CHOICES = "mailnode.choices"  # in click's meta, which a command shares with its groups
+
+
+class Mistake(click.ClickException):
+    """What can't be done, and the mend, in one line; and the exit code that says which kind."""
+
+    def __init__(self, message: str, exit_code: int = EX_DATAERR) -> None:
+        super().__init__(message)
+        self.code = exit_code
+
+
+def _choose(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    """Keep what was given; behind the subcommand wins over before it."""
+    if value:
+        ctx.meta.setdefault(_CHOICES, {})[param.name] = value
+
+
+def node_options() -> list[click.Parameter]:
+    """Options that stand before or after any subcommand."""
+    return [
+        click.Option(
+            ["--users"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_choose,
+            help="File of domains, accounts and aliases; users.db unless set.",
+        ),
+        click.Option(
+            ["--data"],
+            metavar="FOLDER",
+            expose_value=False,
+            callback=_choose,
+            help="Folder of mail, keys and locks; var unless set.",
+        ),
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_choose,
+            help="TOML file of settings; MAILNODE_CONFIG unless given, else none.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            expose_value=False,
+            callback=_choose,
+            help="Answer in JSON, for programs.",
+        ),
+    ]
+
+
+def choices(ctx: click.Context) -> dict[str, Any]:
+    found: dict[str, Any] = ctx.meta.setdefault(_CHOICES, {})
+    return found
+
+
+def wants_json(ctx: click.Context) -> bool:
+    return bool(choices(ctx).get("json"))
+
+
+def config_of(ctx: click.Context) -> Config:
+    """The node's settings, read as the server reads them.
+
+    Raises:
+        ConfigError: they can't be used.
+    """
+    chosen = choices(ctx)
+    options = {
+        f"node.{name}": (chosen[name], f"--{name}") for name in ("users", "data") if name in chosen
+    }
+    path = chosen.get("config") or os.environ.get("MAILNODE_CONFIG") or None
+    return load_config(path, options=options)
+
+
+class NodeCommand(click.Command):
+    """A command with the shared options and an example under its help."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_example(self.example, formatter)
+
+
+class NodeGroup(click.Group):
+    """A group with the same; an unknown subcommand is answered with the nearest."""
+
+    command_class = NodeCommand
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
+        kwargs["no_args_is_help"] = False
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_example(self.example, formatter)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(EX_USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0)
+            hint = f"; did you mean `{ctx.command_path} {near[0]}`?" if near else ""
+            raise click.UsageError(f"there is no `{ctx.command_path} {name}`{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _write_example(example: str, formatter: click.HelpFormatter) -> None:
+    with formatter.section("Example"):
+        for line in example.splitlines():
+            formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+class RootGroup(NodeGroup):
+    """The program: every mistake becomes one line and an exit code of sysexits.h."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and leave by SystemExit."""
+        try:
+            answer = super().main(
+                args, prog_name or "mailnode", complete_var, standalone_mode=False, **extra
+            )
+            code = answer if isinstance(answer, int) else 0
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("\nmailnode: stopped, nothing was changed", err=True)
+            code = EX_INTERRUPTED
+        except (click.ClickException, ConfigError, MailError, OSError) as error:
+            code, line = told(error)
+            click.echo(f"mailnode: {line}", err=True)
+        sys.exit(code)
+
+
+def told(error: Exception) -> tuple[int, str]:
+    """(exit code, the line a person gets) for a mistake that was foreseen."""
+    if isinstance(error, click.UsageError):
+        message = error.format_message().rstrip(".")
+        path = error.ctx.command_path if error.ctx else "mailnode"
+        return EX_USAGE, f"{message[:1].lower()}{message[1:]} (see `{path} --help`)"
+    if isinstance(error, Mistake):
+        return error.code, error.message
+    if isinstance(error, click.ClickException):
+        return EX_USAGE, error.format_message()
+    if isinstance(error, ConfigError):
+        return EX_CONFIG, str(error)
+    if isinstance(error, MailError):
+        return error.exit_code, str(error)
+    if not isinstance(error, OSError):
+        raise error
+    where = f"{error.filename}: " if error.filename else ""
+    what = f"{where}{error.strerror or error}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EX_NOPERM, f"{what}; run this as the user that the node runs as"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EX_TEMPFAIL, f"{what}; make room on the disk and try again"
+    return EX_UNAVAILABLE, what
+
+
+def answer_json(ctx: click.Context, value: object) -> bool:
+    """Print `value` and return True when --json was given."""
+    if not wants_json(ctx):
+        return False
+    click.echo(json.dumps(value, indent=2))
+    return True

@@ -1,0 +1,139 @@
+"""The node that a command works on: its files, its accounts, its bell, whether it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+from attrs import frozen
+
+from mailnode.addresses import Address, parse_address, parse_domain
+from mailnode.bell import ring_from_outside
+from mailnode.cli.frame import EX_CANTCREAT, EX_CONFIG, EX_NOPERM, Mistake, config_of
+from mailnode.config import Config
+from mailnode.errors import BadAddress
+from mailnode.store.accounts import Accounts
+
+PROTOCOLS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
+
+
+@frozen
+class Running:
+    """What a node that is up says of itself in var/listening.json."""
+
+    pid: int
+    hostname: str
+    listening: Mapping[str, tuple[str, ...]]
+
+
+@contextlib.contextmanager
+def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accounts]:
+    """The node's accounts; after a `change` that went well its bell is rung.
+
+    Raises:
+        Mistake: there is no users.db, or it can't be read, or written for a change.
+    """
+    config = config_of(ctx)
+    require_users(config)
+    if change and not os.access(config.users_path, os.W_OK):
+        raise Mistake(
+            f"can't write {config.users_path}; run this as the user that the node runs as",
+            EX_NOPERM,
+        )
+    accounts = Accounts.open(config.users_path)
+    try:
+        yield accounts
+    finally:
+        accounts.close()
+    if change:
+        ring_from_outside(config.data_path, "accounts")
+
+
+def read_domain(text: str) -> str:
+    """A domain that a person typed, in its canonical form."""
+    try:
+        return parse_domain(text)
+    except BadAddress as error:
+        raise Mistake(f"{text!r}: {error}; a domain is such as example.org") from None
+
+
+def read_address(text: str) -> Address:
+    """An address that a person typed."""
+    try:
+        return parse_address(text)
+    except BadAddress as error:
+        raise Mistake(f"{text!r}: {error}; an address is such as carol@example.org") from None
+
+
+def require_users(config: Config) -> None:
+    path = config.users_path
+    if not path.exists():
+        raise Mistake(
+            f"there is no {path}: `mailnode init` makes one here; for a node elsewhere "
+            "give --users or --config, or go to its folder",
+            EX_CONFIG,
+        )
+    if not path.is_file():
+        raise Mistake(f"{path} is no file: --users names the file of accounts", EX_CONFIG)
+    if not os.access(path, os.R_OK):
+        raise Mistake(f"can't read {path}; run this as the user that the node runs as", EX_NOPERM)
+
+
+def require_mail(config: Config) -> Path:
+    """The mail database of a node that has run.
+
+    Raises:
+        Mistake: it has not, or it is someone else's.
+    """
+    path = config.data_path / "mail.db"
+    try:
+        there = path.is_file()
+    except PermissionError:
+        there = True
+    if not there:
+        raise Mistake(
+            f"there is no {path}: the node makes it when it first starts; for a node elsewhere "
+            "give --data or --config, or go to its folder",
+            EX_CONFIG,
+        )
+    if not os.access(path, os.R_OK):
+        raise Mistake(f"can't read {path}; run this as the user that the node runs as", EX_NOPERM)
+    return path
+
+
+def make_private_folder(path: Path) -> bool:
+    """Make a folder that only its owner enters; return whether it was missing."""
+    if path.is_dir():
+        return False
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise Mistake(f"can't make {path}: {error.strerror}", EX_CANTCREAT) from None
+    return True
+
+
+def running_node(config: Config) -> Running | None:
+    """The node that is up on this data folder, or None."""
+    try:
+        told = json.loads((config.data_path / "listening.json").read_text("utf-8"))
+        pid = int(told["pid"])
+        if not _alive(pid):
+            return None
+        listening = {name: tuple(map(str, told.get(name, ()))) for name in PROTOCOLS}
+        return Running(pid, str(told.get("hostname", "")), listening)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

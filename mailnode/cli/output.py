@@ -1,0 +1,90 @@
+"""How the commands speak to people: tables, times, sizes, and text made harmless."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDE = 4096  # columns where nobody looks: a pipe's lines are never cut or folded
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` without what could steer a terminal: a stranger wrote the subject."""
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def console() -> Console:
+    """Standard output as it is now; colours on a terminal alone."""
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(
+        file=sys.stdout, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False
+    )
+
+
+def say(text: str, style: str = "") -> None:
+    """One paragraph; on a terminal in `style`."""
+    console().print(Text(printable(text, keep="\n"), style=style), soft_wrap=True)
+
+
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
+) -> None:
+    """Rows under their heads; the columns named in `right` are set to the right."""
+    out = console()
+    table = Table(box=SIMPLE_HEAD if out.is_terminal else None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
+    _print(out, table)
+
+
+def show_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values, one a line."""
+    out = console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(printable(value, keep="\n")))
+    _print(out, table)
+
+
+def _print(out: Console, table: Table) -> None:
+    """On a terminal as it is; elsewhere without the blanks at the ends of lines."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def when(at: float) -> str:
+    """UTC epoch seconds as local time with its offset."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def size(octets: int) -> str:
+    """Octets in the largest unit that keeps the number over one."""
+    if octets < 1024:
+        return f"{octets} octets" if octets != 1 else "1 octet"
+    number = float(octets)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        number /= 1024
+        if number < 1024 or unit == "TiB":
+            break
+    return f"{number:.1f} {unit}"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 mail`, `2 mails`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,150 @@
+"""`trace`: what happened to a mail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from mailnode.addresses import parse_address
+from mailnode.cli import output
+from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
+from mailnode.cli.node import require_mail
+from mailnode.cli.story import Story, tell_story
+from mailnode.errors import BadAddress
+from mailnode.model import MAIL_ID_LENGTH, Event
+from mailnode.store.journal import read_events, read_trace
+from mailnode.store.sqlite import reading
+
+
+@click.command(
+    cls=NodeCommand,
+    example="mailnode trace 01JD3V8Q6ZK7M2T9X4B5C6D7E8\n"
+    "mailnode trace --to carol@example.org --limit 5\n"
+    "mailnode trace --from shop@example.net --show-dialog",
+)
+@click.argument("mail_id", required=False, metavar="[MAIL-ID]")
+@click.option("--to", metavar="ADDRESS", help="Mails to this address, whatever became of them.")
+@click.option("--from", "sender", metavar="ADDRESS", help="Mails from it; '<>' for bounces.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    metavar="COUNT",
+    help="Only the newest so many, 20 unless given.",
+)
+@click.option("--show-dialog", is_flag=True, help="Show the SMTP session's lines where kept.")
+@click.pass_context
+def trace(
+    ctx: click.Context,
+    mail_id: str | None,
+    to: str | None,
+    sender: str | None,
+    limit: int,
+    show_dialog: bool,
+) -> None:
+    """Tell what happened to a mail.
+
+    Whether it was taken or refused and why, where it lies, who fetched or deleted it. The
+    MAIL-ID stands in the reply to the sender, in the mail's Received field and in the log.
+    Events are kept as long as journal.keep and journal.size say, dialogs where
+    journal.dialog is on.
+    """
+    if bool(mail_id) == bool(to or sender):
+        raise click.UsageError("give a MAIL-ID, or --to or --from with an ADDRESS", ctx)
+    path = require_mail(config_of(ctx))
+    if mail_id:
+        stories = [_trace_one(path, mail_id.upper())]
+    else:
+        stories = _trace_many(path, _spelling(to), _spelling(sender), limit)
+    if not stories:
+        raise Mistake(f"the journal holds no mail {_asked(to, sender)}", EX_NOUSER)
+    if answer_json(ctx, [_story_facts(story, show_dialog) for story in stories]):
+        return
+    for number, story in enumerate(stories):
+        if number:
+            output.say("")
+        _show(story, show_dialog)
+
+
+def _spelling(address: str | None) -> str | None:
+    """The address as the journal spells it: "" for <>, the domain in lower case."""
+    if address is None:
+        return None
+    bare = address.strip().removeprefix("<").removesuffix(">")
+    try:
+        return str(parse_address(bare)) if bare else ""
+    except BadAddress:
+        return bare
+
+
+def _asked(to: str | None, sender: str | None) -> str:
+    words = [f"to {to}"] if to else []
+    return " ".join([*words, *([f"from {sender}"] if sender else [])])
+
+
+def _trace_one(path: Path, mail_id: str) -> Story:
+    with reading(path) as connection:
+        events = read_trace(connection, mail_id)
+    if not events:
+        hint = "" if len(mail_id) == MAIL_ID_LENGTH else f"; an id has {MAIL_ID_LENGTH} characters"
+        raise Mistake(f"the journal holds no mail {mail_id}{hint}", EX_NOUSER)
+    return tell_story(mail_id, events)
+
+
+def _trace_many(path: Path, to: str | None, sender: str | None, limit: int) -> list[Story]:
+    """The newest `limit` mails that fit, the oldest of them first."""
+    asked = 4 * limit
+    with reading(path) as connection:
+        while True:
+            found = read_events(connection, to=to or "", sender=sender, limit=asked)
+            mails = _by_mail(found)[-limit:]
+            if len(mails) == limit or len(found) < asked:
+                break
+            asked *= 4
+        return [
+            tell_story(mail_id, read_trace(connection, mail_id) if mail_id else [event])
+            for mail_id, event in mails
+        ]
+
+
+def _by_mail(events: Sequence[Event]) -> list[tuple[str, Event]]:
+    """Each mail by its newest event; what was refused before it had an id stands for itself.
+
+    POP3 sessions and sign-ins are no mails: a session is told with the mails that it touched.
+    """
+    newest: dict[object, tuple[str, Event]] = {}
+    for number, event in enumerate(events):
+        if event.mail_id or event.name == "refused":
+            key = event.mail_id or number
+            newest.pop(key, None)
+            newest[key] = (event.mail_id, event)
+    return list(newest.values())
+
+
+def _story_facts(story: Story, show_dialog: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "mail_id": story.mail_id or None,
+        "events": [attrs.asdict(line) for line in story.lines],
+    }
+    if show_dialog:
+        facts["dialog"] = story.dialog.splitlines()
+    return facts
+
+
+def _show(story: Story, show_dialog: bool) -> None:
+    if story.mail_id:
+        output.say(f"mail {story.mail_id}", "bold")
+    for line in story.lines:
+        output.say(f"  {output.when(line.at)}  {line.words}")
+    if not show_dialog:
+        return
+    if not story.dialog:
+        output.say("  no dialog was kept: set journal.dialog to keep those of mails to come")
+        return
+    output.say("  the dialog:")
+    for told in story.dialog.splitlines():
+        output.say(f"    {told}")

@@ -1,0 +1,108 @@
+"""What the command line reads of a store, beside a running node and without it: sums and lists.
+
+Plain synchronous calls on read-only connections of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+from mailnode.errors import MailError
+from mailnode.store.sqlite import reading
+
+MAIL_DATABASE = "mail.db"
+
+
+@frozen
+class Sums:
+    """How much lies in an account's folders.
+
+    Attributes:
+        octets: as they are served.
+        last_at: when the newest mail came, UTC epoch seconds; None without any.
+    """
+
+    account_id: int
+    mails: int = 0
+    octets: int = 0
+    last_at: float | None = None
+
+
+@frozen
+class ListedMail:
+    """One mail of a list.
+
+    Attributes:
+        sender: reverse-path, "" for <>.
+        size_octets: as it is served.
+    """
+
+    folder: str
+    uid: int
+    mail_id: str
+    sender: str
+    recipient: str
+    subject: str
+    size_octets: int
+    received_at: float
+
+
+_SUMS = """
+SELECT folder.account_id, sum(folder.mails), sum(folder.octets),
+       max((SELECT delivery.received_at FROM delivery
+             WHERE delivery.folder_id = folder.id ORDER BY delivery.uid DESC LIMIT 1))
+  FROM folder GROUP BY folder.account_id ORDER BY folder.account_id
+"""
+
+_MAILS = """
+SELECT folder.name, delivery.uid, message.mail_id, message.sender, delivery.recipient,
+       message.subject, delivery.size_octets, delivery.received_at
+  FROM folder
+  JOIN delivery ON delivery.folder_id = folder.id
+  JOIN message ON message.id = delivery.message_id
+ WHERE folder.account_id = ?
+ ORDER BY delivery.received_at DESC, folder.id DESC, delivery.uid DESC
+ LIMIT ?
+"""
+
+
+def account_sums(data: Path) -> dict[int, Sums]:
+    """How much each account has that ever got mail, by its id; empty before the first start."""
+    path = data / MAIL_DATABASE
+    if not path.exists():
+        return {}
+    with reading(path) as connection:
+        return {row[0]: Sums(*row) for row in connection.execute(_SUMS)}
+
+
+def account_usage(data: Path, account_id: int) -> Sums:
+    return account_sums(data).get(account_id, Sums(account_id))
+
+
+def list_mails(data: Path, account_id: int, limit: int) -> list[ListedMail]:
+    """The newest `limit` mails of an account, newest first; 0 for all."""
+    path = data / MAIL_DATABASE
+    if not path.exists():
+        return []
+    with reading(path) as connection:
+        rows = connection.execute(_MAILS, (account_id, limit or -1))
+        return [ListedMail(*row) for row in rows]
+
+
+def quick_check(path: Path) -> Iterator[str]:
+    """What PRAGMA quick_check finds wrong with a database: nothing when it is whole."""
+    try:
+        with reading(path) as connection:
+            for (line,) in connection.execute("PRAGMA quick_check(10)").fetchall():
+                if line != "ok":
+                    yield line
+    except MailError as error:
+        yield error.detail or error.text
+
+
+def sqlite_version() -> str:
+    return sqlite3.sqlite_version
