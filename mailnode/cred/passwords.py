@@ -25,7 +25,7 @@ from twisted.python.threadpool import ThreadPool
 from mailnode.errors import SignInBusy
 
 THREADS = 2
-QUEUE = 64
+MOST_WAITING = 64
 REMEMBER_S = 300.0
 REMEMBERED_ACCOUNTS = 10_000
 PASSWORDS_AN_ACCOUNT = 4
@@ -95,12 +95,12 @@ class Passwords:
     """Hashes and verifies in threads of its own, which start when they are first needed.
 
     Attributes:
-        queue: checks that may wait for a thread; one more is answered `SignInBusy`.
+        most_waiting: checks that may wait for a thread; one more is answered `SignInBusy`.
         turned_away: how many were.
     """
 
     _reactor: Reactor
-    queue: int = QUEUE
+    most_waiting: int = MOST_WAITING
     _pool: Pool = field(factory=_pool)
     turned_away: int = field(default=0, init=False)
     _pending: int = field(default=0, init=False)
@@ -185,7 +185,7 @@ class Passwords:
             self._remembered.popitem(last=False)
 
     def _in_thread(self, work: Callable[..., T], *args: str) -> Deferred[T]:
-        if self._stopped is not None or self._pending >= THREADS + self.queue:
+        if self._stopped is not None or self._pending >= THREADS + self.most_waiting:
             self.turned_away += 1
             return fail(SignInBusy(detail="too many passwords to check"))
         if not self._pool.started:
