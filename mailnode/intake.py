@@ -94,5 +94,3 @@ async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Ver
     if verdict.action == "defer":
         raise FilterFailed(verdict.reason or None, detail=f"by filter {name}")
     return verdict
-
-

@@ -9,6 +9,7 @@ minute from one address are summed.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -121,7 +122,7 @@ class LogWriter:
     level: LogLevel = LogLevel.info
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["log_level"] < self.level:
+        if event["log_level"] < self.level or _is_chatter(event):
             return
         try:
             line = self._json(event) if self.as_json else self._text(event)
@@ -153,6 +154,19 @@ class LogWriter:
         level = event["log_level"]
         mark = "" if level <= LogLevel.info else f"{level.name.upper()} "
         return f"{_stamp(event['log_time'])} {mark}{text}"
+
+
+_PORT_CHATTER = re.compile(r" starting on |^(Starting|Stopping) factory |^\(.* Port .*Closed\)$")
+
+
+def _is_chatter(event: dict[str, Any]) -> bool:
+    """What Twisted says of its ports and factories: the node tells of them better."""
+    if event["log_level"] > LogLevel.info:
+        return False
+    namespace = event.get("log_namespace", "")
+    if namespace == "log_legacy":
+        return bool(_PORT_CHATTER.search(formatEvent(event)))
+    return namespace.startswith("twisted.")
 
 
 def _one_text(event: dict[str, Any]) -> str:

@@ -256,7 +256,12 @@ class BodyReading(LineSession):
 
     def do_BDAT(self: SmtpServer, rest: bytes) -> object:
         words = rest.upper().split()
-        if not words or not words[0].isdigit() or len(words[0]) > 18 or words[1:] not in ([], [b"LAST"]):
+        if (
+            not words
+            or not words[0].isdigit()
+            or len(words[0]) > 18
+            or words[1:] not in ([], [b"LAST"])
+        ):
             self._reply(501, "5.5.4", "Expected BDAT octets [LAST]; closing, for the rest is lost")
             self.close()
             return None

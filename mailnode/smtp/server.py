@@ -522,4 +522,3 @@ def _bare(rest: str) -> str:
     """The address in what stood behind RCPT, for the journal."""
     start, end = rest.find("<"), rest.rfind(">")
     return (rest[start + 1 : end] if 0 <= start < end else rest.removeprefix("TO:"))[:320]
-

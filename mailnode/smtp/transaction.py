@@ -20,6 +20,7 @@ from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface import implementer
 
 from mailnode.addresses import Address, parse_address, parse_path
+from mailnode.background import background
 from mailnode.errors import (
     BareLineEnd,
     MailboxFull,
@@ -248,7 +249,7 @@ class Incoming:
         blob, self._blob = self._blob, None
         self._pieces = []
         if blob is not None:
-            blob.discard()
+            background(blob.discard(), "discarding an abandoned blob")
 
     def eomReceived(self) -> Deferred[Any]:
         """File the mail; the Deferred fires with the intake's receipt once it is durable."""
@@ -278,13 +279,9 @@ class Incoming:
         blob, self._blob = self._blob, None
         try:
             key = await blob.commit()
-        except BaseException:
-            blob.discard()
-            raise
-        try:
             return await self._accept(Blob(key), self._head)
         except BaseException:
-            await self.counter.blobs.delete([key])
+            await blob.discard()
             raise
 
     def _accept(self, body: bytes | Blob, head: bytes) -> Deferred[Any]:
@@ -306,9 +303,7 @@ class Incoming:
             origin.client, counter.hostname, origin.mail_id, only, envelope.received_at
         )
         if self.account is not None:
-            prefix += missing_fields(
-                head, counter.hostname, origin.mail_id, envelope.received_at
-            )
+            prefix += missing_fields(head, counter.hostname, origin.mail_id, envelope.received_at)
         message = Message(
             prefix=prefix,
             body=body,

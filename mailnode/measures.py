@@ -1,0 +1,93 @@
+"""What /metrics shows of a node; docs/metrics.rst says the same, and a test compares them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mailnode import __version__
+
+if TYPE_CHECKING:
+    from mailnode.service import Node
+    from mailnode.telemetry import Metrics
+
+
+def describe(node: Node, metrics: Metrics) -> None:
+    """Name every measure of `node`."""
+    log, database = node.mail_log, node.database
+    began = time.time()
+    metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
+    metrics.gauge("mailnode_start_time_seconds", "when the node started", lambda: began)
+    metrics.counter(
+        "mailnode_events_total",
+        "what happened, by event: accepted, delivered, refused, signed-in ...",
+        lambda: {f'event="{name}"': count for name, count in log.counts.items()},
+    )
+    metrics.counter(
+        "mailnode_refusals_total",
+        "refused mails and recipients, by reply code",
+        lambda: {f'code="{code}"': count for code, count in log.refusals.items() if code},
+    )
+    metrics.counter(
+        "mailnode_accepted_octets_total",
+        "raw octets of accepted mail",
+        lambda: log.octets_accepted,
+    )
+    metrics.gauge(
+        "mailnode_sessions",
+        "open sessions, by server",
+        lambda: {
+            'server="smtp"': len(node.smtp_sessions),
+            'server="pop3"': len(node.pop3_sessions),
+        },
+    )
+    metrics.counter(
+        "mailnode_sessions_total",
+        "sessions let in, by server",
+        lambda: {
+            'server="smtp"': node.smtp_sessions.accepted,
+            'server="pop3"': node.pop3_sessions.accepted,
+        },
+    )
+    metrics.counter(
+        "mailnode_sessions_turned_away_total",
+        "connections refused for a limit, by server",
+        lambda: {
+            'server="smtp"': node.smtp_sessions.turned_away,
+            'server="pop3"': node.pop3_sessions.turned_away,
+        },
+    )
+    metrics.counter(
+        "mailnode_store_batches_total",
+        "transactions committed to the mail database",
+        lambda: database.stats.batches,
+    )
+    metrics.counter(
+        "mailnode_store_jobs_total",
+        "pieces of work that those transactions carried",
+        lambda: database.stats.jobs,
+    )
+    metrics.counter(
+        "mailnode_store_commit_seconds_total",
+        "time that commits took, flush included",
+        lambda: database.stats.commit_s,
+    )
+    metrics.gauge(
+        "mailnode_store_queue_depth",
+        "pieces of work that wait for the next transaction",
+        lambda: database.queue_depth,
+    )
+    metrics.counter(
+        "mailnode_journal_dropped_total",
+        "events that the full journal buffer lost",
+        lambda: node.journal.dropped,
+    )
+    metrics.gauge(
+        "mailnode_accounts",
+        "accounts in users.db",
+        lambda: len(node.directory.accounts()),
+    )
+
+
+def _version() -> str:
+    return f'version="{__version__}"'

@@ -1,0 +1,56 @@
+"""Parts of others: named as `module:attribute`, or found by `twisted.plugin`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from twisted.plugin import getPlugins
+
+from mailnode.config import ConfigError
+from mailnode.interfaces import IContentFilter
+
+
+def find_object(name: str) -> Any:
+    """The object behind `module:attribute`.
+
+    Raises:
+        ConfigError: there is no such module or attribute, or importing it failed.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise ConfigError(f'[plugins] {name}: say it as "module:attribute"')
+    try:
+        found: Any = import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise ConfigError(f"[plugins] {name}: {type(error).__name__}: {error}") from error
+    return found
+
+
+def find_filters(names: Sequence[str]) -> list[Any]:
+    """A content filter for each name: a class is called, a `twisted.plugin` goes by its `name`.
+
+    Raises:
+        ConfigError: nothing has that name, or what has it is no `IContentFilter`.
+    """
+    installed: dict[str, Any] | None = None
+    filters = []
+    for name in names:
+        if ":" in name:
+            found = find_object(name)
+            if isinstance(found, type):
+                found = found()
+        else:
+            if installed is None:
+                installed = {each.name: each for each in getPlugins(IContentFilter)}
+            found = installed.get(name)
+            if found is None:
+                known = ", ".join(sorted(installed)) or "none is installed"
+                raise ConfigError(f"[plugins] there is no filter {name} ({known})")
+        if not IContentFilter.providedBy(found):
+            raise ConfigError(f"[plugins] {name} is no IContentFilter")
+        filters.append(found)
+    return filters

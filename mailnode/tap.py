@@ -1,0 +1,240 @@
+"""What `twistd mailnode` is told: the options, and how they make a `Node`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from twisted.application.service import IService
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.logger import ILogObserver
+from twisted.python.logfile import LogFile
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from mailnode import __version__
+from mailnode.config import Config, ConfigError, load_config
+from mailnode.service import EX_CONFIG, EX_USAGE, KINDS, Node, StartFailed
+from mailnode.telemetry import LogWriter, log_to_people
+
+LOG_ROTATE_OCTETS = 100 << 20
+
+_PORT_HELP = {
+    "smtp": ("SMTP with STARTTLS", "--smtp 2525 or --smtp tcp:25"),
+    "submission": ("submission: SMTP for those who sign in", "--submission tcp:587"),
+    "smtps": ("submission inside TLS", "--smtps tcp:465"),
+    "pop3": ("POP3 with STLS", "--pop3 1100 or --pop3 tcp:110"),
+    "pop3s": ("POP3 inside TLS", "--pop3s tcp:995"),
+    "http": ("health and metrics over HTTP", "--http 8080"),
+}
+
+
+def _port_option(kind: str) -> Callable[[Any, str], None]:
+    about, example = _PORT_HELP[kind]
+
+    def option(self: Options, where: str) -> None:
+        self.ports.setdefault(kind, []).append(where)
+
+    option.__doc__ = (
+        f"Listen for {about}. A number is a port on this machine alone (0 picks one), an "
+        f"endpoint string listens where it says; may be given several times. "
+        f"Example: {example}"
+    )
+    return option
+
+
+class Options(UsageOptions, AuthOptionMixin):  # type: ignore[misc]
+    """The options of `twistd mailnode`.
+
+    A mistake is one line on standard error and exit code 64.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A mail server: SMTP in, a durable store, POP3 out. "
+        "Try it: twistd -n mailnode --smtp 2525 --pop3 1100. "
+        "For others than this machine: --smtp tcp:25 --pop3s tcp:995. "
+        "All other settings stand in the file that --config names (docs/configuration.rst)."
+    )
+    optParameters = [
+        ["users", "u", None, "File of domains, accounts and aliases. Example: --users users.db"],
+        ["data", "d", None, "Folder of mail, keys and locks. Example: --data var"],
+        ["config", "c", None, "TOML file of settings. Example: --config mailnode.toml"],
+        ["hostname", "H", None, "Name in greetings. Example: --hostname mx.example.org"],
+        ["tls-cert", None, None, "Certificate chain, PEM. Example: --tls-cert fullchain.pem"],
+        ["tls-key", None, None, "Its private key, PEM. Example: --tls-key privkey.pem"],
+    ]
+    supportedInterfaces = (IUsernamePassword,)
+    authOutput: IO[str] = sys.stdout
+
+    def __init__(self) -> None:
+        self.ports: dict[str, list[str]] = {}
+        super().__init__()
+
+    for _kind in KINDS:
+        locals()[f"opt_{_kind}"] = _port_option(_kind)
+    del _kind
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"mailnode {__version__}")
+        sys.exit(0)
+
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise UsageError(f'"{args[0]}" is no option; see twistd mailnode --help')
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            _end(EX_USAGE, str(error))
+
+    def load(self) -> Config:
+        """The settings that these options, the environment and the file give.
+
+        Raises:
+            ConfigError.
+        """
+        given: dict[str, tuple[object, str]] = {}
+        for kind, places in self.ports.items():
+            given[f"listen.{kind}"] = (tuple(places), f"--{kind}")
+        for option, name in _SETTING_OPTIONS.items():
+            if self[option] is not None:
+                given[name] = (self[option], f"--{option}")
+        return load_config(self["config"] or os.environ.get("MAILNODE_CONFIG"), options=given)
+
+
+_SETTING_OPTIONS = {
+    "users": "node.users",
+    "data": "node.data",
+    "hostname": "node.hostname",
+    "tls-cert": "tls.cert",
+    "tls-key": "tls.key",
+}
+
+
+def _end(code: int, why: str) -> None:
+    print(f"mailnode: {why}", file=sys.__stderr__)
+    sys.exit(code)
+
+
+class TwistdNode(Node):
+    """A node under twistd: it has the log written its way, and says why it can't start."""
+
+    log_writer: LogWriter
+
+    def setServiceParent(self, parent: Any) -> None:
+        if hasattr(parent, "setComponent") and not IService.providedBy(parent):
+            parent.setComponent(ILogObserver, self.log_writer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        _or_say_why(super().privilegedStartService)
+
+    def startService(self) -> None:
+        _or_say_why(super().startService)
+
+
+def _or_say_why(start: Callable[[], None]) -> None:
+    try:
+        start()
+    except StartFailed as failed:
+        _end(int(failed.code or 0), failed.why)
+    except ConfigError as error:
+        _end(EX_CONFIG, str(error))
+
+
+def makeService(options: Options) -> Node:
+    """What twistd calls: the node that the options describe."""
+    from twisted.internet import reactor
+
+    # Durations run on the monotonic clock; set before any timer is (DESIGN.md, idea 9).
+    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    try:
+        config = options.load()
+    except ConfigError as error:
+        _end(EX_CONFIG, str(error))
+    out = _log_file(options.parent or {})
+    people = log_to_people(out)
+    node = TwistdNode(
+        config,
+        reactor,
+        checkers=options.get("credCheckers") or (),
+        reload_config=options.load,
+        on_started=_welcome if people else None,
+    )
+    form = config.log.format
+    node.log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
+    return node
+
+
+def _log_file(twistd: Any) -> IO[str]:
+    """Where twistd's own options say that the log goes."""
+    name = twistd.get("logfile")
+    if name == "-" or (not name and twistd.get("nodaemon", True)):
+        return sys.__stdout__ or sys.stdout
+    file: Any = LogFile.fromFullPath(
+        name or "twistd.log", rotateLength=LOG_ROTATE_OCTETS, defaultMode=0o600
+    )
+    return file  # type: ignore[no-any-return]
+
+
+def _welcome(node: Node) -> None:
+    """For people on a terminal: where it listens, who can sign in, two lines to paste."""
+    say: Callable[[str], None] = lambda text="": print(text, file=sys.__stdout__)  # noqa: E731
+    say("")
+    say(f"  mailnode {__version__} is {node.hostname}")
+    for listener in node.listeners:
+        beyond = "" if listener.beyond_loopback else "   (only this machine)"
+        say(f"  {listener.kind:<11}{'  '.join(listener.addresses())}{beyond}")
+    if any(not each.beyond_loopback for each in node.listeners if each.kind != "http"):
+        say("  For others: --smtp tcp:25 --pop3s tcp:995")
+    if node.self_signed:
+        say(f"  TLS         self-signed, {node.certificate.cert}")
+    demo = node.directory.demo_accounts
+    if demo:
+        say("")
+        say("  Demo accounts, for this machine only:")
+        for account in demo:
+            say(f"    {account.key}   password {account.address.local}-demo")
+    elif not node.directory.accounts():
+        say("")
+        say("  There is no account yet. The first, in another terminal:")
+        say(f"    {_command(node)} init")
+    _say_lines_to_paste(node, demo)
+    say("")
+
+
+def _command(node: Node) -> str:
+    """The `mailnode` command as it must be typed to reach this node's files."""
+    beside = os.path.join(os.path.dirname(sys.argv[0]), "mailnode")
+    command = beside if os.sep in sys.argv[0] and os.path.exists(beside) else "mailnode"
+    if node.config.path:
+        command += f" --config {node.config.path}"
+    for option, name in (("users", "users.db"), ("data", "var")):
+        if getattr(node.config.node, option) != name:
+            command += f" --{option} {getattr(node.config.node, option)}"
+    return command
+
+
+def _say_lines_to_paste(node: Node, demo: Any) -> None:
+    ports = {each.kind: next(each.addresses(), "") for each in node.listeners}
+    smtp, pop3 = ports.get("smtp", ""), ports.get("pop3", "")
+    if len(demo) < 2 or not smtp or not pop3:
+        return
+    sender, reader = demo[1], demo[0]
+    print(
+        f"""
+  Send a mail, and fetch it:
+    printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp} \
+--mail-from {sender.key} --mail-rcpt {reader.key} -T -
+    curl pop3://{pop3}/1 -u {reader.key}:{reader.address.local}-demo""",
+        file=sys.__stdout__,
+    )
+
+

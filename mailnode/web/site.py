@@ -1,0 +1,63 @@
+"""Health and metrics over HTTP: /livez, /readyz and /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from mailnode.session import is_loopback
+
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+
+
+class Page(Resource):  # type: ignore[misc]
+    """A text made anew for each request."""
+
+    isLeaf = True
+
+    def __init__(self, text: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render_GET(self, request: Any) -> bytes:
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        return self._text(request).encode()
+
+
+def make_site(readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], str]) -> Site:
+    """The HTTP server.
+
+    Args:
+        readiness: what keeps the node from serving, by part: empty when all is well.
+        metrics: the metrics page.
+    """
+
+    def livez(request: Any) -> str:
+        return "alive\n"
+
+    def readyz(request: Any) -> str:
+        faults = readiness()
+        if not faults:
+            return "ready\n"
+        request.setResponseCode(503)
+        return "".join(f"{part}: {fault}\n" for part, fault in sorted(faults.items()))
+
+    def metrics_page(request: Any) -> str:
+        host = getattr(request.getClientAddress(), "host", "") or ""
+        if not is_loopback(host) or any(request.getHeader(name) for name in _FORWARDED):
+            request.setResponseCode(403)
+            return "metrics are for this machine alone\n"
+        return metrics()
+
+    root = Resource()
+    for path, text in ((b"livez", livez), (b"readyz", readyz), (b"metrics", metrics_page)):
+        root.putChild(path, Page(text))
+    site = Site(root, timeout=60)
+    site.noisy = False
+    site.displayTracebacks = False
+    return site
