@@ -137,13 +137,14 @@ class Passwords:
         secret = hmac.digest(self._key, asked, "sha256")
         if isinstance(whose, int) and self._is_remembered(whose, secret):
             return succeed(True)
-        if (others := self._under_way.get(secret)) is not None:
-            also: Deferred[bool] = Deferred()
-            others.append(also)
-            return also
-        self._under_way[secret] = []
-        checked = self._in_thread(password_matches, password_hash, password)
-        return checked.addBoth(self._checked, secret, whose)
+        answer: Deferred[bool] = Deferred()
+        if (waiting := self._under_way.get(secret)) is not None:
+            waiting.append(answer)
+            return answer
+        self._under_way[secret] = [answer]
+        check = self._in_thread(password_matches, password_hash, password)
+        check.addBoth(self._checked, secret, whose)
+        return answer
 
     def forget(self, account_id: int) -> None:
         """Nothing is remembered of this account any more."""
@@ -156,17 +157,14 @@ class Passwords:
             self._end_if_done()
         return self._stopped
 
-    def _checked(
-        self, result: bool | Failure, secret: bytes, whose: int | str | None
-    ) -> bool | Failure:
+    def _checked(self, result: bool | Failure, secret: bytes, whose: int | str | None) -> None:
         if result is True and isinstance(whose, int):
             self._remember(whose, secret)
-        for other in self._under_way.pop(secret):
+        for answer in self._under_way.pop(secret):
             if isinstance(result, Failure):
-                other.errback(result.value)
+                answer.errback(result.value)
             else:
-                other.callback(result)
-        return result
+                answer.callback(result)
 
     def _is_remembered(self, account_id: int, secret: bytes) -> bool:
         until = self._remembered.get(account_id, {}).get(secret)
