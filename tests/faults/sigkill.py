@@ -1,0 +1,194 @@
+"""Kills a node at random moments under load, and asks what became of every mail.
+
+    python -m tests.faults.sigkill FOLDER [ROUNDS] [SEED]
+
+A mail is acknowledged once its 250 was read. Each is made again from its number alone, so what
+comes back is compared to the byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import smtplib
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from tests.live.node import DOMAIN, Node, command, make_folder, without_ours
+
+SENDERS = 4
+NAMES = ("alice", "bob")
+LONGEST_LOAD_S = 1.2
+
+
+@frozen
+class Sent:
+    """One mail that a sender tried: all of it follows from the seed and the number."""
+
+    seed: int
+    number: int
+
+    @property
+    def token(self) -> str:
+        return f"{self.seed}-{self.number}"
+
+    def recipients(self) -> tuple[str, ...]:
+        return NAMES if self.number % 3 == 0 else (NAMES[self.number % 2],)
+
+    def raw(self) -> bytes:
+        """Small mails mostly, dots in them; now and then one that lies in a file of its own."""
+        chance = random.Random(self.token)
+        size = chance.choice([0, 10, 300, 2000, 2000, 2000, 20_000, 20_000, 400_000])
+        line = b"." + chance.randbytes(20).hex().encode() + b"\r\n"
+        return b"Subject: " + self.token.encode() + b"\r\n\r\n" + line * (size // len(line))
+
+
+@define(eq=False)
+class Load:
+    """Senders that go on until the node is gone, and remember what they were told."""
+
+    node: Node
+    seed: int
+    numbers: itertools.count[int]
+    tried: list[Sent] = field(factory=list)
+    acknowledged: set[str] = field(factory=set)
+    refused: list[str] = field(factory=list)
+    _threads: list[threading.Thread] = field(factory=list)
+
+    def start(self) -> None:
+        for _ in range(SENDERS):
+            thread = threading.Thread(target=self._send, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a sender hangs although the node is gone"
+
+    def _send(self) -> None:
+        gone = (OSError, smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError)
+        with contextlib.suppress(*gone):
+            session = smtplib.SMTP("127.0.0.1", self.node.port("smtp"), timeout=30)
+            session.ehlo("load.example")
+            while True:
+                mail = Sent(self.seed, next(self.numbers))
+                self.tried.append(mail)
+                recipients = [f"{name}@{DOMAIN}" for name in mail.recipients()]
+                try:
+                    turned_away = session.sendmail("load@elsewhere.example", recipients, mail.raw())
+                except smtplib.SMTPResponseException as error:
+                    if error.smtp_code == -1:  # the line broke in the middle
+                        return
+                    self.refused.append(f"{mail.token}: {error}")
+                    continue
+                self.refused += [f"{mail.token}: {name}" for name in turned_away]
+                self.acknowledged.add(mail.token)
+
+
+@define(eq=False)
+class Report:
+    """What became of the mails; every list but `faults` may be long, `faults` must be empty."""
+
+    rounds: int = 0
+    tried: int = 0
+    acknowledged: int = 0
+    kept_unacknowledged: int = 0
+    slowest_start_s: float = 0.0
+    faults: list[str] = field(factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rounds} kills: {self.tried} mails tried, {self.acknowledged} acknowledged, "
+            f"{self.kept_unacknowledged} whole without a 250; slowest start "
+            f"{self.slowest_start_s:.2f} s; {len(self.faults)} faults"
+        )
+
+
+def run(folder: Path, rounds: int, seed: int) -> Report:
+    """Load, kill and start a node `rounds` times, then read every maildrop.
+
+    Args:
+        folder: with alice and bob in its users.db, and no mail.
+    """
+    chance, report = random.Random(seed), Report(rounds=rounds)
+    node = Node(folder, options=("--smtp", "0", "--pop3", "0"))
+    numbers: itertools.count[int] = itertools.count(1)
+    tried: list[Sent] = []
+    acknowledged: set[str] = set()
+    try:
+        for _ in range(rounds):
+            report.slowest_start_s = max(report.slowest_start_s, _start(node))
+            load = Load(node, seed, numbers)
+            load.start()
+            time.sleep(chance.uniform(0.02, LONGEST_LOAD_S))
+            node.kill()
+            load.join()
+            tried += load.tried
+            acknowledged |= load.acknowledged
+            report.faults += [f"refused: {what}" for what in load.refused]
+        report.slowest_start_s = max(report.slowest_start_s, _start(node))
+        found = {name: node.mails(name) for name in NAMES}
+        node.stop()
+    finally:
+        node.kill()
+    report.tried, report.acknowledged = len(tried), len(acknowledged)
+    judge(report, tried, acknowledged, found)
+    checked = command(folder, "verify", check=False)
+    if checked.returncode != 0:
+        report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
+    return report
+
+
+def _start(node: Node) -> float:
+    began = time.monotonic()
+    node.start()
+    return time.monotonic() - began
+
+
+def judge(
+    report: Report, tried: Sequence[Sent], acknowledged: set[str], found: dict[str, list[bytes]]
+) -> None:
+    """Compare what the maildrops hold with what was tried and what was acknowledged."""
+    copies: dict[str, Counter[str]] = {name: Counter() for name in found}
+    whole = {mail.token: mail for mail in tried}
+    for name, mails in found.items():
+        for served in mails:
+            came = without_ours(served)
+            token = came.split(b"\r\n", 1)[0].removeprefix(b"Subject: ").decode()
+            copies[name][token] += 1
+            if token not in whole:
+                report.faults.append(f"{token}: {name} has a mail that nobody sent")
+            elif came != whole[token].raw():
+                report.faults.append(f"{token}: not the bytes that were sent, in {name}'s maildrop")
+    for mail in tried:
+        counts = [copies[name][mail.token] for name in mail.recipients()]
+        if any(copies[name][mail.token] for name in found if name not in mail.recipients()):
+            report.faults.append(f"{mail.token}: in a maildrop it was not for")
+        if mail.token in acknowledged:
+            if counts != [1] * len(counts):
+                report.faults.append(f"{mail.token}: acknowledged, and there {counts} times")
+        elif counts == [1] * len(counts):
+            report.kept_unacknowledged += 1
+        elif any(counts):
+            report.faults.append(f"{mail.token}: kept in part, {counts}")
+
+
+def main() -> int:
+    folder, *numbers = sys.argv[1:]
+    rounds, seed = [*map(int, numbers), *[20, 1][len(numbers) :]]
+    report = run(make_folder(Path(folder)), rounds, seed)
+    print(report)
+    print("\n".join(report.faults[:50]))
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

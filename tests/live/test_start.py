@@ -1,0 +1,232 @@
+"""Mistakes are one clear line and an exit code; a node starts quickly, anywhere, for anyone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.node import DOMAIN, PASSWORD, Node, command, environment, twistd, without_ours
+
+USAGE, UNAVAILABLE, TRY_AGAIN, CONFIG = 64, 69, 75, 78
+
+
+def run_twistd(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a node that must not come up."""
+    return subprocess.run(
+        twistd("-n", "--pidfile=", "mailnode", *options),
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    assert "Traceback" not in said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--smpt", "2525"], "--smpt"),
+        (["--smtp", "0", "stray"], "stray"),
+        (["--smtp", "70000"], "70000"),
+        (["--smtp", "nonsense"], "nonsense"),
+        (["--smtp", "nonsense:25"], "nonsense"),
+        (["--pop3"], "pop3"),
+        (["--smtp", "0", "--hostname", "not a name"], "not a name"),
+        (["--smtp", "0", "--auth", "nonsense:x"], "nonsense"),
+        (["--smtp", "0", "--tls-cert", "cert.pem"], "tls"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_the_options_is_one_line_and_64_or_78(
+    folder: Path, options: list[str], words: str
+) -> None:
+    done = run_twistd(folder, *options)
+    assert words in one_line(done, done.returncode)
+    assert done.returncode in (USAGE, CONFIG)
+    assert not (folder / "var" / "mail.db").exists()
+
+
+def test_an_unknown_option_and_a_stray_word_are_usage_errors(folder: Path) -> None:
+    assert run_twistd(folder, "--smpt", "0").returncode == USAGE
+    assert run_twistd(folder, "--smtp", "0", "stray").returncode == USAGE
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[limits]\nrecipient = 1\n", "did you mean recipients?"),
+        ("[limit]\nrecipients = 1\n", "did you mean limits?"),
+        ('[limits]\nstop = "soon"\n', '"30m"'),
+        ("[limits\n", "not TOML"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_one_line_and_78(
+    folder: Path, toml: str, words: str
+) -> None:
+    (folder / "m.toml").write_text(toml)
+    done = run_twistd(folder, "--smtp", "0", "--config", "m.toml")
+    assert words in one_line(done, CONFIG)
+
+
+def test_a_configuration_that_is_not_there_is_78(folder: Path) -> None:
+    assert "none.toml" in one_line(run_twistd(folder, "--config", "none.toml"), CONFIG)
+
+
+def test_a_certificate_that_can_t_be_used_is_78(folder: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (folder / name).write_text("nonsense")
+    options = ("--smtp", "0", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    assert "cert.pem" in one_line(run_twistd(folder, *options), CONFIG)
+
+
+def test_a_users_file_that_is_no_database_is_78(folder: Path) -> None:
+    (folder / "users.db").write_bytes(b"nonsense" * 512)
+    assert "users.db" in one_line(run_twistd(folder, "--smtp", "0"), CONFIG)
+
+
+def test_a_taken_port_is_69(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_twistd(folder, "--pop3", "0", "--smtp", port)
+    assert port in one_line(done, UNAVAILABLE)
+    assert not (folder / "var" / "listening.json").exists()
+
+
+def test_a_second_node_on_the_folder_is_75_and_the_first_goes_on(folder: Path) -> None:
+    with Node(folder) as first:
+        said = one_line(run_twistd(folder, "--smtp", "0"), TRY_AGAIN)
+        assert "var" in said
+        first.send(b"Subject: still here\r\n\r\n")
+        assert len(first.mails()) == 1
+
+
+def test_help_explains_every_option_with_an_example(tmp_path: Path) -> None:
+    done = subprocess.run(
+        twistd("mailnode", "--help"),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    for option in ("smtp", "submission", "smtps", "pop3", "pop3s", "users", "data", "config",
+                   "hostname", "tls-cert", "tls-key", "http", "auth"):  # fmt: skip
+        assert f"--{option}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_gets_an_empty_users_db_and_a_word_about_the_first_account(
+    tmp_path: Path,
+) -> None:
+    with Node(tmp_path, options=("--smtp", "0", "--pop3", "0")) as node:
+        assert (tmp_path / "users.db").exists()
+        assert "mailnode user add" in node.text()
+        command(tmp_path, "domain", "add", DOMAIN)
+        command(tmp_path, "user", "add", f"carol@{DOMAIN}", stdin=f"{PASSWORD}\n")
+        deadline = time.monotonic() + 5
+        while (
+            True
+        ):  # the bell is rung before the command returns; its reader may be a moment behind
+            try:
+                node.send(b"Subject: first\r\n\r\nhello\r\n", to="carol")
+                break
+            except Exception:
+                assert time.monotonic() < deadline, node.text()
+                time.sleep(0.05)
+        (served,) = node.mails("carol")
+        assert without_ours(served) == b"Subject: first\r\n\r\nhello\r\n"
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"users.db", "var", "log"}
+    assert (tmp_path / "users.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_node_is_up_within_a_second_or_so(folder: Path) -> None:
+    """The best of three, with room for a machine that is busy with other tests."""
+    node, times = Node(folder), []
+    for _ in range(3):
+        began = time.monotonic()
+        node.start()
+        times.append(time.monotonic() - began)
+        node.stop()
+    assert min(times) < 2.0, times
+
+
+def test_ports_may_be_given_several_times_and_as_endpoints(folder: Path) -> None:
+    options = ("--smtp", "0", "--smtp", "tcp:0:interface=127.0.0.1", "--pop3", "0")
+    with Node(folder, options) as node:
+        ports = {address.rpartition(":")[2] for address in node.listening["smtp"]}
+        assert len(ports) >= 2
+        for port in [int(port) for port in ports]:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                assert client.recv(4) == b"220 "
+
+
+def test_a_bare_port_listens_on_loopback_alone_in_both_families(folder: Path) -> None:
+    with Node(folder, ("--smtp", "0")) as node:
+        hosts = [address.rpartition(":")[0] for address in node.listening["smtp"]]
+    assert set(hosts) <= {"127.0.0.1", "[::1]"}
+    assert "127.0.0.1" in hosts
+
+
+NOBODY = 65534
+
+
+def nobody_runs_python() -> bool:
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        return False
+    tried = subprocess.run(
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+         sys.executable, "-c", "import mailnode"],
+        env=environment(), capture_output=True, cwd="/", timeout=30,
+    )  # fmt: skip
+    return tried.returncode == 0
+
+
+@pytest.fixture
+def open_folder(folder: Path) -> Path:
+    """A folder of nobody's, that nobody can reach."""
+    for path in [folder, *folder.iterdir()]:
+        os.chown(path, NOBODY, NOBODY)
+    for parent in folder.parents:
+        if parent.stat().st_mode & 0o001:
+            break
+        parent.chmod(0o755)
+    return folder
+
+
+@pytest.mark.skipif(not nobody_runs_python(), reason="not root, or nobody can't read this python")
+def test_another_user_than_who_installed_it_runs_it_without_a_complaint(open_folder: Path) -> None:
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    with Node(open_folder, before=as_nobody) as node:
+        node.send(b"Subject: a\r\n\r\n")
+        assert len(node.mails()) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_uid_and_gid_are_shed_after_the_bind_and_mail_still_comes_in(open_folder: Path) -> None:
+    node = Node(open_folder, twistd_options=["--uid", str(NOBODY), "--gid", str(NOBODY)])
+    with node:
+        assert node.process is not None
+        status = Path(f"/proc/{node.process.pid}/status").read_text()
+        assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+        node.send(b"Subject: a\r\n\r\n")
+        assert len(node.mails()) == 1
