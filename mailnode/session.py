@@ -219,7 +219,7 @@ class LineSession:
         finally:
             self._working = False
         self._flush()
-        if self._busy or self._blocked:
+        if self._busy or self._blocked or self._closing_since is not None:
             return
         if self._half_closed:
             self.close()
@@ -279,9 +279,11 @@ class LineSession:
                 self._flush()
 
     def _step_failed(self, failure: Failure) -> None:
+        error = failure.value
+        assert error is not None
         if not self._gone:
-            self.refuse(failure.value)
-        elif not isinstance(failure.value, MailError):
+            self.refuse(error)
+        elif not isinstance(error, MailError):
             self._log.failure("a command failed after its client had gone", failure)
 
     def _step_done(self, _result: object) -> None:
@@ -297,7 +299,7 @@ class LineSession:
         """Answer a failed command; a bug is logged and answered as a temporary failure."""
         answer = answer_for(error)
         if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
-            self._log.failure("a command failed", Failure(error))
+            self._log.failure("a command failed", Failure(error))  # type: ignore[no-untyped-call]
         self.errors += 1
         self._sasl = None
         self.commandFailed(answer)
