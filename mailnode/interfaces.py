@@ -64,6 +64,8 @@ class IMaildrop(IMailboxPOP3):
     file objects, Deferreds) is served too, one mail a call.
     """
 
+    client = Attribute("Address of the other end in text; the server sets it at sign-in.")
+
     def fetch(indices):  # type: ignore[no-untyped-def]
         """Read several mails in one go.
 
@@ -80,6 +82,9 @@ class IMaildrop(IMailboxPOP3):
         Raises:
             MailGone: the first of them is no longer there.
         """
+
+    def mark_read(index):  # type: ignore[no-untyped-def]
+        """This mail was sent whole; what `fetch` read ahead may never be."""
 
 
 class IBlobs(Interface):

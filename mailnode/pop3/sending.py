@@ -1,0 +1,146 @@
+"""How the POP3 server writes what is long: lists in slices, mails in chunks (P3, P16).
+
+What fits 256 KiB leaves in one write with its reply; the rest goes on as the client reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from mailnode.pop3.body import CHUNK_OCTETS, Mail, TopCut, ended, read_chunk, readable
+from mailnode.pop3.drop import BadArgument, OpenDrop
+from mailnode.session import LineSession
+from mailnode.wire import DotWriter
+
+SLICE_MAILS = 8192  # lines made at once: a few ms, and more than the transport's buffer
+
+
+class Sending(LineSession):
+    """A line session that sends lists and mails."""
+
+    _drained: Deferred[None] | None = None
+
+    async def _written(self) -> bool:
+        """Wait until the client has taken what was written; False when it has gone."""
+        self._flush()
+        while self._blocked and not self._gone:
+            self._drained = Deferred()
+            await self._drained
+        return not self._gone
+
+    def outputDrained(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.callback(None)
+
+    def failGently(self, fault: Exception) -> None:
+        """Answer what isn't the client's fault: it doesn't count as one of its errors."""
+        self.errors -= 1
+        self.refuse(fault)
+
+    def _cut_off(self, what: str) -> None:
+        """End the connection: there is no other way to take back a +OK that is out."""
+        self._log.failure(what)
+        self.abort()
+
+    # Lists
+
+    def sendList(self, first: bytes, lines: Callable[[int, int], bytes], mails: int) -> object:
+        """The reply `first`, the lines that `lines(start, stop)` makes, and the dot."""
+        if mails > SLICE_MAILS:
+            return Deferred.fromCoroutine(self._send_long_list(first, lines, mails))
+        self.sendRaw(first, lines(0, mails), b".\r\n")
+        return None
+
+    async def _send_long_list(
+        self, first: bytes, lines: Callable[[int, int], bytes], mails: int
+    ) -> None:
+        for start in range(0, mails, SLICE_MAILS):
+            try:
+                made = lines(start, start + SLICE_MAILS)
+            except Exception:
+                if not start:
+                    raise
+                self._cut_off("a list could not be made to its end")
+                return
+            self.sendRaw(b"" if start else first, made)
+            if not await self._written():
+                return
+        self.sendRaw(b".\r\n")
+
+    # Mails
+
+    def sendMail(self, drop: OpenDrop, index: int) -> object:
+        """RETR: at once where the mail was read ahead."""
+        mail = drop.take(index)
+        if mail is not None and self._send_whole(drop, index, mail):
+            return None
+        return Deferred.fromCoroutine(self._send(drop, index, mail, None))
+
+    def sendTop(self, drop: OpenDrop, index: int, lines: int) -> object:
+        """TOP: the header, the blank line and `lines` lines of the body."""
+        return Deferred.fromCoroutine(self._send(drop, index, drop.take(index), TopCut(lines)))
+
+    def _send_whole(self, drop: OpenDrop, index: int, mail: Mail) -> bool:
+        """Reply, mail and dot in one write (P16); False when the mail is too large for that."""
+        head, body, dot_lines = mail
+        if not isinstance(body, bytes) or len(head) + len(body) > CHUNK_OCTETS:
+            return False
+        self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], ended(head + body, dot_lines))
+        drop.was_read(index)
+        return True
+
+    async def _send(
+        self, drop: OpenDrop, index: int, mail: Mail | None, cut: TopCut | None
+    ) -> None:
+        if mail is None:
+            try:
+                mail = await drop.fetch(index, self._input, self._at)
+            except BadArgument:
+                raise
+            except Exception as failed:
+                if not self._gone:
+                    self.failGently(failed)
+                return
+            if cut is None and not self._gone and self._send_whole(drop, index, mail):
+                return
+        body = readable(mail[1])
+        try:
+            whole = not self._gone and await self._send_pieces(drop, index, mail[0], body, cut)
+        finally:
+            body.close()
+        if whole and cut is None:
+            drop.was_read(index)
+
+    async def _send_pieces(
+        self, drop: OpenDrop, index: int, head: bytes, body: Any, cut: TopCut | None
+    ) -> bool:
+        """Write a mail in chunks that the client keeps up with; False when it has gone.
+
+        A mail that can't be read to its end ends the connection: there is no other way to
+        take a +OK back.
+        """
+        first = b"+OK\r\n" if cut is not None else b"+OK %d octets\r\n" % drop.sizes[index]
+        stuffing, begun = DotWriter(), False
+        held = first + stuffing.feed(cut.feed(head) if cut is not None else head)
+        try:
+            while not (cut is not None and cut.done) and (chunk := await read_chunk(body)):
+                out = stuffing.feed(cut.feed(chunk) if cut is not None else chunk)
+                if len(held) + len(out) > CHUNK_OCTETS + len(first):
+                    begun = True
+                    self.sendRaw(held)
+                    if not await self._written():
+                        return False
+                    held = b""
+                held += out
+        except Exception as failed:
+            if not begun:
+                self.failGently(failed)
+            else:
+                self._cut_off("a mail could not be read to its end")
+            return False
+        self.sendRaw(held, stuffing.end())
+        return not self._gone

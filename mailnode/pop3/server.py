@@ -1,0 +1,435 @@
+"""The POP3 server: Twisted's POP3 in contract, with every mend of PROTOCOLS.md (P1 to P19).
+
+A verb is a method: `do_LIST(number=None)`, its arguments bytes, counted before it is called.
+It writes its reply and returns None, or returns a Deferred (or is `async`) that holds back the
+next command. Whatever it raises becomes the reply, in one place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import CoroutineType
+from typing import Any
+
+from attrs import frozen
+from twisted.cred import credentials, error
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.mail import pop3
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailnode import __version__
+from mailnode.admission import Sessions
+from mailnode.errors import MailError, SignInRefused
+from mailnode.model import Event
+from mailnode.pop3.capabilities import capabilities_of
+from mailnode.pop3.drop import BadArgument, OpenDrop, read_number
+from mailnode.pop3.sending import Sending
+from mailnode.session import LineSession
+
+LINE_OCTETS = 255
+AHEAD_S = 10.0
+
+
+class BadCommand(MailError):
+    smtp_code, enhanced, pop3_code = 500, "5.5.1", ""
+    text = "Unknown command"
+
+
+class WrongState(BadCommand):
+    text = "Not now"
+
+
+class NeedsTls(MailError):
+    smtp_code, enhanced, pop3_code = 538, "5.7.11", ""
+    text = "Signing in needs encryption: use STLS first"
+
+
+class UsernamePassword(credentials.UsernamePassword):
+    """What USER and PASS gave, and from where."""
+
+    client = ""
+
+
+class Pop3Server(Sending, LineSession, pop3.POP3):
+    """One POP3 session.
+
+    What Twisted's class has keeps its name and meaning: `portal`, `factory`, `mbox`,
+    `AUTH_CMDS`, `successResponse`, `failResponse`, `listCapabilities`,
+    `authenticateUserPASS` and every `do_` verb can be overridden.
+
+    Attributes:
+        AUTH_CMDS: verbs of the AUTHORIZATION state; any other needs a sign-in.
+        SIGN_IN_CMDS: those of them that nobody may use once signed in.
+        LEFT_OUT: verbs of Twisted's class that this server doesn't know (P6).
+        challengers: SASL mechanism names to callables that make credentials.
+        tls: a TLS context factory for STLS, or None.
+        drop: the maildrop as this session sees it, None before sign-in.
+    """
+
+    AUTH_CMDS = [b"CAPA", b"USER", b"PASS", b"AUTH", b"STLS", b"UTF8", b"QUIT"]
+    SIGN_IN_CMDS = [b"USER", b"PASS", b"AUTH", b"STLS", b"UTF8"]
+    LEFT_OUT = [b"APOP", b"RPOP", b"LAST"]
+
+    command_octets = LINE_OCTETS
+    idle_s = 600.0
+    noisy = False
+    host = b"localhost"
+    portal: Any = None
+    challengers: dict[bytes, Callable[[], Any]] = {}
+    tls: Any = None
+    drop: OpenDrop | None = None
+    _leaving = False  # QUIT is deleting: the maildrop is freed after that
+
+    def tell(self, event: Event) -> None:
+        """Events go nowhere for a server without a factory."""
+
+    # The connection's life
+
+    def connectionMade(self) -> None:
+        if not self.beginSession():
+            self.sendLine(b"-ERR [SYS/TEMP] Too many connections, please try again later")
+            self.close()
+            return
+        self.successResponse(self.greeting())
+
+    def greeting(self) -> bytes:
+        """Without a stamp: APOP needs passwords in clear, and curl would try it (P6)."""
+        return self.host + b" POP3 ready"
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.endSession()
+        self.outputDrained()
+        if not self._leaving:
+            self._log_out()
+
+    def _log_out(self) -> None:
+        logout, self._onLogout = self._onLogout, None
+        if self.drop is not None:
+            self.drop.forget_ahead()
+        self.mbox = self.drop = None
+        if logout is not None:
+            logout()
+
+    def sayGoodbye(self) -> None:
+        self.sendLine(b"-ERR [SYS/TEMP] Service is stopping, please try again later")
+
+    def underWay(self) -> bool:
+        return self.drop is not None and bool(self.drop.marked)
+
+    def sweepIdle(self, now: float) -> None:
+        quiet_s = now - self._active_at
+        if self.idle_s is not None and quiet_s > self.idle_s:
+            self.close()  # without a word, and nothing is deleted (RFC 1939 section 3)
+        elif self.drop is not None and quiet_s > AHEAD_S:
+            self.drop.forget_ahead()
+
+    def tls_context(self) -> Any:
+        return self.tls
+
+    # Replies
+
+    def successResponse(self, message: object = b"") -> None:
+        text = message if isinstance(message, bytes) else str(message).encode()
+        self.sendLine(b"+OK " + text if text else b"+OK")
+
+    def failResponse(self, message: object = b"") -> None:
+        text = message if isinstance(message, bytes) else str(message).encode()
+        self.sendLine(b"-ERR " + text if text else b"-ERR")
+
+    def commandFailed(self, answer: MailError) -> None:
+        code = answer.pop3_code
+        mark = f"[{code}] " if code and (answer.temporary or code != "SYS/TEMP") else ""
+        self.failResponse(f"{mark}{answer.text}")
+
+    # Commands
+
+    def commandReceived(self, line: bytes) -> object:
+        verb, *args = line.split(b" ")
+        verb = verb.upper()
+        method = self.lookupVerb(verb)
+        if method is None:
+            raise BadCommand()
+        if self.drop is None and verb not in self.AUTH_CMDS:
+            raise WrongState("Sign in first")
+        if self.drop is not None and verb in self.SIGN_IN_CMDS:
+            raise WrongState("Signed in already")
+        least, most = _arity(getattr(method, "__func__", method), hasattr(method, "__func__"))
+        if not least <= len(args) <= most:
+            raise BadCommand("Wrong number of arguments")
+        result = method(*args)
+        return Deferred.fromCoroutine(result) if isinstance(result, CoroutineType) else result
+
+    def lookupVerb(self, verb: bytes) -> Callable[..., object] | None:
+        """The method of an upper-case verb, or None."""
+        if not (verb.isalnum() and verb.isascii()) or verb in self.LEFT_OUT:
+            return None
+        return getattr(self, "do_" + verb.decode("ascii"), None)
+
+    def do_CAPA(self) -> None:
+        self.successResponse(b"Capabilities follow")
+        for capability in self.listCapabilities():
+            self.sendLine(capability)
+        self.sendLine(b".")
+
+    def listCapabilities(self) -> list[bytes]:
+        return capabilities_of(self)
+
+    def do_NOOP(self) -> None:
+        self.successResponse()
+
+    async def do_QUIT(self) -> None:
+        """UPDATE: what was marked is deleted, the maildrop is freed, then +OK (P9)."""
+        fault: Exception | None = None
+        if self.drop is not None:
+            self._leaving = True
+            try:
+                await maybeDeferred(self.drop.mailbox.sync)
+            except Exception as failed:
+                fault = failed
+            self._log_out()
+        if fault is None:
+            self.successResponse(b"Bye")
+        else:
+            self.failGently(fault)
+        self.close()
+
+    # AUTHORIZATION
+
+    def do_STLS(self) -> None:
+        if self.secure:
+            raise WrongState("TLS is active already")
+        if not self.tls_offered:
+            raise BadCommand("TLS is not offered here")
+        self._userIs = None
+        self.successResponse(b"Begin TLS")
+        self.startTls()
+
+    def do_UTF8(self) -> None:
+        self.successResponse(b"UTF-8 it is")
+
+    def maySignIn(self) -> bool:
+        """Passwords travel inside TLS, or never leave this machine (P13)."""
+        return self.secure or self.loopback
+
+    def do_USER(self, user: bytes) -> None:
+        if not self.maySignIn():
+            raise NeedsTls()
+        if not user:
+            raise BadArgument("Expected a name")
+        self._userIs = user
+        self.successResponse(b"Send PASS")
+
+    def do_PASS(self, password: bytes, *words: bytes) -> object:
+        if not self.maySignIn():
+            raise NeedsTls()
+        user, self._userIs = self._userIs, None
+        if user is None:
+            raise WrongState("Say USER first")
+        password = b" ".join((password, *words))
+        return self._signing_in(maybeDeferred(self.authenticateUserPASS, user, password))
+
+    def authenticateUserPASS(self, user: bytes, password: bytes) -> Any:
+        if self.portal is None:
+            raise error.UnauthorizedLogin()
+        asked = UsernamePassword(user, password)
+        asked.client = self.peer_host
+        return self.portal.login(asked, None, pop3.IMailbox)
+
+    def do_AUTH(self, mechanism: bytes = b"", initial: bytes | None = None) -> object:
+        if self.portal is None or not self.challengers:
+            raise BadCommand("AUTH is not offered here")
+        if not self.maySignIn():
+            raise NeedsTls()
+        if not mechanism:
+            self.successResponse(b"Mechanisms follow")
+            for name in sorted(self.challengers):
+                self.sendLine(name)
+            self.sendLine(b".")
+            return None
+        challenger = self.challengers.get(mechanism.upper())
+        if challenger is None:
+            raise BadArgument("Unknown mechanism")
+        return self.beginSasl(challenger(), initial)
+
+    def saslChallenge(self, encoded: bytes) -> None:
+        self.sendLine(b"+ " + encoded)
+
+    def saslFinished(self, credentials: Any) -> object:
+        login: Deferred[Any] = maybeDeferred(self.portal.login, credentials, None, pop3.IMailbox)
+        return self._signing_in(login)
+
+    def _signing_in(self, login: Deferred[Any]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._sign_in(login))
+
+    async def _sign_in(self, login: Deferred[Any]) -> None:
+        """The client is in TRANSACTION, or told why not; logout is called once (P4)."""
+        try:
+            _interface, mailbox, self._onLogout = await login
+            drop = None if self._gone else await OpenDrop.of(mailbox)
+        except Exception as refusal:
+            self._log_out()
+            self._sign_in_refused(refusal)
+            return
+        if drop is None or self._gone:
+            self._log_out()
+            return
+        self.mbox, self.drop = mailbox, drop
+        drop.belongs_to(self.peer_host)
+        self.successResponse(b"%d messages (%d octets)" % (drop.mails, drop.octets))
+
+    def _sign_in_refused(self, refusal: Exception) -> None:
+        if self._gone:
+            return
+        if not isinstance(refusal, error.LoginFailed | error.Unauthorized | SignInRefused):
+            self.failGently(refusal)  # in use, too busy, a fault of ours
+            return
+        self.errors += 1
+        self.commandFailed(SignInRefused())
+        self.signInFailed()
+
+    # TRANSACTION
+
+    @property
+    def _open(self) -> OpenDrop:
+        assert self.drop is not None, "verbs outside AUTH_CMDS run signed in"
+        return self.drop
+
+    def do_STAT(self) -> None:
+        self.successResponse(b"%d %d" % (self._open.mails, self._open.octets))
+
+    def do_LIST(self, number: bytes | None = None) -> object:
+        drop = self._open
+        if number is None:
+            first = b"+OK %d messages (%d octets)\r\n" % (drop.mails, drop.octets)
+            return self.sendList(first, drop.size_lines, len(drop.sizes))
+        index = drop.index_of(number)
+        self.successResponse(b"%d %d" % (index + 1, drop.sizes[index]))
+        return None
+
+    def do_UIDL(self, number: bytes | None = None) -> object:
+        drop = self._open
+        if number is None:
+            return self.sendList(b"+OK\r\n", drop.uidl_lines, len(drop.sizes))
+        index = drop.index_of(number)
+        self.successResponse(b"%d %b" % (index + 1, drop.uidl(index)))
+        return None
+
+    async def do_DELE(self, number: bytes) -> None:
+        drop = self._open
+        index = drop.index_of(number)
+        await drop.ask(drop.mailbox.deleteMessage, index)
+        drop.mark(index)
+        self.successResponse(b"Marked")
+
+    async def do_RSET(self) -> None:
+        drop = self._open
+        await drop.ask(drop.mailbox.undeleteMessages)
+        drop.unmark_all()
+        self.successResponse(b"%d messages (%d octets)" % (drop.mails, drop.octets))
+
+    def do_RETR(self, number: bytes) -> object:
+        return self.sendMail(self._open, self._open.index_of(number))
+
+    def do_TOP(self, number: bytes, lines: bytes) -> object:
+        return self.sendTop(self._open, self._open.index_of(number), read_number(lines))
+
+
+@lru_cache(maxsize=256)
+def _arity(function: Callable[..., object], bound: bool) -> tuple[int, float]:
+    """The least and the most arguments that a verb takes."""
+    least, most = -int(bound), -float(bound)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += parameter.default is parameter.empty
+    return least, most
+
+
+@frozen(kw_only=True)
+class Pop3Rules:
+    """What a session may cost; the units are in the names."""
+
+    errors: int = 10
+    sign_in_failures: int = 3
+    idle_s: float = 600.0
+
+
+def _tell_nobody(event: Event) -> None:
+    pass
+
+
+@implementer(pop3.IServerFactory)
+class Pop3Factory(ServerFactory):
+    """The POP3 factory that Twisted lacks: makes sessions and says what they share.
+
+    Attributes:
+        portal: whom sessions log in to, for an `IMailbox`.
+        challengers: SASL mechanism names to callables that make credentials.
+        tls: a TLS context factory for STLS, or None.
+        protocol: `Pop3Server`, or a subclass of yours.
+    """
+
+    protocol = Pop3Server
+    noisy = False
+
+    def __init__(
+        self,
+        portal: Any,
+        *,
+        hostname: str,
+        challengers: Mapping[bytes, Callable[[], Any]] | None = None,
+        tls: Any = None,
+        rules: Pop3Rules | None = None,
+        sessions: Sessions | None = None,
+        tell: Callable[[Event], None] = _tell_nobody,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        self.portal = portal
+        self.domain = hostname.encode("ascii")
+        self.challengers = dict(challengers or {})
+        self.tls = tls
+        self.rules = rules or Pop3Rules()
+        self.sessions = sessions
+        self.tell = tell
+        self.seconds = clock.seconds if clock is not None else time.monotonic
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        session: Any = self.protocol()
+        session.factory = self
+        session.portal = self.portal
+        session.host = self.domain
+        session.challengers = self.challengers
+        session.tls = self.tls
+        session.sessions = self.sessions
+        session.seconds = self.seconds
+        session.tell = self.tell
+        session.most_errors = self.rules.errors
+        session.most_sign_in_failures = self.rules.sign_in_failures
+        session.idle_s = self.rules.idle_s
+        return session
+
+    # IServerFactory
+
+    def cap_IMPLEMENTATION(self) -> bytes:
+        return b"mailnode-" + __version__.encode()
+
+    def cap_EXPIRE(self) -> int | None:
+        """No mail is ever deleted but by its owner."""
+        return None
+
+    def perUserExpiration(self) -> bool:
+        return False
+
+    def cap_LOGIN_DELAY(self) -> int:
+        return 0
+
+    def perUserLoginDelay(self) -> bool:
+        return False
