@@ -1,0 +1,228 @@
+"""The accept batch: many mails filed into their INBOXes by a handful of statements.
+
+It runs in the writer thread inside the batch's transaction; `Messages.file_message` hands it over.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable
+
+from attrs import define, frozen
+
+from mailnode.model import Accepted, Blob, Delivered, Envelope, Event, Filed, Message
+from mailnode.store.journal import insert_events
+from mailnode.store.sqlite import execute_rows, packed, padded, unpack
+
+INBOX = "INBOX"
+
+_INSERT_MESSAGES = """
+    INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,
+        received_at, blob_key, prefix, body)
+    VALUES {rows}
+"""
+_INSERT_DELIVERIES = """
+    INSERT INTO delivery (folder_id, uid, message_id, recipient, modseq, size_octets, received_at)
+    VALUES {rows}
+"""
+_INSERT_FOLDERS = "INSERT INTO folder (account_id, name, uidvalidity) VALUES {rows}"
+
+
+@frozen
+class FolderUse:
+    """What a folder holds after a commit."""
+
+    folder_id: int
+    account_id: int
+    octets: int
+    mails: int
+
+
+@frozen
+class AcceptNote:
+    """What the reactor is told of a committed batch."""
+
+    events: list[Event]
+    uses: list[FolderUse]
+
+
+@define
+class Inbox:
+    """A folder while a batch fills it."""
+
+    account_id: int
+    folder_id: int
+    uid_next: int
+    modseq: int
+    octets: int
+    mails: int
+    new_octets: int = 0
+    new_mails: int = 0
+
+
+def served_head(sender: str, recipient: str, prefix: bytes) -> bytes:
+    """What stands before the raw octets of a copy when it is read, and counts in its size.
+
+    Args:
+        sender: reverse-path without brackets, "" for `<>`.
+        recipient: the address that was asked for.
+    """
+    return b"Return-Path: <%b>\r\nDelivered-To: %b\r\n%b" % (
+        sender.encode(),
+        recipient.encode(),
+        prefix,
+    )
+
+
+def accept_mails(
+    connection: sqlite3.Connection, mails: list[tuple[Envelope, Message]]
+) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
+    """File every mail into the INBOX of each recipient; missing INBOXes are made."""
+    now = time.time()
+    message_id = reserve_message_ids(connection, len(mails))
+    inboxes = open_inboxes(
+        connection, {to.account_id for envelope, _ in mails for to in envelope.recipients}, now
+    )
+    results: list[tuple[Filed, ...]] = []
+    events: list[Event] = []
+    messages: list[object] = []
+    deliveries: list[object] = []
+    for envelope, message in mails:
+        mail_id, received_at = envelope.mail_id, envelope.received_at
+        sender = "" if envelope.sender is None else str(envelope.sender)
+        body = message.body
+        blob_key = body.key if isinstance(body, Blob) else None
+        messages += (
+            message_id,
+            mail_id,
+            sender,
+            message.subject,
+            message.size_octets,
+            message.dot_lines,
+            message.digest,
+            received_at,
+            blob_key,
+            message.prefix,
+            body if blob_key is None else None,
+        )
+        detail = _accepted_detail(envelope, message)
+        host = envelope.client.host
+        events.append(Accepted(at=now, mail_id=mail_id, sender=sender, client=host, detail=detail))
+        copies = []
+        for to in envelope.recipients:
+            inbox = inboxes[to.account_id]
+            folder_id, uid = inbox.folder_id, inbox.uid_next + inbox.new_mails
+            recipient = str(to.address)
+            size = len(served_head(sender, recipient, message.prefix)) + message.size_octets
+            inbox.new_mails += 1
+            inbox.new_octets += size
+            deliveries += (
+                folder_id,
+                uid,
+                message_id,
+                recipient,
+                inbox.modseq + 1,
+                size,
+                received_at,
+            )
+            copies.append(Filed(recipient, to.mailbox, folder_id, uid))
+            detail = {} if recipient == to.mailbox else {"mailbox": to.mailbox}
+            events.append(
+                Delivered(
+                    at=now,
+                    mail_id=mail_id,
+                    recipient=recipient,
+                    folder_id=folder_id,
+                    uid=uid,
+                    detail=detail,
+                )
+            )
+        results.append(tuple(copies))
+        message_id += 1
+    execute_rows(connection, _INSERT_MESSAGES, 11, messages)
+    uses = _count(connection, inboxes.values())
+    execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
+    insert_events(connection, events)
+    return results, AcceptNote(events, uses)
+
+
+def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:
+    client = envelope.client
+    detail: dict[str, object] = {"size_octets": message.size_octets}
+    if client.protocol:
+        detail["protocol"] = client.protocol
+    if client.helo:
+        detail["helo"] = client.helo
+    if client.tls:
+        detail["tls"] = client.tls
+    if client.account:
+        detail["account"] = client.account
+    if message.mended_lf:
+        detail["mended_lf"] = True
+    if message.dialog:
+        detail["dialog"] = message.dialog
+    return detail
+
+
+def reserve_message_ids(connection: sqlite3.Connection, count: int) -> int:
+    """The first of `count` ids in a row that nobody else gets."""
+    (beyond,) = connection.execute(
+        "UPDATE counter SET next = next + ? WHERE name = 'message' RETURNING next", (count,)
+    ).fetchone()
+    return int(beyond) - count
+
+
+def open_inboxes(
+    connection: sqlite3.Connection, account_ids: Iterable[int], now: float
+) -> dict[int, Inbox]:
+    """Each account's INBOX as it is now; a missing one is made."""
+    wanted = list(account_ids)
+    if not wanted:
+        return {}
+    found = _find_inboxes(connection, wanted)
+    missing = [account_id for account_id in wanted if account_id not in found]
+    if missing:
+        values: list[object] = []
+        for account_id in missing:
+            values += (account_id, INBOX, int(now))
+        execute_rows(connection, _INSERT_FOLDERS, 3, values)
+        found |= _find_inboxes(connection, missing)
+    return found
+
+
+_INBOXES_AT_ONCE = 512
+
+
+def _find_inboxes(connection: sqlite3.Connection, account_ids: list[int]) -> dict[int, Inbox]:
+    names = ("account_id", "id", "uid_next", "modseq", "octets", "mails")
+    columns = ", ".join(packed(name) for name in names)
+    found: dict[int, Inbox] = {}
+    for at in range(0, len(account_ids), _INBOXES_AT_ONCE):
+        marks, values = padded(account_ids[at : at + _INBOXES_AT_ONCE])
+        row = connection.execute(
+            f"SELECT {columns} FROM folder WHERE account_id IN ({marks}) AND name = '{INBOX}'",
+            values,
+        ).fetchone()
+        for numbers in zip(*map(unpack, row), strict=True):
+            found[numbers[0]] = Inbox(*numbers)
+    return found
+
+
+_COUNT = """
+    UPDATE folder SET uid_next = uid_next + filed.column2, modseq = modseq + 1,
+        mails = mails + filed.column2, octets = octets + filed.column3
+    FROM (VALUES {rows}) AS filed WHERE folder.id = filed.column1
+"""
+
+
+def _count(connection: sqlite3.Connection, inboxes: Iterable[Inbox]) -> list[FolderUse]:
+    """Count what the batch put into each folder; that gives out the uids, too."""
+    values: list[object] = []
+    uses = []
+    for inbox in inboxes:
+        values += (inbox.folder_id, inbox.new_mails, inbox.new_octets)
+        octets, mails = inbox.octets + inbox.new_octets, inbox.mails + inbox.new_mails
+        uses.append(FolderUse(inbox.folder_id, inbox.account_id, octets, mails))
+    execute_rows(connection, _COUNT, 3, values)
+    return uses

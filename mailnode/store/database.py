@@ -1,0 +1,419 @@
+"""The mail database: one writer thread that commits in groups, and two that read.
+
+Every write of the node is a job. All jobs that queued up during the last flush are one
+transaction, so a slow disk makes batches larger instead of senders slower. A result
+reaches the reactor only after the commit: its bytes outlive a power cut.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from mailnode.errors import StoreBroken, StoreBusy
+from mailnode.store.checkpoint import Checkpointer
+from mailnode.store.jobs import Job, Stats, WriteKind
+from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
+from mailnode.store.sqlite import schema_scripts as _schema_scripts
+
+log = Logger()
+
+P = TypeVar("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+BATCH_JOBS = 256
+BATCH_OCTETS = 16 << 20
+QUEUE_JOBS = 20_000
+QUEUE_READS = 2_000
+READERS = 2
+WRITER_CACHE_OCTETS = 16 << 20
+READER_CACHE_OCTETS = 4 << 20
+ROW_OCTETS = 4096  # what a job's rows and indexes put into the log, about
+
+CallInReactor = Callable[..., Any]
+
+
+def _run_transactions(
+    connection: sqlite3.Connection, functions: list[Callable[[sqlite3.Connection], Any]]
+) -> tuple[list[Any], None]:
+    return [function(connection) for function in functions], None
+
+
+class FlushFailed(Exception):
+    """A COMMIT could not be flushed; nobody knows what is on the disk."""
+
+
+@define(eq=False)
+class Database:
+    """Open with `Database.open`.
+
+    Attributes:
+        stats: of the writer.
+        schema_version: of the file.
+        fault: why no job is done any more; None while all is well.
+    """
+
+    path: Path
+    schema_version: int
+    stats: Stats
+    _connection: sqlite3.Connection
+    _lock_fd: int
+    _call_in_reactor: CallInReactor
+    _on_fatal: Callable[[BaseException], None]
+    _checkpointer: Checkpointer
+    _queue: deque[Job] = field(factory=deque, init=False)
+    _asking: int = field(default=0, init=False)
+    _wake: threading.Condition = field(factory=threading.Condition, init=False)
+    _closing: bool = field(default=False, init=False)
+    fault: StoreBroken | None = field(default=None, init=False)
+    _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
+    _reads_waiting: int = field(default=0, init=False)
+    _threads: list[threading.Thread] = field(factory=list, init=False)
+    _closed: Deferred[None] | None = field(default=None, init=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        call_in_reactor: CallInReactor,
+        on_fatal: Callable[[BaseException], None],
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> Database:
+        """The database, made or brought to the newest schema; its threads run.
+
+        Args:
+            path: of the file; `writer.lock` stands beside it.
+            call_in_reactor: `reactor.callFromThread`.
+            on_fatal: called on the reactor thread when a flush failed: the process must say
+                so and end, for nobody knows what is on the disk. No job is done any more.
+
+        Raises:
+            StoreTooNew: a newer version wrote it.
+            StoreBroken, StoreFull, StoreBusy: it can't be opened.
+        """
+        lock_fd = -1
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = os.open(
+                path.parent / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
+            prepare(path)
+            connection = connect(
+                path, cache_octets=WRITER_CACHE_OCTETS, busy_timeout_s=busy_timeout_s
+            )
+            try:
+                version = migrate(connection, _schema_scripts())
+            except BaseException:
+                connection.close()
+                raise
+            fcntl.flock(lock_fd, fcntl.LOCK_UN)
+        except BaseException as error:
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            told = mail_error(error)
+            if told is error:
+                raise
+            raise told from error
+        checkpointer = Checkpointer(path, lambda error: database._end(error))
+        database = cls(
+            path, version, Stats(), connection, lock_fd, call_in_reactor, on_fatal, checkpointer
+        )
+        database._start()
+        return database
+
+    def _start(self) -> None:
+        self._checkpointer.start()
+        names = [("store-writer", self._write_forever)]
+        names += [(f"store-reader-{number}", self._read_forever) for number in range(READERS)]
+        for name, target in names:
+            thread = threading.Thread(None, self._run_thread, name, (target,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def read_now(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` reads, at once and on this thread: for the start and for tools.
+
+        Raises:
+            MailError: in place of what SQLite says.
+        """
+        try:
+            connection = connect(self.path, read_only=True)
+            try:
+                return function(connection)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise mail_error(error) from error
+
+    # Called on the reactor thread
+
+    @property
+    def queue_depth(self) -> int:
+        """Jobs that wait for the next batch."""
+        return len(self._queue)
+
+    def submit(
+        self, kind: WriteKind[P, R], payload: P, size_octets: int = 0, *, rides: bool = False
+    ) -> Deferred[R]:
+        """The result of one write, once it is committed.
+
+        Args:
+            size_octets: of what it stores, about.
+            rides: it may wait for a batch that another job asks for, or for `flush`.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: it was not written.
+            Any other that `kind.run` raised.
+        """
+        if self.fault or self._closing or len(self._queue) >= QUEUE_JOBS:
+            return fail(self.fault or StoreBusy(detail="closed, or too many writes wait"))
+        job = Job(kind, payload, size_octets, Deferred(), rides)
+        if rides:
+            self._queue.append(job)
+        else:
+            with self._wake:
+                self._queue.append(job)
+                self._asking += 1
+                self._wake.notify()
+        return job.deferred
+
+    def flush(self) -> None:
+        """What rides is written now."""
+        with self._wake:
+            self._asking += 1
+            self._wake.notify()
+
+    def transact(self, name: str, function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """What `function` returns, once what it wrote is committed, with others in one batch.
+
+        `function` runs in the writer thread inside the transaction. It may run twice: a batch
+        that fails is rolled back and done again job by job.
+        """
+        kind: WriteKind[Callable[[sqlite3.Connection], T], T] = WriteKind(name, _run_transactions)
+        return self.submit(kind, function)
+
+    def read(self, function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """What `function` returns, from a thread that reads; it must fetch all that it needs.
+
+        Errors:
+            StoreBusy: too many wait already.
+            StoreBroken: the database can't be read.
+        """
+        if self._closing or self._reads_waiting >= QUEUE_READS:
+            return fail(StoreBusy(detail="closed, or too many reads wait"))
+        deferred: Deferred[T] = Deferred()
+        self._reads_waiting += 1
+        self._reads.put((function, deferred))
+        return deferred
+
+    def close(self) -> Deferred[None]:
+        """What was queued is written, the threads have ended, the files are closed."""
+        if self._closed is None:
+            self._closed = Deferred()
+            with self._wake:
+                self._closing = True
+                self._wake.notify()
+            for _ in range(READERS):
+                self._reads.put(None)
+            self._threads_ended()
+        return self._closed
+
+    def _thread_ended(self, thread: threading.Thread) -> None:
+        thread.join()
+        self._threads.remove(thread)
+        self._threads_ended()
+
+    def _threads_ended(self) -> None:
+        if self._closed is not None and not self._threads:
+            os.close(self._lock_fd)
+            self._closed.callback(None)
+
+    def _settle(self, outcomes: list[tuple[Job, Any]], notes: list[tuple[Any, Any]]) -> None:
+        for committed, note in notes:
+            try:
+                committed(note)
+            except Exception:
+                log.failure("A commit could not be told")
+        for job, outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                job.deferred.errback(outcome)
+            else:
+                job.deferred.callback(outcome)
+
+    def _settle_read(self, deferred: Deferred[Any], outcome: Any) -> None:
+        self._reads_waiting -= 1
+        if isinstance(outcome, BaseException):
+            deferred.errback(outcome)
+        else:
+            deferred.callback(outcome)
+
+    # Called in the threads
+
+    def _run_thread(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except BaseException as error:
+            log.failure("A thread of the store ended")
+            self._end(error)
+        self._call_in_reactor(self._thread_ended, threading.current_thread())
+
+    def _end(self, error: BaseException) -> None:
+        """No job is done any more, and the process hears that it must end."""
+        if self.fault is None:
+            self.fault = StoreBroken(detail=f"the store ended: {error}")
+            log.critical("The mail database failed to flush, the node ends: {error}", error=error)
+            self._call_in_reactor(self._on_fatal, error)
+
+    def _read_forever(self) -> None:
+        connection = connect(self.path, read_only=True, cache_octets=READER_CACHE_OCTETS)
+        try:
+            while (item := self._reads.get()) is not None:
+                function, deferred = item
+                try:
+                    outcome = function(connection)
+                except Exception as error:
+                    outcome = _told(error)
+                self._call_in_reactor(self._settle_read, deferred, outcome)
+                del item, function, deferred, outcome
+        finally:
+            connection.close()
+
+    def _write_forever(self) -> None:
+        try:
+            while jobs := self._next_batch():
+                self._write_batch(jobs)
+        finally:
+            self._checkpointer.close()
+            if self.fault is None:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._connection.close()
+
+    def _next_batch(self) -> list[Job]:
+        """The jobs that wait, when one of them asks; nothing once the store is closed."""
+        jobs: list[Job] = []
+        octets = 0
+        with self._wake:
+            while not jobs:
+                while not self._asking and not self._closing:
+                    self._wake.wait()
+                while self._queue and len(jobs) < BATCH_JOBS and octets < BATCH_OCTETS:
+                    job = self._queue.popleft()
+                    octets += job.size_octets
+                    jobs.append(job)
+                    self._asking -= not job.rides
+                if not self._queue:
+                    self._asking = 0
+                    if self._closing:
+                        break
+        return jobs
+
+    def _write_batch(self, jobs: list[Job]) -> None:
+        started = time.monotonic()
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            try:
+                outcomes, notes = self._run_jobs(jobs)
+            except Exception as error:
+                outcomes, notes = self._run_singly(jobs, error)
+            stats = self.stats
+            stats.batches += 1
+            stats.jobs += len(jobs)
+            stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
+            self._call_in_reactor(self._settle, outcomes, notes)
+            octets = sum([job.size_octets for job in jobs]) + ROW_OCTETS * len(jobs)
+            self._checkpointer.wrote(octets, self._connection)
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _run_jobs(self, jobs: list[Job]) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
+        """Do them all in one transaction; give what `_settle` takes."""
+        if self.fault:
+            raise self.fault
+        groups: dict[int, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(id(job.kind), []).append(job)
+        outcomes: list[tuple[Job, Any]] = []
+        notes = []
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for group in groups.values():
+                kind = group[0].kind
+                results, note = kind.run(connection, [job.payload for job in group])
+                outcomes += zip(group, results, strict=True)
+                if kind.committed is not None:
+                    notes.append((kind.committed, note))
+            self._commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        return outcomes, notes
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._end(error)
+
+    def _commit(self) -> None:
+        started = time.monotonic()
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if error_code(error) == sqlite3.SQLITE_IOERR:
+                self._end(error)
+                raise FlushFailed(str(error)) from error
+            raise
+        self.stats.last_commit_s = time.monotonic() - started
+        self.stats.commit_s += self.stats.last_commit_s
+
+    def _run_singly(
+        self, jobs: list[Job], error: Exception
+    ) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
+        """After a failed batch: each job alone, so that only the bad ones fail."""
+        self.stats.failed_batches += 1
+        outcomes: list[tuple[Job, Any]] = []
+        notes = []
+        for job in jobs:
+            if len(jobs) > 1 and not _strikes_all(error):
+                try:
+                    done, told = self._run_jobs([job])
+                except Exception as single:
+                    error = single
+                else:
+                    outcomes += done
+                    notes += told
+                    continue
+            outcomes.append((job, _told(error, job.kind.name)))
+        return outcomes, notes
+
+
+def _strikes_all(error: BaseException) -> bool:
+    """Whether no other job of the batch could fare better."""
+    return isinstance(mail_error(error), StoreBroken | StoreBusy | FlushFailed)
+
+
+def _told(error: Exception, name: str = "read") -> Exception:
+    """What the caller gets for `error`; the log gets a fault of the store."""
+    told = cast(Exception, mail_error(error))
+    if isinstance(error, FlushFailed):
+        told = StoreBroken(detail=str(error))
+    if isinstance(told, StoreBroken) and told is not error:
+        log.error("The mail database has a fault ({name}): {detail}", name=name, detail=told.detail)
+    return told

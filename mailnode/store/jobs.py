@@ -1,0 +1,52 @@
+"""What the writer thread is given: a job, of a kind of which many run as one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+@define(eq=False)
+class WriteKind(Generic[P, R]):
+    """A sort of write of which many run as one.
+
+    Attributes:
+        name: for logs and metrics.
+        run: does all of them in the open transaction, in the writer thread: (connection,
+            payloads) to (one result a payload, a note). It may run again with one payload
+            each, after a rollback, so it changes nothing but the database.
+        committed: told the note after the commit, on the reactor thread, before the results
+            are given out.
+    """
+
+    name: str
+    run: Callable[[sqlite3.Connection, list[P]], tuple[Sequence[R], Any]]
+    committed: Callable[[Any], None] | None = None
+
+
+@define(eq=False)
+class Job:
+    kind: WriteKind[Any, Any]
+    payload: Any
+    size_octets: int
+    deferred: Deferred[Any]
+    rides: bool  # it waits for a batch that others ask for
+
+
+@define
+class Stats:
+    """What `/metrics` shows of the writer; counters since the start."""
+
+    batches: int = 0
+    jobs: int = 0
+    failed_batches: int = 0
+    commit_s: float = 0.0
+    last_commit_s: float = 0.0
+    longest_batch_s: float = 0.0

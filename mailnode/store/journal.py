@@ -1,0 +1,249 @@
+"""The journal answers "what happened to that mail?".
+
+Events of an accept are rows of its own batch. All others are handed to `Journal.append`: they
+ride in the next batch and never ask for a flush of their own sooner than a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailnode.model import Event, Fetched, in_ranges
+from mailnode.store.database import Database
+from mailnode.store.jobs import WriteKind
+from mailnode.store.sqlite import execute_rows
+
+log = Logger()
+
+BUFFER_EVENTS = 10_000
+FLUSH_AFTER_S = 1.0
+PRUNE_ROWS = 1_000
+
+_COLUMNS = "at, event, mail_id, sender, recipient, mailbox, folder_id, uid, client, detail"
+_INSERT = f"INSERT INTO journal ({_COLUMNS}) VALUES {{rows}}"
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+def insert_events(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
+    """A row for each event."""
+    values: list[object] = []
+    for event in events:
+        detail, mailbox = event.detail, None
+        if "mailbox" in detail:
+            detail = dict(detail)
+            mailbox = detail.pop("mailbox")
+        values += (
+            event.at,
+            event.name,
+            event.mail_id or None,
+            event.sender,
+            event.recipient,
+            mailbox,
+            event.folder_id,
+            event.uid,
+            event.client or None,
+            _to_json(detail) if detail else "{}",
+        )
+    execute_rows(connection, _INSERT, 10, values)
+
+
+# Reading; the command line calls these on a connection of its own
+
+
+def read_trace(connection: sqlite3.Connection, mail_id: str) -> list[Event]:
+    """All that happened to one mail, oldest first, POP3 sessions that met a copy included."""
+    rows = connection.execute(
+        f"SELECT id, {_COLUMNS} FROM journal WHERE mail_id = ? ORDER BY id", (mail_id,)
+    ).fetchall()
+    found = {row[0]: _event(row[1:]) for row in rows}
+    for event in list(found.values()):
+        if event.folder_id is not None and event.uid is not None:
+            found |= _sessions_of(connection, event, min(found))
+    return [found[row_id] for row_id in sorted(found)]
+
+
+def _sessions_of(
+    connection: sqlite3.Connection, delivered: Event, after_id: int
+) -> dict[int, Event]:
+    mailbox = delivered.detail.get("mailbox", delivered.recipient)
+    rows = connection.execute(
+        f"SELECT id, {_COLUMNS} FROM journal"
+        " WHERE recipient = ? AND event = ? AND folder_id = ? AND id > ? ORDER BY id",
+        (mailbox, Fetched.name, delivered.folder_id, after_id),
+    )
+    sessions = {row[0]: _event(row[1:]) for row in rows}
+    uid = delivered.uid
+    assert uid is not None
+    return {
+        row_id: session
+        for row_id, session in sessions.items()
+        if any(in_ranges(uid, str(session.detail.get(key, ""))) for key in ("read", "deleted"))
+    }
+
+
+def read_events(
+    connection: sqlite3.Connection, *, to: str = "", sender: str | None = None, limit: int = 100
+) -> list[Event]:
+    """The newest `limit` events, oldest first, that match all that is given.
+
+    Args:
+        to: an address that was asked for, or a mailbox.
+        sender: the reverse-path; "" is `<>`.
+    """
+    where, values = ["1 = 1"], list[object]()
+    if to:
+        where.append(
+            "id IN (SELECT id FROM journal WHERE recipient = ?"
+            " UNION SELECT id FROM journal WHERE mailbox = ?)"
+        )
+        values += (to, to)
+    if sender is not None:
+        where.append(
+            "(sender = ? OR mail_id IN"
+            " (SELECT mail_id FROM journal WHERE sender = ? AND mail_id IS NOT NULL))"
+        )
+        values += (sender, sender)
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM journal WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    return [_event(row) for row in reversed(rows)]
+
+
+def _event(row: Sequence[Any]) -> Event:
+    at, name, mail_id, sender, recipient, mailbox, folder_id, uid, client, text = row
+    detail = json.loads(str(text))
+    if mailbox is not None:
+        detail["mailbox"] = mailbox
+    kinds = {kind.name: kind for kind in Event.__subclasses__()}
+    if name not in kinds:
+        detail["event"] = name
+    return kinds.get(str(name), Event)(
+        at=at,
+        mail_id=mail_id or "",
+        sender=sender,
+        recipient=recipient,
+        folder_id=folder_id,
+        uid=uid,
+        client=client or "",
+        detail=detail,
+    )
+
+
+def _insert_lists(
+    connection: sqlite3.Connection, lists: list[Sequence[Event]]
+) -> tuple[list[None], None]:
+    insert_events(connection, [event for events in lists for event in events])
+    return [None] * len(lists), None
+
+
+@define(eq=False)
+class Journal:
+    """Keeps events without a commit of their own, and reads all.
+
+    Attributes:
+        clock: times the flush.
+        waiting: events in memory.
+        dropped: events that were lost, for the buffer was full or the store had a fault.
+    """
+
+    database: Database
+    clock: IReactorTime
+    buffer_events: int = BUFFER_EVENTS
+    waiting: int = field(default=0, init=False)
+    dropped: int = field(default=0, init=False)
+    _due: IDelayedCall | None = field(default=None, init=False)
+    _kind: WriteKind[Sequence[Event], None] = field(
+        factory=lambda: WriteKind("journal", _insert_lists), init=False
+    )
+
+    def append(self, events: Sequence[Event]) -> None:
+        """They will be rows within a second or so; what doesn't fit the buffer is counted."""
+        fit = events[: max(0, self.buffer_events - self.waiting)]
+        self.dropped += len(events) - len(fit)
+        if not fit:
+            return
+        self.waiting += len(fit)
+        done = self.database.submit(self._kind, tuple(fit), rides=True)
+        done.addCallbacks(self._written, self._lost, callbackArgs=(fit,), errbackArgs=(fit,))
+        if self._due is None and self.waiting:
+            self._due = self.clock.callLater(FLUSH_AFTER_S, self._flush)
+
+    def _flush(self) -> None:
+        self._due = None
+        if self.waiting:
+            self.database.flush()
+
+    def _written(self, _: None, events: Sequence[Event]) -> None:
+        self.waiting -= len(events)
+        if not self.waiting and self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _lost(self, failure: Failure, events: Sequence[Event]) -> None:
+        self._written(None, events)
+        self.dropped += len(events)
+        log.warn(
+            "{count} events are not in the journal: {error}", count=len(events), error=failure.value
+        )
+
+    def trace(self, mail_id: str) -> Deferred[list[Event]]:
+        """See `read_trace`."""
+        return self.database.read(lambda connection: read_trace(connection, mail_id))
+
+    def find(
+        self, *, to: str = "", sender: str | None = None, limit: int = 100
+    ) -> Deferred[list[Event]]:
+        """See `read_events`."""
+        return self.database.read(
+            lambda connection: read_events(connection, to=to, sender=sender, limit=limit)
+        )
+
+    async def prune(self, keep_s: float, size_octets: int) -> int:
+        """Rows older than `keep_s`, and the oldest above `size_octets`, are gone; how many.
+
+        The size is reckoned from the newest rows, indexes included.
+        """
+        beyond = await self.database.read(lambda connection: _rows_over(connection, size_octets))
+        cutoff = time.time() - keep_s
+        total = 0
+        while gone := await self.database.transact(
+            "prune journal", lambda connection: _prune(connection, beyond, cutoff)
+        ):
+            total += gone
+        return total
+
+
+_OLDEST = f"SELECT id FROM journal ORDER BY id LIMIT {PRUNE_ROWS}"
+
+
+def _prune(connection: sqlite3.Connection, up_to_id: int, cutoff: float) -> int:
+    """Delete among the oldest rows only: a batch that others wait for stays short."""
+    return connection.execute(
+        f"DELETE FROM journal WHERE id IN ({_OLDEST}) AND (id <= ? OR at < ?)", (up_to_id, cutoff)
+    ).rowcount
+
+
+_MEAN_ROW = """
+    SELECT avg(length(detail) + 120 + 2 * (coalesce(length(mail_id), 0)
+        + coalesce(length(sender), 0) + coalesce(length(recipient), 0)))
+    FROM (SELECT detail, mail_id, sender, recipient FROM journal ORDER BY id DESC LIMIT 2000)
+        AS newest
+"""
+
+
+def _rows_over(connection: sqlite3.Connection, size_octets: int) -> int:
+    """The id up to which rows must go so that about `size_octets` stay."""
+    (mean,) = connection.execute(_MEAN_ROW).fetchone()
+    (newest,) = connection.execute("SELECT max(id) FROM journal").fetchone()
+    return int(newest - size_octets / mean) if mean else 0

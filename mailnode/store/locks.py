@@ -1,0 +1,54 @@
+"""The maildrop's exclusive lock (RFC 1939 section 4), in the process and between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from attrs import define, field
+
+from mailnode.store.sqlite import mail_error
+
+
+@define(eq=False)
+class MaildropLocks:
+    """One file of which account N locks octet N, so a killed process frees its own at once.
+
+    The kernel's byte-range locks don't hold against their own process: the set does. They are
+    lost when the process closes any descriptor of the file, so nobody else opens it.
+    """
+
+    folder: Path
+    _fd: int = field(init=False)
+    _held: set[int] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self.folder / "maildrops"
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise mail_error(error) from error
+
+    def acquire(self, account_id: int) -> bool:
+        """Whether the maildrop is now ours; False: another session has it."""
+        if account_id in self._held:
+            return False
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, account_id)
+        except (BlockingIOError, PermissionError):
+            return False
+        self._held.add(account_id)
+        return True
+
+    def release(self, account_id: int) -> None:
+        """Others may have it. Releasing what isn't held does nothing."""
+        if account_id in self._held:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, account_id)
+            self._held.remove(account_id)
+
+    def close(self) -> None:
+        """All are released."""
+        os.close(self._fd)
+        self._held.clear()

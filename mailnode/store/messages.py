@@ -1,0 +1,338 @@
+"""Mail in the store: filed by batches, listed as arrays, read many at a time, deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from array import array
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from mailnode.model import Blob, Envelope, Event, Filed, Message
+from mailnode.store.accept import (
+    INBOX,
+    AcceptNote,
+    FolderUse,
+    accept_mails,
+    open_inboxes,
+    served_head,
+)
+from mailnode.store.blobs import FileBlobs
+from mailnode.store.database import Database
+from mailnode.store.jobs import WriteKind
+from mailnode.store.removal import (
+    Removed,
+    delete_copies,
+    delete_messages_without_copy,
+    drop_some,
+)
+from mailnode.store.sqlite import packed, padded, unpack
+
+log = Logger()
+
+READ_AT_ONCE = 512
+
+
+class Committed(Protocol):
+    """Where events are told after their commit: `telemetry.MailLog`."""
+
+    def committed(self, events: Sequence[Event], /) -> object: ...
+
+
+@frozen
+class FolderInfo:
+    """A folder as it was when it was read."""
+
+    folder_id: int
+    account_id: int
+    name: str
+    uidvalidity: int
+    octets: int
+    mails: int
+
+
+@frozen(eq=False)
+class Snapshot:
+    """What lies in a folder, ascending by uid; the arrays have one length.
+
+    Attributes:
+        uids: array of 'I'.
+        message_ids: array of 'Q'.
+        sizes: array of 'I', octets as served.
+    """
+
+    folder_id: int
+    uidvalidity: int
+    uids: array[int]
+    message_ids: array[int]
+    sizes: array[int]
+
+
+@frozen
+class StoredMail:
+    """A copy, ready to be served: head, then body.
+
+    Attributes:
+        head: Return-Path, Delivered-To and the prefix.
+        body: the raw octets, or where they lie.
+        size_octets: of both, as the snapshot says.
+        dot_lines: lines that begin with a dot; there are none in the head.
+    """
+
+    uid: int
+    head: bytes
+    body: bytes | Blob
+    size_octets: int
+    dot_lines: int
+
+
+@define(eq=False)
+class Messages:
+    """The mail of all mailboxes.
+
+    Attributes:
+        log: hears what was committed, on the reactor thread.
+    """
+
+    database: Database
+    blobs: FileBlobs
+    log: Committed
+    _folders: dict[int, FolderUse] = field(factory=dict, init=False)
+    _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
+    _accepts: WriteKind[tuple[Envelope, Message], tuple[Filed, ...]] = field(init=False)
+    _deletes: WriteKind[tuple[int, Sequence[int]], int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._accepts = WriteKind("accept", accept_mails, self._accepted)
+        self._deletes = WriteKind("delete", delete_copies, self._removed)
+        for use in self.database.read_now(_read_uses):
+            self._set_use(use)
+
+    # Filing
+
+    def file_message(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
+        """File one mail into the INBOX of every recipient, durably, or nowhere.
+
+        Args:
+            message: a blob must be committed before. Whoever made it discards it when this fails.
+
+        Returns:
+            A `Filed` a recipient, in their order. The bytes outlive power loss: 250 may be sent.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: nothing was filed.
+        """
+        size = len(message.prefix)
+        if isinstance(message.body, bytes):
+            size += len(message.body)
+        return self.database.submit(self._accepts, (envelope, message), size)
+
+    def _accepted(self, note: AcceptNote) -> None:
+        for use in note.uses:
+            self._set_use(use)
+        self.log.committed(note.events)
+
+    # Usage
+
+    def usage(self, account_id: int) -> tuple[int, int]:
+        """Octets and mails that an account has, from memory."""
+        return self._usage.get(account_id, (0, 0))
+
+    def _set_use(self, use: FolderUse) -> None:
+        octets, mails = self._usage.get(use.account_id, (0, 0))
+        before = self._folders.get(use.folder_id)
+        if before is not None:
+            octets, mails = octets - before.octets, mails - before.mails
+        self._folders[use.folder_id] = use
+        self._usage[use.account_id] = (octets + use.octets, mails + use.mails)
+
+    def _forget_folder(self, folder_id: int) -> None:
+        use = self._folders.get(folder_id)
+        if use is not None:
+            self._set_use(FolderUse(folder_id, use.account_id, 0, 0))
+            del self._folders[folder_id]
+
+    # Reading
+
+    async def inbox(self, account_id: int) -> FolderInfo:
+        """The account's INBOX; it is made when nothing was ever filed there.
+
+        Raises:
+            StoreBusy, StoreFull, StoreBroken.
+        """
+        found = await self.database.read(lambda connection: _read_inbox(connection, account_id))
+        if found is None:
+            found = await self.database.transact(
+                "make inbox", lambda connection: _make_inbox(connection, account_id)
+            )
+        return found
+
+    def snapshot(self, folder_id: int) -> Deferred[Snapshot]:
+        """What lies in the folder now, copied: no read transaction stays open.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(lambda connection: _read_snapshot(connection, folder_id))
+
+    def read_mails(
+        self, folder_id: int, wanted: Sequence[tuple[int, int]]
+    ) -> Deferred[list[StoredMail]]:
+        """These copies, each (uid, message id), in the order asked for.
+
+        The caller bounds how much it asks for: all bodies in rows are in memory at once.
+        Copies that were deleted or moved are left out.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        if not wanted:
+            return succeed([])
+        return self.database.read(lambda connection: _read_mails(connection, folder_id, wanted))
+
+    # Deletion
+
+    def delete_mails(self, folder_id: int, uids: Sequence[int]) -> Deferred[int]:
+        """These copies are gone, all at once; how many there were.
+
+        A message goes with its last copy, and after the commit its blob.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: none was deleted.
+        """
+        if not uids:
+            return succeed(0)
+        return self.database.submit(self._deletes, (folder_id, uids))
+
+    def _removed(self, removed: Removed) -> None:
+        for use in removed.uses:
+            self._set_use(use)
+        for folder_id in removed.folders:
+            self._forget_folder(folder_id)
+        if removed.blob_keys:
+            deleted = self.blobs.delete(removed.blob_keys)
+            deleted.addErrback(lambda failure: log.failure("Blobs are left over", failure))
+
+    async def account_ids(self) -> list[int]:
+        """Accounts that own a folder."""
+        return await self.database.read(
+            lambda connection: unpack(
+                connection.execute(
+                    f"SELECT {packed('account_id')} FROM (SELECT DISTINCT account_id FROM folder)"
+                    " AS owners"
+                ).fetchone()[0]
+            )
+        )
+
+    async def drop_accounts(self, gone_ids: Collection[int]) -> int:
+        """The folders of accounts that no longer exist are gone; how many copies they held.
+
+        Each copy leaves a `Dropped` row in the journal.
+        """
+        total = 0
+        for account_id in gone_ids:
+            while True:
+                removed = await self.database.transact(
+                    "drop account", partial(drop_some, account_id=account_id)
+                )
+                self._removed(removed)
+                total += removed.copies
+                if not removed.copies and not removed.folders:
+                    break
+        return total
+
+    async def delete_unfiled(self) -> int:
+        """Messages that no folder holds are gone; how many. There are none unless a fault was."""
+        ids = await self.database.read(
+            lambda connection: unpack(connection.execute(_UNFILED).fetchone()[0])
+        )
+        removed = Removed()
+        total = 0
+        for at in range(0, len(ids), READ_AT_ONCE):
+            some = ids[at : at + READ_AT_ONCE]
+            total += await self.database.transact(
+                "delete unfiled",
+                partial(delete_messages_without_copy, message_ids=some, removed=removed),
+            )
+        self._removed(removed)
+        return total
+
+
+# What runs in the threads
+
+
+_USES = ("id", "account_id", "octets", "mails")
+
+
+def _read_uses(connection: sqlite3.Connection) -> list[FolderUse]:
+    columns = ", ".join(packed(name) for name in _USES)
+    row = connection.execute(f"SELECT {columns} FROM folder").fetchone()
+    return [FolderUse(*numbers) for numbers in zip(*map(unpack, row), strict=True)]
+
+
+def _read_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo | None:
+    row = connection.execute(
+        "SELECT id, account_id, name, uidvalidity, octets, mails FROM folder"
+        " WHERE account_id = ? AND name = ?",
+        (account_id, INBOX),
+    ).fetchone()
+    return FolderInfo(*row) if row else None
+
+
+def _make_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo:
+    open_inboxes(connection, [account_id], time.time())
+    made = _read_inbox(connection, account_id)
+    assert made is not None
+    return made
+
+
+def _read_snapshot(connection: sqlite3.Connection, folder_id: int) -> Snapshot:
+    columns = ", ".join(packed(name) for name in ("uid", "message_id", "size_octets"))
+    uids, message_ids, sizes = connection.execute(
+        f"SELECT {columns} FROM (SELECT uid, message_id, size_octets FROM delivery"
+        " WHERE folder_id = ? ORDER BY uid) AS copies",
+        (folder_id,),
+    ).fetchone()
+    row = connection.execute("SELECT uidvalidity FROM folder WHERE id = ?", (folder_id,)).fetchone()
+    return Snapshot(
+        folder_id,
+        row[0] if row else 0,
+        array("I", unpack(uids)),
+        array("Q", unpack(message_ids)),
+        array("I", unpack(sizes)),
+    )
+
+
+def _read_mails(
+    connection: sqlite3.Connection, folder_id: int, wanted: Sequence[tuple[int, int]]
+) -> list[StoredMail]:
+    found: dict[tuple[int, int], StoredMail] = {}
+    for at in range(0, len(wanted), READ_AT_ONCE):
+        marks, uids = padded([uid for uid, _ in wanted[at : at + READ_AT_ONCE]])
+        rows = connection.execute(
+            "SELECT d.uid, d.message_id, d.recipient, d.size_octets, m.sender, m.prefix,"
+            " m.dot_lines, m.blob_key, m.body FROM delivery AS d"
+            " JOIN message AS m ON m.id = d.message_id"
+            f" WHERE d.folder_id = ? AND d.uid IN ({marks})",
+            (folder_id, *uids),
+        )
+        for uid, message_id, recipient, size, sender, prefix, dot_lines, blob_key, body in rows:
+            found[uid, message_id] = StoredMail(
+                uid,
+                served_head(sender, recipient, prefix),
+                body if blob_key is None else Blob(blob_key),
+                size,
+                dot_lines,
+            )
+    return [found[each] for each in map(tuple, wanted) if each in found]
+
+
+_UNFILED = f"""
+    SELECT {packed("id")} FROM message WHERE NOT EXISTS
+        (SELECT 1 FROM delivery WHERE delivery.message_id = message.id)
+"""

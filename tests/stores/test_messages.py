@@ -1,0 +1,295 @@
+"""Mail goes in, is listed, read and deleted; counters and usage stay true."""
+
+from __future__ import annotations
+
+from array import array
+
+from twisted.internet.defer import gatherResults
+
+from mailnode.model import Accepted, Blob, Delivered
+from mailnode.store.accept import served_head
+from mailnode.store.messages import StoredMail
+from mailnode.store.sqlite import connect
+from tests.stores.support import PREFIX, StoreCase, envelope, message, recipient
+
+RAW = b"Subject: hello\r\n\r\nBody\r\n"
+HEAD = b"Return-Path: <from@example.org>\r\nDelivered-To: user1@example.test\r\n" + PREFIX
+
+
+class FilingTests(StoreCase):
+    async def test_a_filed_mail_is_read_back_with_its_head(self):
+        (filed,) = await self.messages.file_message(envelope(1), message(RAW, dot_lines=3))
+        snapshot = await self.messages.snapshot(filed.folder_id)
+        wanted = list(zip(snapshot.uids, snapshot.message_ids, strict=True))
+        self.assertEqual(
+            await self.messages.read_mails(filed.folder_id, wanted),
+            [StoredMail(1, HEAD, RAW, len(HEAD) + len(RAW), 3)],
+        )
+
+    async def test_each_recipient_gets_a_copy_with_its_own_delivered_to(self):
+        to = recipient(2, "sales@example.test")
+        first, second = await self.messages.file_message(envelope(1, to), message())
+        self.assertEqual((first.mailbox, second.mailbox), ("user1@example.test", to.mailbox))
+        self.assertEqual(second.address, "sales@example.test")
+        (mail,) = await self.messages.read_mails(second.folder_id, [(second.uid, 1)])
+        self.assertIn(b"\r\nDelivered-To: sales@example.test\r\n", mail.head)
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(1,)])
+
+    async def test_the_null_reverse_path_is_kept(self):
+        (filed,) = await self.messages.file_message(envelope(1, sender=None), message())
+        (mail,) = await self.messages.read_mails(filed.folder_id, [(filed.uid, 1)])
+        self.assertTrue(mail.head.startswith(b"Return-Path: <>\r\n"))
+
+    async def test_an_address_beyond_ascii_is_counted_in_octets(self):
+        to = recipient(1, "jürgen@example.test", "jürgen@example.test")
+        (filed,) = await self.messages.file_message(envelope(to), message())
+        (mail,) = await self.messages.read_mails(filed.folder_id, [(filed.uid, 1)])
+        self.assertEqual(mail.size_octets, len(mail.head) + len(mail.body))
+        self.assertIn("jürgen".encode(), mail.head)
+
+    async def test_uids_ascend_without_a_gap_across_batches(self):
+        held = await self.hold_writer()
+        filing = [self.messages.file_message(envelope(1), message()) for _ in range(200)]
+        await held.release()
+        first = await gatherResults(filing)
+        (last,) = await self.messages.file_message(envelope(1), message())
+        self.assertEqual([filed.uid for (filed,) in first], list(range(1, 201)))
+        self.assertEqual(last.uid, 201)
+
+    async def test_a_uid_is_never_given_twice(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        await self.messages.delete_mails(filed.folder_id, [filed.uid])
+        await self.reopen_store()
+        (again,) = await self.messages.file_message(envelope(1), message())
+        self.assertEqual(again.uid, filed.uid + 1)
+        self.assertEqual(self.rows("SELECT id FROM message"), [(2,)])
+
+    async def test_many_mailboxes_are_filed_in_one_batch(self):
+        held = await self.hold_writer()
+        filing = [self.messages.file_message(envelope(n, n + 1), message()) for n in range(1, 151)]
+        await held.release()
+        before = self.database.stats.batches
+        await gatherResults(filing)
+        self.assertEqual(self.database.stats.batches - before, 1)
+        for account_id, mails in [(1, 1), (2, 2), (150, 2), (151, 1)]:
+            self.assertEqual(self.messages.usage(account_id)[1], mails)
+
+    async def test_a_mail_to_more_mailboxes_than_one_statement_takes(self):
+        filed = await self.messages.file_message(envelope(*range(1, 1001)), message())
+        self.assertEqual(len({copy.folder_id for copy in filed}), 1000)
+        self.assertEqual(self.rows("SELECT sum(mails), sum(uid_next) FROM folder"), [(1000, 2000)])
+
+    async def test_the_log_hears_of_it_once_after_the_commit(self):
+        sent = envelope(1, recipient(2, "sales@example.test"))
+        await self.messages.file_message(sent, message())
+        accepted, first, second = self.heard.events
+        self.assertIsInstance(accepted, Accepted)
+        self.assertEqual((accepted.mail_id, accepted.client), (sent.mail_id, "192.0.2.1"))
+        self.assertIsInstance(first, Delivered)
+        self.assertEqual(second.recipient, "sales@example.test")
+        self.assertEqual(second.detail, {"mailbox": "user2@example.test"})
+
+    async def test_a_mail_id_that_is_there_already_fails_alone(self):
+        first = envelope(1)
+        await self.messages.file_message(first, message())
+        held = await self.hold_writer()
+        good = self.messages.file_message(envelope(1), message())
+        bad = self.messages.file_message(envelope(1, mail_id=first.mail_id), message())
+        also = self.messages.file_message(envelope(2), message())
+        await held.release()
+        await self.assertFailure(bad, Exception)
+        self.assertEqual([(await good)[0].uid, (await also)[0].uid], [2, 1])
+        self.assertEqual(self.messages.usage(1)[1], 2)
+        self.assertEqual(len(self.heard.events), 6)
+
+
+class UsageTests(StoreCase):
+    async def test_usage_counts_octets_as_served_and_mails(self):
+        self.assertEqual(self.messages.usage(1), (0, 0))
+        await self.messages.file_message(envelope(1), message(RAW))
+        self.assertEqual(self.messages.usage(1), (len(HEAD) + len(RAW), 1))
+
+    async def test_usage_is_the_same_after_a_start(self):
+        await self.messages.file_message(envelope(1, 2), message())
+        await self.messages.file_message(envelope(2), message())
+        before = [self.messages.usage(account_id) for account_id in (1, 2, 3)]
+        await self.reopen_store()
+        self.assertEqual([self.messages.usage(each) for each in (1, 2, 3)], before)
+
+    async def test_usage_shrinks_by_what_is_deleted(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        await self.messages.delete_mails(filed.folder_id, [filed.uid])
+        self.assertEqual(self.messages.usage(1), (0, 0))
+
+
+class InboxTests(StoreCase):
+    async def test_an_inbox_is_made_for_whoever_asks_and_stays(self):
+        inbox = await self.messages.inbox(7)
+        self.assertEqual((inbox.account_id, inbox.name, inbox.mails), (7, "INBOX", 0))
+        self.assertEqual(await self.messages.inbox(7), inbox)
+        (filed,) = await self.messages.file_message(envelope(7), message())
+        self.assertEqual(filed.folder_id, inbox.folder_id)
+
+    async def test_the_uidvalidity_stays_and_fits_32_bits(self):
+        inbox = await self.messages.inbox(7)
+        await self.messages.file_message(envelope(7), message())
+        await self.reopen_store()
+        snapshot = await self.messages.snapshot(inbox.folder_id)
+        self.assertEqual(snapshot.uidvalidity, inbox.uidvalidity)
+        self.assertTrue(0 < inbox.uidvalidity < 1 << 32)
+
+    async def test_a_snapshot_is_arrays_that_ascend_by_uid(self):
+        for raw in (RAW, RAW + b"more\r\n", RAW):
+            await self.messages.file_message(envelope(1), message(raw))
+        (other,) = await self.messages.file_message(envelope(2), message())
+        inbox = await self.messages.inbox(1)
+        await self.messages.delete_mails(inbox.folder_id, [1])
+        snapshot = await self.messages.snapshot(inbox.folder_id)
+        size = len(HEAD) + len(RAW)
+        self.assertEqual(snapshot.uids, array("I", [2, 3]))
+        self.assertEqual(snapshot.message_ids, array("Q", [2, 3]))
+        self.assertEqual(snapshot.sizes, array("I", [size + 6, size]))
+        self.assertNotEqual(other.folder_id, inbox.folder_id)
+
+    async def test_a_snapshot_of_an_empty_folder_is_empty(self):
+        inbox = await self.messages.inbox(1)
+        snapshot = await self.messages.snapshot(inbox.folder_id)
+        self.assertEqual([len(snapshot.uids), len(snapshot.sizes)], [0, 0])
+
+    async def test_a_snapshot_keeps_no_transaction_open(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        await self.messages.snapshot(filed.folder_id)
+        await self.messages.read_mails(filed.folder_id, [(1, 1)])
+        busy = await self.database.read(lambda connection: connection.in_transaction)
+        self.assertFalse(busy)
+        # A checkpoint that empties the log has to wait for every open read transaction.
+        other = connect(self.data / "mail.db", busy_timeout_s=0)
+        self.addCleanup(other.close)
+        self.assertEqual(other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone(), (0, 0, 0))
+
+
+class ReadingTests(StoreCase):
+    async def test_mails_come_in_the_order_asked_for_and_missing_ones_are_left_out(self):
+        for number in range(4):
+            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
+        inbox = await self.messages.inbox(1)
+        await self.messages.delete_mails(inbox.folder_id, [2])
+        mails = await self.messages.read_mails(inbox.folder_id, [(4, 4), (2, 2), (1, 1), (9, 9)])
+        self.assertEqual([(mail.uid, mail.body) for mail in mails], [(4, b"3\r\n"), (1, b"0\r\n")])
+
+    async def test_more_mails_than_one_statement_takes(self):
+        held = await self.hold_writer()
+        filing = [self.messages.file_message(envelope(1), message()) for _ in range(600)]
+        await held.release()
+        await gatherResults(filing)
+        inbox = await self.messages.inbox(1)
+        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 601)])
+        self.assertEqual([mail.uid for mail in mails], list(range(1, 601)))
+
+    async def test_a_body_in_a_blob_is_given_as_its_key(self):
+        blob = await self.make_blob(RAW)
+        (filed,) = await self.messages.file_message(envelope(1), message(RAW, body=blob))
+        (mail,) = await self.messages.read_mails(filed.folder_id, [(filed.uid, 1)])
+        self.assertEqual(mail.body, Blob(blob.key))
+        self.assertEqual(mail.size_octets, len(HEAD) + len(RAW))
+
+    async def test_a_uid_with_another_message_is_no_hit(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        self.assertEqual(await self.messages.read_mails(filed.folder_id, [(filed.uid, 77)]), [])
+
+
+class DeletionTests(StoreCase):
+    async def test_a_message_goes_with_its_last_copy_and_its_blob_after_it(self):
+        blob = await self.make_blob(RAW)
+        first, second = await self.messages.file_message(envelope(1, 2), message(RAW, body=blob))
+        self.assertEqual(await self.messages.delete_mails(first.folder_id, [first.uid]), 1)
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(1,)])
+        self.assertEqual([key for key, _, _ in await self.blobs.keys()], [blob.key])
+        self.assertEqual(await self.messages.delete_mails(second.folder_id, [second.uid]), 1)
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(0,)])
+        self.assertEqual(await self.blobs.keys(), [])
+
+    async def test_two_mailboxes_that_delete_it_in_one_batch_leave_no_message(self):
+        first, second = await self.messages.file_message(envelope(1, 2), message())
+        held = await self.hold_writer()
+        deleting = [
+            self.messages.delete_mails(filed.folder_id, [filed.uid]) for filed in (first, second)
+        ]
+        await held.release()
+        self.assertEqual(await gatherResults(deleting), [1, 1])
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(0,)])
+
+    async def test_what_is_gone_already_is_not_counted(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        folder_id = filed.folder_id
+        self.assertEqual(await self.messages.delete_mails(folder_id, [filed.uid, 50, 51]), 1)
+        self.assertEqual(await self.messages.delete_mails(folder_id, [filed.uid]), 0)
+        self.assertEqual(await self.messages.delete_mails(folder_id, []), 0)
+        self.assertEqual(self.rows("SELECT mails, octets FROM folder"), [(0, 0)])
+
+    async def test_a_uid_given_twice_is_counted_once(self):
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        uids = [filed.uid] * 700
+        self.assertEqual(await self.messages.delete_mails(filed.folder_id, uids), 1)
+        self.assertEqual(self.messages.usage(1), (0, 0))
+
+    async def test_more_than_one_statement_takes(self):
+        held = await self.hold_writer()
+        filing = [self.messages.file_message(envelope(1), message()) for _ in range(1100)]
+        await held.release()
+        await gatherResults(filing)
+        inbox = await self.messages.inbox(1)
+        self.assertEqual(await self.messages.delete_mails(inbox.folder_id, range(2, 1101)), 1099)
+        self.assertEqual(self.rows("SELECT id FROM message"), [(1,)])
+        self.assertEqual(self.messages.usage(1)[1], 1)
+
+    async def test_the_modseq_grows_with_each_change(self):
+        seen = []
+        (filed,) = await self.messages.file_message(envelope(1), message())
+        for change in (
+            lambda: self.messages.file_message(envelope(1), message()),
+            lambda: self.messages.delete_mails(filed.folder_id, [filed.uid]),
+        ):
+            seen += self.rows("SELECT modseq FROM folder")
+            await change()
+        seen += self.rows("SELECT modseq FROM folder")
+        self.assertEqual(seen, [(1,), (2,), (3,)])
+        self.assertEqual(self.rows("SELECT modseq FROM delivery"), [(2,)])
+
+
+class DroppedAccountTests(StoreCase):
+    async def test_copies_of_a_gone_account_leave_with_a_journal_row_each(self):
+        await self.messages.file_message(envelope(1, 2), message())
+        kept = envelope(2)
+        await self.messages.file_message(kept, message())
+        self.assertEqual(sorted(await self.messages.account_ids()), [1, 2])
+        self.assertEqual(await self.messages.drop_accounts([1]), 1)
+        self.assertEqual(await self.messages.account_ids(), [2])
+        self.assertEqual(self.messages.usage(1), (0, 0))
+        self.assertEqual(self.messages.usage(2)[1], 2)
+        self.assertEqual(
+            self.rows("SELECT recipient, uid FROM journal WHERE event = 'dropped'"),
+            [("user1@example.test", 1)],
+        )
+
+    async def test_mail_that_comes_for_it_meanwhile_makes_a_new_folder(self):
+        (before,) = await self.messages.file_message(envelope(1), message())
+        await self.messages.drop_accounts([1])
+        (after,) = await self.messages.file_message(envelope(1), message())
+        self.assertGreater(after.folder_id, before.folder_id)
+
+    async def test_more_copies_than_one_transaction_takes(self):
+        held = await self.hold_writer()
+        filing = [self.messages.file_message(envelope(1), message()) for _ in range(1100)]
+        await held.release()
+        await gatherResults(filing)
+        self.assertEqual(await self.messages.drop_accounts([1]), 1100)
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(0,)])
+
+
+class ServedHeadTests(StoreCase):
+    def test_it_stands_in_the_order_that_the_rfc_asks_for(self):
+        self.assertEqual(
+            served_head("a@b", "c@d", b"X: y\r\n"),
+            b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nX: y\r\n",
+        )
