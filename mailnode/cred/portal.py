@@ -143,17 +143,19 @@ class SignInPortal(Portal):
     ) -> Avatar:
         client = str(getattr(credentials, "client", "") or "")
         name = _name_of(credentials)
-        address = address_key(client)
+        address, waited_s = address_key(client), 0.0
         try:
             avatar_id = await self._avatar_id(credentials)
             if self._addresses.recent(address):  # or a guesser would know by the missing delay
-                await self._wait(self._addresses.delay_s(address))
+                waited_s = self._addresses.delay_s(address)
+                await deferLater(self._clock, waited_s)
             avatar = await _kept(self._request_avatar(avatar_id, mind, interfaces))
-        except UnauthorizedLogin as error:
+        except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             self._tell(SignInFailed(client=client, detail={"name": name, "reason": reason}))
-            await self._wait(self._failed(address, self._sign_in_key(name) or _same(name)))
-            if isinstance(error, SignInRefused):
+            delay_s = self._failed(address, self._sign_in_key(name) or _same(name))
+            await deferLater(self._clock, max(0.0, delay_s - waited_s))
+            if isinstance(error, SignInDenied):
                 raise
             raise SignInDenied(detail=reason) from error
         except SignInBusy as error:
@@ -185,9 +187,6 @@ class SignInPortal(Portal):
         self._addresses.add(address)
         self._names.add(key)
         return delay_s
-
-    def _wait(self, delay_s: float) -> Deferred[None]:
-        return deferLater(self._clock, delay_s)
 
 
 def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:

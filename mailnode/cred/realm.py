@@ -59,7 +59,10 @@ class Realm:
         """
         if avatarId == ANONYMOUS:
             return self._avatar(None, interfaces)
-        name = avatarId.decode("utf-8", "replace") if isinstance(avatarId, bytes) else str(avatarId)
+        try:
+            name = avatarId.decode() if isinstance(avatarId, bytes) else str(avatarId)
+        except UnicodeDecodeError:
+            raise SignInDenied(detail="the name is not UTF-8") from None
         account = self.directory.find_sign_in(name)
         if account is None:
             return self._for_unknown(name, interfaces)

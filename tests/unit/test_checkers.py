@@ -1,0 +1,112 @@
+"""Who may sign in, and that nobody learns why not."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailnode.cred.checkers import AccountChecker, SignInDenied
+from mailnode.cred.passwords import DUMMY_HASH
+from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.store.directory import Directory, Domain, LiveDirectory
+from tests.unit.test_directory import account
+
+ALICE, BOB = account(1, "Alice"), account(2, "bob", disabled=True)
+Asked = tuple[str, str, "int | str | None"]
+
+
+class FakePasswords:
+    """Notes what it is asked; the test answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.answers: list[Deferred[bool]] = []
+
+    def verify(
+        self, password_hash: str, password: str, whose: int | str | None = None
+    ) -> Deferred[bool]:
+        self.asked.append((password_hash, password, whose))
+        self.answers.append(Deferred())
+        return self.answers[-1]
+
+
+class CheckerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = LiveDirectory(self.people(ALICE, BOB))
+        self.passwords = FakePasswords()
+        self.checker = AccountChecker(self.directory, self.passwords)  # type: ignore[arg-type]
+
+    def people(self, *accounts: object) -> Directory:
+        return Directory.of([Domain(1, "example.test", 0.0)], accounts)  # type: ignore[arg-type]
+
+    def judged(self, name: bytes, password: bytes = b"sesame") -> Deferred[bytes | tuple[()]]:
+        return self.checker.requestAvatarId(UsernamePassword(name, password))
+
+    def refusal(self, name: bytes, password: bytes = b"sesame", fits: bool = False) -> str:
+        result = self.judged(name, password)
+        self.assertNoResult(result)
+        self.passwords.answers[-1].callback(fits)
+        failure = self.failureResultOf(result, SignInDenied)
+        self.assertEqual(SignInRefused.text, failure.value.text)
+        return str(failure.value.detail)
+
+    def test_it_is_a_checker_to_twisted(self) -> None:
+        verifyObject(ICredentialsChecker, self.checker)
+
+    def test_the_right_password_gives_the_canonical_address(self) -> None:
+        for name in (b"alice", b"ALICE@Example.Test"):
+            result = self.judged(name)
+            self.passwords.answers[-1].callback(True)
+            self.assertEqual(b"Alice@example.test", self.successResultOf(result))
+        self.assertEqual(("hash-1", "sesame", 1), self.passwords.asked[0])
+
+    def test_every_refusal_costs_one_check_and_only_the_log_knows_why(self) -> None:
+        self.assertEqual("wrong password", self.refusal(b"alice"))
+        self.assertEqual("no such account", self.refusal(b"Carol"))
+        self.assertEqual("the account is disabled", self.refusal(b"bob"))
+        self.assertEqual("no such account", self.refusal(b"not @n address"))
+        self.assertEqual("no such account", self.refusal(b"\xff"))
+        self.assertEqual("wrong password", self.refusal(b"alice", b"\xff"))
+        self.assertEqual(
+            [
+                ("hash-1", "sesame", 1),
+                (DUMMY_HASH, "sesame", "carol@example.test"),
+                (DUMMY_HASH, "sesame", "bob@example.test"),
+                (DUMMY_HASH, "sesame", "not @n address"),
+                (DUMMY_HASH, "sesame", None),
+                (DUMMY_HASH, "", "alice@example.test"),
+            ],
+            self.passwords.asked,
+        )
+
+    def test_nobody_gets_in_by_the_dummy_whatever_it_answers(self) -> None:
+        for name in (b"carol", b"bob", b"\xff"):
+            self.refusal(name, fits=True)
+        self.refusal(b"alice", b"\xff", fits=True)
+
+    def test_an_account_that_changes_during_the_check_is_refused(self) -> None:
+        for now in (
+            self.people(evolve(ALICE, disabled=True)),
+            self.people(evolve(ALICE, password_hash="new")),
+            self.people(),
+        ):
+            self.directory.replace(self.people(ALICE))
+            result = self.judged(b"alice")
+            self.directory.replace(now)
+            self.passwords.answers[-1].callback(True)
+            self.failureResultOf(result, SignInDenied)
+
+    def test_a_refusal_is_twisteds_too(self) -> None:
+        result = self.judged(b"alice")
+        self.passwords.answers[-1].callback(False)
+        self.failureResultOf(result, UnauthorizedLogin)
+
+    def test_a_full_queue_is_no_refusal(self) -> None:
+        self.passwords.verify = lambda *asked: fail(SignInBusy())  # type: ignore[method-assign,assignment]
+        for name in (b"alice", b"carol"):
+            self.failureResultOf(self.judged(name), SignInBusy)
