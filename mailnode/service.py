@@ -202,7 +202,10 @@ class Node(MultiService):  # type: ignore[misc]
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
-            self.messages, self.blobs, MaildropLocks(data / "locks"), self.mail_log.tell
+            messages=self.messages,
+            blobs=self.blobs,
+            locks=MaildropLocks(data / "locks" / "maildrops"),
+            tell=self.mail_log.tell,
         )
         self.counter = Counter(
             hostname=self.hostname,
@@ -227,7 +230,7 @@ class Node(MultiService):  # type: ignore[misc]
     def _make_portal(self) -> SignInPortal:
         realm = Realm(
             self.directory,
-            {IMessageDeliveryFactory: self._postbox, IMailboxPOP3: self.maildrops.open_maildrop},
+            {IMessageDeliveryFactory: self._postbox, IMailboxPOP3: self.maildrops.open},
             create_account=(
                 self._create_account if self.config.accounts.create_on_sign_in else None
             ),
