@@ -17,7 +17,7 @@ from mailnode.cli.story import Story, tell_story
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH, Event
 from mailnode.store.journal import read_events, read_trace
-from mailnode.store.sqlite import reading
+from mailnode.store.lists import open_mail
 
 
 @click.command(
@@ -87,7 +87,7 @@ def _asked(to: str | None, sender: str | None) -> str:
 
 
 def _trace_one(path: Path, mail_id: str) -> Story:
-    with reading(path) as connection:
+    with open_mail(path) as connection:
         events = read_trace(connection, mail_id)
     if not events:
         hint = "" if len(mail_id) == MAIL_ID_LENGTH else f"; an id has {MAIL_ID_LENGTH} characters"
@@ -98,7 +98,7 @@ def _trace_one(path: Path, mail_id: str) -> Story:
 def _trace_many(path: Path, to: str | None, sender: str | None, limit: int) -> list[Story]:
     """The newest `limit` mails that fit, the oldest of them first."""
     asked = 4 * limit
-    with reading(path) as connection:
+    with open_mail(path) as connection:
         while True:
             found = read_events(connection, to=to or "", sender=sender, limit=asked)
             mails = _by_mail(found)[-limit:]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
-from mailnode.errors import MailError
-from mailnode.store.sqlite import reading
+from mailnode.errors import MailError, StoreBroken, StoreTooNew
+from mailnode.store.sqlite import reading, schema_scripts
 
 MAIL_DATABASE = "mail.db"
 
@@ -70,12 +71,30 @@ SELECT folder.name, delivery.uid, message.mail_id, message.sender, delivery.reci
 """
 
 
+@contextmanager
+def open_mail(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection to a mail database whose schema is ours.
+
+    Raises:
+        StoreTooNew: a newer version of mailnode wrote it.
+        StoreBroken: it is damaged, or no mail database.
+    """
+    try:
+        with reading(path) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > max(schema_scripts()):
+                raise StoreTooNew(detail=f"{path} has schema {version}")
+            yield connection
+    except sqlite3.Error as error:
+        raise StoreBroken(detail=f"{path}: {error}") from error
+
+
 def account_sums(data: Path) -> dict[int, Sums]:
     """How much each account has that ever got mail, by its id; empty before the first start."""
     path = data / MAIL_DATABASE
     if not path.exists():
         return {}
-    with reading(path) as connection:
+    with open_mail(path) as connection:
         return {row[0]: Sums(*row) for row in connection.execute(_SUMS)}
 
 
@@ -88,7 +107,7 @@ def list_mails(data: Path, account_id: int, limit: int) -> list[ListedMail]:
     path = data / MAIL_DATABASE
     if not path.exists():
         return []
-    with reading(path) as connection:
+    with open_mail(path) as connection:
         rows = connection.execute(_MAILS, (account_id, limit or -1))
         return [ListedMail(*row) for row in rows]
 
@@ -102,6 +121,8 @@ def quick_check(path: Path) -> Iterator[str]:
                     yield line
     except MailError as error:
         yield error.detail or error.text
+    except sqlite3.Error as error:
+        yield str(error)
 
 
 def sqlite_version() -> str:

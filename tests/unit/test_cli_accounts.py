@@ -1,0 +1,298 @@
+"""`domain`, `user`, `alias`: what an administrator changes, and how passwords get in."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from mailnode.cli import passwords
+from mailnode.cred.passwords import password_matches
+from mailnode.store.accounts import Accounts
+from tests.unit.cli_case import CommandCase
+
+PASSWORD = "correct horse"
+
+
+class TypedPasswords:
+    """A terminal where these passwords are typed, unseen, one after the other."""
+
+    def __init__(self, case: CommandCase, *typed: str, answer: bool = True) -> None:
+        self.left = list(typed)
+        self.asked: list[str] = []
+        for target, stand_in in (
+            ("mailnode.cli.passwords.stdin_is_terminal", lambda: True),
+            ("mailnode.cli.accounts.stdin_is_terminal", lambda: True),
+            ("mailnode.cli.passwords.click.prompt", self.prompt),
+        ):
+            patched = patch(target, stand_in)
+            patched.start()
+            case.addCleanup(patched.stop)
+
+    def prompt(self, words: str, **how: Any) -> str:
+        assert how["hide_input"] and how["err"]
+        self.asked.append(words)
+        return self.left.pop(0)
+
+
+class AccountCase(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_accounts("alice@example.org", "bob@example.org")
+
+    def account(self, name: str) -> Any:
+        accounts = Accounts.open("users.db")
+        try:
+            return accounts.account(name)
+        finally:
+            accounts.close()
+
+    def addresses(self) -> list[str]:
+        return [row["address"] for row in self.run_json("user list")]
+
+
+class Domains(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.run_command("init")
+
+    def test_one_is_added_listed_and_deleted(self) -> None:
+        self.assertIn(
+            "user add NAME@example.org", self.run_command("domain add Example.ORG").stdout
+        )
+        rows = self.run_json("domain list")
+        self.assertEqual(
+            [(row["domain"], row["accounts"], row["aliases"]) for row in rows],
+            [("example.org", 0, 0)],
+        )
+        self.run_command("domain delete example.org")
+        self.assertEqual(self.run_json("domain list"), [])
+
+    def test_an_empty_list_names_the_next_step(self) -> None:
+        self.assertIn("mailnode domain add", self.run_command("domain list").stdout)
+
+    def test_an_international_name_is_kept_as_a_labels(self) -> None:
+        self.assertEqual(
+            self.run_json("domain add bücher.example")["domain"], "xn--bcher-kva.example"
+        )
+
+    def test_what_is_no_domain_is_65(self) -> None:
+        self.assertIn("such as example.org", self.refusal("domain add 'foo bar'", 65))
+
+    def test_one_that_is_there_is_73_and_one_that_is_not_67(self) -> None:
+        self.run_command("domain add example.org")
+        self.refusal("domain add example.org", 73)
+        self.refusal("domain delete example.com", 67)
+
+    def test_one_with_accounts_is_not_deleted(self) -> None:
+        self.make_accounts("alice@example.org")
+        self.assertIn("delete them first", self.refusal("domain delete example.org", 65))
+
+
+class Users(AccountCase):
+    def test_one_is_added_with_the_password_from_standard_input(self) -> None:
+        told = self.run_json("user add carol@example.org --quota '2 GiB'", PASSWORD + "\n")
+        self.assertEqual(told["address"], "carol@example.org")
+        self.assertEqual(told["quota_octets"], 2 << 30)
+        self.assertTrue(password_matches(self.account("carol").password_hash, PASSWORD))
+        self.assertNotIn("hash", str(told))
+
+    def test_a_bare_name_means_the_first_domain(self) -> None:
+        self.run_command("user add carol", PASSWORD)
+        self.assertIn("carol@example.org", self.addresses())
+
+    def test_one_in_a_foreign_domain_names_the_mend_before_a_password_is_asked_for(self) -> None:
+        self.assertIn("`mailnode domain add x.example`", self.refusal("user add a@x.example", 67))
+
+    def test_one_that_is_there_names_passwd(self) -> None:
+        told = self.refusal("user add alice@example.org", 73, PASSWORD)
+        self.assertIn("mailnode user passwd alice@example.org", told)
+
+    def test_what_is_no_address_is_65(self) -> None:
+        self.assertIn("such as carol@example.org", self.refusal("user add a..b@example.org", 65))
+
+    def test_a_quota_that_is_no_size_is_64(self) -> None:
+        self.assertIn("25 MiB", self.refusal("user add carol --quota much", 64, PASSWORD))
+
+    def test_show_tells_state_aliases_and_mail(self) -> None:
+        self.run_command("alias add sales@example.org alice@example.org")
+        self.file_mail("alice@example.org")
+        facts = self.run_json("user show alice")
+        self.assertEqual(facts["aliases"], ["sales@example.org"])
+        self.assertEqual(facts["mails"], 1)
+        self.assertGreater(facts["octets"], 40)
+        self.assertIn("1 mail,", self.run_command("user show alice").stdout)
+
+    def test_one_that_is_not_there_is_67(self) -> None:
+        for command in ("show", "passwd", "disable", "enable", "quota", "delete"):
+            self.refusal(f"user {command} nobody@example.org", 67)
+
+    def test_disabled_and_enabled_again(self) -> None:
+        self.assertTrue(self.run_json("user disable alice")["disabled"])
+        self.assertTrue(self.account("alice").disabled)
+        self.assertIn("disabled", self.run_command("user list").stdout)
+        self.assertFalse(self.run_json("user enable alice")["disabled"])
+
+    def test_quota_is_set_and_taken_back_to_the_default(self) -> None:
+        told = self.run_json("user quota alice '1 MiB' --quota-mails 0")
+        self.assertEqual((told["quota_octets"], told["quota_mails"]), (1 << 20, 0))
+        self.assertIn("1.0 MiB, any number of mails", self.run_command("user list").stdout)
+        self.assertIsNone(self.run_json("user quota alice")["quota_octets"])
+
+    def test_the_list_can_be_of_one_domain(self) -> None:
+        self.make_accounts("zoe@second.example")
+        rows = self.run_json("user list --domain second.example")
+        self.assertEqual([row["address"] for row in rows], ["zoe@second.example"])
+
+
+class Deleting(AccountCase):
+    def test_without_a_terminal_it_needs_yes_and_says_what_goes(self) -> None:
+        self.file_mail("alice@example.org")
+        told = self.refusal("user delete alice", 64)
+        self.assertIn("alice@example.org and its 1 mail", told)
+        self.assertIn("--yes", told)
+        self.assertIn("alice@example.org", self.addresses())
+        self.run_command("user delete alice --yes")
+        self.assertNotIn("alice@example.org", self.addresses())
+
+    def test_on_a_terminal_it_asks(self) -> None:
+        TypedPasswords(self)
+        self.run_command("user delete alice", typed="n\n", exit_code=130)
+        self.assertIn("alice@example.org", self.addresses())
+        self.run_command("user delete alice", typed="y\n")
+        self.assertNotIn("alice@example.org", self.addresses())
+
+    def test_aliases_that_lead_to_it_are_named_and_go_with_force(self) -> None:
+        self.run_command("alias add sales@example.org alice@example.org bob@example.org")
+        told = self.refusal("user delete alice --yes", 65)
+        self.assertIn("sales@example.org", told)
+        self.assertIn("--force", told)
+        self.run_command("user delete alice --yes --force")
+        self.assertEqual(
+            self.run_json("alias list"),
+            [{"source": "sales@example.org", "targets": ["bob@example.org"]}],
+        )
+
+
+class Passwords(AccountCase):
+    def test_on_a_terminal_it_is_asked_for_twice_unseen(self) -> None:
+        terminal = TypedPasswords(self, PASSWORD, PASSWORD)
+        result = self.run_command("user passwd alice")
+        self.assertEqual(len(terminal.asked), 2)
+        self.assertNotIn(PASSWORD, result.output)
+        self.assertTrue(password_matches(self.account("alice").password_hash, PASSWORD))
+
+    def test_two_that_differ_change_nothing(self) -> None:
+        before = self.account("alice").password_hash
+        TypedPasswords(self, PASSWORD, PASSWORD + "x")
+        self.assertIn("differ", self.refusal("user passwd alice", 65))
+        self.assertEqual(self.account("alice").password_hash, before)
+
+    def test_only_the_first_line_is_taken_without_its_line_end(self) -> None:
+        self.run_command("user passwd alice", typed=f"  {PASSWORD} \r\nmore\n")
+        self.assertTrue(password_matches(self.account("alice").password_hash, f"  {PASSWORD} "))
+
+    def test_empty_short_missing_and_unreadable_ones_are_refused(self) -> None:
+        before = self.account("alice").password_hash
+        for typed, why in (
+            (b"", "no password"),
+            (b"\n", "empty"),
+            (b"seven77\n", "8 characters"),
+            (b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\n", "UTF-8"),
+            (b"with\x00zero-octet\n", "control character"),
+        ):
+            self.assertIn(why, self.refusal("user passwd alice", 65, typed))
+        self.assertEqual(self.account("alice").password_hash, before)
+
+    def test_eight_characters_will_do_whatever_their_octets(self) -> None:
+        self.run_command("user passwd alice", typed="äöüÄÖÜßé\n")
+        self.refusal("user passwd alice", 65, "äöüÄÖÜß\n")
+        self.assertEqual(passwords.LEAST_CHARACTERS, 8)
+
+    def test_a_demo_account_may_have_a_short_one_but_never_none(self) -> None:
+        self.assertTrue(self.run_json("user add --demo demo@example.org", "demo\n")["demo"])
+        self.run_command("user passwd demo", typed="tiny\n")
+        self.refusal("user passwd demo", 65, "\n")
+
+
+class Aliases(AccountCase):
+    def test_several_targets_are_added_and_deleted_one_by_one_or_together(self) -> None:
+        self.run_command("alias add sales@example.org alice@example.org bob@example.org")
+        self.run_command("alias delete sales@example.org alice@example.org")
+        self.assertEqual(self.run_json("alias list")[0]["targets"], ["bob@example.org"])
+        self.run_command("alias delete sales@example.org")
+        self.assertEqual(self.run_json("alias list"), [])
+        self.assertIn("mailnode alias add", self.run_command("alias list").stdout)
+
+    def test_a_catch_all_is_an_alias_too(self) -> None:
+        self.run_command("alias add '*@example.org' alice@example.org")
+        self.assertIn("*@example.org", self.run_command("alias list --domain example.org").stdout)
+
+    def test_when_one_target_is_foreign_none_is_added(self) -> None:
+        self.refusal("alias add sales@example.org alice@example.org x@elsewhere.example", 65)
+        self.assertEqual(self.run_json("alias list"), [])
+
+    def test_one_that_is_not_there_is_67(self) -> None:
+        self.refusal("alias delete sales@example.org", 67)
+
+    def test_a_bare_name_is_65_and_says_what_an_address_is(self) -> None:
+        self.assertIn("an address is such as", self.refusal("alias add sales alice", 65))
+
+
+class TheBell(AccountCase):
+    def listen(self) -> socket.socket:
+        Path("var").mkdir(mode=0o700)
+        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(bell.close)
+        bell.bind("var/bell.sock")
+        bell.setblocking(False)
+        return bell
+
+    def test_each_change_rings_accounts_once(self) -> None:
+        bell = self.listen()
+        for line in ("user disable alice", "domain add second.example", "user delete bob --yes"):
+            self.run_command(line)
+            self.assertEqual(bell.recv(100), b"accounts")
+            self.assertRaises(BlockingIOError, bell.recv, 100)
+
+    def test_looking_and_failing_ring_nothing(self) -> None:
+        bell = self.listen()
+        self.run_command("user list")
+        self.refusal("user disable nobody", 67)
+        self.assertRaises(BlockingIOError, bell.recv, 100)
+
+    def test_nobody_listening_is_no_mistake(self) -> None:
+        self.listen().close()
+        self.run_command("user disable alice")
+
+
+class Init(CommandCase):
+    def test_it_makes_both_for_their_owner_alone(self) -> None:
+        told = self.run_json("init")
+        self.assertEqual(told["made"], ["var", "users.db"])
+        self.assertEqual(stat.S_IMODE(Path("var").stat().st_mode), 0o700)
+        self.assertEqual(stat.S_IMODE(Path("users.db").stat().st_mode), 0o600)
+
+    def test_a_second_time_it_changes_nothing(self) -> None:
+        self.run_command("init --domain example.org")
+        before = Path("users.db").read_bytes()
+        self.assertEqual(self.run_json("init --domain example.org")["made"], [])
+        self.assertEqual(Path("users.db").read_bytes(), before)
+
+    def test_a_first_account_brings_its_domain(self) -> None:
+        told = self.run_json("init --user carol@example.org", PASSWORD)
+        self.assertIn("account carol@example.org", told["made"])
+        self.assertEqual(told["domains"], ["example.org"])
+
+    def test_a_bad_password_makes_nothing_at_all(self) -> None:
+        self.refusal("init --user carol@example.org", 65, "short\n")
+        self.assertEqual(list(Path().iterdir()), [])
+
+    def test_an_account_that_is_there_is_73(self) -> None:
+        self.make_accounts("carol@example.org")
+        self.refusal("init --user carol@example.org", 73, PASSWORD)
+
+    def test_where_no_folder_is_it_is_73(self) -> None:
+        self.assertIn("make it first", self.refusal("init --users no/where/users.db", 73))
