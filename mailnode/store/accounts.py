@@ -125,7 +125,7 @@ class Accounts:
         with self._change() as sql:
             domain_id = _domain_id(sql, name)
             for what, table in (("accounts", "account"), ("aliases", "alias")):
-                query = f"SELECT count(*) FROM {table} WHERE domain_id = ?"  # noqa: S608 - ours
+                query = f"SELECT count(*) FROM {table} WHERE domain_id = ?"
                 if count := _one(sql, query, domain_id)[0]:
                     raise AccountError(f"{name} still has {what} ({count}); delete them first")
             sql.execute("DELETE FROM domain WHERE id = ?", (domain_id,))
@@ -194,7 +194,7 @@ class Accounts:
         with self._change() as sql:
             account = _find(sql, name)
             sql.execute(
-                f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",  # noqa: S608 - ours
+                f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",
                 (*values, time.time(), account.id),
             )
 
@@ -406,7 +406,7 @@ def _check_target(sql: sqlite3.Connection, source: Address, target: Address) -> 
         raise AccountError(f"{source} would lead to itself")
     for key in (target.key, _base(str(target))):
         for table in ("account", "alias"):
-            if _one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):  # noqa: S608 - ours
+            if _one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):
                 return
     raise NotFound(f"{target} is no account or alias; add it with: mailnode user add {target}")
 
