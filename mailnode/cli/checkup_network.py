@@ -32,12 +32,17 @@ LOOPBACKS = ("127.0.0.1", "::1")
 
 def host_name(config: Config) -> str:
     """The node's name, found as the server finds it, without asking a resolver."""
-    return config.node.hostname or find_hostname()
+    running = running_node(config)
+    return config.node.hostname or (running.hostname if running else "") or find_hostname()
 
 
 def check_hostname(config: Config) -> Iterator[Finding]:
     name = host_name(config)
-    source = config.sources["node.hostname"] if config.node.hostname else "this machine's"
+    source = "this machine's"
+    if config.node.hostname:
+        source = config.sources["node.hostname"]
+    elif running_node(config):
+        source = "the running node's"
     mend = "set node.hostname in the configuration, or --hostname mail.example.org"
     try:
         parse_domain(name)
@@ -220,16 +225,25 @@ def _bound_by(running: Running | None, host: str, port: int) -> bool:
 
 def _try_port(protocol: str, host: str, port: int) -> Finding:
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind((host, port))
+        try_binding(host, port)
     except OSError as error:
         return _port_trouble(protocol, where, error)
     return good("ports", f"{protocol}: {where} is free")
+
+
+def try_binding(host: str, port: int) -> None:
+    """Bind a TCP port as the node would, and let it go without having listened.
+
+    Raises:
+        OSError: it can't be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((host, port))
 
 
 def _port_trouble(protocol: str, where: str, error: OSError) -> Finding:

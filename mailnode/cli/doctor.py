@@ -8,15 +8,24 @@ import attrs
 import click
 
 from mailnode.cli import output
-from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding
+from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
 from mailnode.cli.checkup_people import check_accounts
 from mailnode.cli.checkup_settings import check_installation, check_plugins, check_settings
-from mailnode.cli.frame import EX_CONFIG, NodeCommand, answer_json, config_of
+from mailnode.cli.frame import (
+    EX_CONFIG,
+    Mistake,
+    NodeCommand,
+    answer_json,
+    config_of,
+    told,
+)
 from mailnode.config import Config
 
-CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+Check = Callable[[Config], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
     check_settings,
     check_installation,
     check_plugins,
@@ -28,6 +37,17 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_ports,
     check_machine,
 )
+
+
+def _findings(check: Check, config: Config) -> Iterator[Finding]:
+    """What a check finds; what it may not look at is a finding too."""
+    try:
+        yield from check(config)
+    except (OSError, Mistake) as error:
+        _code, line = told(error)
+        what, _, mend = line.partition("; ")
+        yield fault("access", what, mend or "run this as the user that the node runs as")
+
 
 _STYLES = {GOOD: "green", WARNING: "yellow", FAULT: "red"}
 _RANK = {FAULT: 0, WARNING: 1, GOOD: 2}
@@ -42,7 +62,7 @@ def doctor(ctx: click.Context) -> None:
     something would not work; what merely should be different is a warning.
     """
     config = config_of(ctx)
-    findings = [finding for check in CHECKS for finding in check(config)]
+    findings = [finding for check in CHECKS for finding in _findings(check, config)]
     findings.sort(key=lambda finding: _RANK[finding.level])
     faults = sum(finding.level == FAULT for finding in findings)
     warnings = sum(finding.level == WARNING for finding in findings)
@@ -59,7 +79,7 @@ def doctor(ctx: click.Context) -> None:
             output.say(f"{finding.level + ':':8} {finding.what}", _STYLES[finding.level])
             if finding.mend:
                 output.say(f"{'':8} mend: {finding.mend}")
-        told = [output.count(faults, "fault"), output.count(warnings, "warning")]
-        output.say(", ".join(told))
+        totals = [output.count(faults, "fault"), output.count(warnings, "warning")]
+        output.say(", ".join(totals))
     if faults:
         ctx.exit(EX_CONFIG)

@@ -47,21 +47,21 @@ def node_options() -> list[click.Parameter]:
     """Options that stand before or after any subcommand."""
     return [
         click.Option(
-            ["--users"],
+            ["-u", "--users"],
             metavar="FILE",
             expose_value=False,
             callback=_choose,
             help="File of domains, accounts and aliases; users.db unless set.",
         ),
         click.Option(
-            ["--data"],
+            ["-d", "--data"],
             metavar="FOLDER",
             expose_value=False,
             callback=_choose,
             help="Folder of mail, keys and locks; var unless set.",
         ),
         click.Option(
-            ["--config"],
+            ["-c", "--config"],
             metavar="FILE",
             expose_value=False,
             callback=_choose,

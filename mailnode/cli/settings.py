@@ -30,6 +30,7 @@ from mailnode.cred.passwords import hash_password
 from mailnode.errors import AlreadyThere
 from mailnode.store.accounts import Accounts
 from mailnode.store.lists import sqlite_version
+from mailnode.store.verify import verify as find_faults
 
 
 @click.command(
@@ -172,8 +173,6 @@ def verify(ctx: click.Context) -> None:
     Each is compared with its digest. Only reads, beside a running node if need be, and
     takes as long as reading the data folder does. Exit code 65 when there is a fault.
     """
-    from mailnode.store.verify import verify as find_faults
-
     config = config_of(ctx)
     require_mail(config)
     faults = list(find_faults(config.data_path))
