@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
-from mailnode.session import is_loopback
+from mailnode.machine import is_loopback
 
 TRIES_FOR_A_PAIR = 20
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.cred.checkers import AllowAnonymousAccess
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -30,6 +30,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
+from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, BellListener
 from mailnode.config import Config
 from mailnode.cred.checkers import AccountChecker
@@ -38,7 +39,7 @@ from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import MailError, NodeRunning
-from mailnode.hostname import find_hostname
+from mailnode.machine import find_hostname
 from mailnode.intake import Intake
 from mailnode.listening import BadEndpoint, CannotBind, Listener
 from mailnode.measures import describe
@@ -115,6 +116,7 @@ class Node(MultiService):  # type: ignore[misc]
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
         self._data_version = 0
+        self._reading_accounts = DeferredLock()
         self._disk_has_room = True
 
     # Starting
@@ -223,7 +225,7 @@ class Node(MultiService):  # type: ignore[misc]
         self.pop3 = self._make_pop3()
         self._apply_limits()
         self.sweep = Sweep(
-            self.database, self.blobs, self.journal, self.directory, config.journal, clock
+            self.messages, self.blobs, self.journal, self.directory, config.journal, clock
         )
         describe(self, self.metrics)
 
@@ -251,11 +253,11 @@ class Node(MultiService):  # type: ignore[misc]
             self.reactor, self.reactor.getThreadPool(), self.accounts.add_account, address, ""
         )
 
-        def take_up(account: Account) -> Account:
-            self._look_at_accounts()
+        async def known(account: Account) -> Account:
+            await self._take_up_accounts()
             return account
 
-        return made.addCallback(take_up)
+        return made.addCallback(lambda account: Deferred.fromCoroutine(known(account)))
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         postbox: Any = Postbox(self.counter, account)
@@ -415,11 +417,20 @@ class Node(MultiService):  # type: ignore[misc]
         """Take up what another process changed in users.db."""
         try:
             version = self.accounts.data_version()
-            if version != self._data_version:
-                self.directory.replace(self._load_directory())
-                self._data_version = version
         except MailError as error:
             _log.error("users.db can't be read, what was known stays: {error}", error=str(error))
+            return
+        if version != self._data_version:
+            self._data_version = version
+            background(self._take_up_accounts(), "reading users.db")
+
+    async def _take_up_accounts(self) -> None:
+        """Read users.db in a thread; the look-ups go on with what was known until then."""
+        async with self._reading_accounts:
+            pool = self.reactor.getThreadPool()
+            self.directory.replace(
+                await deferToThreadPool(self.reactor, pool, self._load_directory)
+            )
 
     def _accounts_changed(self, account_ids: set[int]) -> None:
         for account_id in account_ids:
@@ -484,8 +495,8 @@ class Node(MultiService):  # type: ignore[misc]
         self.mail_log.flush()
         await _maybe(self.sweep.stop())
         await _maybe(self.passwords.stop())
-        self.blobs.close()
         await self.database.close()
+        self.blobs.close()
         self.accounts.close()
         await _maybe(super().stopService())
         (self.config.data_path / "listening.json").unlink(missing_ok=True)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -22,7 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailnode.errors import MailError, answer_for
+from mailnode.errors import MailError, SignInRefused, answer_for
+from mailnode.machine import is_loopback
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
@@ -52,19 +51,6 @@ class BadBase64(MailError):
 class SaslCancelled(MailError):
     smtp_code, enhanced, pop3_code = 501, "5.7.0", ""
     text = "Authentication cancelled"
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Whether a client's address is this machine; a Unix socket's is."""
-    if not host:
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -395,7 +381,12 @@ class LineSession:
 
     def _sasl_response(self, encoded: bytes) -> object:
         credentials, self._sasl = self._sasl, None
-        credentials.setResponse(strict_base64(encoded))
+        try:
+            credentials.setResponse(strict_base64(encoded))
+        except SignInRefused as error:
+            self.refuse(error)
+            self.signInFailed()
+            return None
         if credentials.moreChallenges():
             self._sasl = credentials
             self.saslChallenge(base64.b64encode(credentials.getChallenge()))

@@ -24,7 +24,7 @@ from mailnode.cli.checkup import Finding, fault, good, warning
 from mailnode.cli.node import PROTOCOLS, Running, running_node
 from mailnode.config import Config
 from mailnode.errors import BadAddress
-from mailnode.hostname import find_hostname
+from mailnode.machine import find_hostname
 
 SOON_S = 14 * 86400.0
 LOOPBACKS = ("127.0.0.1", "::1")

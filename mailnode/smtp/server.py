@@ -397,9 +397,11 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             if not isinstance(failure.value, MailError):
                 self._log.failure("sign-in failed", failure)
                 refused = MailError(code=454, enhanced="4.7.0")
-        self.commandFailed(refused)
-        self.errors += 1
-        self.signInFailed()
+        if refused.temporary:
+            self.commandFailed(refused)
+        else:
+            self.refuse(refused)
+            self.signInFailed()
 
     # Who delivers
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from mailnode.session import is_loopback
+from mailnode.machine import is_loopback
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 

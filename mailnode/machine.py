@@ -1,8 +1,10 @@
-"""This machine's name in the form that mail needs."""
+"""This machine: its name in the form that mail needs, and its own addresses."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+from functools import lru_cache
 
 from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress
@@ -30,3 +32,16 @@ def _from_hosts_file(name: str) -> str:
     except OSError:
         pass
     return ""
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(host: str) -> bool:
+    """Whether a client's address is this machine; a Unix socket's is."""
+    if not host:
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

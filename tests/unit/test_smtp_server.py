@@ -1,0 +1,777 @@
+"""The S entries: what Twisted's SMTP server gets wrong, and ours keeps."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.errors import StoreFull
+from mailnode.model import Filed, RefusedMail
+from mailnode.smtp.factory import SmtpRules
+from mailnode.smtp.paths import Forward
+from mailnode.smtp.server import SmtpServer
+from tests.fakes import PASSWORD, SmtpHouse, Talk
+
+MAIL = "MAIL FROM:<x@example.org>"
+RCPT = "RCPT TO:<alice@example.test>"
+PLAIN = base64.b64encode(f"\0alice@example.test\0{PASSWORD}".encode()).decode()
+STRANGER = "192.0.2.1"
+
+
+class SmtpCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.open()
+
+    def open(self, host: str = "127.0.0.1", tls: bool = False, **house: Any) -> Talk:
+        self.house = SmtpHouse(**house)
+        self.talk = self.house.connect(host, tls)
+        self.greeting = self.talk.read()
+        return self.talk
+
+    def hello(self) -> Talk:
+        self.talk.say("EHLO client.example.org")
+        return self.talk
+
+    def ready(self) -> Talk:
+        self.hello().say(MAIL, RCPT, "DATA")
+        return self.talk
+
+    def bodies(self) -> list[bytes]:
+        return [message.body for _envelope, message in self.house.messages.filed]  # type: ignore[misc]
+
+    def check(self, line: str, start: str) -> None:
+        (reply,) = self.talk.say(line)
+        self.assertTrue(reply.startswith(start), f"{line!r} was answered {reply!r}")
+
+
+class StartTls(SmtpCase):
+    def test_s01_what_came_before_the_handshake_is_not_used_after_it(self) -> None:
+        self.hello()
+        said = self.talk.send("STARTTLS\r\nEHLO evil\r\nMAIL FROM:<evil@x.test>\r\nRCPT T")
+        self.assertEqual(said, "220 2.0.0 Ready to start TLS\r\n")
+        self.check("O:<alice@example.test>", "500 ")
+        self.check(MAIL, "503 5.5.1 ")
+
+    def test_s01_an_argument_is_501(self) -> None:
+        self.hello()
+        self.check("STARTTLS now", "501 5.5.4 ")
+
+    def test_s02_all_state_is_forgotten(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "STARTTLS")
+        self.assertEqual(self.house.logouts, 1)
+        self.check("DATA", "503 ")
+        self.check(MAIL, "503 ")
+        extensions = self.talk.say("EHLO again")[0]
+        self.assertNotIn("STARTTLS", extensions)
+        self.assertIn("AUTH LOGIN PLAIN", extensions)
+        self.check("STARTTLS", "503 ")
+
+    def test_s29_a_port_inside_tls_offers_no_starttls(self) -> None:
+        self.open(tls=True)
+        self.assertNotIn("STARTTLS", self.talk.say("EHLO c")[0])
+        self.check("STARTTLS", "503 ")
+
+
+class Bodies(SmtpCase):
+    def test_s03_only_crlf_dot_crlf_ends_data_whatever_the_lengths_of_lines(self) -> None:
+        self.ready()
+        body = b"Subject: long\r\n\r\n" + b"x" * 40000 + b"\r\nQUIT\r\n"
+        said = self.talk.send(body + b".\r\n")
+        self.assertEqual(said.count("\r\n"), 1)
+        self.assertTrue(said.startswith("250 2.0.0 Ok "), said)
+        self.assertEqual(self.bodies(), [body])
+
+    def test_s17_several_recipients_are_one_transaction_and_one_reply(self) -> None:
+        self.hello().say(MAIL, RCPT, "RCPT TO:<bob@example.test>", "DATA")
+        said = self.talk.send("Subject: two\r\n\r\n.\r\n")
+        self.assertEqual(said.count("250"), 1)
+        ((envelope, _message),) = self.house.messages.filed
+        self.assertEqual([r.account_id for r in envelope.recipients], [1, 2])
+
+    def test_s17_a_failure_leaves_no_part_behind(self) -> None:
+        self.hello().say(MAIL, RCPT, "RCPT TO:<bob@example.test>", "DATA")
+        self.house.messages.failure = StoreFull()
+        self.assertTrue(self.talk.send("x\r\n.\r\n").startswith("452 4.3.1 "))
+        self.assertEqual(self.house.messages.filed, [])
+
+    def test_s19_bare_line_ends_of_strangers_are_refused_and_the_session_goes_on(self) -> None:
+        for body in (b"a\nb\r\n", b"a\rb\r\n", b"a\n.\nMAIL FROM:<evil@x>\r\n", b"a\r.\r\r\n"):
+            self.open(STRANGER)
+            self.ready()
+            said = self.talk.send(body + b".\r\n")
+            self.assertTrue(said.startswith("550 5.6.11 "), (body, said))
+            self.assertEqual(said.count("\r\n"), 1)
+            self.assertEqual(self.bodies(), [])
+            self.check(MAIL, "250 ")
+
+    def test_s19_a_bare_lf_of_a_client_that_we_know_becomes_crlf_once(self) -> None:
+        self.ready()
+        said = self.talk.send(b"Subject: lf\n\nline\n.\n..\nend\r\n.\r\n")
+        self.assertTrue(said.startswith("250 "), said)
+        self.assertEqual(self.bodies(), [b"Subject: lf\r\n\r\nline\r\n.\r\n..\r\nend\r\n"])
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertTrue(message.mended_lf)
+        self.assertEqual(message.dot_lines, 2)
+
+    def test_s19_bdat_is_judged_at_last(self) -> None:
+        self.open(STRANGER)
+        self.hello().say(MAIL, RCPT)
+        self.assertTrue(self.talk.send(b"BDAT 3\r\na\nb").startswith("250 "))
+        self.assertTrue(self.talk.send(b"BDAT 2 LAST\r\n\r\n").startswith("550 5.6.11 "))
+
+    def test_s28_body_octets_are_untouched(self) -> None:
+        self.ready()
+        body = b"no header here\r\n..two dots\r\n\x80\xff\r\n"
+        self.talk.send(body.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        self.assertEqual(self.bodies(), [body])
+
+    def test_s32_broken_or_missing_headers_are_taken_and_nothing_is_added(self) -> None:
+        self.ready()
+        self.talk.send(b": broken\r\n=?x?=\r\n\r\n.\r\n")
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertNotIn(b"Message-ID", message.prefix)
+        self.assertNotIn(b"\nDate:", message.prefix)
+
+    def test_s32_a_submitted_mail_gets_the_date_and_message_id_that_it_lacks(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "DATA")
+        self.talk.send(b"Subject: x\r\n\r\n.\r\n")
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertIn(b"\r\nMessage-ID: <", message.prefix)
+        self.assertIn(b"\r\nDate: ", message.prefix)
+
+    def test_s32_what_a_submitted_mail_has_is_not_added(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "DATA")
+        self.talk.send(b"Date: now\r\nMESSAGE-ID: <1@x>\r\n\r\n.\r\n")
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertNotIn(b"Message-ID", message.prefix)
+        self.assertEqual(message.prefix.count(b"Date"), 0)
+
+    def test_s27_a_large_body_goes_to_a_blob_and_waits_for_the_disk(self) -> None:
+        self.ready()
+        self.house.blobs.behind = True
+        big = b"x" * 300_000 + b"\r\n"
+        self.assertEqual(self.talk.send(big), "")
+        self.assertIsNone(self.house.blobs.made[0].blobs.kept.get("blob1"))
+        self.talk.send(b"more\r\n")
+        self.assertTrue(self.talk.transport.paused, "input that comes meanwhile stops the reading")
+        self.house.blobs.behind = False
+        assert self.house.blobs.wait is not None
+        self.house.blobs.wait.callback(None)
+        self.assertFalse(self.talk.transport.paused)
+        self.assertTrue(self.talk.send(b".\r\n").startswith("250 "))
+        self.assertEqual(self.house.blobs.kept["blob1"], big + b"more\r\n")
+
+    def test_s27_one_spool_serves_all_recipients(self) -> None:
+        self.hello().say(MAIL, RCPT, "RCPT TO:<bob@example.test>", "DATA")
+        self.talk.send(b"x" * 300_000 + b"\r\n.\r\n")
+        self.assertEqual(len(self.house.blobs.made), 1)
+
+    def test_an_abandoned_body_leaves_no_blob(self) -> None:
+        self.ready()
+        self.talk.send(b"x" * 300_000)
+        self.talk.lose()
+        self.assertTrue(self.house.blobs.made[0].discarded)
+        self.assertEqual(self.house.messages.filed, [])
+
+    def test_a_blob_whose_commit_fails_is_discarded(self) -> None:
+        self.ready()
+        self.house.messages.failure = StoreFull()
+        self.assertTrue(self.talk.send(b"x" * 300_000 + b"\r\n.\r\n").startswith("452 "))
+        self.assertTrue(self.house.blobs.made[0].discarded)
+
+    def test_bdat_chunks_are_one_body_and_a_missing_last_crlf_is_added(self) -> None:
+        self.hello().say(MAIL, RCPT)
+        said = self.talk.send(b"BDAT 7\r\n.abc\r\n.BDAT 3 LAST\r\nxyz")
+        self.assertEqual([line[:3] for line in said.splitlines()], ["250", "250"])
+        self.assertEqual(self.bodies(), [b".abc\r\n.xyz\r\n"])
+
+    def test_bdat_without_recipients_is_read_and_refused(self) -> None:
+        self.hello()
+        said = self.talk.send(b"BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+        self.assertEqual([line[:3] for line in said.splitlines()], ["503", "250"])
+
+    def test_data_within_bdat_is_out_of_order(self) -> None:
+        self.hello().say(MAIL, RCPT)
+        self.talk.send(b"BDAT 3\r\nabc")
+        self.check("DATA", "503 ")
+
+
+class Lines(SmtpCase):
+    def test_s04_a_line_that_never_ends_is_refused_once_and_thrown_away(self) -> None:
+        self.hello()
+        said = "".join(self.talk.send(b"x" * 65536) for _ in range(20))
+        self.assertEqual(said, "500 5.5.6 Line is too long\r\n")
+        self.assertEqual(len(self.talk.server._input), 0)
+        self.assertEqual(self.talk.send(b"xx\r\nNOOP\r\n"), "250 2.0.0 Ok\r\n")
+
+    def test_s04_too_many_of_them_end_the_session(self) -> None:
+        self.hello()
+        said = self.talk.send((b"x" * 600 + b"\r\n") * 12)
+        self.assertEqual(said.count("500 5.5.6"), 10)
+        self.assertIn("421 4.7.0", said)
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s04_auth_takes_12288_octets(self) -> None:
+        self.hello()
+        self.check("AUTH PLAIN " + "A" * 12000, "501 5.5.2")
+        self.check("AUTH PLAIN " + "A" * 12300, "500 5.5.6")
+        self.check("NOOP " + "A" * 600, "500 5.5.6")
+
+    def test_s11_octets_beyond_ascii_in_a_verb_are_500(self) -> None:
+        self.hello()
+        for line in (b"\xffEHLO x\r\n", b"NO\0OP\r\n", b"N\xc3\xb6\r\n"):
+            self.assertTrue(self.talk.send(line).startswith("500 5.5.2 "))
+
+    def test_s20_control_octets_in_a_command_are_501(self) -> None:
+        self.hello()
+        for line in (b"EHLO a\x01b\r\n", b"MAIL FROM:<a\x7fb@x.test>\r\n", b"NOOP \t\r\n"):
+            self.assertTrue(self.talk.send(line).startswith("501 5.5."), line)
+        self.assertTrue(self.talk.send(b"NOOP a\rb\r\n").startswith("501 "))
+
+    def test_a_bare_lf_ends_no_command(self) -> None:
+        self.hello()
+        self.assertTrue(self.talk.send(b"QUIT\n").startswith("500 5.5.2 "))
+        self.assertFalse(self.talk.transport.disconnecting)
+
+
+class Order(SmtpCase):
+    def hold_rcpt(self) -> list[Deferred[Any]]:
+        held: list[Deferred[Any]] = []
+        real = SmtpServer.validateTo
+
+        def slow(server: SmtpServer, user: Forward) -> Deferred[Any]:
+            wait: Deferred[Any] = Deferred()
+            held.append(wait)
+            return wait.addCallback(lambda _: real(server, user))
+
+        self.patch(SmtpServer, "validateTo", slow)
+        return held
+
+    def test_s05_pipelined_commands_are_answered_in_order_behind_slow_checks(self) -> None:
+        self.hello()
+        held = self.hold_rcpt()
+        said = self.talk.send(f"{MAIL}\r\n{RCPT}\r\nDATA\r\n")
+        self.assertEqual(said, "250 2.1.0 Ok\r\n")
+        held[0].callback(None)
+        self.assertEqual([r[:3] for r in self.talk.read().splitlines()], ["250", "354"])
+
+    def test_s05_what_follows_the_dot_waits_for_the_commit(self) -> None:
+        self.ready()
+        self.house.messages.waiting = []
+        self.assertEqual(self.talk.send(b"x\r\n.\r\nRSET\r\nNOOP\r\nQUIT\r\n"), "")
+        self.house.messages.waiting[0].callback((Filed("a", "a", 1, 1),))
+        replies = self.talk.read().splitlines()
+        self.assertEqual([r[:3] for r in replies], ["250", "250", "250", "221"])
+        self.assertIn("Ok 0", replies[0])
+
+    def test_s06_a_late_recipient_does_not_join_the_next_transaction(self) -> None:
+        self.hello().say(MAIL)
+        server = self.talk.server
+        user = Forward(server._from, None, server, server._from)
+        server._reset()
+        self.talk.say(MAIL)
+        server._to_valid(lambda: None, user)
+        self.assertEqual(server._to, [])
+        self.check("DATA", "503 ")
+
+    def test_s07_input_waits_for_the_login(self) -> None:
+        self.hello()
+        self.house.checker.waiting = []
+        self.assertEqual(self.talk.send(f"AUTH PLAIN {PLAIN}\r\n{MAIL}\r\n"), "")
+        self.house.checker.waiting[0].callback(b"alice@example.test")
+        self.assertEqual([r[:3] for r in self.talk.read().splitlines()], ["235", "250"])
+        self.assertEqual(self.talk.server._from.client.account, "alice@example.test")
+
+    def test_s07_a_login_that_ends_after_the_client_has_gone_is_logged_out_once(self) -> None:
+        self.hello()
+        self.house.checker.waiting = []
+        self.talk.send(f"AUTH PLAIN {PLAIN}\r\n")
+        self.talk.lose()
+        self.house.checker.waiting[0].callback(b"alice@example.test")
+        self.assertEqual(self.house.logouts, 1)
+
+    def test_s07_logout_is_called_once_at_the_end(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}", "QUIT")
+        self.assertEqual(self.house.logouts, 0)
+        self.talk.lose()
+        self.assertEqual(self.house.logouts, 1)
+
+    def test_s13_arguments_and_order_are_checked(self) -> None:
+        for line, start in (
+            (MAIL, "503 5.5.1"),
+            ("EHLO", "501 5.5.4"),
+            ("HELO", "501 5.5.4"),
+            ("EHLO two words", "501 5.5.4"),
+        ):
+            self.check(line, start)
+        self.hello()
+        for line, start in (
+            ("RSET foo", "501 5.5.4"),
+            ("QUIT foo", "501 5.5.4"),
+            ("MAIL FROM:a@b.test", "501 5."),
+            ("MAIL TO:<a@b.test>", "501 5.5.4"),
+            ("MAIL FROM: <a@b.test>", "250 2.1.0"),
+            ("RCPT TO:alice@example.test", "501 5."),
+            ("RCPT TO: <alice@example.test>", "250 2.1.5"),
+            ("DATA foo", "501 5.5.4"),
+            (MAIL, "503 5.5.1"),
+        ):
+            self.talk.server.errors = 0
+            self.check(line, start)
+
+    def test_s12_noop_vrfy_help_and_expn_are_known(self) -> None:
+        for line, start in (
+            ("NOOP", "250 2.0.0"),
+            ("NOOP with anything", "250 2.0.0"),
+            ("VRFY alice", "252 2.5.0"),
+            ("HELP", "214 2.0.0"),
+            ("EXPN list", "502 5.5.1"),
+        ):
+            self.check(line, start)
+
+
+class SignIn(SmtpCase):
+    def test_s08_what_is_no_sasl_is_501_and_the_session_goes_on(self) -> None:
+        self.hello()
+        for lines, start in (
+            (["AUTH"], "501 5.5.4"),
+            (["AUTH PLAIN ="], "501 5.5.2"),
+            (["AUTH PLAIN !!!!"], "501 5.5.2"),
+            (["AUTH PLAIN", ""], "501 5.5.2"),
+            (["AUTH PLAIN", "*"], "501 5."),
+            (["AUTH LOGIN", "*"], "501 5."),
+        ):
+            self.open()
+            self.hello()
+            reply = self.talk.say(*lines)[-1]
+            self.assertTrue(reply.startswith(start), (lines, reply))
+            self.check("NOOP", "250 ")
+
+    def test_s08_an_empty_challenge_stands_behind_334(self) -> None:
+        self.hello()
+        self.assertEqual(self.talk.say("AUTH PLAIN")[0], "334 ")
+        self.check(PLAIN, "235 2.7.0")
+
+    def test_s08_login_asks_twice(self) -> None:
+        self.hello()
+        user, password = (
+            base64.b64encode(text).decode() for text in (b"alice@example.test", PASSWORD.encode())
+        )
+        said = self.talk.say("AUTH LOGIN", user, password)
+        self.assertEqual([r[:3] for r in said], ["334", "334", "235"])
+
+    def test_s09_no_sign_in_in_clear_but_on_loopback(self) -> None:
+        self.open(STRANGER)
+        self.assertNotIn("AUTH", self.talk.say("EHLO c")[0])
+        self.check(f"AUTH PLAIN {PLAIN}", "538 5.7.11")
+        self.open(STRANGER, tls=True)
+        self.assertIn("AUTH", self.talk.say("EHLO c")[0])
+        self.check(f"AUTH PLAIN {PLAIN}", "235 ")
+
+    def test_s09_out_of_place_is_503(self) -> None:
+        self.check(f"AUTH PLAIN {PLAIN}", "503 5.5.1")
+        self.hello().say(MAIL)
+        self.check(f"AUTH PLAIN {PLAIN}", "503 5.5.1")
+        self.talk.say("RSET")
+        self.check(f"AUTH PLAIN {PLAIN}", "235 ")
+        self.check(f"AUTH PLAIN {PLAIN}", "503 5.5.1")
+
+    def test_s09_base64_is_strict(self) -> None:
+        self.hello()
+        loose = PLAIN[:4] + " " + PLAIN[4:]
+        self.check(f"AUTH PLAIN {loose}", "501 ")
+        self.check(f"AUTH PLAIN {PLAIN.rstrip('=')}$", "501 5.5.2")
+
+    def test_s09_a_foreign_authzid_is_refused(self) -> None:
+        self.hello()
+        foreign = base64.b64encode(f"bob@example.test\0alice@example.test\0{PASSWORD}".encode())
+        self.check(f"AUTH PLAIN {foreign.decode()}", "535 5.7.8")
+        self.assertEqual(self.talk.server.sign_in_failures, 1)
+
+    def test_s09_the_third_failure_ends_the_session(self) -> None:
+        self.hello()
+        wrong = base64.b64encode(b"\0alice@example.test\0wrong").decode()
+        said = ""
+        for _ in range(3):
+            self.talk.send(f"AUTH PLAIN {wrong}\r\n")
+            self.house.clock.pump([1.0] * 15)
+            said += self.talk.read()
+        self.assertEqual(said.count("535 5.7.8"), 3)
+        self.assertIn("421 4.7.0", said)
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s10_cram_md5_is_not_offered(self) -> None:
+        self.assertNotIn("CRAM", self.talk.say("EHLO c")[0])
+        self.check("AUTH CRAM-MD5", "504 5.5.4")
+
+    def test_a_submission_port_needs_a_sign_in(self) -> None:
+        self.open(submission=True)
+        self.hello()
+        self.check(MAIL, "530 5.7.0")
+        self.talk.say(f"AUTH PLAIN {PLAIN}")
+        self.check(MAIL, "250 ")
+
+
+class Replies(SmtpCase):
+    def test_s14_received_says_how_and_by_whom_the_mail_came(self) -> None:
+        self.open(STRANGER, tls=True)
+        self.ready()
+        reply = self.talk.send(b"x\r\n.\r\n")
+        mail_id = reply.split()[-1]
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertTrue(
+            message.prefix.startswith(
+                b"Received: from client.example.org ([192.0.2.1])\r\n"
+                b"\t(TLSv1.3 TLS_AES_256_GCM_SHA384)\r\n"
+                b"\tby mx.example.test (mailnode) with ESMTPS id " + mail_id.encode() + b"\r\n"
+                b"\tfor <alice@example.test>; "
+            ),
+            message.prefix,
+        )
+
+    def test_s14_recipients_do_not_learn_of_each_other(self) -> None:
+        self.hello().say(MAIL, RCPT, "RCPT TO:<bob@example.test>", "DATA")
+        self.talk.send(b"x\r\n.\r\n")
+        self.assertNotIn(b"for <", self.house.messages.filed[0][1].prefix)
+
+    def test_s15_ehlo_lists_what_works(self) -> None:
+        lines = [line[4:] for line in self.talk.say("EHLO c")[0].splitlines()]
+        self.assertEqual(
+            lines,
+            [
+                "mx.example.test",
+                "PIPELINING",
+                "SIZE 78643200",
+                "8BITMIME",
+                "SMTPUTF8",
+                "ENHANCEDSTATUSCODES",
+                "CHUNKING",
+                "LIMITS RCPTMAX=100",
+                "STARTTLS",
+                "AUTH LOGIN PLAIN",
+            ],
+        )
+
+    def test_s15_parameters_are_checked(self) -> None:
+        self.open(rules=SmtpRules(message_octets=1000))
+        for parameters, start in (
+            ("SIZE=1000", "250 "),
+            ("SIZE=1001", "552 5.3.4"),
+            ("SIZE=x", "501 5.5.4"),
+            ("SIZE=1 SIZE=2", "501 5.5.4"),
+            ("BODY=8BITMIME", "250 "),
+            ("BODY=7bit", "250 "),
+            ("BODY=BINARYMIME", "555 5.5.4"),
+            ("BODY=9BIT", "501 5.5.4"),
+            ("SMTPUTF8", "250 "),
+            ("SMTPUTF8=1", "501 5.5.4"),
+            ("AUTH=<>", "250 "),
+            ("RET=FULL", "555 5.5.4"),
+            ("FOO=BAR", "555 5.5.4"),
+            ("=", "501 5.5.4"),
+        ):
+            self.talk.say("EHLO c")
+            self.talk.server.errors = 0
+            self.check(f"{MAIL} {parameters}", start)
+
+    def test_s15_a_body_over_the_size_is_552_at_the_dot_and_keeps_nothing(self) -> None:
+        self.open(rules=SmtpRules(message_octets=1000))
+        self.ready()
+        self.assertEqual(self.talk.send(b"x" * 5000 + b"\r\n"), "")
+        self.assertTrue(self.talk.send(b".\r\n").startswith("552 5.3.4"))
+        self.assertEqual(self.house.messages.filed, [])
+        self.check(MAIL, "250 ")
+
+    def test_s15_rcpt_takes_no_dsn_parameters_until_reports_are_written(self) -> None:
+        self.hello().say(MAIL)
+        self.check(f"{RCPT} NOTIFY=NEVER", "555 5.5.4")
+
+    def test_s16_an_unforeseen_failure_is_temporary(self) -> None:
+        self.ready()
+        self.house.messages.failure = RuntimeError("a bug in /var/secret")
+        said = self.talk.send(b"x\r\n.\r\n")
+        self.assertTrue(said.startswith("451 4.3.0 "), said)
+        self.assertNotIn("secret", said)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_s16_a_full_disk_is_452_at_mail_and_at_the_dot(self) -> None:
+        self.hello()
+        self.house.disk_has_room = False
+        self.check(MAIL, "452 4.3.1")
+        self.house.disk_has_room = True
+        self.talk.say(MAIL, RCPT, "DATA")
+        self.house.messages.failure = StoreFull()
+        self.assertTrue(self.talk.send(b"x\r\n.\r\n").startswith("452 4.3.1"))
+
+    def test_s16_a_full_mailbox_is_452_for_that_recipient_alone(self) -> None:
+        self.hello().say(MAIL)
+        self.check("RCPT TO:<dave@example.test>", "452 4.2.2")
+        self.check(RCPT, "250 ")
+        self.check("RCPT TO:<some@example.test>", "250 ")
+        self.talk.say("DATA")
+        self.talk.send(b"x\r\n.\r\n")
+        ((envelope, _message),) = self.house.messages.filed
+        self.assertEqual([r.account_id for r in envelope.recipients], [1, 2])
+
+    def test_s18_each_reply_has_an_enhanced_code_of_its_class(self) -> None:
+        self.assertTrue(self.greeting.startswith("220 mx.example.test ESMTP"))
+        self.hello()
+        server = self.talk.server
+        for code, text, said in (
+            (250, b"fine", "250 2.0.0 fine"),
+            (550, "str too", "550 5.0.0 str too"),
+            (450, b"4.2.1 has one", "450 4.2.1 has one"),
+            (354, b"go", "354 go"),
+            (250, b"two\nlines", "250-2.0.0 two\r\n250 2.0.0 lines"),
+        ):
+            server.sendCode(code, text)
+            self.assertEqual(self.talk.read(), said + "\r\n")
+
+    def test_s18_twisted_errors_keep_their_code(self) -> None:
+        from twisted.mail import smtp
+
+        self.hello()
+        self.patch(
+            SmtpServer,
+            "validateFrom",
+            lambda server, helo, origin: fail(smtp.SMTPServerError(554, b"not you")),
+        )
+        self.check(MAIL, "554 5.0.0 not you")
+
+    def test_s22_an_8_bit_sender_goes_to_the_journal_and_harms_nothing(self) -> None:
+        self.hello()
+        self.talk.send("MAIL FROM:<ü@x.test>\r\n".encode("latin-1"))
+        self.check("MAIL FROM:<ü@x.test>", "553 5.6.7")
+        self.check("NOOP", "250 ")
+        self.assertEqual(len([e for e in self.house.told if isinstance(e, RefusedMail)]), 2)
+
+
+class Addresses(SmtpCase):
+    def test_s21_the_grammar_is_rfc_5321s(self) -> None:
+        self.hello()
+        long_local, long_domain = "a" * 65, ".".join(["d" * 60] * 5)
+        for path, start in (
+            ("<a@[127.0.0.1]>", "250"),
+            ("<a@[IPv6:::1]>", "250"),
+            ('<"a\\"b c"@x.test>', "250"),
+            ("<@relay.test,@b.test:a@x.test>", "250"),
+            ("<>", "250"),
+            ("<.a@b.test>", "501 5.1.3"),
+            ("<a..b@c.test>", "501 5.1.3"),
+            ("<a@-x-.test>", "501 5.1.3"),
+            ("<a@[300.0.0.1]>", "501 5.1.3"),
+            ("<a@>", "501 5.1.3"),
+            ("<@b.test>", "501 5.1.3"),
+            ("<a b@c.test>", "501 5.1.3"),
+            (f"<{long_local}@b.test>", "501 5.1.3"),
+            (f"<a@{long_domain}>", "501 5.1.3"),
+        ):
+            self.talk.say("RSET")
+            self.talk.server.errors = 0
+            self.check(f"MAIL FROM:{path}", start)
+
+    def test_s21_utf8_needs_smtputf8(self) -> None:
+        self.hello()
+        self.check("MAIL FROM:<jürgen@bücher.test> SMTPUTF8", "250 ")
+        self.assertEqual(str(self.talk.server._from), "jürgen@xn--bcher-kva.test")
+
+    def test_s21_postmaster_without_a_domain_works(self) -> None:
+        directory = self.house.directory.current
+        self.hello().say(MAIL)
+        self.patch(self.talk.server, "host", b"example.test")
+        self.assertTrue(directory.is_local("example.test"))
+        self.check("RCPT TO:<Postmaster>", "250 ")
+
+    def test_s31_what_is_not_ours_is_refused_at_rcpt(self) -> None:
+        self.hello().say("MAIL FROM:<>")
+        for path, start in (
+            ("<x@elsewhere.test>", "550 5.7.1"),
+            ("<nobody@example.test>", "550 5.1.1"),
+            ("<carol@example.test>", "550 5.2.1"),
+            ("<loop@example.test>", "550 5.4.6"),
+            ("<>", "501 5.1.3"),
+            ("<team@example.test>", "250 2.1.5"),
+        ):
+            self.check(f"RCPT TO:{path}", start)
+        refused = [e for e in self.house.told if isinstance(e, RefusedMail)]
+        self.assertEqual(refused[0].recipient, "x@elsewhere.test")
+        self.assertEqual(refused[0].detail["code"], 550)
+        self.assertTrue(refused[0].mail_id)
+
+    def test_s31_more_than_50_received_fields_are_a_loop(self) -> None:
+        for count, start in ((50, "250 "), (51, "554 5.4.6")):
+            self.talk.say("EHLO c", MAIL, RCPT, "DATA")
+            said = self.talk.send(b"Received: x\r\n" * count + b"\r\n.\r\n")
+            self.assertTrue(said.startswith(start), (count, said))
+
+
+class Time(SmtpCase):
+    def test_s23_no_idle_timer_runs_while_a_reply_is_pending(self) -> None:
+        self.ready()
+        self.house.messages.waiting = []
+        self.talk.send(b"x\r\n.\r\n")
+        self.house.clock.pump([1.0] * 1000)
+        self.assertEqual(self.talk.read(), "")
+        self.house.messages.waiting[0].callback(())
+        self.assertTrue(self.talk.read().startswith("250 "))
+
+    def test_s23_five_minutes_without_a_command_are_421(self) -> None:
+        self.hello()
+        self.house.clock.pump([1.0] * 299)
+        self.assertFalse(self.talk.transport.disconnecting)
+        self.house.clock.pump([1.0] * 3)
+        self.assertTrue(self.talk.read().startswith("421 4.4.2 "))
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s23_a_body_has_a_least_rate_and_a_longest_time(self) -> None:
+        self.ready()
+        for _ in range(100):
+            self.house.clock.advance(1.0)
+            self.talk.send(b"x")
+        self.assertTrue(self.talk.transport.disconnecting)
+        self.open(rules=SmtpRules(body_octets_a_second=0, body_s=100.0, idle_s=1000.0))
+        self.ready()
+        for _ in range(99):
+            self.house.clock.advance(1.0)
+            self.talk.send(b"x")
+        self.assertFalse(self.talk.transport.disconnecting)
+        self.house.clock.pump([1.0] * 3)
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s24_ten_seconds_after_the_close_the_connection_is_aborted(self) -> None:
+        self.hello().say("QUIT")
+        self.assertTrue(self.talk.transport.disconnecting)
+        self.house.clock.pump([1.0] * 10)
+        self.assertFalse(self.talk.transport.aborted)
+        self.house.clock.pump([1.0] * 2)
+        self.assertTrue(self.talk.transport.aborted)
+
+    def test_s25_nothing_is_parsed_while_the_client_does_not_read(self) -> None:
+        self.hello()
+        server = self.talk.server
+        server.pauseProducing()
+        self.assertEqual(self.talk.send(b"NOOP\r\n" * 100), "")
+        self.assertTrue(self.talk.transport.paused)
+        server.resumeProducing()
+        self.assertEqual(self.talk.read().count("250"), 100)
+        self.assertFalse(self.talk.transport.paused)
+
+    def test_s29_a_client_that_closes_its_half_still_gets_its_250(self) -> None:
+        self.ready()
+        self.house.messages.waiting = []
+        self.talk.send(b"x\r\n.\r\n")
+        self.talk.server.readConnectionLost()
+        self.assertFalse(self.talk.transport.disconnecting)
+        self.house.messages.waiting[0].callback(())
+        self.assertTrue(self.talk.read().startswith("250 "))
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s30_a_stop_ends_idle_sessions_and_lets_transactions_finish(self) -> None:
+        self.ready()
+        idle = self.house.connect()
+        idle.read()
+        drained = self.house.sessions.drain()
+        self.assertTrue(idle.read().startswith("421 4.3.2 "))
+        self.assertFalse(self.talk.transport.disconnecting)
+        said = self.talk.send(b"x\r\n.\r\n")
+        self.assertEqual([r[:3] for r in said.splitlines()], ["250", "421"])
+        idle.lose()
+        self.assertNoResult(drained)
+        self.talk.lose()
+        self.successResultOf(drained)
+
+    def test_s30_nobody_comes_in_while_the_node_stops(self) -> None:
+        self.house.sessions.drain()
+        late = self.house.connect()
+        self.assertTrue(late.read().startswith("421 "))
+
+
+class Limits(SmtpCase):
+    def test_s26_recipients(self) -> None:
+        self.open(rules=SmtpRules(recipients=2))
+        self.hello().say(MAIL, RCPT, RCPT)
+        self.check(RCPT, "452 4.5.3")
+
+    def test_s26_errors(self) -> None:
+        self.hello()
+        replies = self.talk.say(*["NONSENSE"] * 10)
+        self.assertTrue(all(reply.startswith("500 5.5.1") for reply in replies))
+        self.assertIn("421 4.7.0", replies[-1])
+        self.assertTrue(self.talk.transport.disconnecting)
+
+    def test_s26_connections_of_an_address_and_in_all(self) -> None:
+        self.house.sessions.most_per_address = 2
+        self.house.sessions.most = 4
+        said = [self.house.connect(STRANGER).read()[:3] for _ in range(3)]
+        self.assertEqual(said, ["220", "220", "421"])
+        self.assertEqual(self.house.connect().read()[:3], "220")
+        self.assertEqual(self.house.connect().read()[:3], "421")
+
+    def test_s26_mails_in_a_session(self) -> None:
+        self.open(rules=SmtpRules(mails=1))
+        self.ready()
+        self.talk.send(b"x\r\n.\r\n")
+        self.check(MAIL, "421 4.7.0")
+
+    def test_s26_a_session_that_ends_makes_room(self) -> None:
+        self.house.sessions.most_per_address = 1
+        first = self.house.connect(STRANGER)
+        first.lose()
+        self.assertEqual(self.house.connect(STRANGER).read()[:3], "220")
+
+
+class Told(SmtpCase):
+    def test_the_id_in_the_reply_is_the_filed_mails(self) -> None:
+        self.ready()
+        reply = self.talk.send(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\n.\r\n")
+        ((envelope, message),) = self.house.messages.filed
+        self.assertEqual(reply.split()[-1], envelope.mail_id)
+        self.assertEqual(message.subject, "Grüße")
+
+    def test_the_dialog_is_kept_when_wished_and_secrets_are_masked(self) -> None:
+        self.open(rules=SmtpRules(keep_dialog=True))
+        self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "DATA")
+        self.talk.send(b"x\r\n.\r\n")
+        dialog = self.house.messages.filed[0][1].dialog
+        self.assertIn("C: MAIL FROM:<x@example.org>", dialog)
+        self.assertIn("S: 250 2.1.5 Ok", dialog)
+        self.assertNotIn(PLAIN, dialog)
+
+    def test_a_filter_that_defers_or_breaks_is_temporary(self) -> None:
+        class Breaks:
+            name = "breaks"
+
+            def judge(self, envelope: object, message: object) -> object:
+                raise RuntimeError("oops")
+
+        self.house.intake.filters = [Breaks()]
+        self.ready()
+        self.assertTrue(self.talk.send(b"x\r\n.\r\n").startswith("451 4.7.1"))
+        self.assertEqual(self.house.messages.filed, [])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_replies_to_pipelined_commands_are_written_together(self) -> None:
+        self.hello()
+        self.talk.transport.writes.clear()
+        self.talk.send(f"{MAIL}\r\n{RCPT}\r\n{RCPT}\r\nDATA\r\n")
+        self.assertEqual(len(self.talk.transport.writes), 1)
+
+    def test_a_filter_sees_origin_and_adds_headers(self) -> None:
+        from mailnode.model import Verdict
+
+        class Marks:
+            name = "marks"
+
+            def judge(self, envelope: Any, message: Any) -> Any:
+                return succeed(Verdict(headers=b"X-Seen: " + envelope.mail_id.encode() + b"\r\n"))
+
+        self.house.intake.filters = [Marks()]
+        self.ready()
+        self.talk.send(b"x\r\n.\r\n")
+        envelope, message = self.house.messages.filed[0]
+        self.assertTrue(message.prefix.endswith(b"X-Seen: " + envelope.mail_id.encode() + b"\r\n"))
+
+
