@@ -100,9 +100,7 @@ class FileBlobs:
 
     def path_of(self, key: str) -> Path:
         """Where a kept blob lies."""
-        if not key.isalnum():
-            raise StoreBroken(detail=f"not a blob's key: {key!r}")
-        return self.kept / key[:2] / key
+        return blob_path(self.data, key)
 
     def in_thread(self, function: Callable[[], T]) -> Deferred[T]:
         """What `function` returns, from the pool; its OSErrors become MailErrors."""
@@ -310,6 +308,17 @@ class BlobReader:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+
+def blob_path(data: Path, key: str) -> Path:
+    """Where a kept blob lies in a data folder.
+
+    Raises:
+        StoreBroken: it is no key of ours.
+    """
+    if not key.isalnum():
+        raise StoreBroken(detail=f"not a blob's key: {key!r}")
+    return data / "blobs" / key[:2] / key
 
 
 def list_blobs(kept: Path) -> list[tuple[str, int, float]]:

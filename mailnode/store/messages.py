@@ -11,8 +11,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 
+from mailnode.background import background
 from mailnode.model import Blob, Envelope, Event, Filed, Message
 from mailnode.store.accept import (
     INBOX,
@@ -32,8 +32,6 @@ from mailnode.store.removal import (
     drop_some,
 )
 from mailnode.store.sqlite import packed, padded, unpack
-
-log = Logger()
 
 READ_AT_ONCE = 512
 
@@ -215,8 +213,7 @@ class Messages:
         for folder_id in removed.folders:
             self._forget_folder(folder_id)
         if removed.blob_keys:
-            deleted = self.blobs.delete(removed.blob_keys)
-            deleted.addErrback(lambda failure: log.failure("Blobs are left over", failure))
+            background(self.blobs.delete(removed.blob_keys), "deleting blobs")
 
     async def account_ids(self) -> list[int]:
         """Accounts that own a folder."""

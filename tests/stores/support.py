@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailnode.addresses import parse_address
@@ -28,6 +29,19 @@ class HeardEvents:
 
     def committed(self, events) -> None:
         self.events += events
+
+
+class Logged:
+    """Keeps what is logged, as text."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, event) -> None:
+        self.lines.append(formatEvent(event))
+
+    def text(self) -> str:
+        return "\n".join(self.lines)
 
 
 def recipient(account_id: int, address: str = "", mailbox: str = "") -> Recipient:
@@ -61,6 +75,9 @@ class StoreCase(TestCase):
     def setUp(self) -> None:
         self.data = Path(self.mktemp())
         self.fatal: list[BaseException] = []
+        self.logged = Logged()
+        globalLogPublisher.addObserver(self.logged)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged)
         self.heard = HeardEvents()
         self.open_store()
         self.addCleanup(self.close_store)

@@ -1,0 +1,142 @@
+"""The sweep: at the start and every day, what nobody needs any more leaves the store.
+
+It runs behind a serving node, in short transactions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailnode.background import background
+from mailnode.config import JournalSettings
+from mailnode.store.blobs import FileBlobs
+from mailnode.store.journal import Journal
+from mailnode.store.messages import Messages
+from mailnode.store.sqlite import padded
+
+if TYPE_CHECKING:
+    from mailnode.store.directory import LiveDirectory
+
+log = Logger()
+
+EVERY_S = 86400.0
+YOUNG_S = 3600.0
+KEYS_AT_ONCE = 256
+
+
+@define(eq=False)
+class Sweep:
+    """Keeps the data folder clean.
+
+    Attributes:
+        directory: says which accounts there are.
+        done_once: whether the sweep of the start is over.
+        started_at: blobs that are older were written by a process that has ended.
+    """
+
+    messages: Messages
+    blobs: FileBlobs
+    journal: Journal
+    directory: LiveDirectory
+    settings: JournalSettings
+    clock: IReactorTime
+    done_once: bool = field(default=False, init=False)
+    started_at: float = field(factory=time.time, init=False)
+    _timer: LoopingCall | None = field(default=None, init=False)
+    _running: Deferred[None] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Sweep now, and then every day; a deleted account's mail goes at once."""
+        self.directory.subscribe(self._accounts_changed)
+        self._timer = LoopingCall(self._sweep)
+        self._timer.clock = self.clock
+        self._timer.start(EVERY_S)
+
+    def stop(self) -> None:
+        """What is under way stops after the transaction that it is in."""
+        if self._timer is not None and self._timer.running:
+            self._timer.stop()
+        if self._running is not None:
+            self._running.cancel()
+
+    def _accounts_changed(self, account_ids: Collection[int]) -> None:
+        gone = [each for each in account_ids if self.directory.find_by_id(each) is None]
+        if gone:
+            background(self.messages.drop_accounts(gone), "dropping the mail of deleted accounts")
+
+    def _sweep(self) -> Deferred[None]:
+        self._running = Deferred.fromCoroutine(self.run())
+        return self._running.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        if not isinstance(failure.value, CancelledError):
+            log.failure("The sweep failed; it is tried again tomorrow", failure)
+
+    async def run(self) -> None:
+        """All of it, once.
+
+        Raises:
+            StoreBusy, StoreFull, StoreBroken: the rest waits for the next time.
+        """
+        swept = {
+            "unfinished blobs": await self.blobs.clear_spool(),
+            "blobs without a mail": await self.delete_orphans(),
+            "mails in no folder": await self.messages.delete_unfiled(),
+            "mails of deleted accounts": await self.drop_gone_accounts(),
+            "journal rows": await self.journal.prune(self.settings.keep, self.settings.size),
+        }
+        self.done_once = True
+        if any(swept.values()):
+            text = ", ".join(f"{count} {what}" for what, count in swept.items() if count)
+            log.info("Swept out of the store: {text}", text=text)
+
+    async def delete_orphans(self) -> int:
+        """Blobs that no row names are gone; how many.
+
+        Those that might still be on their way into a row are left: the ones of this process,
+        for an hour.
+        """
+        listed = await self.blobs.keys()
+        before = time.time() - YOUNG_S if self.done_once else self.started_at - 1.0
+        old = [key for key, _, written_at in listed if written_at < before]
+        gone = 0
+        for at in range(0, len(old), KEYS_AT_ONCE):
+            some = old[at : at + KEYS_AT_ONCE]
+            if orphans := set(some) - await self._named(some):
+                gone += await self.blobs.delete(orphans)
+        return gone
+
+    async def _named(self, keys: Collection[str]) -> set[str]:
+        marks, values = padded(list(keys))
+        rows = await self.messages.database.read(
+            lambda connection: connection.execute(
+                f"SELECT blob_key FROM message WHERE blob_key IN ({marks})", values
+            ).fetchall()
+        )
+        return {key for (key,) in rows}
+
+    async def drop_gone_accounts(self) -> int:
+        """Mail of accounts that are no longer in users.db is gone; how many copies.
+
+        Where none of those who own mail is known, that users.db is likely another one than
+        the mail's: nothing is dropped, and the log says so.
+        """
+        owners = await self.messages.account_ids()
+        gone = [owner for owner in owners if self.directory.find_by_id(owner) is None]
+        if gone and len(gone) == len(owners):
+            log.warn(
+                "No account in users.db owns any of the mail in the data folder: is it the right"
+                " file? The mail of {count} unknown accounts stays",
+                count=len(gone),
+            )
+            return 0
+        return await self.messages.drop_accounts(gone)
