@@ -57,6 +57,7 @@ from mailnode.store.locks import MaildropLocks
 from mailnode.store.messages import Messages
 from mailnode.store.sweep import Sweep
 from mailnode.telemetry import MailLog, Metrics
+from mailnode.threads import Threads
 from mailnode.tls import Certificate, TlsError, make_self_signed
 from mailnode.web.site import make_site
 
@@ -201,6 +202,7 @@ class Node(MultiService):  # type: ignore[misc]
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread)
         self.messages = Messages(self.database, self.blobs, self.mail_log)
         self.intake = Intake(self.messages, find_filters(config.plugins.filters))
+        self.threads = Threads(clock.callFromThread)
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
@@ -216,6 +218,7 @@ class Node(MultiService):  # type: ignore[misc]
             blobs=self.blobs,
             room_for=self._room_for,
             disk_has_room=lambda: self._disk_has_room,
+            in_thread=self.threads.run,
         )
         self.portal = self._make_portal()
         self.smtp_sessions = Sessions(clock)
@@ -495,6 +498,7 @@ class Node(MultiService):  # type: ignore[misc]
         self.mail_log.flush()
         await _maybe(self.sweep.stop())
         await _maybe(self.passwords.stop())
+        self.threads.stop()
         await self.database.close()
         self.blobs.close()
         self.accounts.close()

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface import implementer
@@ -56,6 +56,7 @@ class Counter:
         blob_over: larger bodies go to a blob, in octets.
         most_mailboxes: that one mail may reach.
         most_received: Received fields that make a loop.
+        in_thread: runs a function of others that may block; called at once unless given.
     """
 
     hostname: str
@@ -67,6 +68,7 @@ class Counter:
     blob_over: int = 256 << 10
     most_mailboxes: int = 1000
     most_received: int = 50
+    in_thread: Callable[..., Deferred[Any]] = maybeDeferred
 
 
 @implementer(IMessageDeliveryFactory)
@@ -127,7 +129,7 @@ class Transaction:
             RelayDenied, NoSuchMailbox, MailboxDisabled, AliasLoop: for good.
             MailboxFull, TooManyRecipients: for now, and for this recipient alone.
         """
-        address = _address_of(user)
+        address = address_of(user)
         counter = self.counter
         found = counter.directory.expand(address, counter.most_mailboxes)
         size = self._origin.parameters.size_octets if self._origin else 0
@@ -162,26 +164,31 @@ class Transaction:
         return self._incoming
 
     def _open_alone(self, user: Any, recipients: tuple[Recipient, ...]) -> Incoming:
-        origin = ReversePath(
-            parse_path(f"<{user.orig}>"),
-            mail_id=new_mail_id(),
-            client=_client_of(user.helo),
-            parameters=MailParameters(),
-            dialog=str,
-        )
         return Incoming(
             counter=self.counter,
-            origin=origin,
+            origin=origin_of(user),
             recipients=recipients,
-            asked=(_address_of(user),),
+            asked=(address_of(user),),
             account=self.account,
         )
 
 
-def _address_of(user: Any) -> Address:
+def address_of(user: Any) -> Address:
+    """The recipient that `validateTo` is asked about, whosever server asks."""
     if isinstance(user, Forward) and isinstance(user.dest, Path) and user.dest.address:
         return user.dest.address
     return parse_address(str(user.dest))
+
+
+def origin_of(user: Any) -> ReversePath:
+    """The reverse-path of a recipient that Twisted's own server asks about."""
+    return ReversePath(
+        parse_path(f"<{user.orig}>"),
+        mail_id=new_mail_id(),
+        client=_client_of(user.helo),
+        parameters=MailParameters(),
+        dialog=str,
+    )
 
 
 def _client_of(helo: tuple[bytes | None, bytes]) -> Client:
