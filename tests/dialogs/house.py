@@ -6,6 +6,7 @@ Its clock is a test's, so that ten minutes pass in a moment; its threads are rea
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,10 @@ class NodeHouse:
             case ["held", count]:
                 uses = self.node.messages.usage(self._alice().id)
                 assert uses[1] == int(count), f"alice has {uses[1]} mails, not {count}"
+            case ["newest", *pattern]:
+                mail = await self.newest()
+                wanted = " ".join(pattern).encode()
+                assert re.search(wanted, mail), f"alice's newest mail is {mail!r}"
             case _:
                 raise AssertionError(f"nobody knows this order: {words}")
 
@@ -125,6 +130,15 @@ class NodeHouse:
         account = self.node.directory.find_sign_in("alice@example.test")
         assert account is not None
         return account
+
+    async def newest(self) -> bytes:
+        """Alice's newest mail as it is served."""
+        folder = await self.node.messages.inbox(self._alice().id)
+        snapshot = await self.node.messages.snapshot(folder.folder_id)
+        last = (snapshot.uids[-1], snapshot.message_ids[-1])
+        (mail,) = await self.node.messages.read_mails(folder.folder_id, [last])
+        assert isinstance(mail.body, bytes)
+        return bytes(mail.head + mail.body)
 
     async def deliver(self, name: str) -> None:
         for raw in MAILBOXES[name]:
