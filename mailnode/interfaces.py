@@ -40,7 +40,11 @@ class IChunkedMessage(IMessageSMTP):
     `IMessageDelivery.validateTo` returned give the same object, it gets the body once.
     """
 
-    mend_bare_lf = Attribute("True to have bare LF brought to CRLF; else such mail is refused.")
+    mend_bare_lf = Attribute("True to have bare LF brought to CRLF; else refuse it in eomReceived.")
+    commits = Attribute(
+        "True for one that files the mail durably and tells the journal: the others are asked "
+        "first, for it can still be abandoned when one of them fails."
+    )
 
     def chunkReceived(chunk):  # type: ignore[no-untyped-def]
         """Take the body's next octets: unstuffed, CRLF lines, cut anywhere but inside a CRLF.

@@ -112,6 +112,8 @@ def _accepted(event: Event) -> str:
 
 
 def _delivered(event: Event) -> str:
+    if event.detail.get("handed_to"):
+        return f"handed to {event.detail['handed_to']} for {event.recipient}"
     mailbox = str(event.detail.get("mailbox") or event.recipient or "a mailbox")
     asked = f" (asked for: {event.recipient})" if event.recipient not in (None, mailbox) else ""
     return f"filed in the mailbox of {mailbox}{asked} as uid {event.uid}"

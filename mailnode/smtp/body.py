@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import BareLineEnd, MailError, TooLarge
 from mailnode.interfaces import IChunkedMessage
+from mailnode.model import Accepted, Delivered
 from mailnode.session import LineSession
 from mailnode.smtp.paths import BadSyntax
 from mailnode.wire import ChunkReader, DotReader
@@ -36,6 +37,7 @@ class LineTaker:
     """Gives a foreign `IMessage` its lines (Twisted's contract: without line ends)."""
 
     message: Any
+    users: Sequence[Any]
     _partial: bytes = b""
 
     def take(self, chunk: bytes) -> None:
@@ -53,6 +55,7 @@ class ChunkTaker:
     """Gives an `IChunkedMessage` its chunks."""
 
     message: Any
+    users: Sequence[Any]
 
     def take(self, chunk: bytes) -> Any:
         return self.message.chunkReceived(chunk)
@@ -66,7 +69,9 @@ class Body:
     """One body on its way in.
 
     Attributes:
-        takers: one for each distinct `IMessage`; those that commit stand last.
+        takers: one for each distinct `IMessage`; the one that commits stands last.
+        handed: those of them that took the mail, and whose journal rows are ours to tell.
+        filed: whether one committed it, with journal rows of its own.
         failure: why it will be refused; the rest is read and thrown away.
     """
 
@@ -79,7 +84,8 @@ class Body:
     wanted: int = 0  # octets of this BDAT chunk still to come
     last: bool = False
     ended: bool = False
-    waits: list[Deferred[Any]] = field(factory=list)
+    handed: list[LineTaker | ChunkTaker] = field(factory=list)
+    filed: bool = False
 
     def abandon(self) -> None:
         takers, self.takers = self.takers, []
@@ -148,14 +154,15 @@ class BodyReading(LineSession):
         chunks: list[LineTaker | ChunkTaker] = []
         for message, users in messages.values():
             if IChunkedMessage.providedBy(message):
-                chunks.append(ChunkTaker(message))
+                chunks.append(ChunkTaker(message, users))
             else:
                 received = self.receivedHeader(self._helo, origin, users)
                 if received:
                     message.lineReceived(received)
-                lines.append(LineTaker(message))
-        if chunks and all(taker.message.mend_bare_lf for taker in chunks):
-            reader.mend_bare_lf = True
+                lines.append(LineTaker(message, users))
+        chunks.sort(key=lambda taker: bool(taker.message.commits))
+        known = self.authenticated or self.loopback
+        reader.mend_bare_lf = all(each.message.mend_bare_lf for each in chunks) if chunks else known
         self._body = Body(
             origin=origin,
             recipients=[user for user, _ in recipients],
@@ -214,8 +221,8 @@ class BodyReading(LineSession):
         if self._gone:
             body.abandon()
             return None
-        chunked = any(isinstance(taker, ChunkTaker) for taker in body.takers)
-        if body.failure is None and not chunked and _bare_line_ends(body.reader):
+        lines = any(isinstance(taker, LineTaker) for taker in body.takers)
+        if body.failure is None and lines and _bare_line_ends(body.reader):
             body.failure = BareLineEnd()
         if body.failure is not None:
             body.abandon()
@@ -231,7 +238,7 @@ class BodyReading(LineSession):
         """Foreign messages first: they may fail while ours can still be abandoned."""
         done: Deferred[Any] | None = None
         for at, taker in enumerate(takers):
-            step = _ended(taker, body.reader)
+            step = _ended(taker, body)
             later = takers[at + 1 :]
             if done is None:
                 done = maybeDeferred(step) if later else _as_deferred(step)
@@ -246,6 +253,35 @@ class BodyReading(LineSession):
         self._dialog = None
         mail_id = getattr(result, "mail_id", "") or getattr(body.origin, "mail_id", "")
         self._reply(250, "2.0.0", f"Ok {mail_id}")
+        if body.handed:
+            self._tell_handed(body)
+
+    def _tell_handed(self: SmtpServer, body: Body) -> None:
+        """The journal's rows of a mail, or of a part, that isn't in our store."""
+        origin, client = body.origin, body.origin.client
+        detail = {
+            name: getattr(client, name)
+            for name in ("protocol", "helo", "tls", "account")
+            if getattr(client, name)
+        }
+        if not body.filed:
+            self.tell(
+                Accepted(
+                    mail_id=origin.mail_id,
+                    sender=str(origin),
+                    client=client.host,
+                    detail={"size_octets": body.reader.size_octets, **detail},
+                )
+            )
+        for taker in body.handed:
+            for user in taker.users:
+                self.tell(
+                    Delivered(
+                        mail_id=origin.mail_id,
+                        recipient=str(user),
+                        detail={"handed_to": _name_of(taker.message)},
+                    )
+                )
 
     def _not_taken(self: SmtpServer, failure: Failure, body: Body) -> Failure:
         self._tell_refused(failure.value, "the dot", body.origin)
@@ -317,12 +353,22 @@ def _bare_line_ends(facts: Any) -> bool:
     return facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf)
 
 
-def _ended(taker: Any, facts: Any) -> Callable[[], Any]:
+def _ended(taker: Any, body: Body) -> Callable[[], Any]:
     def step() -> Any:
-        taker.end(facts)
-        return taker.message.eomReceived()
+        taker.end(body.reader)
+        done = taker.message.eomReceived()
+        if getattr(taker.message, "commits", False):
+            body.filed = True
+        else:
+            body.handed.append(taker)
+        return done
 
     return step
+
+
+def _name_of(message: Any) -> str:
+    """What took a mail, as the journal calls it."""
+    return str(getattr(message, "name", "")) or type(message).__qualname__
 
 
 def _as_deferred(step: Callable[[], Any]) -> Deferred[Any]:

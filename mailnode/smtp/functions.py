@@ -26,7 +26,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -194,6 +194,7 @@ class FunctionMail:
     _pieces: list[bytes] = field(factory=list, init=False)
     _size: int = field(default=0, init=False)
     _facts: Any = field(default=None, init=False)
+    commits: ClassVar[bool] = False
 
     def add(self, address: Address) -> None:
         """One recipient more; the same one twice is one."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from email.header import decode_header, make_header
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -217,6 +217,7 @@ class Incoming:
     _blob: Any = None
     _facts: Any = None
     _lines: DotReader | None = None
+    commits: ClassVar[bool] = True
 
     @property
     def mend_bare_lf(self) -> bool:
