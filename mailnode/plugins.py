@@ -30,6 +30,19 @@ def find_object(name: str) -> Any:
     return found
 
 
+def find_instance(name: str) -> Any:
+    """The object behind `module:attribute`; a class is called.
+
+    Raises:
+        ConfigError: as `find_object`, or the class can't be called without arguments.
+    """
+    found = find_object(name)
+    try:
+        return found() if isinstance(found, type) else found
+    except Exception as error:
+        raise ConfigError(f"[plugins] {name}: {type(error).__name__}: {error}") from error
+
+
 def find_filters(names: Sequence[str]) -> list[Any]:
     """A content filter for each name: a class is called, a `twisted.plugin` goes by its `name`.
 
@@ -40,9 +53,7 @@ def find_filters(names: Sequence[str]) -> list[Any]:
     filters = []
     for name in names:
         if ":" in name:
-            found = find_object(name)
-            if isinstance(found, type):
-                found = found()
+            found = find_instance(name)
         else:
             if installed is None:
                 installed = {each.name: each for each in getPlugins(IContentFilter)}
