@@ -43,7 +43,7 @@ from mailnode.machine import find_hostname
 from mailnode.intake import Intake
 from mailnode.listening import BadEndpoint, CannotBind, Listener
 from mailnode.measures import describe
-from mailnode.plugins import find_object, find_filters
+from mailnode.plugins import find_filters, find_instance, find_object
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.pop3.server import Pop3Factory, Pop3Rules
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
@@ -240,11 +240,14 @@ class Node(MultiService):  # type: ignore[misc]
                 self._create_account if self.config.accounts.create_on_sign_in else None
             ),
         )
-        named = [find_object(name) for name in self.config.plugins.checkers]
+        plugins = self.config.plugins
+        self._wrap_delivery = find_object(plugins.delivery) if plugins.delivery else None
         own = AccountChecker(self.directory, self.passwords)
+        # Of those that judge one kind of credentials, the portal asks the last.
+        named = [find_instance(name) for name in plugins.checkers]
         return SignInPortal(
             realm,
-            [AllowAnonymousAccess(), *self.checkers, *named, *([] if self.checkers else [own])],
+            [AllowAnonymousAccess(), own, *named, *self.checkers],
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
@@ -264,8 +267,8 @@ class Node(MultiService):  # type: ignore[misc]
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         postbox: Any = Postbox(self.counter, account)
-        wrap = self.config.plugins.delivery
-        return (find_object(wrap)(postbox) if wrap else postbox), _nothing
+        wrap = self._wrap_delivery
+        return (postbox if wrap is None else wrap(postbox)), _nothing
 
     def _make_smtp(self, *, submission: bool) -> SmtpFactory:
         factory = SmtpFactory(
