@@ -64,7 +64,7 @@ class LineSession:
         sessions: who is connected; None for a protocol that stands alone.
         peer_host: the client's address in text, "" for a Unix socket.
         loopback: whether that is this machine.
-        implicit_tls: the port spoke TLS from its first octet.
+        secure: whether the connection is inside TLS, from its first octet or since STARTTLS.
         errors: failed commands so far.
     """
 
@@ -81,7 +81,7 @@ class LineSession:
 
     peer_host = ""
     loopback = False
-    implicit_tls = False
+    secure = False
     errors = 0
     sign_in_failures = 0
 
@@ -108,9 +108,10 @@ class LineSession:
         """Learn who is there; False (and nothing more to do) when there are too many."""
         self._out = []
         self._active_at = self.seconds()
-        self.peer_host = str(getattr(self.transport.getPeer(), "host", "") or "")
+        self.peer = self.transport.getPeer()
+        self.peer_host = str(getattr(self.peer, "host", "") or "")
         self.loopback = is_loopback(self.peer_host)
-        self.implicit_tls = ISSLTransport.providedBy(self.transport)
+        self.secure = ISSLTransport.providedBy(self.transport)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
@@ -147,13 +148,9 @@ class LineSession:
 
     def drain(self) -> None:
         """The node stops: an idle session ends now, another after its transaction (S30)."""
-        if not self._busy and not self.underWay():
+        if not self._busy and self._closing_since is None and not self.underWay():
             self.sayGoodbye()
             self.close()
-
-    @property
-    def secure(self) -> bool:
-        return ISSLTransport.providedBy(self.transport)
 
     @property
     def tls_offered(self) -> bool:
@@ -175,6 +172,7 @@ class LineSession:
         self._flush()
         self._input, self._at = b"", 0
         self.transport.startTLS(self.tls_context())
+        self.secure = True
 
     # Input
 
@@ -259,18 +257,20 @@ class LineSession:
             return
         if isinstance(result, Deferred):
             self._busy = True
-            result.addErrback(self._step_failed)
-            result.addBoth(self._step_done)
+            result.addCallbacks(self._step_done, self._step_failed)
             if self._busy:
                 self._flush()
 
     def _step_failed(self, failure: Failure) -> None:
         error = failure.value
         assert error is not None
-        if not self._gone:
-            self.refuse(error)
-        elif not isinstance(error, MailError):
-            self._log.failure("a command failed after its client had gone", failure)
+        try:
+            if not self._gone:
+                self.refuse(error)
+            elif not isinstance(error, MailError):
+                self._log.failure("a command failed after its client had gone", failure)
+        finally:
+            self._step_done(None)
 
     def _step_done(self, _result: object) -> None:
         self._busy = False
@@ -442,6 +442,18 @@ class LineSession:
 
     def saslFinished(self, credentials: Any) -> object:
         """The credentials are whole: log in; a Deferred is waited for."""
+
+
+def settled(result: Any) -> Any:
+    """What a Deferred fired with, when it has and nothing else is to happen; else `result`.
+
+    The hot path answers without a callback where nothing is awaited.
+    """
+    if isinstance(result, Deferred) and result.called and not result.paused:
+        value = result.result
+        if not isinstance(value, Failure | Deferred):
+            return value
+    return result
 
 
 def strict_base64(encoded: bytes) -> bytes:
