@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.plugin import getPlugins
 
 from mailnode.config import ConfigError
 from mailnode.interfaces import IContentFilter
+
+T = TypeVar("T")
 
 
 def find_object(name: str) -> Any:
@@ -65,3 +68,42 @@ def find_filters(names: Sequence[str]) -> list[Any]:
             raise ConfigError(f"[plugins] {name} is no IContentFilter")
         filters.append(found)
     return filters
+
+
+def find_checkers(names: Sequence[str]) -> list[Any]:
+    """A credential checker for each `module:attribute`; a class is called.
+
+    Raises:
+        ConfigError: there is none, or it is no `ICredentialsChecker`.
+    """
+    checkers = [find_instance(name) for name in names]
+    for name, checker in zip(names, checkers, strict=True):
+        if not ICredentialsChecker.providedBy(checker):
+            raise ConfigError(f"[plugins] {name} is no ICredentialsChecker")
+    return checkers
+
+
+def find_subclass(name: str, of: type[T]) -> type[T]:
+    """The class behind `module:attribute`; "" means `of` itself.
+
+    Raises:
+        ConfigError: there is none, or it is no subclass of `of`.
+    """
+    found = find_object(name) if name else of
+    if not (isinstance(found, type) and issubclass(found, of)):
+        raise ConfigError(f"[plugins] {name} is no subclass of {of.__module__}.{of.__qualname__}")
+    return found
+
+
+def find_delivery(name: str) -> Callable[[Any], Any]:
+    """What wraps each session's delivery factory; "" means that nothing does.
+
+    Raises:
+        ConfigError: there is none, or it can't be called.
+    """
+    if not name:
+        return lambda postbox: postbox
+    found = find_object(name)
+    if not callable(found):
+        raise ConfigError(f"[plugins] {name} can't be called with a delivery factory")
+    return found  # type: ignore[no-any-return]

@@ -33,20 +33,21 @@ from mailnode.admission import Sessions
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, BellListener
 from mailnode.config import Config
-from mailnode.cred.checkers import AccountChecker
+from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import MailError, NodeRunning
-from mailnode.machine import find_hostname
 from mailnode.intake import Intake
 from mailnode.listening import BadEndpoint, CannotBind, Listener
+from mailnode.machine import find_hostname
 from mailnode.measures import describe
-from mailnode.plugins import find_filters, find_instance, find_object
+from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.pop3.server import Pop3Factory, Pop3Rules
+from mailnode.pop3.server import Pop3Factory, Pop3Rules, Pop3Server
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
+from mailnode.smtp.server import SmtpServer
 from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
@@ -83,7 +84,8 @@ class Node(MultiService):  # type: ignore[misc]
     Args:
         config: the settings.
         reactor: Twisted's, or a test's.
-        checkers: credential checkers besides users.db (`--auth`).
+        checkers: credential checkers (`--auth`); behind those of `[plugins]` they are asked in
+            turn. Passwords of users.db count when none of them judges passwords.
         reload_config: reads the settings again, for SIGHUP.
         on_started: called once everything listens.
 
@@ -241,13 +243,13 @@ class Node(MultiService):  # type: ignore[misc]
             ),
         )
         plugins = self.config.plugins
-        self._wrap_delivery = find_object(plugins.delivery) if plugins.delivery else None
+        self._wrap_delivery = find_delivery(plugins.delivery)
         own = AccountChecker(self.directory, self.passwords)
-        # Of those that judge one kind of credentials, the portal asks the last.
-        named = [find_instance(name) for name in plugins.checkers]
+        others = CheckersInTurn([*find_checkers(plugins.checkers), *self.checkers])
         return SignInPortal(
             realm,
-            [AllowAnonymousAccess(), own, *named, *self.checkers],
+            # Of two that judge one kind of credentials, the portal asks the last.
+            [AllowAnonymousAccess(), own, others],
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
@@ -266,9 +268,7 @@ class Node(MultiService):  # type: ignore[misc]
         return made.addCallback(lambda account: Deferred.fromCoroutine(known(account)))
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
-        postbox: Any = Postbox(self.counter, account)
-        wrap = self._wrap_delivery
-        return (postbox if wrap is None else wrap(postbox)), _nothing
+        return self._wrap_delivery(Postbox(self.counter, account)), _nothing
 
     def _make_smtp(self, *, submission: bool) -> SmtpFactory:
         factory = SmtpFactory(
@@ -281,8 +281,7 @@ class Node(MultiService):  # type: ignore[misc]
             tell=self.mail_log.tell,
             clock=self.reactor,
         )
-        if self.config.plugins.smtp_server:
-            factory.protocol = find_object(self.config.plugins.smtp_server)
+        factory.protocol = find_subclass(self.config.plugins.smtp_server, SmtpServer)
         return factory
 
     def _make_pop3(self) -> Pop3Factory:
@@ -295,8 +294,7 @@ class Node(MultiService):  # type: ignore[misc]
             tell=self.mail_log.tell,
             clock=self.reactor,
         )
-        if self.config.plugins.pop3_server:
-            factory.protocol = find_object(self.config.plugins.pop3_server)
+        factory.protocol = find_subclass(self.config.plugins.pop3_server, Pop3Server)
         return factory
 
     def _apply_limits(self) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mailnode.cli.checkup import Finding, fault, good, warning
 from mailnode.config import Config
-from mailnode.plugins import find_filters, find_object
+from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
+from mailnode.pop3.server import Pop3Server
+from mailnode.smtp.server import SmtpServer
 
 
 def check_settings(config: Config) -> Iterator[Finding]:
@@ -44,9 +46,15 @@ def check_plugins(config: Config) -> Iterator[Finding]:
     plugins = config.plugins
     for name in plugins.filters:
         yield _check_plugin(f"filter {name}", partial(find_filters, [name]))
-    others = (*plugins.checkers, plugins.smtp_server, plugins.pop3_server, plugins.delivery)
-    for name in filter(None, others):
-        yield _check_plugin(name, partial(find_object, name))
+    for name in plugins.checkers:
+        yield _check_plugin(f"checker {name}", partial(find_checkers, [name]))
+    for name, find in (
+        (plugins.smtp_server, partial(find_subclass, plugins.smtp_server, SmtpServer)),
+        (plugins.pop3_server, partial(find_subclass, plugins.pop3_server, Pop3Server)),
+        (plugins.delivery, partial(find_delivery, plugins.delivery)),
+    ):
+        if name:
+            yield _check_plugin(name, find)
 
 
 def _check_plugin(name: str, find: Callable[[], object]) -> Finding:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from mailnode.cred.passwords import DUMMY_HASH, Passwords
@@ -78,6 +79,38 @@ class AccountChecker:
         if account is None:
             return "no such account"
         return "the account is disabled" if account.disabled else "wrong password"
+
+
+@implementer(ICredentialsChecker)
+@define(eq=False)
+class CheckersInTurn:
+    """Several checkers as one: whom the first refuses, the next is asked about."""
+
+    checkers: Sequence[Any]
+
+    @property
+    def credentialInterfaces(self) -> tuple[Any, ...]:
+        """What any of them judges."""
+        kinds = [kind for checker in self.checkers for kind in checker.credentialInterfaces]
+        return tuple(dict.fromkeys(kinds))
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """What the first that lets them in says.
+
+        Raises:
+            UnauthorizedLogin: none does.
+        """
+        return Deferred.fromCoroutine(self._ask(credentials))
+
+    async def _ask(self, credentials: Any) -> Any:
+        refused: Exception = SignInDenied(detail="no checker judges such credentials")
+        for checker in self.checkers:
+            if any(kind.providedBy(credentials) for kind in checker.credentialInterfaces):
+                try:
+                    return await maybeDeferred(checker.requestAvatarId, credentials)
+                except (UnauthorizedLogin, SignInRefused) as refusal:
+                    refused = refusal
+        raise refused
 
 
 def _text(octets: bytes) -> str | None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from attrs import evolve
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import UsernamePassword
+from twisted.cred.checkers import (
+    AllowAnonymousAccess,
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
+from twisted.cred.credentials import (
+    IAnonymous,
+    IUsernameHashedPassword,
+    IUsernamePassword,
+    UsernamePassword,
+)
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from mailnode.cred.checkers import AccountChecker, SignInDenied
+from mailnode.cred.checkers import AccountChecker, CheckersInTurn, SignInDenied
 from mailnode.cred.passwords import DUMMY_HASH
 from mailnode.errors import SignInBusy, SignInRefused
 from mailnode.store.directory import Directory, Domain, LiveDirectory
@@ -110,3 +119,38 @@ class CheckerTests(SynchronousTestCase):
         self.passwords.verify = lambda *asked: fail(SignInBusy())  # type: ignore[method-assign,assignment]
         for name in (b"alice", b"carol"):
             self.failureResultOf(self.judged(name), SignInBusy)
+
+
+class InTurnTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.first = InMemoryUsernamePasswordDatabaseDontUse(alice=b"one")
+        self.second = InMemoryUsernamePasswordDatabaseDontUse(alice=b"two", bob=b"two")
+        self.checker = CheckersInTurn([self.first, self.second])
+
+    def judged(self, name: bytes, password: bytes) -> Deferred[object]:
+        return self.checker.requestAvatarId(UsernamePassword(name, password))
+
+    def test_whom_the_first_refuses_the_next_may_let_in(self) -> None:
+        for name, password in ((b"alice", b"one"), (b"alice", b"two"), (b"bob", b"two")):
+            self.assertEqual(name, self.successResultOf(self.judged(name, password)))
+
+    def test_whom_none_lets_in_is_refused(self) -> None:
+        self.failureResultOf(self.judged(b"alice", b"three"), UnauthorizedLogin)
+        self.failureResultOf(CheckersInTurn([]).requestAvatarId(None), UnauthorizedLogin)
+
+    def test_a_broken_one_is_no_refusal(self) -> None:
+        self.first.requestAvatarId = lambda credentials: 1 / 0
+        self.failureResultOf(self.judged(b"bob", b"two"), ZeroDivisionError)
+
+    def test_it_judges_what_any_of_them_judges(self) -> None:
+        verifyObject(ICredentialsChecker, self.checker)
+        self.assertEqual((), CheckersInTurn([]).credentialInterfaces)
+        anonymous = CheckersInTurn([AllowAnonymousAccess(), self.first])
+        self.assertEqual(
+            {IAnonymous, IUsernamePassword, IUsernameHashedPassword},
+            set(anonymous.credentialInterfaces),
+        )
+        self.assertEqual(
+            b"alice",
+            self.successResultOf(anonymous.requestAvatarId(UsernamePassword(b"alice", b"one"))),
+        )
