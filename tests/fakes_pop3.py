@@ -184,7 +184,8 @@ class FakePortal:
     logouts: int = 0
 
     def login(self, credentials: Any, mind: object, *interfaces: Any) -> Deferred[Any]:
-        self.asked.append((credentials.username, credentials.password, credentials.client))
+        client = getattr(credentials, "client", "")  # Twisted's own credentials have none
+        self.asked.append((credentials.username, credentials.password, client))
         return Deferred.fromCoroutine(self._login(credentials, interfaces[0]))
 
     async def _login(self, credentials: Any, interface: Any) -> Any:
