@@ -32,7 +32,7 @@ from mailnode.addresses import Address
 from mailnode.admission import Sessions
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, BellListener
-from mailnode.config import Config
+from mailnode.config import Config, ConfigError
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
@@ -150,11 +150,11 @@ class Node(MultiService):  # type: ignore[misc]
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             self._open()
-        except (MailError, TlsError) as error:
+            self._build()
+        except (MailError, TlsError, ConfigError) as error:
             self._fail(getattr(error, "exit_code", EX_CONFIG), str(error))
         except OSError as error:
             self._fail(EX_NOPERM, f"{error.filename}: {error.strerror}")
-        self._build()
         self._connect_listeners()
         self._start_timers()
         self._write_listening()
@@ -395,7 +395,12 @@ class Node(MultiService):  # type: ignore[misc]
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:
             listener.close()
+        self.start_failed(why)
         raise StartFailed(code, why)
+
+    def start_failed(self, why: str) -> None:
+        """Say why; `SystemExit` alone would end a `.tac` without a word."""
+        _log.critical("the node can't start: {why}", why=why)
 
     # Running
 

@@ -139,14 +139,15 @@ class TwistdNode(Node):
     def startService(self) -> None:
         _or_say_why(super().startService)
 
+    def start_failed(self, why: str) -> None:
+        """It is said on standard error, once."""
+
 
 def _or_say_why(start: Callable[[], None]) -> None:
     try:
         start()
     except StartFailed as failed:
         _end(int(failed.code or 0), failed.why)
-    except ConfigError as error:
-        _end(EX_CONFIG, str(error))
 
 
 def makeService(options: Options) -> Node:
