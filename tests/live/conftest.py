@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -44,7 +46,7 @@ def shared_node(made_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def node(shared_node: Node) -> Node:
     """The shared node, with empty maildrops."""
     assert shared_node.process is not None
-    assert shared_node.process.poll() is None, f"the node is gone\n{shared_node.text()}"
+    assert shared_node.process.poll() is None, f"the node is gone\n{shared_node.tail()}"
     for name in ("alice", "bob"):
         shared_node.empty(name)
     return shared_node
@@ -78,7 +80,7 @@ def client(tmp_path: Path) -> Client:
             env=environment() | {"HOME": str(home)} | extra,
             input=stdin,
             capture_output=True,
-            timeout=180,
+            timeout=90,
         )
         said = done.stderr[-4000:] + b"\n" + done.stdout[-2000:]
         assert done.returncode == expect, (
@@ -103,6 +105,7 @@ def clean_reactor() -> Iterator[None]:
 
     globalLogPublisher.addObserver(observe)
     yield
+    pytest_twisted.blockon(deferLater(reactor, 0.0))  # what is due now is not left over
     gc.collect()
     globalLogPublisher.removeObserver(observe)
     assert not errors, errors

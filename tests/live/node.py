@@ -30,6 +30,8 @@ DOMAIN = "example.test"
 START_S = 20.0
 STOP_S = 40.0
 
+poplib._MAXLINE = 1 << 20  # type: ignore[attr-defined]  # its own bound is 2048; mail has longer
+
 _ROOT = Path(mailnode.__file__).parents[1]
 
 
@@ -131,10 +133,10 @@ class Node:
         deadline = time.monotonic() + START_S
         while not self._read_listening():
             if self.process.poll() is not None:
-                raise AssertionError(f"the node ended: {self.process.returncode}\n{self.text()}")
+                raise AssertionError(f"the node ended: {self.process.returncode}\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"no port after {START_S:.0f} s\n{self.text()}")
+                raise AssertionError(f"no port after {START_S:.0f} s\n{self.tail()}")
             time.sleep(0.02)
         return self
 
@@ -160,13 +162,17 @@ class Node:
     def text(self) -> str:
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
+    def tail(self) -> str:
+        """What a failing test shows of the log."""
+        return "\n".join(self.text().splitlines()[-30:])
+
     def wait_for_log(self, words: str, seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
         while words not in self.text():
-            assert time.monotonic() < deadline, f"no {words!r} in the log:\n{self.text()}"
+            assert time.monotonic() < deadline, f"no {words!r} in the log:\n{self.tail()}"
             time.sleep(0.02)
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
@@ -178,20 +184,30 @@ class Node:
         """SIGTERM: the node must end by itself, cleanly, with nothing to complain of in its log."""
         if self.process is None:
             return
-        self.signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
         try:
             code = self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"runs {STOP_S:.0f} s after SIGTERM\n{self.text()}") from None
+            raise AssertionError(f"runs {STOP_S:.0f} s after SIGTERM\n{self.tail()}") from None
         self.process = None
-        assert code == 0, f"ended with {code}\n{self.text()}"
-        self.assert_quiet_log()
+        self.assert_clean_end(code)
         assert not (self.data / "listening.json").exists(), "listening.json is still there"
+
+    def assert_clean_end(self, code: int, number: int = signal.SIGTERM) -> None:
+        """It stopped everything; twistd then ends by the signal that it was sent."""
+        assert code in (0, -number), f"ended with {code}\n{self.tail()}"
+        assert "stopped" in self.text().splitlines()[-1], self.tail()
+        self.assert_quiet_log()
 
     def assert_quiet_log(self) -> None:
         for words in ("Traceback", "Unhandled", "plugin cache", "DeprecationWarning"):
-            assert words not in self.text(), f"{words} in the log:\n{self.text()}"
+            assert words not in self.text(), f"{words} in the log:\n{self._around(words)}"
+
+    def _around(self, words: str) -> str:
+        lines = self.text().splitlines()
+        at = next((at for at, line in enumerate(lines) if words in line), 0)
+        return "\n".join(lines[max(at - 3, 0) : at + 30])
 
     def kill(self) -> None:
         """SIGKILL, at once."""

@@ -85,7 +85,7 @@ def test_a_certificate_that_can_t_be_used_leaves_the_old_one_in_service(folder: 
     with Node(folder, OWN_TLS) as node:
         first = served_certificate(node)
         (folder / "cert.pem").write_text("half a certifi")
-        node.signal(signal.SIGHUP)
+        node.send_signal(signal.SIGHUP)
         node.wait_for_log("cert.pem")
         assert served_certificate(node) == first
 
@@ -152,7 +152,7 @@ def test_sighup_reads_the_configuration_again_and_breaks_no_session(folder: Path
             before.ehlo("client.example")
             assert before.esmtp_features["size"] == str(1 << 20)
             (folder / "m.toml").write_text('[limits]\nmessage_size = "2 MiB"\n')
-            node.signal(signal.SIGHUP)
+            node.send_signal(signal.SIGHUP)
 
             def size_now() -> str:
                 with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=10) as after:
@@ -162,7 +162,7 @@ def test_sighup_reads_the_configuration_again_and_breaks_no_session(folder: Path
             until(lambda: size_now() == str(2 << 20), "the new size is offered")
             assert before.noop()[0] == 250
         (folder / "m.toml").write_text("[limits\n")
-        node.signal(signal.SIGHUP)
+        node.send_signal(signal.SIGHUP)
         node.wait_for_log("not TOML")
         assert size_now() == str(2 << 20)
 
@@ -188,7 +188,7 @@ def test_a_stop_ends_idle_sessions_and_lets_transactions_finish(folder: Path) ->
             replies = [busy_line() for _ in range(4)]
             assert replies[-1].startswith(b"354"), replies
             busy.sendall(b"Subject: under way\r\n\r\nfirst half\r\n")
-            node.signal(signal.SIGTERM)
+            node.send_signal(signal.SIGTERM)
             assert idle_line().startswith(b"421 4.3.2 ")
             assert idle_line() == b""
             until(lambda: refuses(smtp_port), "no new connection is taken")
@@ -197,9 +197,8 @@ def test_a_stop_ends_idle_sessions_and_lets_transactions_finish(folder: Path) ->
             assert busy_line().startswith(b"250 ")
             rest = busy_line()
             assert rest == b"" or rest.startswith(b"421 4.3.2 ")
-        assert node.wait(20) == 0
+        node.assert_clean_end(node.wait(20))
         node.process = None
-        node.assert_quiet_log()
     finally:
         node.kill()
     with Node(folder) as again:
@@ -227,10 +226,9 @@ def test_a_stop_waits_no_longer_than_its_limit_and_files_nothing_by_halves(folde
             )
             assert [line()[:3] for _ in range(4)] == [b"250", b"250", b"250", b"354"]
             busy.sendall(b"Subject: never ends\r\n\r\nhalf a li")
-            node.signal(signal.SIGTERM)
-            assert node.wait(15) == 0
+            node.send_signal(signal.SIGTERM)
+            node.assert_clean_end(node.wait(15))
         node.process = None
-        node.assert_quiet_log()
     finally:
         node.kill()
     with Node(folder) as again:

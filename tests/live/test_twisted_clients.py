@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.mail.pop3 import AdvancedPOP3Client
-from twisted.mail.smtp import ESMTPSenderFactory
+from twisted.mail.smtp import ESMTPSenderFactory, SMTPSenderFactory
 
 from tests.live.node import DOMAIN, PASSWORD, Node, without_ours
 
@@ -19,22 +19,23 @@ MANY = 200
 
 
 def send(node: Node, raw: bytes, to: str, *, starttls: bool = False) -> Deferred[Any]:
+    """Fires when the mail was taken. Twisted's senders want LF: they double the CR of CRLF."""
     done: Deferred[Any] = Deferred()
-    trust = Certificate.loadPEM(node.certificate.read_bytes())
-    factory = ESMTPSenderFactory(
-        None,
-        None,
-        "sender@elsewhere.example",
-        f"{to}@{DOMAIN}",
-        io.BytesIO(raw),
-        done,
-        retries=0,
-        requireAuthentication=False,
-        requireTransportSecurity=starttls,
-        contextFactory=optionsForClientTLS("localhost", trust) if starttls else None,
-        heloFallback=not starttls,
-        hostname="localhost",
-    )
+    mail = io.BytesIO(raw.replace(b"\r\n", b"\n"))
+    envelope = ("sender@elsewhere.example", f"{to}@{DOMAIN}", mail, done)
+    if starttls:
+        trust = Certificate.loadPEM(node.certificate.read_bytes())
+        factory = ESMTPSenderFactory(
+            None,
+            None,
+            *envelope,
+            retries=0,
+            requireAuthentication=False,
+            contextFactory=optionsForClientTLS("localhost", trust),
+            heloFallback=False,
+        )
+    else:
+        factory = SMTPSenderFactory(*envelope, retries=0)
     reactor.connectTCP("localhost", node.port("smtp"), factory)  # type: ignore[attr-defined]
     return done
 
