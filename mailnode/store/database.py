@@ -41,7 +41,8 @@ QUEUE_READS = 2_000
 READERS = 2
 WRITER_CACHE_OCTETS = 16 << 20
 READER_CACHE_OCTETS = 4 << 20
-ROW_OCTETS = 4096  # what a job's rows and indexes put into the log, about
+BATCH_WAL_OCTETS = 48 << 10  # what a batch puts into the write-ahead log, about,
+JOB_WAL_OCTETS = 1536  # and each of its jobs beside its own octets
 
 CallInReactor = Callable[..., Any]
 
@@ -82,6 +83,7 @@ class Database:
     _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
     _reads_waiting: int = field(default=0, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
+    _readers: list[threading.Thread] = field(factory=list, init=False)
     _closed: Deferred[None] | None = field(default=None, init=False)
 
     @classmethod
@@ -143,6 +145,8 @@ class Database:
         for name, target in names:
             thread = threading.Thread(None, self._run_thread, name, (target,), daemon=True)
             self._threads.append(thread)
+        self._readers = self._threads[1:]
+        for thread in self._readers + self._threads[:1]:
             thread.start()
 
     def read_now(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -276,7 +280,7 @@ class Database:
         """No job is done any more, and the process hears that it must end."""
         if self.fault is None:
             self.fault = StoreBroken(detail=f"the store ended: {error}")
-            log.critical("The mail database failed to flush, the node ends: {error}", error=error)
+            log.critical("The mail database failed, the node ends: {error}", error=error)
             self._call_in_reactor(self._on_fatal, error)
 
     def _read_forever(self) -> None:
@@ -299,9 +303,10 @@ class Database:
                 self._write_batch(jobs)
         finally:
             self._checkpointer.close()
-            if self.fault is None:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            self._connection.close()
+            if self._closing:
+                for reader in self._readers:
+                    reader.join()
+            self._connection.close()  # the last to close empties the log into the database
 
     def _next_batch(self) -> list[Job]:
         """The jobs that wait, when one of them asks; nothing once the store is closed."""
@@ -335,7 +340,7 @@ class Database:
             stats.jobs += len(jobs)
             stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
             self._call_in_reactor(self._settle, outcomes, notes)
-            octets = sum([job.size_octets for job in jobs]) + ROW_OCTETS * len(jobs)
+            octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
             self._checkpointer.wrote(octets, self._connection)
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
@@ -391,7 +396,7 @@ class Database:
         outcomes: list[tuple[Job, Any]] = []
         notes = []
         for job in jobs:
-            if len(jobs) > 1 and not _strikes_all(error):
+            if len(jobs) > 1 and not self._strikes_all(error):
                 try:
                     done, told = self._run_jobs([job])
                 except Exception as single:
@@ -403,10 +408,10 @@ class Database:
             outcomes.append((job, _told(error, job.kind.name)))
         return outcomes, notes
 
-
-def _strikes_all(error: BaseException) -> bool:
-    """Whether no other job of the batch could fare better."""
-    return isinstance(mail_error(error), StoreBroken | StoreBusy | FlushFailed)
+    def _strikes_all(self, error: BaseException) -> bool:
+        """Whether no other job of the batch could fare better, or would only wait as long."""
+        busy = isinstance(error, sqlite3.Error) and isinstance(mail_error(error), StoreBusy)
+        return busy or self.fault is not None
 
 
 def _told(error: Exception, name: str = "read") -> Exception:

@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull, StoreTooNew
 
-PAGE_OCTETS = 8192
+PAGE_OCTETS = 4096
 BUSY_TIMEOUT_S = 5.0
 T = TypeVar("T")
 _ROW_COUNTS = (128, 64, 32, 16, 8, 4, 2, 1)
@@ -80,7 +80,10 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 def prepare(path: Path) -> None:
     """The database is there, readable by its owner only, in WAL mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # Closing any descriptor of a database takes this process's locks off it, so one that is
+    # there is left to SQLite.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = connect(path)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_OCTETS}")
