@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from mailnode.config import Config, ConfigError, load_config
-from mailnode.errors import MailError, StoreBroken
+from mailnode.errors import MailError
 
 # sysexits.h
 EX_USAGE = 64
@@ -188,10 +188,10 @@ def told(error: Exception) -> tuple[int, str]:
         return EX_USAGE, error.format_message()
     if isinstance(error, ConfigError):
         return EX_CONFIG, str(error)
-    if isinstance(error, StoreBroken):
-        why = error.detail or error.text
-        return error.exit_code, f"the store has a fault: {why}; `mailnode doctor` names the mend"
     if isinstance(error, MailError):
+        if error.exit_code == EX_UNAVAILABLE:
+            why = error.detail or error.text
+            return EX_UNAVAILABLE, f"the store has a fault: {why}; `mailnode doctor` names the mend"
         return error.exit_code, str(error)
     if not isinstance(error, OSError):
         raise error
