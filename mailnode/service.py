@@ -14,7 +14,6 @@ import json
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -65,7 +64,6 @@ from mailnode.web.site import make_site
 EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 74, 75, 77, 78
 KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
 POLL_S = 0.25
-SWITCH_INTERVAL_S = 0.0005
 
 _log = Logger(namespace="mailnode")
 
@@ -147,7 +145,6 @@ class Node(MultiService):  # type: ignore[misc]
         """Open the store, build the parts, let clients in."""
         if not self.listeners:
             self._bind()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             self._open()
             self._build()
@@ -210,7 +207,7 @@ class Node(MultiService):  # type: ignore[misc]
         self.maildrops = Maildrops(
             messages=self.messages,
             blobs=self.blobs,
-            locks=MaildropLocks(data / "locks" / "maildrops"),
+            locks=MaildropLocks(data / "locks"),
             tell=self.mail_log.tell,
         )
         self.counter = Counter(
