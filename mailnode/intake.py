@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -26,14 +26,6 @@ class RefusedByFilter(Refused):
     text = "Message refused"
 
 
-@frozen
-class Receipt:
-    """A mail was taken: its bytes would survive a power cut, and it lies in every mailbox."""
-
-    mail_id: str
-    filed: Sequence[Filed]
-
-
 @define(eq=False)
 class Intake:
     """The one door.
@@ -45,11 +37,12 @@ class Intake:
     messages: Messages
     filters: Sequence[Any] = field(factory=tuple)
 
-    def accept(self, envelope: Envelope, message: Message) -> Deferred[Receipt]:
+    def accept(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         """Judge a mail and file it into each recipient's mailbox.
 
         Returns:
-            Fires with a `Receipt` once the mail is durable and visible: 250 may be said.
+            Fires with where each copy lies, once the mail is durable and visible: 250 may be
+            said.
 
         Raises:
             RefusedByFilter: a filter refused it for good.
@@ -58,14 +51,9 @@ class Intake:
         """
         if self.filters:
             return Deferred.fromCoroutine(self._judge_and_file(envelope, message))
-        return self._file(envelope, message)
+        return self.messages.file_message(envelope, message)
 
-    def _file(self, envelope: Envelope, message: Message) -> Deferred[Receipt]:
-        filed = self.messages.file_message(envelope, message)
-        mail_id = envelope.mail_id
-        return filed.addCallback(lambda where: Receipt(mail_id, where))
-
-    async def _judge_and_file(self, envelope: Envelope, message: Message) -> Receipt:
+    async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
         asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]
         headers = b""
         for answered, result in await DeferredList(asked, consumeErrors=True):
@@ -74,7 +62,7 @@ class Intake:
             headers += result.headers
         if headers:
             message = evolve(message, prefix=message.prefix + headers)
-        return await self._file(envelope, message)
+        return await self.messages.file_message(envelope, message)
 
 
 async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Verdict:

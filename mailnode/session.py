@@ -31,6 +31,7 @@ SASL_OCTETS = 12288
 OUTPUT_OCTETS = 65536
 CLOSE_S = 10.0
 DIALOG_OCTETS = 16384
+AT_ONCE_OCTETS = 65536
 
 
 class LongLine(MailError):
@@ -255,7 +256,7 @@ class LineSession:
         except Exception as error:
             self.refuse(error)
             return
-        if isinstance(result, Deferred):
+        if result is not None and isinstance(result, Deferred):
             self._busy = True
             result.addCallbacks(self._step_done, self._step_failed)
             if self._busy:
@@ -313,7 +314,32 @@ class LineSession:
     def _flush(self) -> None:
         out, self._out, self._out_octets = self._out, [], 0
         if out and not self._gone:
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            data = out[0] if len(out) == 1 else b"".join(out)
+            if len(data) > AT_ONCE_OCTETS or not self._write_at_once(data):
+                self.transport.write(data)
+
+    def _write_at_once(self, data: bytes) -> bool:
+        """Hand a small reply to the kernel now; True when it took all of it.
+
+        Twisted's `write` waits for the next turn of the reactor and costs two calls of
+        epoll_ctl and an event: half of a short command's price. Only where nothing waits in
+        the transport's own buffer, and never inside TLS.
+        """
+        transport = self.transport
+        if (
+            self.secure
+            or getattr(transport, "_tempDataLen", None) != 0
+            or len(transport.dataBuffer) != transport.offset
+            or transport.disconnecting
+        ):
+            return False
+        sent = transport.writeSomeData(data)
+        if sent == len(data):
+            return True
+        if isinstance(sent, int) and sent > 0:
+            transport.write(data[sent:])
+            return True
+        return False  # the connection is lost, or full: `write` finds out and tells
 
     # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -22,6 +23,8 @@ from mailnode.service import EX_CONFIG, EX_USAGE, KINDS, Node, StartFailed
 from mailnode.telemetry import LogWriter, log_to_people
 
 LOG_ROTATE_OCTETS = 100 << 20
+SWITCH_INTERVAL_S = 0.0005
+GARBAGE_THRESHOLDS = (20_000, 50, 50)
 
 _PORT_HELP = {
     "smtp": ("SMTP with STARTTLS", "--smtp 2525 or --smtp tcp:25"),
@@ -138,9 +141,23 @@ class TwistdNode(Node):
 
     def startService(self) -> None:
         _or_say_why(super().startService)
+        tune_interpreter()
 
     def start_failed(self, why: str) -> None:
         """It is said on standard error, once."""
+
+
+def tune_interpreter() -> None:
+    """For a process that is a node and nothing else.
+
+    A statement of SQLite hands the GIL over twice: the thread that waits for it asks sooner.
+    What lives from the start on is never garbage, and a mail leaves no cycles behind, so the
+    collector looks more seldom; it cost a fifth of the CPU of a short session.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _or_say_why(start: Callable[[], None]) -> None:
@@ -237,5 +254,3 @@ def _say_lines_to_paste(node: Node, demo: Any) -> None:
     curl pop3://{pop3}/1 -u {reader.key}:{reader.address.local}-demo""",
         file=sys.__stdout__,
     )
-
-

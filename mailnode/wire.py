@@ -44,7 +44,10 @@ class BodyFacts:
             self.bare_lf = True
             if self.mend_bare_lf:
                 piece = _BARE_LF.sub(b"\r\n", piece)
-        self.dot_lines += piece.count(b"\r\n.") + (self._line_start and piece[:1] == b".")
+        if b"\r\n." in piece:
+            self.dot_lines += piece.count(b"\r\n.")
+        if self._line_start and piece[:1] == b".":
+            self.dot_lines += 1
         self._line_start = piece.endswith(b"\r\n")
         self.size_octets += len(piece)
         return piece

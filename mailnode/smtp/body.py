@@ -198,7 +198,7 @@ class BodyReading(LineSession):
         try:
             for taker in body.takers:
                 wait = taker.take(piece)
-                if isinstance(wait, Deferred):
+                if wait is not None and isinstance(wait, Deferred):
                     waits.append(wait)
         except Exception as failure:
             self._body_failed(Failure(failure), body)

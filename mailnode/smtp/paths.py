@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from twisted.mail import smtp
@@ -50,6 +51,12 @@ class Path(smtp.Address):  # type: ignore[misc]
         return str(self).encode()
 
 
+@lru_cache(maxsize=4096)
+def path_of(address: Address | None) -> Path:
+    """The path of an address, made once; nobody changes it."""
+    return Path(address)
+
+
 class ReversePath(Path):
     """The origin of one mail, with what else MAIL told.
 
@@ -69,7 +76,7 @@ class ReversePath(Path):
         parameters: MailParameters,
         dialog: Callable[[], str],
     ) -> None:
-        super().__init__(address)
+        self.__dict__.update(path_of(address).__dict__)
         self.mail_id = mail_id
         self.client = client
         self.parameters = parameters
@@ -92,6 +99,7 @@ class Forward(smtp.User):  # type: ignore[misc]
         return bytes(self.dest)
 
 
+@lru_cache(maxsize=1024)
 def parse_mail(rest: bytes) -> tuple[Address | None, MailParameters]:
     """`FROM:<path> [parameters]`.
 
@@ -106,6 +114,7 @@ def parse_mail(rest: bytes) -> tuple[Address | None, MailParameters]:
     return address, known
 
 
+@lru_cache(maxsize=4096)
 def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> Address:
     """`TO:<path>`; `<postmaster>` without a domain means ours.
 

@@ -7,7 +7,9 @@ reply, in one place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from twisted.cred import credentials, error
@@ -24,7 +26,7 @@ from mailnode.errors import (
     answer_for,
 )
 from mailnode.model import Client, Event, RefusedMail, new_mail_id
-from mailnode.session import LineSession
+from mailnode.session import LineSession, settled
 from mailnode.smtp.body import BodyReading
 from mailnode.smtp.paths import (
     BadSyntax,
@@ -34,6 +36,7 @@ from mailnode.smtp.paths import (
     parse_helo,
     parse_mail,
     parse_rcpt,
+    path_of,
 )
 from mailnode.smtp.trace import received_field
 
@@ -166,11 +169,13 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         self._reply(code, enhanced, text)
 
     def _reply(self, code: int, enhanced: str, text: str) -> None:
-        lines = text.splitlines() or [""]
         mark = f"{enhanced} " if enhanced else ""
-        for line in lines[:-1]:
-            self.sendLine(f"{code}-{mark}{line}".encode())
-        self.sendLine(f"{code} {mark}{lines[-1]}".encode())
+        if "\n" not in text:
+            self.sendLine(f"{code} {mark}{text}".encode())
+            return
+        *lines, last = text.splitlines()
+        said = "".join(f"{code}-{mark}{line}\r\n" for line in lines)
+        self.sendLine(f"{said}{code} {mark}{last}".encode())
 
     def commandFailed(self, answer: MailError) -> None:
         self._reply(answer.smtp_code, answer.enhanced, answer.text)
@@ -182,18 +187,16 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         if self._dialog is not None:
             shown = line if verb.upper() != b"AUTH" else b"AUTH (secret)"
             self.note(f"C: {shown.decode('utf-8', 'replace')}")
-        if not verb.isalnum() or not verb.isascii():
-            raise BadVerb() if verb else UnknownVerb("Empty command")
-        if not line.isascii() or not line.decode("ascii").isprintable():
-            _refuse_control(line)
+        if not _CLEAN_COMMAND.fullmatch(line):
+            _refuse_unclean(verb, line)
         method = self.lookupMethod(verb)
         if method is None:
             raise UnknownVerb()
         return method(rest.strip(b" "))
 
     def lookupMethod(self, command: bytes | str) -> Callable[[bytes], object] | None:
-        name = (command.decode("ascii") if isinstance(command, bytes) else command).upper()
-        return getattr(self, f"do_{name}", None) or getattr(self, f"ext_{name}", None)
+        command_name, extension_name = _method_names(command)
+        return getattr(self, command_name, None) or getattr(self, extension_name, None)
 
     def commandLimit(self, start: bytes) -> int:
         if start == b"MAIL ":
@@ -262,7 +265,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
                 raise TooLarge()
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
-            result = self.validateFrom(self._helo, origin)
+            result = settled(self.validateFrom(self._helo, origin))
         except Exception as refusal:
             self._tell_refused(refusal, "MAIL", origin or rest.decode("utf-8", "replace"))
             raise
@@ -285,8 +288,8 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             address = parse_rcpt(rest, self.hostname(), origin.parameters.smtputf8)
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
-            user = Forward(Path(address), self._helo, self, origin)
-            result = self.validateTo(user)
+            user = Forward(path_of(address), self._helo, self, origin)
+            result = settled(self.validateTo(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
             raise
@@ -424,6 +427,10 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         login = self.portal.login(
             credentials.Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery
         )
+        avatar = settled(login)
+        if not isinstance(avatar, Deferred):
+            self._take_avatar(avatar)
+            return self.validateFrom(helo, origin)
         login.addCallbacks(self._anonymous, self._anonymous_refused)
         login.addCallback(lambda _: self.validateFrom(helo, origin))
         return login
@@ -467,7 +474,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             protocol += "S" * self.secure + "A" * self.authenticated
         return Client(
             host=self.peer_host,
-            port=getattr(self.transport.getPeer(), "port", 0),
+            port=getattr(self.peer, "port", 0),
             helo=(self._helo[0] or b"").decode("utf-8", "replace"),
             protocol=protocol,
             tls=self.tls_name(),
@@ -515,7 +522,19 @@ def _no_argument(rest: bytes) -> None:
         raise BadSyntax("This command takes no argument")
 
 
-def _refuse_control(line: bytes) -> None:
+_CLEAN_COMMAND = re.compile(rb"[A-Za-z0-9]+(?: [ -~]*)?")
+
+
+@lru_cache(maxsize=256)
+def _method_names(command: bytes | str) -> tuple[str, str]:
+    name = (command.decode("ascii") if isinstance(command, bytes) else command).upper()
+    return f"do_{name}", f"ext_{name}"
+
+
+def _refuse_unclean(verb: bytes, line: bytes) -> None:
+    """What is wrong with a command that isn't a verb and printable ASCII; UTF-8 may be right."""
+    if not verb.isalnum() or not verb.isascii():
+        raise BadVerb() if verb else UnknownVerb("Empty command")
     if any(octet < 0x20 or octet == 0x7F for octet in line):
         raise BadSyntax("Control characters are not allowed")
 

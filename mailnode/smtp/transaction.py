@@ -344,4 +344,7 @@ def subject_of(header: bytes) -> str:
             text = str(make_header(decode_header(text)))
         except Exception:  # a charset or encoding that nobody knows: shown as it came
             _log.debug("subject could not be decoded")
-    return "".join(char for char in " ".join(text.split()) if char.isprintable())[:200]
+    text = " ".join(text.split())
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isprintable())
+    return text[:200]
