@@ -100,7 +100,7 @@ class IBlobs(Interface):
 
     def open(key):  # type: ignore[no-untyped-def]
         """Read a blob: an object with `read(count)` -> Deferred of bytes (b"" at the end)
-        and `close()`. Raises StoreBroken when it is missing."""
+        and `close()`. The first read fails with StoreBroken when it is missing."""
 
     def delete(keys):  # type: ignore[no-untyped-def]
         """Deferred: these blobs are gone; a missing one is no error."""
