@@ -45,7 +45,11 @@ class MailError(Exception):
         if enhanced is not None:
             self.enhanced = enhanced
         self.detail = detail
-        super().__init__(f"{self.text} ({detail})" if detail else self.text)
+        super().__init__(self.text)
+
+    def __str__(self) -> str:
+        """For the log and for administrators: with the detail, as it is now."""
+        return f"{self.text} ({self.detail})" if self.detail else self.text
 
     @property
     def temporary(self) -> bool:
@@ -207,7 +211,7 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
 
 
-def answer_for(error: BaseException) -> MailError:
+def answer_for(error: BaseException | None) -> MailError:
     """The answer a client gets for `error`.
 
     A `MailError` answers for itself. Twisted's own `SMTPServerError` (known by its `code`

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused
 from mailnode.model import ACCEPT, Envelope, Filed, Message, Verdict
@@ -56,9 +57,9 @@ class Intake:
     async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
         asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]
         headers = b""
-        for answered, result in await DeferredList(asked, consumeErrors=True):
-            if not answered:
-                raise result.value
+        for _answered, result in await DeferredList(asked, consumeErrors=True):
+            if isinstance(result, Failure):
+                result.raiseException()
             headers += result.headers
         if headers:
             message = evolve(message, prefix=message.prefix + headers)

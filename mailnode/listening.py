@@ -141,7 +141,7 @@ def _bind_endpoint(reactor: Any, where: str, door: Door, backlog: int) -> Any:
     return results[0]
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException | None) -> str:
     cause = getattr(error, "socketError", None) or error
     text = getattr(cause, "strerror", None) or str(cause)
     if getattr(cause, "errno", None) == errno.EADDRINUSE:

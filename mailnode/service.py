@@ -76,7 +76,7 @@ class StartFailed(SystemExit):
         self.why = why
 
 
-class Node(MultiService):  # type: ignore[misc]
+class Node(MultiService):
     """One mail server.
 
     Args:
@@ -154,7 +154,8 @@ class Node(MultiService):  # type: ignore[misc]
             self._fail(EX_NOPERM, f"{error.filename}: {error.strerror}")
         self._connect_listeners()
         self._start_timers()
-        self._write_listening()
+        # Written once the reactor runs: who reads it may send signals, and they are caught then.
+        self._told_listening = self.reactor.callLater(0, self._write_listening)
         super().startService()
         self.started = True
         self._greet()
@@ -234,7 +235,7 @@ class Node(MultiService):  # type: ignore[misc]
     def _make_portal(self) -> SignInPortal:
         realm = Realm(
             self.directory,
-            {IMessageDeliveryFactory: self._postbox, IMailboxPOP3: self.maildrops.open},
+            {IMessageDeliveryFactory: self._postbox, IMailboxPOP3: self._maildrop},
             create_account=(
                 self._create_account if self.config.accounts.create_on_sign_in else None
             ),
@@ -266,6 +267,9 @@ class Node(MultiService):  # type: ignore[misc]
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         return self._wrap_delivery(Postbox(self.counter, account)), _nothing
+
+    def _maildrop(self, account: Account | None) -> Deferred[Any]:
+        return self.maildrops.open(account)
 
     def _make_smtp(self, *, submission: bool) -> SmtpFactory:
         factory = SmtpFactory(
@@ -369,7 +373,7 @@ class Node(MultiService):  # type: ignore[misc]
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
         if not self.directory.accounts():
-            _log.warn("there is no account yet; first: mailnode init")
+            _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
         if self._on_started is not None:
             self._on_started(self)
 
@@ -488,8 +492,13 @@ class Node(MultiService):  # type: ignore[misc]
             return
         self.started = False
         _log.info("stopping")
+        if self._told_listening.active():
+            self._told_listening.cancel()
         await DeferredList([each for one in self.listeners for each in one.close()])
-        drained = DeferredList([self.smtp_sessions.drain(), self.pop3_sessions.drain()])
+        drained = DeferredList(
+            [self.smtp_sessions.drain(), self.pop3_sessions.drain()],
+            consumeErrors=True,  # the limit cancels what still waits
+        )
         drained.addTimeout(self.config.limits.stop, self.reactor, onTimeoutCancel=_nothing_more)
         await drained
         self.smtp_sessions.stop()
@@ -499,7 +508,7 @@ class Node(MultiService):  # type: ignore[misc]
         if self._bell_port is not None:
             await _maybe(self._bell_port.stopListening())
         self.mail_log.flush()
-        await _maybe(self.sweep.stop())
+        self.sweep.stop()
         await _maybe(self.passwords.stop())
         self.threads.stop()
         await self.database.close()

@@ -286,7 +286,7 @@ class LineSession:
         """Answer a failed command; a bug is logged and answered as a temporary failure."""
         answer = answer_for(error)
         if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
-            self._log.failure("a command failed", Failure(error))  # type: ignore[no-untyped-call]
+            self._log.failure("a command failed", Failure(error))
         self.errors += 1
         self._sasl = None
         self.commandFailed(answer)

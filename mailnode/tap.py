@@ -7,9 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 from twisted.application.service import IService
+from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.logger import ILogObserver
@@ -50,7 +52,7 @@ def _port_option(kind: str) -> Callable[[Any, str], None]:
     return option
 
 
-class Options(UsageOptions, AuthOptionMixin):  # type: ignore[misc]
+class Options(UsageOptions, AuthOptionMixin):
     """The options of `twistd mailnode`.
 
     A mistake is one line on standard error and exit code 64.
@@ -81,6 +83,19 @@ class Options(UsageOptions, AuthOptionMixin):  # type: ignore[misc]
     for _kind in KINDS:
         locals()[f"opt_{_kind}"] = _port_option(_kind)
     del _kind
+
+    def opt_auth(self, description: str) -> None:
+        try:
+            super().opt_auth(description)
+        except UsageError as error:
+            kind = description.partition(":")[0]  # what follows may be a password
+            why = str(error).removeprefix("Unexpected error: ")
+            raise UsageError(f"--auth {kind}: {why}; see twistd mailnode --help-auth") from None
+
+    opt_auth.__doc__ = (
+        "Ask this checker who may sign in, in place of the passwords in users.db; may be given "
+        "several times, --help-auth lists what there is. Example: --auth file:passwords"
+    )
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -172,7 +187,7 @@ def makeService(options: Options) -> Node:
     from twisted.internet import reactor
 
     # Durations run on the monotonic clock; set before any timer is (DESIGN.md, idea 9).
-    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         config = options.load()
     except ConfigError as error:
@@ -182,13 +197,31 @@ def makeService(options: Options) -> Node:
     node = TwistdNode(
         config,
         reactor,
-        checkers=options.get("credCheckers") or (),
+        checkers=[_mended(each) for each in options.get("credCheckers") or ()],
         reload_config=options.load,
         on_started=_welcome if people else None,
     )
     form = config.log.format
     node.log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
     return node
+
+
+def _mended(checker: Any) -> Any:
+    """A checker of Twisted's as it should be.
+
+    `memory:` keeps text, while what clients say is bytes, so that nobody could sign in; `file:`
+    reads all of its file, on the reactor, for each who asks.
+    """
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        users: Any = checker.users
+        checker.users = {_octets(name): _octets(word) for name, word in users.items()}
+    elif isinstance(checker, FilePasswordDB):
+        checker.cache = True  # read again when the file changes
+    return checker
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def _log_file(twistd: Any) -> IO[str]:
@@ -202,9 +235,13 @@ def _log_file(twistd: Any) -> IO[str]:
     return file  # type: ignore[no-any-return]
 
 
+def say(text: str) -> None:
+    """To the terminal itself: standard output belongs to the log by now."""
+    print(text, file=sys.__stdout__)
+
+
 def _welcome(node: Node) -> None:
     """For people on a terminal: where it listens, who can sign in, two lines to paste."""
-    say: Callable[[str], None] = lambda text="": print(text, file=sys.__stdout__)  # noqa: E731
     say("")
     say(f"  mailnode {__version__} is {node.hostname}")
     for listener in node.listeners:
@@ -223,15 +260,15 @@ def _welcome(node: Node) -> None:
     elif not node.directory.accounts():
         say("")
         say("  There is no account yet. The first, in another terminal:")
-        say(f"    {_command(node)} init")
+        say(f"    {_command(node)} init --user you@your.domain")
     _say_lines_to_paste(node, demo)
     say("")
 
 
 def _command(node: Node) -> str:
     """The `mailnode` command as it must be typed to reach this node's files."""
-    beside = os.path.join(os.path.dirname(sys.argv[0]), "mailnode")
-    command = beside if os.sep in sys.argv[0] and os.path.exists(beside) else "mailnode"
+    beside = Path(sys.argv[0]).with_name("mailnode")
+    command = str(beside) if "/" in sys.argv[0] and beside.exists() else "mailnode"
     if node.config.path:
         command += f" --config {node.config.path}"
     for option, name in (("users", "users.db"), ("data", "var")):

@@ -166,7 +166,7 @@ def _is_chatter(event: dict[str, Any]) -> bool:
     namespace = event.get("log_namespace", "")
     if namespace == "log_legacy":
         return bool(_PORT_CHATTER.search(formatEvent(event)))
-    return namespace.startswith("twisted.")
+    return str(namespace).startswith("twisted.")
 
 
 def _one_text(event: dict[str, Any]) -> str:

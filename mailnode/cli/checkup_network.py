@@ -207,7 +207,7 @@ def _what_is_wrong_with(text: str) -> str:
     if text.isdigit():
         return ""
     try:
-        serverFromString(None, text)  # type: ignore[no-untyped-call]
+        serverFromString(None, text)
     except Exception as error:  # each kind of endpoint has its own
         return str(error) or type(error).__name__
     return ""

@@ -7,7 +7,7 @@ Only CRLF.CRLF ends DATA, whatever the lengths of the lines (S3); BDAT counts oc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -17,12 +17,9 @@ from twisted.python.failure import Failure
 from mailnode.errors import BareLineEnd, MailError, TooLarge
 from mailnode.interfaces import IChunkedMessage
 from mailnode.model import Accepted, Delivered
-from mailnode.session import LineSession
 from mailnode.smtp.paths import BadSyntax
+from mailnode.smtp.replies import Replies
 from mailnode.wire import ChunkReader, DotReader
-
-if TYPE_CHECKING:
-    from mailnode.smtp.server import SmtpServer
 
 GRACE_S = 60.0
 
@@ -72,13 +69,14 @@ class Body:
         takers: one for each distinct `IMessage`; the one that commits stands last.
         handed: those of them that took the mail, and whose journal rows are ours to tell.
         filed: whether one committed it, with journal rows of its own.
+        reader: `wire.DotReader` or `wire.ChunkReader`.
         failure: why it will be refused; the rest is read and thrown away.
     """
 
     origin: Any
     recipients: Sequence[Any]
     takers: list[LineTaker | ChunkTaker]
-    reader: DotReader | ChunkReader
+    reader: Any
     began_at: float
     failure: BaseException | None = None
     wanted: int = 0  # octets of this BDAT chunk still to come
@@ -99,8 +97,20 @@ class Body:
 _log = Logger()
 
 
-class BodyReading(LineSession):
-    """The part of the SMTP server that reads bodies."""
+class BodyReading(Replies):
+    """The part of the SMTP server that reads bodies.
+
+    Attributes:
+        message_size: largest message, in octets.
+        body_rate: least octets a second, after the first minute.
+        body_s: longest time for one body.
+        mails: bodies read in this session.
+    """
+
+    message_size = 75 << 20
+    mails = 0
+    _from: Any
+    _to: list[Any]
 
     body_rate = 1024
     body_s = 3600.0
@@ -114,6 +124,13 @@ class BodyReading(LineSession):
         if body is not None:
             body.abandon()
 
+    def _reset(self) -> None:
+        """Forget the transaction (RFC 5321 section 4.1.1.5), not who is there."""
+        self._from = None
+        self._to = []
+        self.abandonBody()
+        self._dialog = None
+
     def bodyTooSlow(self, now: float) -> bool:
         """Under the least rate after a minute, past the longest time, or silent (S23)."""
         body = self._body
@@ -124,7 +141,7 @@ class BodyReading(LineSession):
         idle = self.idle_s is not None and now - self._active_at > self.idle_s
         return slow or idle or took > self.body_s
 
-    def do_DATA(self: SmtpServer, rest: bytes) -> object:
+    def do_DATA(self, rest: bytes) -> object:
         if rest:
             raise BadSyntax("This command takes no argument")
         if self._body is not None or self._from is None or not self._to:
@@ -134,7 +151,7 @@ class BodyReading(LineSession):
         self.readRaw(self._data_received)
         return None
 
-    def _open_body(self: SmtpServer, reader: Any) -> Body:
+    def _open_body(self, reader: Any) -> Body:
         """Ask each recipient's callable for its `IMessage`; the same object is fed once."""
         origin, recipients = self._from, self._to
         messages: dict[int, tuple[Any, list[Any]]] = {}
@@ -172,7 +189,7 @@ class BodyReading(LineSession):
         )
         return self._body
 
-    def _data_received(self: SmtpServer, data: bytes) -> object:
+    def _data_received(self, data: bytes) -> object:
         body = self._body
         assert body is not None
         piece, ended = body.reader.feed(data)
@@ -187,7 +204,7 @@ class BodyReading(LineSession):
             return self._finish(body)
         return wait.addBoth(lambda _: self._finish(body))
 
-    def _take(self: SmtpServer, body: Body, piece: bytes) -> Deferred[Any] | None:
+    def _take(self, body: Body, piece: bytes) -> Deferred[Any] | None:
         """Hand a piece on; a failure is kept for the reply at the end."""
         if body.failure is None and body.reader.size_octets > self.message_size:
             body.failure = TooLarge()
@@ -207,14 +224,14 @@ class BodyReading(LineSession):
         together = waits[0] if len(waits) == 1 else DeferredList(waits, fireOnOneErrback=True)
         return together.addErrback(self._body_failed, body)
 
-    def _body_failed(self: SmtpServer, failure: Failure, body: Body) -> None:
+    def _body_failed(self, failure: Failure, body: Body) -> None:
         if body.failure is None:
             body.failure = failure.value
             if not isinstance(failure.value, MailError):
                 _log.failure("a body could not be taken", failure)
             body.abandon()
 
-    def _finish(self: SmtpServer, body: Body) -> object:
+    def _finish(self, body: Body) -> object:
         """The end of the body: commit, then the one reply."""
         self._from, self._to, self._body = None, [], None
         self.mails += 1
@@ -234,7 +251,7 @@ class BodyReading(LineSession):
         done.addCallbacks(self._taken, self._not_taken, callbackArgs=(body,), errbackArgs=(body,))
         return done
 
-    def _commit(self: SmtpServer, takers: list[Any], body: Body) -> Deferred[Any]:
+    def _commit(self, takers: list[Any], body: Body) -> Deferred[Any]:
         """Foreign messages first: they may fail while ours can still be abandoned."""
         done: Deferred[Any] | None = None
         for at, taker in enumerate(takers):
@@ -243,20 +260,20 @@ class BodyReading(LineSession):
             if done is None:
                 done = maybeDeferred(step) if later else _as_deferred(step)
             else:
-                done.addCallback(lambda _, step=step: step())
+                done.addCallback(_then(step))
             if later:
                 done.addErrback(_abandon_all, later)
         assert done is not None
         return done
 
-    def _taken(self: SmtpServer, result: Any, body: Body) -> None:
+    def _taken(self, result: Any, body: Body) -> None:
         self._dialog = None
         mail_id = getattr(result, "mail_id", "") or getattr(body.origin, "mail_id", "")
         self._reply(250, "2.0.0", f"Ok {mail_id}")
         if body.handed:
             self._tell_handed(body)
 
-    def _tell_handed(self: SmtpServer, body: Body) -> None:
+    def _tell_handed(self, body: Body) -> None:
         """The journal's rows of a mail, or of a part, that isn't in our store."""
         origin, client = body.origin, body.origin.client
         detail = {
@@ -283,14 +300,14 @@ class BodyReading(LineSession):
                     )
                 )
 
-    def _not_taken(self: SmtpServer, failure: Failure, body: Body) -> Failure:
+    def _not_taken(self, failure: Failure, body: Body) -> Failure:
         self._tell_refused(failure.value, "the dot", body.origin)
         self._dialog = None
         return failure
 
     # BDAT (RFC 3030)
 
-    def do_BDAT(self: SmtpServer, rest: bytes) -> object:
+    def do_BDAT(self, rest: bytes) -> object:
         words = rest.upper().split()
         if (
             not words
@@ -311,7 +328,7 @@ class BodyReading(LineSession):
         self.readRaw(self._bdat_received)
         return None
 
-    def _first_chunk(self: SmtpServer) -> Body:
+    def _first_chunk(self) -> Body:
         if self._from is not None and self._to:
             try:
                 return self._open_body(ChunkReader())
@@ -322,7 +339,7 @@ class BodyReading(LineSession):
         self._body = Body(self._from, [], [], ChunkReader(), self.seconds(), failure)
         return self._body
 
-    def _bdat_received(self: SmtpServer, data: bytes) -> object:
+    def _bdat_received(self, data: bytes) -> object:
         body = self._body
         assert body is not None
         chunk, rest = data[: body.wanted], data[body.wanted :]
@@ -337,7 +354,7 @@ class BodyReading(LineSession):
             return self._chunk_ended(body)
         return wait.addBoth(lambda _: self._chunk_ended(body))
 
-    def _chunk_ended(self: SmtpServer, body: Body) -> object:
+    def _chunk_ended(self, body: Body) -> object:
         if not body.last:
             if body.failure is not None:
                 raise body.failure
@@ -369,6 +386,10 @@ def _ended(taker: Any, body: Body) -> Callable[[], Any]:
 def _name_of(message: Any) -> str:
     """What took a mail, as the journal calls it."""
     return str(getattr(message, "name", "")) or type(message).__qualname__
+
+
+def _then(step: Callable[[], Any]) -> Callable[[object], Any]:
+    return lambda _result: step()
 
 
 def _as_deferred(step: Callable[[], Any]) -> Deferred[Any]:

@@ -34,7 +34,7 @@ def _tell_nobody(event: Event) -> None:
     pass
 
 
-class SmtpFactory(smtp.SMTPFactory):  # type: ignore[misc]
+class SmtpFactory(smtp.SMTPFactory):
     """What Twisted's factory is, and what our sessions share.
 
     Attributes:

@@ -28,7 +28,7 @@ class UnknownParameter(MailError):
     text = "Parameter not recognized or not implemented"
 
 
-class Path(smtp.Address):  # type: ignore[misc]
+class Path(smtp.Address):
     """A path as Twisted's interfaces pass it: `local` and `domain` are bytes.
 
     Attributes:
@@ -83,7 +83,7 @@ class ReversePath(Path):
         self.dialog = dialog
 
 
-class Forward(smtp.User):  # type: ignore[misc]
+class Forward(smtp.User):
     """One recipient as `IMessageDelivery.validateTo` gets it."""
 
     def __init__(self, dest: Path, helo: Any, protocol: Any, orig: Path) -> None:

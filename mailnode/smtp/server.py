@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.cred import credentials, error
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
@@ -25,8 +26,8 @@ from mailnode.errors import (
     TooManyRecipients,
     answer_for,
 )
-from mailnode.model import Client, Event, RefusedMail, new_mail_id
-from mailnode.session import LineSession, settled
+from mailnode.model import new_mail_id
+from mailnode.session import settled
 from mailnode.smtp.body import BodyReading
 from mailnode.smtp.paths import (
     BadSyntax,
@@ -76,7 +77,7 @@ class NoSuchMechanism(MailError):
     text = "Authentication mechanism not offered"
 
 
-class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
+class SmtpServer(BodyReading):
     """One SMTP session.
 
     What Twisted's class has keeps its name and meaning: `portal`, `delivery`,
@@ -84,24 +85,15 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
     `extensions`, `sendCode`, `lookupMethod` and every `do_` and `ext_` verb can be overridden.
 
     Attributes:
-        message_size: largest message, in octets.
         most_recipients: of one mail; past it 452 4.5.3.
         most_mails: in one session, 0 for no limit; past it 421 4.7.0.
         submission: whether MAIL needs a sign-in, as on a submission port.
-        tell: takes the events that have no commit of their own.
     """
 
-    message_size = 75 << 20
     most_recipients = 100
     most_mails = 0
     submission = False
     noisy = False
-    mails = 0
-    esmtp = False
-    account = ""
-
-    def tell(self, event: Event) -> None:
-        """Events go nowhere for a server without a factory."""
 
     # The connection's life
 
@@ -109,13 +101,13 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         admitted = self.beginSession()
         self._helo = (None, self.peer_host.encode("ascii", "replace"))
         if not admitted:
-            self._reply(421, "4.7.0", f"{self._name()} Too many connections, try again later")
+            self._reply(421, "4.7.0", f"{self.hostname()} Too many connections, try again later")
             self.close()
             return
         self.canStartTLS = self.tls_offered
         self.sendLine(b"220 " + self.greeting())
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endSession()
         self.abandonBody()
         self._logout()
@@ -124,16 +116,16 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         return bytes(self.host) + b" ESMTP mailnode"
 
     def sayGoodbye(self) -> None:
-        self._reply(421, "4.3.2", f"{self._name()} Service is stopping, try again later")
+        self._reply(421, "4.3.2", f"{self.hostname()} Service is stopping, try again later")
 
     def tooManyErrors(self) -> None:
-        self._reply(421, "4.7.0", f"{self._name()} Too many errors, closing")
+        self._reply(421, "4.7.0", f"{self.hostname()} Too many errors, closing")
 
     def underWay(self) -> bool:
         return self._from is not None or self.readingBody()
 
     def timeoutConnection(self) -> None:
-        self._reply(421, "4.4.2", f"{self._name()} Timeout, closing")
+        self._reply(421, "4.4.2", f"{self.hostname()} Timeout, closing")
         self.close()
 
     def sweepIdle(self, now: float) -> None:
@@ -146,39 +138,12 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
     def tls_context(self) -> Any:
         return self.ctx
 
-    def _name(self) -> str:
-        return bytes(self.host).decode("ascii", "replace")
-
     def _logout(self) -> None:
         logout, self._onLogout = self._onLogout, None
         self.delivery = self.deliveryFactory = None
         self.authenticated, self.account = False, ""
         if logout is not None:
             logout()
-
-    # Replies: the one place that writes them
-
-    def sendCode(self, code: int, message: bytes | str = b"") -> None:
-        """Twisted's way to reply; an enhanced code is put in where it is missing (S18)."""
-        text = message.decode("utf-8", "replace") if isinstance(message, bytes) else message
-        enhanced = ""
-        if code >= 400 or 200 <= code < 300:
-            head = text.partition(" ")[0]
-            if not (head[:1] == str(code)[0] and head.count(".") == 2):
-                enhanced = f"{code // 100}.0.0"
-        self._reply(code, enhanced, text)
-
-    def _reply(self, code: int, enhanced: str, text: str) -> None:
-        mark = f"{enhanced} " if enhanced else ""
-        if "\n" not in text:
-            self.sendLine(f"{code} {mark}{text}".encode())
-            return
-        *lines, last = text.splitlines()
-        said = "".join(f"{code}-{mark}{line}\r\n" for line in lines)
-        self.sendLine(f"{said}{code} {mark}{last}".encode())
-
-    def commandFailed(self, answer: MailError) -> None:
-        self._reply(answer.smtp_code, answer.enhanced, answer.text)
 
     # Commands
 
@@ -209,13 +174,13 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
     def do_HELO(self, rest: bytes) -> None:
         self._greet(rest)
         self.esmtp = False
-        self._reply(250, "", self._name())
+        self._reply(250, "", self.hostname())
 
     def do_EHLO(self, rest: bytes) -> None:
         self._greet(rest)
         self.esmtp = True
         extensions = self.listExtensions().decode("ascii")
-        self._reply(250, "", "\n".join(filter(None, [self._name(), extensions])))
+        self._reply(250, "", "\n".join(filter(None, [self.hostname(), extensions])))
 
     def _greet(self, rest: bytes) -> None:
         helo = parse_helo(rest)
@@ -246,7 +211,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         if self._from is not None:
             raise BadSequence("One sender a message: RSET first")
         if self.most_mails and self.mails >= self.most_mails:
-            self._reply(421, "4.7.0", f"{self._name()} Too many mails in one connection")
+            self._reply(421, "4.7.0", f"{self.hostname()} Too many mails in one connection")
             self.close()
             return None
         origin: ReversePath | None = None
@@ -271,7 +236,8 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             raise
         self._to = []
         if not isinstance(result, Deferred):
-            return self._from_valid(origin)
+            self._from_valid(origin)
+            return None
         result.addErrback(self._refused, "MAIL", origin)
         result.addCallback(lambda _: self._from_valid(origin))
         return result
@@ -285,7 +251,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         if origin is None:
             raise BadSequence("Say MAIL first")
         try:
-            address = parse_rcpt(rest, self.hostname(), origin.parameters.smtputf8)
+            address = parse_rcpt(rest, self.hostname().lower(), origin.parameters.smtputf8)
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
             user = Forward(path_of(address), self._helo, self, origin)
@@ -294,7 +260,8 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
             raise
         if not isinstance(result, Deferred):
-            return self._to_valid(result, user)
+            self._to_valid(result, user)
+            return None
         result.addErrback(self._refused, "RCPT", origin, str(address))
         result.addCallback(self._to_valid, user)
         return result
@@ -326,15 +293,8 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
 
     def do_QUIT(self, rest: bytes) -> None:
         _no_argument(rest)
-        self._reply(221, "2.0.0", f"{self._name()} Bye")
+        self._reply(221, "2.0.0", f"{self.hostname()} Bye")
         self.close()
-
-    def _reset(self) -> None:
-        """Forget the transaction (RFC 5321 section 4.1.1.5), not who is there."""
-        self._from = None
-        self._to = []
-        self.abandonBody()
-        self._dialog = None
 
     # STARTTLS and AUTH
 
@@ -373,7 +333,8 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
         self.sendLine(b"334 " + encoded)
 
     def saslFinished(self, credentials_: Any) -> object:
-        login: Deferred[Any] = self.portal.login(
+        portal: Any = self.portal
+        login: Deferred[Any] = portal.login(
             credentials_, None, IMessageDeliveryFactory, IMessageDelivery
         )
         login.addCallbacks(self._signed_in, self._sign_in_refused, callbackArgs=(credentials_,))
@@ -417,7 +378,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             self.deliveryFactory, self.delivery = None, delivery
 
     def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Path) -> Any:
-        """The delivery's word on the reverse-path; nobody signed in is `Anonymous` to the portal."""
+        """The delivery's word on the reverse-path; a stranger logs in as `Anonymous`."""
         if self.deliveryFactory is not None:
             self.delivery = self.deliveryFactory.getMessageDelivery()
         if self.delivery is not None:
@@ -459,62 +420,7 @@ class SmtpServer(BodyReading, LineSession, smtp.ESMTP):  # type: ignore[misc]
             return bytes(self.delivery.receivedHeader(helo, origin, recipients))
         only = str(recipients[0]) if len(recipients) == 1 else ""
         mail_id = getattr(origin, "mail_id", "") or new_mail_id()
-        return received_field(self.client(), self._name(), mail_id, only)[:-2]
-
-    # What is told of a transaction
-
-    def hostname(self) -> str:
-        return self._name().lower()
-
-    def client(self, smtputf8: bool = False) -> Client:
-        """Who is there, as Received and the journal say it (RFC 3848, RFC 6531)."""
-        protocol = "SMTP"
-        if self.esmtp:
-            protocol = "UTF8SMTP" if smtputf8 else "ESMTP"
-            protocol += "S" * self.secure + "A" * self.authenticated
-        return Client(
-            host=self.peer_host,
-            port=getattr(self.peer, "port", 0),
-            helo=(self._helo[0] or b"").decode("utf-8", "replace"),
-            protocol=protocol,
-            tls=self.tls_name(),
-            account=self.account,
-            loopback=self.loopback,
-        )
-
-    def dialog(self) -> str:
-        return "\n".join(self._dialog or ())
-
-    def _refused(self, failure: Failure, stage: str, origin: Any, recipient: str = "") -> Failure:
-        self._tell_refused(failure.value, stage, origin, recipient)
-        return failure
-
-    def _tell_refused(
-        self, refusal: BaseException, stage: str, origin: Any, recipient: str = ""
-    ) -> None:
-        answer = answer_for(refusal)
-        detail: dict[str, object] = {
-            "code": answer.smtp_code,
-            "enhanced": answer.enhanced,
-            "text": answer.text,
-            "stage": stage,
-            "helo": (self._helo[0] or b"").decode("utf-8", "replace"),
-        }
-        if answer.detail:
-            detail["because"] = answer.detail
-        if self.account:
-            detail["account"] = self.account
-        if self._dialog is not None:
-            detail["dialog"] = self.dialog() + f"\nS: {answer.smtp_code} {answer.text}"
-        self.tell(
-            RefusedMail(
-                mail_id=getattr(origin, "mail_id", ""),
-                sender=None if origin is None else str(origin)[:320],
-                recipient=_bare(recipient) or None,
-                client=self.peer_host,
-                detail=detail,
-            )
-        )
+        return received_field(self.client(), self.hostname(), mail_id, only)[:-2]
 
 
 def _no_argument(rest: bytes) -> None:
@@ -537,9 +443,3 @@ def _refuse_unclean(verb: bytes, line: bytes) -> None:
         raise BadVerb() if verb else UnknownVerb("Empty command")
     if any(octet < 0x20 or octet == 0x7F for octet in line):
         raise BadSyntax("Control characters are not allowed")
-
-
-def _bare(rest: str) -> str:
-    """The address in what stood behind RCPT, for the journal."""
-    start, end = rest.find("<"), rest.rfind(">")
-    return (rest[start + 1 : end] if 0 <= start < end else rest.removeprefix("TO:"))[:320]

@@ -13,7 +13,7 @@ from mailnode.machine import is_loopback
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
-class Page(Resource):  # type: ignore[misc]
+class Page(Resource):
     """A text made anew for each request."""
 
     isLeaf = True

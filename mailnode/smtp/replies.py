@@ -1,0 +1,110 @@
+"""What an SMTP session says, to its client and to the journal, each in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.mail import smtp
+from twisted.python.failure import Failure
+
+from mailnode.errors import MailError, answer_for
+from mailnode.model import Client, Event, RefusedMail
+from mailnode.session import LineSession
+
+
+class Replies(LineSession, smtp.ESMTP):
+    """The part of the SMTP server that speaks.
+
+    Attributes:
+        esmtp: whether the client said EHLO.
+        account: the canonical address that is signed in, "" for nobody.
+        tell: takes the events that have no commit of their own.
+    """
+
+    esmtp = False
+    account = ""
+    _helo: tuple[bytes | None, bytes]
+
+    def tell(self, event: Event) -> None:
+        """Events go nowhere for a server without a factory."""
+
+    def hostname(self) -> str:
+        return bytes(self.host).decode("ascii", "replace")
+
+    def sendCode(self, code: int, message: bytes | str = b"") -> None:
+        """Twisted's way to reply; an enhanced code is put in where it is missing (S18)."""
+        text = message.decode("utf-8", "replace") if isinstance(message, bytes) else message
+        enhanced = ""
+        if code >= 400 or 200 <= code < 300:
+            head = text.partition(" ")[0]
+            if not (head[:1] == str(code)[0] and head.count(".") == 2):
+                enhanced = f"{code // 100}.0.0"
+        self._reply(code, enhanced, text)
+
+    def _reply(self, code: int, enhanced: str, text: str) -> None:
+        mark = f"{enhanced} " if enhanced else ""
+        if "\n" not in text:
+            self.sendLine(f"{code} {mark}{text}".encode())
+            return
+        *lines, last = text.splitlines()
+        said = "".join(f"{code}-{mark}{line}\r\n" for line in lines)
+        self.sendLine(f"{said}{code} {mark}{last}".encode())
+
+    def commandFailed(self, answer: MailError) -> None:
+        self._reply(answer.smtp_code, answer.enhanced, answer.text)
+
+    def client(self, smtputf8: bool = False) -> Client:
+        """Who is there, as Received and the journal say it (RFC 3848, RFC 6531)."""
+        protocol = "SMTP"
+        if self.esmtp:
+            protocol = "UTF8SMTP" if smtputf8 else "ESMTP"
+            protocol += "S" * self.secure + "A" * self.authenticated
+        return Client(
+            host=self.peer_host,
+            port=getattr(self.peer, "port", 0),
+            helo=(self._helo[0] or b"").decode("utf-8", "replace"),
+            protocol=protocol,
+            tls=self.tls_name(),
+            account=self.account,
+            loopback=self.loopback,
+        )
+
+    def dialog(self) -> str:
+        return "\n".join(self._dialog or ())
+
+    def _refused(self, failure: Failure, stage: str, origin: Any, recipient: str = "") -> Failure:
+        self._tell_refused(failure.value, stage, origin, recipient)
+        return failure
+
+    def _tell_refused(
+        self, refusal: BaseException | None, stage: str, origin: Any, recipient: str = ""
+    ) -> None:
+        answer = answer_for(refusal)
+        detail: dict[str, object] = {
+            "code": answer.smtp_code,
+            "enhanced": answer.enhanced,
+            "text": answer.text,
+            "stage": stage,
+            "helo": (self._helo[0] or b"").decode("utf-8", "replace"),
+        }
+        if answer.detail:
+            detail["because"] = answer.detail
+        if self.account:
+            detail["account"] = self.account
+        if self._dialog is not None:
+            detail["dialog"] = self.dialog() + f"\nS: {answer.smtp_code} {answer.text}"
+        self.tell(
+            RefusedMail(
+                mail_id=getattr(origin, "mail_id", ""),
+                sender=None if origin is None else str(origin)[:320],
+                recipient=_bare(recipient) or None,
+                client=self.peer_host,
+                detail=detail,
+            )
+        )
+
+
+def _bare(rest: str) -> str:
+    """The address in what stood behind RCPT, for the journal."""
+    start, end = rest.find("<"), rest.rfind(">")
+    return (rest[start + 1 : end] if 0 <= start < end else rest.removeprefix("TO:"))[:320]
