@@ -18,6 +18,9 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
+from mailnode.addresses import parse_domain
+from mailnode.errors import BadAddress
+
 ENVIRONMENT_PREFIX = "MAILNODE_"
 
 
@@ -81,6 +84,16 @@ def read_text(value: object) -> str:
     raise ValueError("text between quotes")
 
 
+def read_hostname(value: object) -> str:
+    """A domain in lower-case A-labels, or "" for this machine's name."""
+    try:
+        if isinstance(value, str) and not value.startswith("["):
+            return value and parse_domain(value)
+    except BadAddress:
+        pass
+    raise ValueError('a host name such as "mx.example.org"')
+
+
 def read_list(value: object) -> tuple[str, ...]:
     """Texts: a TOML array, or in the environment words parted by commas or spaces."""
     if isinstance(value, str):
@@ -111,7 +124,9 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 class NodeSettings:
     """[node]"""
 
-    hostname: str = setting("", read_text, "name in greetings and Received; empty: this machine's")
+    hostname: str = setting(
+        "", read_hostname, "name in greetings and Received; empty: this machine's"
+    )
     users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
     data: str = setting("var", read_text, "folder of mail, keys and locks")
 

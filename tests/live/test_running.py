@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,8 +103,10 @@ def test_the_certificate_made_in_var_is_kept_and_said_to_be_self_signed(folder: 
 def test_tls_before_1_2_is_refused(node: Node) -> None:
     context = _no_checks()
     context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     with node.raw("smtps") as plain, pytest.raises((ssl.SSLError, ConnectionError)):
         context.wrap_socket(plain)
 

@@ -15,6 +15,7 @@ from mailnode.config import (
     read_count,
     read_duration,
     read_flag,
+    read_hostname,
     read_list,
     read_size,
 )
@@ -41,6 +42,11 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(read_list(2525), ("2525",))
         self.assertEqual(read_list([2525, "tcp:25"]), ("2525", "tcp:25"))
 
+    def test_host_names_become_a_labels(self) -> None:
+        self.assertEqual(read_hostname("MX.Example.org"), "mx.example.org")
+        self.assertEqual(read_hostname("b\u00fccher.example"), "xn--bcher-kva.example")
+        self.assertEqual(read_hostname(""), "")
+
     def test_what_can_t_be_read_says_what_would_do(self) -> None:
         for read, values in [
             (read_size, ["", "x", "-1", -1, True, 1.5, "1 XB", "1 MiB 2", None, "9" * 400]),
@@ -50,6 +56,7 @@ class ReadTests(SynchronousTestCase):
             ),
             (read_count, ["", "x", -1, True, 1.5, "\u00b2", "1.5", None]),
             (read_flag, ["", "maybe", 2, None]),
+            (read_hostname, ["not a name", "a..b", "-x", "[127.0.0.1]", "a\r\nb", 1, None]),
             (read_list, [None, True, 1.5, {}, [None], [True]]),
         ]:
             for value in values:
