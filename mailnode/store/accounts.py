@@ -327,7 +327,9 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     """The file has the newest schema; nothing is written when it had that before."""
     scripts = schema_scripts("accounts")
-    if not _version(connection) and _one(connection, "SELECT 1 FROM sqlite_master"):
+    with _transaction(connection, "BEGIN"):  # one look: somebody may be making it
+        foreign = not _version(connection) and _one(connection, "SELECT 1 FROM sqlite_master")
+    if foreign:
         raise StoreBroken(detail=f"{path} is an SQLite file of something else")
     try:
         migrate(connection, scripts)

@@ -220,7 +220,8 @@ class Machine(DoctorCase):
 class Names(DoctorCase):
     def test_a_host_name_that_is_none_or_not_a_full_one(self) -> None:
         os.environ["MAILNODE_NODE__HOSTNAME"] = "mail box"
-        self.assertIn("not a domain name", self.fault("hostname"))
+        told = self.run_command("doctor", exit_code=78)
+        self.assertIn("node.hostname", told.output + told.stderr)
         for name in ("laptop", "laptop.local"):
             os.environ["MAILNODE_NODE__HOSTNAME"] = name
             told = self.warning("hostname")
