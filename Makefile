@@ -1,7 +1,7 @@
 # make run     starts the server; the first time it makes .venv and installs into it
 # make test    installs what the tests need and runs all of them
 # make check   style, types, and who may import whom
-# make mends   takes each mend of PROTOCOLS out and shows the test that then fails
+# make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
 # make faults  kills the node 200 times under load
 # make clean   removes what the others made; mail and accounts stay
 

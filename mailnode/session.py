@@ -2,7 +2,7 @@
 
 `LineOnlyReceiver` can neither pause nor discard, so the session owns `dataReceived`. It
 runs one command at a time: while a reply is pending nothing more is parsed, and what
-arrives meanwhile stops the reading (RFC 2920; PROTOCOLS.md S1 to S8, S23 to S25, P1, P2).
+arrives meanwhile stops the reading (RFC 2920; docs/rfc.rst S1 to S8, S23 to S25, P1, P2).
 Replies to commands that came together are written together.
 """
 

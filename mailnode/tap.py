@@ -186,7 +186,7 @@ def makeService(options: Options) -> Node:
     """What twistd calls: the node that the options describe."""
     from twisted.internet import reactor
 
-    # Durations run on the monotonic clock; set before any timer is (DESIGN.md, idea 9).
+    # Durations run on the monotonic clock; set before any timer is.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         config = options.load()

@@ -1,7 +1,7 @@
 """What stands behind MAIL and RCPT, parsed strictly, in the shapes that Twisted hands around.
 
 `smtp.Address` and `smtp.User` refuse addresses that are right and take some that are wrong
-(PROTOCOLS.md S21), so ours derive from them in contract and parse with our grammar.
+(docs/rfc.rst S21), so ours derive from them in contract and parse with our grammar.
 """
 
 from __future__ import annotations
