@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from attrs import define, field
@@ -19,9 +20,12 @@ _log = Logger()
 class Session(Protocol):
     """What the sweep asks of a connection."""
 
+    account: str
+
     def sweep(self, now: float) -> None: ...
     def drain(self) -> None: ...
     def abort(self) -> None: ...
+    def revoke(self) -> None: ...
 
 
 @define(eq=False)
@@ -74,6 +78,12 @@ class Sessions:
         if self._empty is not None and not self._open:
             empty, self._empty = self._empty, None
             empty.callback(None)
+
+    def revoke(self, changed: Callable[[str], bool]) -> None:
+        """End the sessions whose signed-in account has changed."""
+        for session in list(self._open):
+            if session.account and changed(session.account):
+                session.revoke()
 
     def start(self) -> None:
         self._timer = LoopingCall(self.sweep)

@@ -69,6 +69,7 @@ class IMaildrop(IMailboxPOP3):
     """
 
     client = Attribute("Address of the other end in text; the server sets it at sign-in.")
+    tls = Attribute("TLS version and cipher, '' in clear; the server sets it at sign-in.")
 
     def fetch(indices):  # type: ignore[no-untyped-def]
         """Read several mails in one go.

@@ -445,6 +445,13 @@ class Node(MultiService):
     def _accounts_changed(self, account_ids: set[int]) -> None:
         for account_id in account_ids:
             self.passwords.forget(account_id)
+
+        def changed(name: str) -> bool:
+            account = self.directory.find_sign_in(name)
+            return account is None or account.id in account_ids
+
+        self.smtp_sessions.revoke(changed)
+        self.pop3_sessions.revoke(changed)
         _log.info("accounts were read again")
 
     def _each_second(self) -> None:

@@ -66,6 +66,7 @@ class LineSession:
         peer_host: the client's address in text, "" for a Unix socket.
         loopback: whether that is this machine.
         secure: whether the connection is inside TLS, from its first octet or since STARTTLS.
+        account: the canonical address that is signed in, "" for nobody.
         errors: failed commands so far.
     """
 
@@ -83,6 +84,7 @@ class LineSession:
     peer_host = ""
     loopback = False
     secure = False
+    account = ""
     errors = 0
     sign_in_failures = 0
 
@@ -151,6 +153,14 @@ class LineSession:
         """The node stops: an idle session ends now, another after its transaction (S30)."""
         if not self._busy and self._closing_since is None and not self.underWay():
             self.sayGoodbye()
+            self.close()
+
+    def revoke(self) -> None:
+        """The account that is signed in has changed: this session ends."""
+        if self._busy:
+            self.abort()
+        elif self._closing_since is None:
+            self.sayRevoked()
             self.close()
 
     @property
@@ -452,6 +462,9 @@ class LineSession:
 
     def sayGoodbye(self) -> None:
         """Tell the client that the node stops."""
+
+    def sayRevoked(self) -> None:
+        """Tell the client that its account has changed."""
 
     def tooManyErrors(self) -> None:
         """Tell the client that it has made too many errors."""

@@ -167,7 +167,7 @@ def tune_interpreter() -> None:
 
     A statement of SQLite hands the GIL over twice: the thread that waits for it asks sooner.
     What lives from the start on is never garbage, and a mail leaves no cycles behind, so the
-    collector looks more seldom; it cost a fifth of the CPU of a short session.
+    collector looks more seldom.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()

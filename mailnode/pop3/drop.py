@@ -194,10 +194,10 @@ class OpenDrop:
         if mail is not None and not isinstance(mail[1], bytes):
             mail[1].close()
 
-    def belongs_to(self, client: str) -> None:
-        """Tell a mailbox that keeps count who reads it."""
+    def belongs_to(self, client: str, tls: str) -> None:
+        """Tell a mailbox that keeps count who reads it, and inside which TLS."""
         if self._ours:
-            self.mailbox.client = client
+            self.mailbox.client, self.mailbox.tls = client, tls
 
     def was_read(self, index: int) -> None:
         if self._ours:

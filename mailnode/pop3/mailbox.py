@@ -38,11 +38,13 @@ class Maildrop:
         address: the mailbox, as the journal names it.
         snapshot: what lay in it when it was opened; mail that comes later is not in it.
         client: address of the other end in text, "" when nobody said it.
+        tls: version and cipher, "" in clear.
     """
 
     address: str
     snapshot: Snapshot
     client: str = ""
+    tls: str = ""
     loginDelay: int = 0
     messageExpiration: int | None = None
     _messages: Messages = field(kw_only=True)
@@ -153,6 +155,7 @@ class Maildrop:
             detail={
                 "read": ranges_of([uids[index] for index in self._read]),
                 "deleted": ranges_of([uids[index] for index in self._gone]),
+                **({"tls": self.tls} if self.tls else {}),
             },
         )
 

@@ -119,6 +119,9 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
     def sayGoodbye(self) -> None:
         self.sendLine(b"-ERR [SYS/TEMP] Service is stopping, please try again later")
 
+    def sayRevoked(self) -> None:
+        self.sendLine(b"-ERR [AUTH] Your account has changed, sign in again")
+
     def underWay(self) -> bool:
         return self.drop is not None and bool(self.drop.marked)
 
@@ -280,7 +283,8 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             self._log_out()
             return
         self.mbox, self.drop = mailbox, drop
-        drop.belongs_to(self.peer_host)
+        drop.belongs_to(self.peer_host, self.tls_name())
+        self.account = str(getattr(mailbox, "address", ""))
         self.successResponse(b"%d messages (%d octets)" % (drop.mails, drop.octets))
 
     def _sign_in_refused(self, refusal: Exception) -> None:

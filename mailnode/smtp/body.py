@@ -155,28 +155,26 @@ class BodyReading(Replies):
         """Ask each recipient's callable for its `IMessage`; the same object is fed once."""
         origin, recipients = self._from, self._to
         messages: dict[int, tuple[Any, list[Any]]] = {}
-        opened: list[Any] = []
+        lines: list[LineTaker | ChunkTaker] = []
+        chunks: list[LineTaker | ChunkTaker] = []
         try:
             for user, make in recipients:
                 message = make()
-                opened.append(message)
                 messages.setdefault(id(message), (message, []))[1].append(user)
+            for message, users in messages.values():
+                if IChunkedMessage.providedBy(message):
+                    chunks.append(ChunkTaker(message, users))
+                else:
+                    received = self.receivedHeader(self._helo, origin, users)
+                    for line in received.splitlines():
+                        message.lineReceived(line)
+                    lines.append(LineTaker(message, users))
         except Exception as refusal:
-            for message in opened:
+            for message, _users in messages.values():
                 message.connectionLost()
             self._tell_refused(refusal, "DATA", origin)
             self._reset()
             raise
-        lines: list[LineTaker | ChunkTaker] = []
-        chunks: list[LineTaker | ChunkTaker] = []
-        for message, users in messages.values():
-            if IChunkedMessage.providedBy(message):
-                chunks.append(ChunkTaker(message, users))
-            else:
-                received = self.receivedHeader(self._helo, origin, users)
-                if received:
-                    message.lineReceived(received)
-                lines.append(LineTaker(message, users))
         chunks.sort(key=lambda taker: bool(taker.message.commits))
         known = self.authenticated or self.loopback
         reader.mend_bare_lf = all(each.message.mend_bare_lf for each in chunks) if chunks else known

@@ -143,8 +143,8 @@ class FunctionDelivery:
     def __attrs_post_init__(self) -> None:
         self.usual = self.postbox.getMessageDelivery()
 
-    def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> bytes:
-        return bytes(self.usual.receivedHeader(helo, origin, recipients))
+    def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> Any:
+        return self.usual.receivedHeader(helo, origin, recipients)
 
     def validateFrom(self, helo: Any, origin: Any) -> Any:
         if isinstance(origin, ReversePath):

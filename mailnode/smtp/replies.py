@@ -17,12 +17,10 @@ class Replies(LineSession, smtp.ESMTP):
 
     Attributes:
         esmtp: whether the client said EHLO.
-        account: the canonical address that is signed in, "" for nobody.
         tell: takes the events that have no commit of their own.
     """
 
     esmtp = False
-    account = ""
     _helo: tuple[bytes | None, bytes]
 
     def tell(self, event: Event) -> None:

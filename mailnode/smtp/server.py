@@ -118,6 +118,9 @@ class SmtpServer(BodyReading):
     def sayGoodbye(self) -> None:
         self._reply(421, "4.3.2", f"{self.hostname()} Service is stopping, try again later")
 
+    def sayRevoked(self) -> None:
+        self._reply(421, "4.7.0", f"{self.hostname()} Your account has changed, sign in again")
+
     def tooManyErrors(self) -> None:
         self._reply(421, "4.7.0", f"{self.hostname()} Too many errors, closing")
 
@@ -417,7 +420,8 @@ class SmtpServer(BodyReading):
     ) -> bytes:
         """The trace field for a foreign `IMessage` (S14)."""
         if self.delivery is not None:
-            return bytes(self.delivery.receivedHeader(helo, origin, recipients))
+            header: Any = self.delivery.receivedHeader(helo, origin, recipients)
+            return header.encode() if isinstance(header, str) else bytes(header or b"")
         only = str(recipients[0]) if len(recipients) == 1 else ""
         mail_id = getattr(origin, "mail_id", "") or new_mail_id()
         return received_field(self.client(), self.hostname(), mail_id, only)[:-2]

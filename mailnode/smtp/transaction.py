@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.mail.smtp import SMTPServerError
 from zope.interface import implementer
 
 from mailnode.addresses import Address, parse_address, parse_path
@@ -24,8 +25,8 @@ from mailnode.background import background
 from mailnode.errors import (
     BareLineEnd,
     MailboxFull,
+    MailError,
     MailLoop,
-    NoSuchMailbox,
     StoreFull,
     TooManyRecipients,
 )
@@ -104,11 +105,11 @@ class Transaction:
     _incoming: Incoming | None = None
 
     def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> bytes:
-        """For an `IMessage` that isn't ours, in a mail that we judge."""
-        client = getattr(origin, "client", None) or _client_of(helo)
+        """For an `IMessage` that isn't ours; our own puts the field in front by itself."""
+        if not isinstance(origin, ReversePath):  # Twisted's own server, which asks for ours too
+            return b""
         only = str(recipients[0]) if len(recipients) == 1 else ""
-        mail_id = getattr(origin, "mail_id", "") or new_mail_id()
-        return received_field(client, self.counter.hostname, mail_id, only)[:-2]
+        return received_field(origin.client, self.counter.hostname, origin.mail_id, only)[:-2]
 
     def validateFrom(self, helo: Any, origin: Any) -> Any:
         """Take the reverse-path; `<>` always (RFC 5321 section 4.5.5).
@@ -130,10 +131,17 @@ class Transaction:
             MailboxFull, TooManyRecipients: for now, and for this recipient alone.
         """
         address = address_of(user)
+        if self._origin is None:
+            return self._validate_alone(user, address)
+        self._mailboxes = self._with(address, self._origin.parameters.size_octets)
+        self._asked.append(address)
+        return self._open
+
+    def _with(self, address: Address, size_octets: int) -> dict[int, Recipient]:
+        """The mailboxes so far, and those behind this address."""
         counter = self.counter
         found = counter.directory.expand(address, counter.most_mailboxes)
-        size = self._origin.parameters.size_octets if self._origin else 0
-        kept = [recipient for recipient in found if self._has_room(recipient, size)]
+        kept = [recipient for recipient in found if self._has_room(recipient, size_octets)]
         if not kept:
             raise MailboxFull()
         merged = dict(self._mailboxes)
@@ -141,11 +149,7 @@ class Transaction:
             merged.setdefault(recipient.account_id, recipient)
         if len(merged) > counter.most_mailboxes:
             raise TooManyRecipients("Too many mailboxes in one mail")
-        if self._origin is None:  # Twisted's own server: it feeds each recipient's message
-            return partial(self._open_alone, user, tuple(kept))
-        self._mailboxes = merged
-        self._asked.append(address)
-        return self._open
+        return merged
 
     def _has_room(self, recipient: Recipient, size_octets: int) -> bool:
         account = self.counter.directory.find_by_id(recipient.account_id)
@@ -162,6 +166,17 @@ class Transaction:
                 account=self.account,
             )
         return self._incoming
+
+    def _validate_alone(self, user: Any, address: Address) -> Callable[[], Incoming]:
+        """For Twisted's own server, which feeds each recipient's message and knows its errors."""
+        try:
+            merged = self._with(address, 0)
+        except MailError as refusal:
+            text = f"{refusal.enhanced} {refusal.text}"
+            raise SMTPServerError(refusal.smtp_code, text) from refusal
+        new = tuple(merged[key] for key in merged.keys() - self._mailboxes.keys())
+        self._mailboxes = merged
+        return partial(self._open_alone, user, new)
 
     def _open_alone(self, user: Any, recipients: tuple[Recipient, ...]) -> Incoming:
         return Incoming(
@@ -265,23 +280,18 @@ class Incoming:
             piece, _ended = self._lines.feed(b".\r\n")
             self.chunkReceived(piece)
             self._facts = self._lines
-        try:
-            self._judge()
-        except Exception:
+        facts = self._facts
+        if facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf):
             self.connectionLost()
-            raise
+            return fail(BareLineEnd())
+        if not self.recipients:  # all its mailboxes are another recipient's, too
+            self.connectionLost()
+            return succeed(None)
         if self._blob is not None:
             return Deferred.fromCoroutine(self._accept_blob())
         body = b"".join(self._pieces)
         self._pieces = []
         return self._accept(body, body[:HEAD_OCTETS] if len(body) > HEAD_OCTETS else body)
-
-    def _judge(self) -> None:
-        facts = self._facts
-        if facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf):
-            raise BareLineEnd()
-        if not self.recipients:
-            raise NoSuchMailbox()
 
     async def _accept_blob(self) -> Any:
         blob, self._blob = self._blob, None
@@ -296,9 +306,7 @@ class Incoming:
         origin, counter, facts = self.origin, self.counter, self._facts
         header = header_of(head)
         if b"eceived:" in header and count_received(header) > counter.most_received:
-            failed: Deferred[Any] = Deferred()
-            failed.errback(MailLoop())
-            return failed
+            return fail(MailLoop())
         envelope = Envelope(
             mail_id=origin.mail_id,
             sender=origin.address,

@@ -893,3 +893,21 @@ class Told(SmtpCase):
         self.talk.send(b"x\r\n.\r\n")
         envelope, message = self.house.messages.filed[0]
         self.assertTrue(message.prefix.endswith(b"X-Seen: " + envelope.mail_id.encode() + b"\r\n"))
+
+
+class Revoked(SmtpCase):
+    def test_a_session_whose_account_has_changed_ends(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}")
+        other = self.house.connect()
+        other.read()
+        self.house.sessions.revoke(lambda name: name == "alice@example.test")
+        self.assertTrue(self.talk.read().startswith("421 4.7.0 "))
+        self.assertTrue(self.talk.transport.disconnecting)
+        self.assertFalse(other.transport.disconnecting)
+
+    def test_a_command_under_way_is_cut_off(self) -> None:
+        self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "DATA")
+        self.house.messages.waiting = []
+        self.talk.send(b"x\r\n.\r\n")
+        self.house.sessions.revoke(lambda name: True)
+        self.assertTrue(self.talk.transport.aborted)
