@@ -467,6 +467,12 @@ class Words(SynchronousTestCase):
             for word in unwanted:
                 self.assertNotIn(word, read(page), page.name)
 
+    def test_no_comment_names_a_page_that_is_not_in_the_tree(self) -> None:
+        package = Path(mailnode.interfaces.__file__).parent
+        for path in package.rglob("*.py"):
+            for name in re.findall(r"\b[\w/]+\.(?:md|rst)\b", read(path)):
+                self.assertTrue((ROOT / name).exists(), f"{path.name}: {name}")
+
     def test_news_fragments_have_names_of_their_convention(self) -> None:
         told = re.findall(r"^``(\w+)``$", read(ROOT / "changes" / "README.rst"), re.M)
         for path in (ROOT / "changes").iterdir():
