@@ -43,9 +43,7 @@ class FakeTransport(StringTransport):
     """A transport in memory: TLS starts by a word, and everything that is asked is noted."""
 
     def __init__(self, host: str = "127.0.0.1", tls: bool = False) -> None:
-        super().__init__(
-            IPv4Address("TCP", "127.0.0.1", 25), IPv4Address("TCP", host, 40000)
-        )
+        super().__init__(IPv4Address("TCP", "127.0.0.1", 25), IPv4Address("TCP", host, 40000))
         self.aborted = self.paused = False
         self.writes: list[bytes] = []
         if tls:
