@@ -17,8 +17,8 @@ import pytest
 from attrs import define, field
 
 from tests.documents import DOCS, README, files, shown_blocks
-from tests.live.conftest import missing
-from tests.live.node import BIN, PASSWORD, environment
+from tests.live.conftest import Client, missing
+from tests.live.node import BIN, DOMAIN, PASSWORD, Node, environment
 
 PORTS = re.compile(r"(?<= )(--(?:smtp|submission|smtps|pop3|pop3s)) (\d+)")
 INSTALLING = ("python3 -m venv", "~/mailnode-env/bin/pip", "export PATH")
@@ -156,3 +156,70 @@ def test_a_python_function_s_mailbox_by_the_recipe(reader: Reader) -> None:
     assert "Please mend it." in told
     assert "handed to robot.open_ticket" in told
     reader.stop()
+
+
+def settings(name: str, node: Node) -> str:
+    """What the README shows for a client, for Alice at this node."""
+    text = files(README)[name]
+    for shown, real in (
+        ("mx.example.org", "localhost"),
+        ("465", str(node.port("smtps"))),
+        ("995", str(node.port("pop3s"))),
+        ("carol%40example.org", f"alice%40{DOMAIN}"),
+        ("carol@example.org", f"alice@{DOMAIN}"),
+        ("her password", PASSWORD),
+    ):
+        text = text.replace(shown, real)
+    return text
+
+
+LETTER = b"Subject: By the README\n\nHello.\n"
+
+
+def test_msmtp_sends_with_the_settings_of_the_readme(
+    node: Node, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "home" / ".mail-password").write_text(f"{PASSWORD}\n")
+    file = tmp_path / "msmtprc"
+    file.write_text(f"{settings('msmtprc', node)}tls_trust_file {node.certificate}\n")
+    file.chmod(0o600)
+    client("msmtp", f"--file={file}", f"bob@{DOMAIN}", stdin=LETTER)
+    (mail,) = node.mails("bob")
+    assert b"Subject: By the README" in mail
+
+
+def test_fetchmail_fetches_with_the_settings_of_the_readme(
+    node: Node, client: Client, tmp_path: Path
+) -> None:
+    node.send(LETTER)
+    file, got = tmp_path / "fetchmailrc", tmp_path / "got"
+    shown = settings("fetchmailrc", node)
+    shown = shown.replace("sslcertck", f"sslcertck sslcertfile '{node.certificate}'")
+    file.write_text(re.sub(r"mda '.*'", f"mda 'cat >{got}'", shown))
+    file.chmod(0o600)
+    client("fetchmail", "--fetchmailrc", file, "--nosyslog", FETCHMAILHOME=str(tmp_path))
+    assert b"Subject: By the README" in got.read_bytes()
+
+
+def test_mutt_sends_and_fetches_with_the_settings_of_the_readme(
+    node: Node, client: Client, tmp_path: Path
+) -> None:
+    box = tmp_path / "box"
+    box.touch()
+    (tmp_path / "home" / "Mail").mkdir()  # mutt would ask whether it may
+    file = tmp_path / "muttrc"
+    file.write_text(
+        settings("muttrc", node)
+        + f'set smtp_pass="{PASSWORD}" pop_pass="{PASSWORD}" pop_delete=no copy=no\n'
+        + f'set ssl_ca_certificates_file="{node.certificate}" ssl_usesystemcerts=no\n'
+        + f'set spoolfile="{box}" quit=yes move=no sleep_time=0 wait_key=no\n'
+    )
+    to = f"alice@{DOMAIN}"
+    client("mutt", "-n", "-F", file, "-s", "By the README", "--", to, stdin=b"Hello.\n")
+    (mail,) = node.mails()
+    assert b"Subject: By the README" in mail
+    keys = "push '<fetch-mail><exit>'"
+    client(
+        "script", "-qefc", f'mutt -n -F {file} -e "{keys}"', "/dev/null", TERM="xterm"
+    )  # mutt wants a terminal
+    assert b"Subject: By the README" in box.read_bytes()
