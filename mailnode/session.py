@@ -49,6 +49,11 @@ class BadBase64(MailError):
     text = "Not base64"
 
 
+class BadSaslResponse(MailError):
+    smtp_code, enhanced, pop3_code = 501, "5.5.2", ""
+    text = "Malformed response"
+
+
 class SaslCancelled(MailError):
     smtp_code, enhanced, pop3_code = 501, "5.7.0", ""
     text = "Authentication cancelled"
@@ -423,6 +428,10 @@ class LineSession:
             self.refuse(error)
             self.signInFailed()
             return None
+        except MailError:
+            raise
+        except Exception as error:  # Twisted's own mechanisms raise what they like
+            raise BadSaslResponse() from error
         if credentials.moreChallenges():
             self._sasl = credentials
             self.saslChallenge(base64.b64encode(credentials.getChallenge()))

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
+from twisted.mail.smtp import SMTPServerError
 from twisted.python.failure import Failure
 
 from mailnode.errors import BareLineEnd, MailError, TooLarge
@@ -225,7 +226,7 @@ class BodyReading(Replies):
     def _body_failed(self, failure: Failure, body: Body) -> None:
         if body.failure is None:
             body.failure = failure.value
-            if not isinstance(failure.value, MailError):
+            if not isinstance(failure.value, MailError | SMTPServerError):
                 _log.failure("a body could not be taken", failure)
             body.abandon()
 

@@ -351,7 +351,8 @@ class SmtpServer(BodyReading):
         self._take_avatar(avatar)
         self.authenticated = True
         name = getattr(self.deliveryFactory or self.delivery, "account_name", None)
-        self.account = str(name or credentials_.username.decode("utf-8", "replace"))
+        said: bytes = getattr(credentials_, "username", b"")
+        self.account = str(name or said.decode("utf-8", "replace"))
         self._reply(235, "2.7.0", "Authentication successful")
 
     def _sign_in_refused(self, failure: Failure) -> None:

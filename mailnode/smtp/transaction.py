@@ -117,10 +117,10 @@ class Transaction:
         Raises:
             StoreFull: the disk is nearly full.
         """
-        if not self.counter.disk_has_room():
-            raise StoreFull()
         if isinstance(origin, ReversePath):
             self._origin = origin
+        if not self.counter.disk_has_room():
+            raise StoreFull() if self._origin else as_twisted_says(StoreFull())
         return origin
 
     def validateTo(self, user: Any) -> Callable[[], Incoming]:
@@ -172,8 +172,7 @@ class Transaction:
         try:
             merged = self._with(address, 0)
         except MailError as refusal:
-            text = f"{refusal.enhanced} {refusal.text}"
-            raise SMTPServerError(refusal.smtp_code, text) from refusal
+            raise as_twisted_says(refusal) from refusal
         new = tuple(merged[key] for key in merged.keys() - self._mailboxes.keys())
         self._mailboxes = merged
         return partial(self._open_alone, user, new)
@@ -193,6 +192,11 @@ def address_of(user: Any) -> Address:
     if isinstance(user, Forward) and isinstance(user.dest, Path) and user.dest.address:
         return user.dest.address
     return parse_address(str(user.dest))
+
+
+def as_twisted_says(refusal: MailError) -> SMTPServerError:
+    """The same refusal for Twisted's own server, which answers 451 to what it doesn't know."""
+    return SMTPServerError(refusal.smtp_code, f"{refusal.enhanced} {refusal.text}")
 
 
 def origin_of(user: Any) -> ReversePath:
