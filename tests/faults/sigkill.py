@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -135,12 +135,11 @@ def run(folder: Path, rounds: int, seed: int) -> Report:
             acknowledged |= load.acknowledged
             report.faults += [f"refused: {what}" for what in load.refused]
         report.slowest_start_s = max(report.slowest_start_s, _start(node))
-        found = {name: node.mails(name) for name in NAMES}
+        judge(report, tried, acknowledged, {name: node.each_mail(name) for name in NAMES})
         node.stop()
     finally:
         node.kill()
     report.tried, report.acknowledged = len(tried), len(acknowledged)
-    judge(report, tried, acknowledged, found)
     checked = command(folder, "verify", check=False)
     if checked.returncode != 0:
         report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
@@ -154,7 +153,10 @@ def _start(node: Node) -> float:
 
 
 def judge(
-    report: Report, tried: Sequence[Sent], acknowledged: set[str], found: dict[str, list[bytes]]
+    report: Report,
+    tried: Sequence[Sent],
+    acknowledged: set[str],
+    found: Mapping[str, Iterable[bytes]],
 ) -> None:
     """Compare what the maildrops hold with what was tried and what was acknowledged."""
     copies: dict[str, Counter[str]] = {name: Counter() for name in found}

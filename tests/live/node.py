@@ -247,13 +247,14 @@ class Node:
         finally:
             client.close()
 
-    def mails(self, name: str = "alice") -> list[bytes]:
-        """Every mail in the maildrop as it is served, left there."""
+    def each_mail(self, name: str = "alice") -> Iterator[bytes]:
+        """Every mail in the maildrop as it is served, left there, one after the other."""
         with self.maildrop(name) as client:
-            return [
-                b"".join(line + b"\r\n" for line in client.retr(number + 1)[1])
-                for number in range(len(client.list()[1]))
-            ]
+            for number in range(len(client.list()[1])):
+                yield b"".join(line + b"\r\n" for line in client.retr(number + 1)[1])
+
+    def mails(self, name: str = "alice") -> list[bytes]:
+        return list(self.each_mail(name))
 
     def empty(self, name: str = "alice") -> None:
         with self.maildrop(name) as client:
