@@ -371,6 +371,16 @@ class TimeTests(Pop3Case):
         self.wait(3)
         self.assertTrue(self.wire.aborted)
 
+    def test_p15_who_has_just_read_has_ten_minutes_for_the_next_command(self) -> None:
+        self.house(mail_of(100_000))
+        self.say(b"RETR 1")
+        self.wait(599)
+        self.wire.read()
+        self.wait(599)
+        self.assertFalse(self.wire.disconnecting)
+        self.wait(3)
+        self.assertTrue(self.wire.disconnecting)
+
     def test_a_client_that_does_not_close_is_aborted_after_ten_seconds(self) -> None:
         self.house()
         self.say(b"QUIT")
@@ -474,6 +484,13 @@ class ForeignMailboxTests(Pop3Case):
             for name, line in (("getMessage", b"RETR 1"), ("deleteMessage", b"DELE 1")):
                 self.patch(mailbox, name, refuse)
                 self.assertEqual(self.say(line), b"-ERR No such message\r\n")
+
+    def test_p10_an_empty_mail_of_others_is_a_mail(self) -> None:
+        self.session(lambda: ForeignMailbox(b"x\n", b""))
+        self.assertEqual(self.say(b"STAT"), b"+OK 2 2\r\n")
+        self.assertEqual(self.say(b"LIST"), b"+OK 2 messages (2 octets)\r\n1 2\r\n2 0\r\n.\r\n")
+        self.assertEqual(self.say(b"LIST 2"), b"+OK 2 0\r\n")
+        self.assertEqual(self.say(b"RETR 2"), b"+OK 0 octets\r\n.\r\n")
 
     def test_p18_a_unique_id_that_the_rfc_does_not_allow_is_hashed(self) -> None:
         mailbox = ForeignMailbox(b"x\n", b"y\n", b"z\n")
