@@ -137,7 +137,7 @@ class FunctionDelivery:
     mailboxes: FunctionMailboxes
     postbox: Postbox
     usual: Any = field(init=False)
-    _origin: ReversePath | None = None
+    _origin: ReversePath | None = field(default=None, init=False)
     _mails: dict[Function, FunctionMail] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -31,7 +31,7 @@ EXTENDING = DOCS / "extending.rst"
 CALLED = {
     "addresses.Address": "(local, domain)",
     "addresses.parse_address": "(text)",
-    "admission.Sessions": "(clock, most=, most_per_address=, draining=, accepted=, turned_away=)",
+    "admission.Sessions": "(clock, most=, most_per_address=)",
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=)"
@@ -40,8 +40,8 @@ CALLED = {
     "config.load_config": "(path=, environment=, options=)",
     "cred.checkers.AccountChecker": "(directory, passwords)",
     "cred.checkers.SignInDenied": "(text=, *, detail=, code=, enhanced=)",
-    "cred.credentials.LoginCredentials": "()",
-    "cred.credentials.PlainCredentials": "()",
+    "cred.credentials.LoginCredentials": "(username=, password=, client=)",
+    "cred.credentials.PlainCredentials": "(username=, password=, client=)",
     "cred.portal.SignInPortal": "(realm, checkers=, *, clock, tell=, sign_in_key=)",
     "cred.realm.Realm": "(directory, factories, create_account=)",
     "errors.MailError": "(text=, *, detail=, code=, enhanced=)",
@@ -54,8 +54,8 @@ CALLED = {
     "interfaces.IBlobs": "create() delete(keys) keys() open(key)",
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
-    "interfaces.IMaildrop": "client fetch(indices) mark_read(index)",
-    "model.Blob": "(key)",
+    "interfaces.IMaildrop": "client fetch(indices) mark_read(index) tls",
+    "model.Blob": "(key, open=)",
     "model.Client": "(host=, port=, helo=, protocol=, tls=, account=, loopback=)",
     "model.Envelope": "(mail_id, sender, recipients, client=, parameters=, received_at=)",
     "model.Event": ("(*, at=, mail_id=, sender=, recipient=, folder_id=, uid=, client=, detail=)"),
@@ -66,7 +66,7 @@ CALLED = {
     "model.Recipient": "(address, account_id, mailbox)",
     "model.Verdict": "(action=, reason=, headers=)",
     "pop3.mailbox.Maildrop": (
-        "(address, snapshot, client=, loginDelay=, messageExpiration=, *, messages, blobs)"
+        "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),
     "pop3.server.Pop3Factory": (
         "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=)"
