@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailnode.machine import address_key
+
 SWEEP_S = 1.0
 
 _log = Logger()
@@ -45,19 +47,20 @@ class Sessions:
     clock: IReactorTime
     most: int = 20000
     most_per_address: int = 50
-    draining: bool = False
-    accepted: int = 0
-    turned_away: int = 0
-    _open: dict[Session, str] = field(factory=dict)
-    _per_address: Counter[str] = field(factory=Counter)
-    _empty: Deferred[None] | None = None
-    _timer: LoopingCall | None = None
+    draining: bool = field(default=False, init=False)
+    accepted: int = field(default=0, init=False)
+    turned_away: int = field(default=0, init=False)
+    _open: dict[Session, str] = field(factory=dict, init=False)
+    _per_address: Counter[str] = field(factory=Counter, init=False)
+    _empty: Deferred[None] | None = field(default=None, init=False)
+    _timer: LoopingCall | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self._open)
 
     def admit(self, session: Session, host: str, loopback: bool) -> bool:
-        """Count a new session in, or say that there are too many."""
+        """Count a new session in, or say that there are too many; a /64 is one address."""
+        host = address_key(host)
         full = self.draining or len(self._open) >= self.most
         if full or (not loopback and self._per_address[host] >= self.most_per_address):
             self.turned_away += 1

@@ -20,7 +20,8 @@ class IContentFilter(Interface):
 
         Args:
             envelope: `model.Envelope`.
-            message: `model.Message`; `body` is bytes, or a `model.Blob` when it is large.
+            message: `model.Message`; `body` is bytes, or a `model.Blob` when it is large:
+                its `open()` gives what reads it in pieces.
 
         Returns:
             `model.Verdict`, or an awaitable or Deferred of one. It must not block the

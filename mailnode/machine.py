@@ -1,4 +1,4 @@
-"""This machine: its name in the form that mail needs, and its own addresses."""
+"""This machine: its name in the form that mail needs, its own addresses, and those of others."""
 
 from __future__ import annotations
 
@@ -45,3 +45,26 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+@lru_cache(maxsize=1024)
+def plain_address(host: str) -> str:
+    """A client's address in text, without a zone; one that IPv6 maps is the IPv4 that it is."""
+    host = host.partition("%")[0]
+    try:
+        mapped = getattr(ipaddress.ip_address(host), "ipv4_mapped", None)
+    except ValueError:
+        return host
+    return str(mapped) if mapped else host
+
+
+def address_key(client: str) -> str:
+    """What one client can't cheaply change of its address: all of IPv4, a /64 of IPv6."""
+    client = plain_address(client)
+    if ":" not in client:
+        return client
+    try:
+        address = ipaddress.IPv6Address(client)
+    except ValueError:
+        return client
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from attrs import Factory, field, frozen
 
@@ -92,9 +92,12 @@ class Blob:
 
     Attributes:
         key: opaque; only the blob store reads it.
+        open: gives a reader: `read(count)` is a Deferred of bytes, b"" at the end, and
+            `close()` ends it. Without one it is to be opened at the blob store.
     """
 
     key: str
+    open: Callable[[], Any] | None = field(default=None, eq=False, repr=False)
 
 
 @frozen

@@ -148,8 +148,10 @@ class Node(MultiService):
         try:
             self._open()
             self._build()
-        except (MailError, TlsError, ConfigError) as error:
-            self._fail(getattr(error, "exit_code", EX_CONFIG), str(error))
+        except MailError as error:
+            self._fail(error.exit_code, f"{error.detail or error.text} (see: mailnode doctor)")
+        except (TlsError, ConfigError) as error:
+            self._fail(EX_CONFIG, str(error))
         except OSError as error:
             self._fail(EX_NOPERM, f"{error.filename}: {error.strerror}")
         self._connect_listeners()
@@ -226,10 +228,10 @@ class Node(MultiService):
         self.smtp = self._make_smtp(submission=False)
         self.submission = self._make_smtp(submission=True)
         self.pop3 = self._make_pop3()
-        self._apply_limits()
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
         )
+        self._apply_limits()
         describe(self, self.metrics)
 
     def _make_portal(self) -> SignInPortal:
@@ -320,6 +322,8 @@ class Node(MultiService):
             sign_in_failures=limits.sign_in_failures,
             idle_s=limits.pop3_idle,
         )
+        self.passwords.most_waiting = limits.sign_in_queue
+        self.sweep.settings = self.config.journal
         self.counter.blob_over = self.config.store.blob_over
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers
@@ -413,7 +417,7 @@ class Node(MultiService):
             except Exception as error:
                 _log.error("the settings before stay in use: {error}", error=str(error))
             else:
-                for section in ("node", "listen", "tls", "plugins"):
+                for section in ("node", "listen", "tls", "accounts", "log", "plugins"):
                     if getattr(config, section) != getattr(self.config, section):
                         _log.warn("[{section}] changed: it needs a restart", section=section)
                 self.config = config
@@ -552,7 +556,7 @@ def _lock_folder(data: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise NodeRunning(f"another node runs on the data folder {data}") from None
+        raise NodeRunning(detail=f"another node runs on the data folder {data}") from None
     return lock
 
 

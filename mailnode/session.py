@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailnode.errors import MailError, SignInRefused, answer_for
-from mailnode.machine import is_loopback
+from mailnode.machine import is_loopback, plain_address
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
@@ -117,7 +117,7 @@ class LineSession:
         self._out = []
         self._active_at = self.seconds()
         self.peer = self.transport.getPeer()
-        self.peer_host = str(getattr(self.peer, "host", "") or "")
+        self.peer_host = plain_address(str(getattr(self.peer, "host", "") or ""))
         self.loopback = is_loopback(self.peer_host)
         self.secure = ISSLTransport.providedBy(self.transport)
         if hasattr(self.transport, "setTcpNoDelay"):

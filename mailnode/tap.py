@@ -152,6 +152,8 @@ class TwistdNode(Node):
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
+        if not any(getattr(self.config.listen, kind) for kind in KINDS):
+            _end(EX_USAGE, "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100")
         _or_say_why(super().privilegedStartService)
 
     def startService(self) -> None:
@@ -192,6 +194,8 @@ def makeService(options: Options) -> Node:
         config = options.load()
     except ConfigError as error:
         _end(EX_CONFIG, str(error))
+    if config.path is not None:  # where parts of one's own lie beside the settings
+        sys.path.insert(0, str(config.path.resolve().parent))
     out = _log_file(options.parent or {})
     people = log_to_people(out)
     node = TwistdNode(

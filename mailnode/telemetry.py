@@ -156,7 +156,7 @@ class LogWriter:
         return f"{_stamp(event['log_time'])} {mark}{text}"
 
 
-_PORT_CHATTER = re.compile(r" starting on |^(Starting|Stopping) factory |^\(.* Port .*Closed\)$")
+_PORT_CHATTER = re.compile(r" starting on |^(Starting|Stopping) factory |^\(.*Port .*Closed\)$")
 
 
 def _is_chatter(event: dict[str, Any]) -> bool:

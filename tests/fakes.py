@@ -112,6 +112,18 @@ class FakeBlob:
         self.blobs.kept.pop("blob1", None)
 
 
+class FakeReader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, count: int) -> Deferred[bytes]:
+        piece, self.data = self.data[:count], self.data[count:]
+        return succeed(piece)
+
+    def close(self) -> None:
+        pass
+
+
 class FakeBlobs:
     """Blobs in memory; `behind` makes a write wait until `wait` fires."""
 
@@ -123,6 +135,9 @@ class FakeBlobs:
 
     def __conform__(self, interface: object) -> FakeBlobs:
         return self
+
+    def open(self, key: str) -> FakeReader:
+        return FakeReader(self.kept[key])
 
     def create(self) -> FakeBlob:
         self.made.append(FakeBlob(self))

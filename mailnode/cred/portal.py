@@ -7,7 +7,6 @@ Names count alike whether or not they have an account.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -26,6 +25,7 @@ from zope.interface import Interface
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.realm import Avatar
 from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.machine import address_key
 from mailnode.model import Event, SignedIn, SignInFailed
 
 FIRST_DELAY_S = 0.5
@@ -61,19 +61,6 @@ class Failures:
         self._counts.move_to_end(key)
         if len(self._counts) > MOST_KEYS:
             self._counts.popitem(last=False)
-
-
-def address_key(client: str) -> str:
-    """What one guesser can't cheaply change of an address: all of IPv4, a /64 of IPv6."""
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
 def _same(name: str) -> str:

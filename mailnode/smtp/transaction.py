@@ -99,10 +99,10 @@ class Transaction:
 
     counter: Counter
     account: Account | None = None
-    _origin: ReversePath | None = None
-    _mailboxes: dict[int, Recipient] = field(factory=dict)
-    _asked: list[Address] = field(factory=list)
-    _incoming: Incoming | None = None
+    _origin: ReversePath | None = field(default=None, init=False)
+    _mailboxes: dict[int, Recipient] = field(factory=dict, init=False)
+    _asked: list[Address] = field(factory=list, init=False)
+    _incoming: Incoming | None = field(default=None, init=False)
 
     def receivedHeader(self, helo: Any, origin: Any, recipients: Any) -> bytes:
         """For an `IMessage` that isn't ours; our own puts the field in front by itself."""
@@ -301,7 +301,7 @@ class Incoming:
         blob, self._blob = self._blob, None
         try:
             key = await blob.commit()
-            return await self._accept(Blob(key), self._head)
+            return await self._accept(Blob(key, partial(self.counter.blobs.open, key)), self._head)
         except BaseException:
             await blob.discard()
             raise

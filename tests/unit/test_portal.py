@@ -19,8 +19,9 @@ from zope.interface import Interface, implementer
 from mailnode.cred import portal as portal_module
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
-from mailnode.cred.portal import Failures, SignInPortal, address_key
+from mailnode.cred.portal import Failures, SignInPortal
 from mailnode.errors import MaildropInUse, SignInBusy, SignInRefused
+from mailnode.machine import address_key
 from mailnode.model import Event, SignedIn, SignInFailed
 
 

@@ -911,3 +911,37 @@ class Revoked(SmtpCase):
         self.talk.send(b"x\r\n.\r\n")
         self.house.sessions.revoke(lambda name: True)
         self.assertTrue(self.talk.transport.aborted)
+
+
+class Filters(SmtpCase):
+    def test_a_filter_can_read_a_large_body_in_pieces(self) -> None:
+        read: list[bytes] = []
+
+        class Reads:
+            name = "reads"
+
+            async def judge(self, envelope: Any, message: Any) -> None:
+                reader = message.body.open()
+                while piece := await reader.read(65536):
+                    read.append(piece)
+                reader.close()
+
+        self.house.intake.filters = [Reads()]
+        self.ready()
+        body = b"x" * 300_000 + b"\r\n"
+        self.assertTrue(self.talk.send(body + b".\r\n").startswith("250 "))
+        self.assertEqual(b"".join(read), body)
+
+
+class Addresses64(SmtpCase):
+    def test_s26_a_64_of_ipv6_counts_as_one_address(self) -> None:
+        self.house.sessions.most_per_address = 1
+        self.assertEqual(self.house.connect("2001:db8::1").read()[:3], "220")
+        self.assertEqual(self.house.connect("2001:db8::2").read()[:3], "421")
+        self.assertEqual(self.house.connect("2001:db8:0:1::1").read()[:3], "220")
+
+    def test_s14_an_address_that_ipv6_maps_is_told_as_the_ipv4_that_it_is(self) -> None:
+        self.open("::ffff:192.0.2.9")
+        self.ready()
+        self.talk.send(b"x\r\n.\r\n")
+        self.assertIn(b"([192.0.2.9])", self.house.messages.filed[0][1].prefix)
