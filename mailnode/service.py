@@ -146,6 +146,7 @@ class Node(MultiService):
         if not self.listeners:
             self._bind()
         try:
+            self._find_parts()
             self._open()
             self._build()
         except MailError as error:
@@ -161,6 +162,15 @@ class Node(MultiService):
         super().startService()
         self.started = True
         self._greet()
+
+    def _find_parts(self) -> None:
+        """What the settings name; found before any file is opened."""
+        plugins = self.config.plugins
+        self._filters = find_filters(plugins.filters)
+        self._other_checkers = [*find_checkers(plugins.checkers), *self.checkers]
+        self._wrap_delivery = find_delivery(plugins.delivery)
+        self._smtp_server = find_subclass(plugins.smtp_server, SmtpServer)
+        self._pop3_server = find_subclass(plugins.pop3_server, Pop3Server)
 
     def _open(self) -> None:
         """The files: the folder's lock, accounts, mail, certificate."""
@@ -203,7 +213,7 @@ class Node(MultiService):
         self.mail_log = MailLog(clock, self.journal.append)
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread)
         self.messages = Messages(self.database, self.blobs, self.mail_log)
-        self.intake = Intake(self.messages, find_filters(config.plugins.filters))
+        self.intake = Intake(self.messages, self._filters)
         self.threads = Threads(clock.callFromThread)
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
         self.directory.subscribe(self._accounts_changed)
@@ -242,10 +252,8 @@ class Node(MultiService):
                 self._create_account if self.config.accounts.create_on_sign_in else None
             ),
         )
-        plugins = self.config.plugins
-        self._wrap_delivery = find_delivery(plugins.delivery)
         own = AccountChecker(self.directory, self.passwords)
-        others = CheckersInTurn([*find_checkers(plugins.checkers), *self.checkers])
+        others = CheckersInTurn(self._other_checkers)
         return SignInPortal(
             realm,
             # Of two that judge one kind of credentials, the portal asks the last.
@@ -284,7 +292,7 @@ class Node(MultiService):
             tell=self.mail_log.tell,
             clock=self.reactor,
         )
-        factory.protocol = find_subclass(self.config.plugins.smtp_server, SmtpServer)
+        factory.protocol = self._smtp_server
         return factory
 
     def _make_pop3(self) -> Pop3Factory:
@@ -297,7 +305,7 @@ class Node(MultiService):
             tell=self.mail_log.tell,
             clock=self.reactor,
         )
-        factory.protocol = find_subclass(self.config.plugins.pop3_server, Pop3Server)
+        factory.protocol = self._pop3_server
         return factory
 
     def _apply_limits(self) -> None:
@@ -400,6 +408,8 @@ class Node(MultiService):
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:
             listener.close()
+        if self._node_lock >= 0:
+            self._release_folder()
         self.start_failed(why)
         raise StartFailed(code, why)
 
@@ -500,6 +510,7 @@ class Node(MultiService):
 
     async def _stop(self) -> None:
         if not self.started:
+            await DeferredList([each for one in self.listeners for each in one.close()])
             return
         self.started = False
         _log.info("stopping")
@@ -524,12 +535,18 @@ class Node(MultiService):
         self.threads.stop()
         await self.database.close()
         self.blobs.close()
-        self.accounts.close()
         await _maybe(super().stopService())
         (self.config.data_path / "listening.json").unlink(missing_ok=True)
         (self.config.data_path / SOCKET_NAME).unlink(missing_ok=True)
-        os.close(self._node_lock)
+        self._release_folder()
         _log.info("stopped")
+
+    def _release_folder(self) -> None:
+        """Another node may have it now."""
+        if hasattr(self, "accounts"):
+            self.accounts.close()
+        os.close(self._node_lock)
+        self._node_lock = -1
 
 
 def _nothing() -> None:
