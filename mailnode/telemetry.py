@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import IO, Any
 
 from attrs import define, field
@@ -49,15 +50,19 @@ class MailLog:
 
     def committed(self, events: Iterable[Event]) -> None:
         """These happened and are durable."""
-        for event in events:
+        told = [event for event in events if self._count(event)]
+        for left, event in enumerate(told, 1 - len(told)):
             name = event.name
-            self.counts[name] += 1
-            if name == "delivered":  # its line is the accepted one
-                continue
-            if name == "accepted":
-                size = event.detail.get("size_octets", 0)
-                self.octets_accepted += size if isinstance(size, int) else 0
-            _log.info(_FORMATS.get(name, "{event}"), event=name, mail=event)
+            _log.info(_FORMATS.get(name, "{event}"), event=name, mail=event, more=left < 0)
+
+    def _count(self, event: Event) -> bool:
+        """Count it; whether it has a line of its own."""
+        name = event.name
+        self.counts[name] += 1
+        if name == "accepted":
+            size = event.detail.get("size_octets", 0)
+            self.octets_accepted += size if isinstance(size, int) else 0
+        return name != "delivered"  # the accepted one says it
 
     def tell(self, event: Event) -> None:
         """This happened and has no commit of its own."""
@@ -130,7 +135,8 @@ class LogWriter:
             line = f"a log event could not be written: {type(error).__name__}"
         try:
             self.out.write(line + "\n")
-            self.out.flush()
+            if not event.get("more"):  # a batch's lines are written together
+                self.out.flush()
         except (OSError, ValueError):  # nobody reads the other end any more
             pass
 
@@ -146,7 +152,7 @@ class LogWriter:
         else:
             row["level"] = event["log_level"].name
             row["message"] = _one_text(event)
-        return json.dumps(row, ensure_ascii=True, default=str)
+        return _to_json(row)
 
     def _text(self, event: dict[str, Any]) -> str:
         mail = event.get("mail")
@@ -192,9 +198,16 @@ def _words(event: Event) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
 
 
+_to_json = json.JSONEncoder(ensure_ascii=True, default=str).encode
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
 def _stamp(at: float) -> str:
-    second = int(at)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{int(at % 1 * 1000):03d}Z"
+    return f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z"
 
 
 def log_to_people(out: IO[str] | None = None) -> bool:
