@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail.smtp import SMTPServerError
 from twisted.python.failure import Failure
@@ -36,16 +36,22 @@ class LineTaker:
 
     message: Any
     users: Sequence[Any]
-    _partial: bytes = b""
+    _pieces: list[bytes] = field(factory=list, init=False)  # of a line that isn't whole yet
 
     def take(self, chunk: bytes) -> None:
-        *lines, self._partial = (self._partial + chunk).split(b"\r\n")
-        for line in lines:
-            self.message.lineReceived(line)
+        first, *others = chunk.split(b"\r\n")
+        self._pieces.append(first)
+        for following in others:
+            self._end_line()
+            self._pieces.append(following)
 
     def end(self, facts: Any) -> None:
-        if self._partial:
-            self.message.lineReceived(self._partial)
+        if any(self._pieces):
+            self._end_line()
+
+    def _end_line(self) -> None:
+        line, self._pieces = b"".join(self._pieces), []
+        self.message.lineReceived(line)
 
 
 @define(eq=False)
@@ -220,10 +226,16 @@ class BodyReading(Replies):
             self._body_failed(Failure(failure), body)
         if not waits:
             return None
-        together = waits[0] if len(waits) == 1 else DeferredList(waits, fireOnOneErrback=True)
+        together = (
+            waits[0]
+            if len(waits) == 1
+            else DeferredList(waits, fireOnOneErrback=True, consumeErrors=True)
+        )
         return together.addErrback(self._body_failed, body)
 
     def _body_failed(self, failure: Failure, body: Body) -> None:
+        if isinstance(failure.value, FirstError):
+            failure = failure.value.subFailure
         if body.failure is None:
             body.failure = failure.value
             if not isinstance(failure.value, MailError | SMTPServerError):
@@ -246,23 +258,11 @@ class BodyReading(Replies):
             self._dialog = None
             raise body.failure
         takers, body.takers = body.takers, []
-        done = self._commit(takers, body)
+        if len(takers) == 1:
+            done = maybeDeferred(_ended(takers[0], body))
+        else:
+            done = Deferred.fromCoroutine(_end_in_turn(takers, body))
         done.addCallbacks(self._taken, self._not_taken, callbackArgs=(body,), errbackArgs=(body,))
-        return done
-
-    def _commit(self, takers: list[Any], body: Body) -> Deferred[Any]:
-        """Foreign messages first: they may fail while ours can still be abandoned."""
-        done: Deferred[Any] | None = None
-        for at, taker in enumerate(takers):
-            step = _ended(taker, body)
-            later = takers[at + 1 :]
-            if done is None:
-                done = maybeDeferred(step) if later else _as_deferred(step)
-            else:
-                done.addCallback(_then(step))
-            if later:
-                done.addErrback(_abandon_all, later)
-        assert done is not None
         return done
 
     def _taken(self, result: Any, body: Body) -> None:
@@ -387,21 +387,14 @@ def _name_of(message: Any) -> str:
     return str(getattr(message, "name", "")) or type(message).__qualname__
 
 
-def _then(step: Callable[[], Any]) -> Callable[[object], Any]:
-    return lambda _result: step()
-
-
-def _as_deferred(step: Callable[[], Any]) -> Deferred[Any]:
-    try:
-        result = step()
-    except Exception:
-        failed: Deferred[Any] = Deferred()
-        failed.errback(Failure())
-        return failed
-    return result if isinstance(result, Deferred) else maybeDeferred(lambda: result)
-
-
-def _abandon_all(failure: Failure, takers: list[Any]) -> Failure:
+async def _end_in_turn(takers: list[LineTaker | ChunkTaker], body: Body) -> Any:
+    """What the last one gives: the one that commits can be abandoned while another may fail."""
+    result: Any = None
     while takers:
-        takers.pop().message.connectionLost()
-    return failure
+        try:
+            result = await maybeDeferred(_ended(takers.pop(0), body))
+        except BaseException:
+            for taker in takers:
+                taker.message.connectionLost()
+            raise
+    return result

@@ -251,8 +251,8 @@ class SmtpServer(BodyReading):
 
     def do_RCPT(self, rest: bytes) -> object:
         origin = self._from
-        if origin is None:
-            raise BadSequence("Say MAIL first")
+        if origin is None or self.readingBody():  # between two chunks it is settled who gets it
+            raise BadSequence("Say MAIL first" if origin is None else "The message has begun")
         try:
             address = parse_rcpt(rest, self.hostname().lower(), origin.parameters.smtputf8)
             if len(self._to) >= self.most_recipients:
