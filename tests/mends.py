@@ -80,7 +80,8 @@ class Mend:
         return changed
 
 
-def read_mends() -> list[Mend]:
+@cache
+def read_mends() -> tuple[Mend, ...]:
     """All of them, in the order of the entries."""
     mends = []
     for path in VECTORS.glob("mends-*.toml"):
@@ -88,7 +89,7 @@ def read_mends() -> list[Mend]:
             for each in listed:
                 each.setdefault("new", "")
                 mends.append(Mend(entry=entry, **each | {"tests": tuple(each["tests"])}))
-    return sorted(mends, key=lambda mend: ENTRIES.index(mend.entry))
+    return tuple(sorted(mends, key=lambda mend: ENTRIES.index(mend.entry)))
 
 
 # Tests by their names
@@ -144,7 +145,6 @@ class Copy:
     """A copy of the tree in which tests are run."""
 
     root: Path
-    _runs: int = field(default=0, init=False)
 
     @classmethod
     def make(cls, root: Path) -> Copy:
@@ -160,6 +160,7 @@ class Copy:
     def python(self, *args: str, write_bytecode: bool = False) -> subprocess.CompletedProcess[str]:
         """Run Python where `mailnode` is this copy's, whatever is installed."""
         environment = os.environ | {"PYTHONPATH": str(self.root)}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # loading them all takes a third
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if not write_bytecode:
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -183,10 +184,10 @@ class Copy:
         Raises:
             MendError: pytest didn't come to run them.
         """
-        self._runs += 1
         report, base = self.root / "report.xml", self.root.with_name(f"{self.root.name}.tmp")
         done = self.python(
             *("-m", "pytest", "-q", "-p", "no:pytest_twisted", "-p", "no:cacheprovider"),
+            *("-p", "pytest_timeout"),
             *(f"--basetemp={base}", f"--junitxml={report}", "--tb=short", *ids),
             write_bytecode=write_bytecode,
         )
