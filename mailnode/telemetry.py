@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
+from mailnode.machine import address_key
 from mailnode.model import Event, RefusedMail, SignInFailed, Summed
 
 REFUSALS_A_MINUTE = 10
@@ -68,17 +69,21 @@ class MailLog:
         """This happened and has no commit of its own."""
         if isinstance(event, RefusedMail | SignInFailed):
             self.refusals[str(event.detail.get("code", ""))] += 1
-            if not self._room_to_tell(event.client):
+            if not self._room_to_tell(address_key(event.client)):
                 self.counts[event.name] += 1
                 return
         self.committed([event])
         self.journal([event])
 
-    def _room_to_tell(self, host: str) -> bool:
+    def each_second(self) -> None:
+        """A minute that is over is summed, though nobody is refused any more."""
         minute = int(self.clock.seconds() // 60)
         if minute != self._minute:
             self._sum_up()
             self._minute = minute
+
+    def _room_to_tell(self, host: str) -> bool:
+        self.each_second()
         if host not in self._told and len(self._told) >= MOST_ADDRESSES:
             host = "others"
         self._told[host] += 1
@@ -97,7 +102,7 @@ class MailLog:
             self.journal(summed)
 
     def flush(self) -> None:
-        """Tell what was summed so far; called each minute and at the stop."""
+        """Tell what was summed so far, at the stop."""
         self._sum_up()
 
 
@@ -127,18 +132,26 @@ class LogWriter:
     level: LogLevel = LogLevel.info
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["log_level"] < self.level or _is_chatter(event):
-            return
         try:
+            if event["log_level"] < self.level or _is_chatter(event):
+                return
             line = self._json(event) if self.as_json else self._text(event)
         except Exception as error:
             line = f"a log event could not be written: {type(error).__name__}"
+            if self.as_json:
+                line = _to_json({"at": _stamp(time.time()), "level": "error", "message": line})
         try:
-            self.out.write(line + "\n")
+            self._write(line)
             if not event.get("more"):  # a batch's lines are written together
                 self.out.flush()
         except (OSError, ValueError):  # nobody reads the other end any more
             pass
+
+    def _write(self, line: str) -> None:
+        try:
+            self.out.write(line + "\n")
+        except UnicodeEncodeError:  # not a log in UTF-8
+            self.out.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
 
     def _json(self, event: dict[str, Any]) -> str:
         row: dict[str, object] = {"at": _stamp(event["log_time"])}
@@ -156,7 +169,9 @@ class LogWriter:
 
     def _text(self, event: dict[str, Any]) -> str:
         mail = event.get("mail")
-        text = _words(mail) if isinstance(mail, Event) else _one_text(event)
+        text = _printable(
+            _words(mail).replace("\n", "?") if isinstance(mail, Event) else _one_text(event)
+        )
         level = event["log_level"]
         mark = "" if level <= LogLevel.info else f"{level.name.upper()} "
         return f"{_stamp(event['log_time'])} {mark}{text}"
@@ -195,7 +210,15 @@ def _words(event: Event) -> str:
         if key != "dialog" and value not in ("", None):
             text = str(value)
             parts.append(f"{key}={json.dumps(text)}" if " " in text else f"{key}={text}")
-    return "".join(c if c.isprintable() else "?" for c in " ".join(parts))
+    return " ".join(parts)
+
+
+def _printable(text: str) -> str:
+    """Nothing that moves a terminal, and no line in it that looks like the log's own."""
+    if text.isprintable():
+        return text
+    lines = text.split("\n")
+    return "\n  ".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
 _to_json = json.JSONEncoder(ensure_ascii=True, default=str).encode
