@@ -32,6 +32,7 @@ OUTPUT_OCTETS = 65536
 CLOSE_S = 10.0
 DIALOG_OCTETS = 16384
 AT_ONCE_OCTETS = 65536
+TURN_S = 0.01
 
 
 class LongLine(MailError):
@@ -150,6 +151,15 @@ class LineSession:
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
+    def turnAway(self) -> None:
+        """Close a connection that is one too many: no sweep will look at it.
+
+        Inside TLS `close` waits for a client that may never answer, so it is cut off.
+        """
+        self.close()
+        if self.secure:
+            self.abort()
+
     def abort(self) -> None:
         if not self._gone:
             self.transport.abortConnection()
@@ -207,9 +217,14 @@ class LineSession:
         if self._working:  # a reply came at once, further down this stack
             return
         self._working = True
+        until = self.seconds() + TURN_S
         try:
             while not (self._busy or self._blocked) and self._at < len(self._input):
                 if self._closing_since is not None:
+                    break
+                if self.sessions is not None and self.seconds() > until:
+                    self._busy = True  # the other sessions' turn
+                    self.sessions.clock.callLater(0, self._step_done, None)
                     break
                 if self._reader is not None:
                     data, self._input, self._at = self._input[self._at :], b"", 0

@@ -94,7 +94,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
     def connectionMade(self) -> None:
         if not self.beginSession():
             self.sendLine(b"-ERR [SYS/TEMP] Too many connections, please try again later")
-            self.close()
+            self.turnAway()
             return
         self.successResponse(self.greeting())
 

@@ -102,7 +102,7 @@ class SmtpServer(BodyReading):
         self._helo = (None, self.peer_host.encode("ascii", "replace"))
         if not admitted:
             self._reply(421, "4.7.0", f"{self.hostname()} Too many connections, try again later")
-            self.close()
+            self.turnAway()
             return
         self.canStartTLS = self.tls_offered
         self.sendLine(b"220 " + self.greeting())
