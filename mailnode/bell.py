@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.protocol import DatagramProtocol
@@ -47,6 +48,20 @@ class BellListener(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         self.bell.ring(datagram[:64].decode("ascii", "replace"))
+
+
+def listen_for_others(bell: Bell, reactor: Any, data: Path) -> Any:
+    """A port on which other processes ring; None where there can be none.
+
+    Too long a path, say: what they changed is seen by the poll all the same.
+    """
+    path = data / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    try:
+        return reactor.listenUNIXDatagram(os.fspath(path), BellListener(bell), mode=0o600)
+    except Exception as error:
+        _log.info("no bell at {path}: {error}", path=str(path), error=str(error))
+        return None
 
 
 def ring_from_outside(data: Path, topic: str) -> bool:

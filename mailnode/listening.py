@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -15,8 +18,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
+from mailnode.config import ListenSettings
 from mailnode.machine import is_loopback
 
+KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
+LISTENING = "listening.json"
 TRIES_FOR_A_PAIR = 20
 
 
@@ -60,8 +66,8 @@ class Listener:
         Raises:
             BadEndpoint, CannotBind.
         """
-        if self.where.isdigit():
-            self._ports = _bind_loopback(reactor, int(self.where), self.door, backlog)
+        if self.where.isascii() and self.where.isdigit():
+            self._ports = _bind_loopback(reactor, self.where, self.door, backlog)
         else:
             self._ports = [_bind_endpoint(reactor, self.where, self.door, backlog)]
 
@@ -85,6 +91,46 @@ class Listener:
         return [each for each in stopped if isinstance(each, Deferred)]
 
 
+def bind_all(reactor: Any, settings: ListenSettings) -> list[Listener]:
+    """All that the settings name, listening; or nothing listens.
+
+    Raises:
+        BadEndpoint, CannotBind: which one, and why.
+    """
+    listeners: list[Listener] = []
+    try:
+        for kind in KINDS:
+            for where in getattr(settings, kind):
+                listener = Listener(kind, where)
+                listener.bind(reactor, settings.backlog)
+                listeners.append(listener)
+    except BadEndpoint as error:
+        _close_all(listeners)
+        raise BadEndpoint(f"--{kind}: {error}") from None
+    except BaseException:
+        _close_all(listeners)
+        raise
+    return listeners
+
+
+def _close_all(listeners: Iterable[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+def write_listening(data: Path, hostname: str, listeners: Iterable[Listener]) -> None:
+    """`listening.json`: which ports the node has, for scripts that asked for port 0."""
+    told: dict[str, Any] = {"pid": os.getpid(), "hostname": hostname}
+    told |= {kind: [] for kind in KINDS}
+    for listener in listeners:
+        told[listener.kind] += listener.addresses()
+    path = data / LISTENING
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(told, indent=1) + "\n")
+    unfinished.chmod(0o600)
+    unfinished.rename(path)
+
+
 def show_address(address: Any) -> str:
     if isinstance(address, UNIXAddress):
         name = address.name or b""
@@ -93,10 +139,11 @@ def show_address(address: Any) -> str:
     return f"{host}:{address.port}"
 
 
-def _bind_loopback(reactor: Any, number: int, door: Door, backlog: int) -> list[Any]:
+def _bind_loopback(reactor: Any, where: str, door: Door, backlog: int) -> list[Any]:
     """Both families on one port number; IPv4 alone where there is no IPv6."""
-    if number > 65535:
-        raise BadEndpoint(f"there is no port {number}: they end at 65535")
+    if len(where) > 5 or int(where) > 65535:
+        raise BadEndpoint(f"there is no port {where:.20}: they end at 65535")
+    number = int(where)
     for _ in range(TRIES_FOR_A_PAIR):
         first = _listen(reactor, number, door, backlog, "127.0.0.1")
         try:
@@ -123,12 +170,12 @@ def _listen(reactor: Any, number: int, door: Door, backlog: int, host: str) -> A
 
 
 def _bind_endpoint(reactor: Any, where: str, door: Door, backlog: int) -> Any:
-    kind = where.partition(":")[0]
+    kind, full = where.partition(":")[0], where
     if kind in ("tcp", "tcp6", "unix") and "backlog=" not in where:
-        where = f"{where}:backlog={backlog}"
+        full = f"{where}:backlog={backlog}"
     try:
-        endpoint = serverFromString(reactor, where)
-    except (ValueError, TypeError, KeyError) as error:
+        endpoint = serverFromString(reactor, full)
+    except Exception as error:  # each kind of endpoint has its own, and plug-ins more
         raise BadEndpoint(
             f'"{where}" is no port and no endpoint: say 2525 or tcp:25 ({error})'
         ) from None
@@ -137,6 +184,8 @@ def _bind_endpoint(reactor: Any, where: str, door: Door, backlog: int) -> Any:
     if not results:
         raise BadEndpoint(f'"{where}" can\'t be bound at the start')
     if isinstance(results[0], Failure):
+        if results[0].check(OverflowError):
+            raise BadEndpoint(f"there is no such port as in {where}: they end at 65535")
         raise CannotBind(f"can't listen on {where}: {_reason(results[0].value)}")
     return results[0]
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import resource
 import socket
 from functools import lru_cache
 
+from twisted.logger import Logger
+
 from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress
+
+_log = Logger(namespace="mailnode")
+
+
+def raise_descriptor_limit() -> None:
+    """As many files and connections may be open as the hard limit lets us have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            _log.info("the descriptor limit stays at {soft}: {error}", soft=soft, error=str(error))
 
 
 def find_hostname() -> str:

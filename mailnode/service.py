@@ -9,61 +9,65 @@ Usable from `twistd`, from a `.tac` and in a test:
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import resource
 import signal
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.cred.checkers import AllowAnonymousAccess
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailnode.addresses import Address
 from mailnode.admission import Sessions
-from mailnode.background import background
-from mailnode.bell import SOCKET_NAME, Bell, BellListener
+from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
-from mailnode.errors import MailError, NodeRunning
+from mailnode.errors import MailError
 from mailnode.intake import Intake
-from mailnode.listening import BadEndpoint, CannotBind, Listener
-from mailnode.machine import find_hostname
+from mailnode.listening import (
+    LISTENING,
+    BadEndpoint,
+    CannotBind,
+    Listener,
+    bind_all,
+    write_listening,
+)
+from mailnode.machine import find_hostname, raise_descriptor_limit
 from mailnode.measures import describe
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
+from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.pop3.server import Pop3Factory, Pop3Rules, Pop3Server
+from mailnode.pop3.server import Pop3Server
+from mailnode.room import Room
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.server import SmtpServer
 from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
-from mailnode.store.directory import Account, LiveDirectory
+from mailnode.store.directory import Account
 from mailnode.store.journal import Journal
-from mailnode.store.locks import MaildropLocks
+from mailnode.store.locks import MaildropLocks, lock_folder
 from mailnode.store.messages import Messages
 from mailnode.store.sweep import Sweep
+from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
 from mailnode.threads import Threads
-from mailnode.tls import Certificate, TlsError, make_self_signed
+from mailnode.tls import TlsError, open_certificate
 from mailnode.web.site import make_site
 
 EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 74, 75, 77, 78
-KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
 POLL_S = 0.25
+
+T = TypeVar("T")
 
 _log = Logger(namespace="mailnode")
 
@@ -116,28 +120,20 @@ class Node(MultiService):
         self._node_lock = -1
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
-        self._data_version = 0
-        self._reading_accounts = DeferredLock()
-        self._disk_has_room = True
 
     # Starting
 
     def privilegedStartService(self) -> None:
         """Bind every port, still as root where the node was started so."""
         super().privilegedStartService()
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         self._bind()
 
     def _bind(self) -> None:
-        settings = self.config.listen
         try:
-            for kind in KINDS:
-                for where in getattr(settings, kind):
-                    listener = Listener(kind, where)
-                    self.listeners.append(listener)
-                    listener.bind(self.reactor, settings.backlog)
+            self.listeners = bind_all(self.reactor, self.config.listen)
         except BadEndpoint as error:
-            self._fail(EX_USAGE, f"--{kind}: {error}")
+            self._fail(EX_USAGE, str(error))
         except CannotBind as error:
             self._fail(EX_UNAVAILABLE, str(error))
 
@@ -158,7 +154,9 @@ class Node(MultiService):
         self._connect_listeners()
         self._start_timers()
         # Written once the reactor runs: who reads it may send signals, and they are caught then.
-        self._told_listening = self.reactor.callLater(0, self._write_listening)
+        self._told_listening = self.reactor.callLater(
+            0, write_listening, self.config.data_path, self.hostname, self.listeners
+        )
         super().startService()
         self.started = True
         self._greet()
@@ -176,25 +174,24 @@ class Node(MultiService):
         """The files: the folder's lock, accounts, mail, certificate."""
         data, users = self.config.data_path, self.config.users_path
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._node_lock = _lock_folder(data)
+        self._node_lock = lock_folder(data)
         self.accounts = Accounts.open(users, create=True)
-        self.directory = LiveDirectory(self._load_directory())
-        self._data_version = self.accounts.data_version()
+        subaddress = self.config.accounts.subaddress
+        self.watch = AccountsWatch(self.accounts, subaddress, self._in_thread)
+        self.watch.read_now()
+        self.directory = self.watch.directory
         self._refuse_demo_beyond_loopback()
-        tls = self.config.tls
-        pair = (Path(tls.cert), Path(tls.key)) if tls.cert else None
-        self.self_signed = pair is None
-        cert, key = pair or make_self_signed(data / "tls", self.hostname)
-        self.certificate = Certificate(cert, key, self.reactor.seconds)
-        self.certificate.load()
+        self.certificate = open_certificate(
+            self.config.tls, data / "tls", self.hostname, self.reactor.seconds
+        )
         self.database = Database.open(
             data / "mail.db",
             call_in_reactor=self.reactor.callFromThread,
             on_fatal=_end_after_failed_flush,
         )
 
-    def _load_directory(self) -> Any:
-        return self.accounts.load_directory(self.config.accounts.subaddress)
+    def _in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args)
 
     def _refuse_demo_beyond_loopback(self) -> None:
         open_ports = [each for each in self.listeners if each.beyond_loopback]
@@ -223,21 +220,20 @@ class Node(MultiService):
             locks=MaildropLocks(data / "locks"),
             tell=self.mail_log.tell,
         )
+        self.room = Room(data, self.messages.usage)
         self.counter = Counter(
             hostname=self.hostname,
             directory=self.directory,
             intake=self.intake,
             blobs=self.blobs,
-            room_for=self._room_for,
-            disk_has_room=lambda: self._disk_has_room,
+            room_for=self.room.in_mailbox,
+            disk_has_room=lambda: self.room.on_disk,
             in_thread=self.threads.run,
         )
         self.portal = self._make_portal()
         self.smtp_sessions = Sessions(clock)
         self.pop3_sessions = Sessions(clock)
-        self.smtp = self._make_smtp(submission=False)
-        self.submission = self._make_smtp(submission=True)
-        self.pop3 = self._make_pop3()
+        self._make_servers()
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
         )
@@ -245,17 +241,15 @@ class Node(MultiService):
         describe(self, self.metrics)
 
     def _make_portal(self) -> SignInPortal:
-        realm = Realm(
-            self.directory,
-            {IMessageDeliveryFactory: self._postbox, IMailboxPOP3: self._maildrop},
-            create_account=(
-                self._create_account if self.config.accounts.create_on_sign_in else None
-            ),
-        )
+        factories: Any = {
+            IMessageDeliveryFactory: self._postbox,
+            IMailboxPOP3: self.maildrops.open,
+        }
+        make = self.watch.make_account if self.config.accounts.create_on_sign_in else None
         own = AccountChecker(self.directory, self.passwords)
         others = CheckersInTurn(self._other_checkers)
         return SignInPortal(
-            realm,
+            Realm(self.directory, factories, make),
             # Of two that judge one kind of credentials, the portal asks the last.
             [AllowAnonymousAccess(), own, others],
             clock=self.reactor,
@@ -263,50 +257,23 @@ class Node(MultiService):
             sign_in_key=self.directory.sign_in_key,
         )
 
-    def _create_account(self, address: Address) -> Deferred[Account]:
-        """For an id that only `--auth` knows: an account without a password of its own."""
-        made = deferToThreadPool(
-            self.reactor, self.reactor.getThreadPool(), self.accounts.add_account, address, ""
-        )
-
-        async def known(account: Account) -> Account:
-            await self._take_up_accounts()
-            return account
-
-        return made.addCallback(lambda account: Deferred.fromCoroutine(known(account)))
-
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         return self._wrap_delivery(Postbox(self.counter, account)), _nothing
 
-    def _maildrop(self, account: Account | None) -> Deferred[Any]:
-        return self.maildrops.open(account)
-
-    def _make_smtp(self, *, submission: bool) -> SmtpFactory:
-        factory = SmtpFactory(
-            self.portal,
-            hostname=self.hostname,
-            challengers={b"PLAIN": PlainCredentials, b"LOGIN": LoginCredentials},
-            tls=self.certificate,
-            sessions=self.smtp_sessions,
-            submission=submission,
-            tell=self.mail_log.tell,
-            clock=self.reactor,
-        )
-        factory.protocol = self._smtp_server
-        return factory
-
-    def _make_pop3(self) -> Pop3Factory:
-        factory = Pop3Factory(
-            self.portal,
-            hostname=self.hostname,
-            challengers={b"PLAIN": PlainCredentials, b"LOGIN": LoginCredentials},
-            tls=self.certificate,
-            sessions=self.pop3_sessions,
-            tell=self.mail_log.tell,
-            clock=self.reactor,
-        )
-        factory.protocol = self._pop3_server
-        return factory
+    def _make_servers(self) -> None:
+        shared: dict[str, Any] = {
+            "hostname": self.hostname,
+            "challengers": {b"PLAIN": PlainCredentials, b"LOGIN": LoginCredentials},
+            "tls": self.certificate,
+            "tell": self.mail_log.tell,
+            "clock": self.reactor,
+        }
+        smtp = {"sessions": self.smtp_sessions, **shared}
+        self.smtp = SmtpFactory(self.portal, **smtp)
+        self.submission = SmtpFactory(self.portal, submission=True, **smtp)
+        self.smtp.protocol = self.submission.protocol = self._smtp_server
+        self.pop3 = Pop3Factory(self.portal, sessions=self.pop3_sessions, **shared)
+        self.pop3.protocol = self._pop3_server
 
     def _apply_limits(self) -> None:
         """Hand the settings that can change while we run to who keeps them."""
@@ -314,24 +281,12 @@ class Node(MultiService):
         for sessions in (self.smtp_sessions, self.pop3_sessions):
             sessions.most = limits.connections
             sessions.most_per_address = limits.connections_per_address
-        self.smtp.rules = self.submission.rules = SmtpRules(
-            message_octets=limits.message_size,
-            recipients=limits.recipients,
-            mails=limits.mails_per_connection,
-            errors=limits.errors,
-            sign_in_failures=limits.sign_in_failures,
-            idle_s=limits.smtp_idle,
-            body_octets_a_second=limits.body_rate,
-            body_s=limits.body_time,
-            keep_dialog=self.config.journal.dialog,
-        )
-        self.pop3.rules = Pop3Rules(
-            errors=limits.errors,
-            sign_in_failures=limits.sign_in_failures,
-            idle_s=limits.pop3_idle,
-        )
+        self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
+        self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.sweep.settings = self.config.journal
+        self.room.quota = self.config.quota
+        self.room.least_free_octets = self.config.store.free_space
         self.counter.blob_over = self.config.store.blob_over
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers
@@ -340,39 +295,26 @@ class Node(MultiService):
         servers: dict[str, Any] = {
             "smtp": self.smtp,
             "submission": self.submission,
-            "smtps": self._in_tls(self.submission),
+            "smtps": self.certificate.around(self.submission),
             "pop3": self.pop3,
-            "pop3s": self._in_tls(self.pop3),
+            "pop3s": self.certificate.around(self.pop3),
             "http": make_site(self.readiness, self.metrics.text),
         }
         for listener in self.listeners:
             listener.door.inner = servers[listener.kind]
             listener.door.inner.doStart()
 
-    def _in_tls(self, factory: Any) -> Any:
-        wrapped = TLSMemoryBIOFactory(self.certificate, False, factory)
-        wrapped.noisy = False
-        return wrapped
-
     def _start_timers(self) -> None:
         self.smtp_sessions.start()
         self.pop3_sessions.start()
         self.sweep.start()
-        self._look_at_disk()
-        for call, every_s in ((self._look_at_accounts, POLL_S), (self._each_second, 1.0)):
+        for call, every_s in ((self.watch.look, POLL_S), (self.room.look, 1.0)):
             timer = LoopingCall(call)
             timer.clock = self.reactor
-            timer.start(every_s, now=False)
+            timer.start(every_s)
             self._timers.append(timer)
-        self.bell.on("accounts", self._look_at_accounts)
-        path = self.config.data_path / SOCKET_NAME
-        path.unlink(missing_ok=True)
-        try:
-            self._bell_port = self.reactor.listenUNIXDatagram(
-                os.fspath(path), BellListener(self.bell), mode=0o600
-            )
-        except Exception as error:  # too long a path, say: the poll sees changes all the same
-            _log.info("no bell at {path}: {error}", path=str(path), error=str(error))
+        self.bell.on("accounts", self.watch.look)
+        self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
 
@@ -380,7 +322,7 @@ class Node(MultiService):
         for listener in self.listeners:
             for address in listener.addresses():
                 _log.info("{kind} on {address}", kind=listener.kind, address=address)
-        if self.self_signed:
+        if self.certificate.self_signed:
             _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
@@ -388,22 +330,6 @@ class Node(MultiService):
             _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
         if self._on_started is not None:
             self._on_started(self)
-
-    def _write_listening(self) -> None:
-        """`listening.json`: which ports the node has, for scripts that asked for port 0."""
-        told: dict[str, Any] = {"pid": os.getpid(), "hostname": self.hostname}
-        for kind in KINDS:
-            told[kind] = [
-                address
-                for listener in self.listeners
-                if listener.kind == kind
-                for address in listener.addresses()
-            ]
-        path = self.config.data_path / "listening.json"
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(json.dumps(told, indent=1) + "\n")
-        unfinished.chmod(0o600)
-        unfinished.rename(path)
 
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:
@@ -434,27 +360,7 @@ class Node(MultiService):
                 self._apply_limits()
         self.certificate.refresh()
         self.bell.ring("accounts")
-        self.bell.ring("reload")
         _log.info("reloaded")
-
-    def _look_at_accounts(self) -> None:
-        """Take up what another process changed in users.db."""
-        try:
-            version = self.accounts.data_version()
-        except MailError as error:
-            _log.error("users.db can't be read, what was known stays: {error}", error=str(error))
-            return
-        if version != self._data_version:
-            self._data_version = version
-            background(self._take_up_accounts(), "reading users.db")
-
-    async def _take_up_accounts(self) -> None:
-        """Read users.db in a thread; the look-ups go on with what was known until then."""
-        async with self._reading_accounts:
-            pool = self.reactor.getThreadPool()
-            self.directory.replace(
-                await deferToThreadPool(self.reactor, pool, self._load_directory)
-            )
 
     def _accounts_changed(self, account_ids: set[int]) -> None:
         for account_id in account_ids:
@@ -466,37 +372,14 @@ class Node(MultiService):
 
         self.smtp_sessions.revoke(changed)
         self.pop3_sessions.revoke(changed)
-        _log.info("accounts were read again")
-
-    def _each_second(self) -> None:
-        self._look_at_disk()
-
-    def _look_at_disk(self) -> None:
-        try:
-            space = os.statvfs(self.config.data_path)
-        except OSError as error:
-            self._disk_has_room = False
-            _log.error("the data folder can't be looked at: {error}", error=str(error))
-            return
-        self._disk_has_room = space.f_bavail * space.f_frsize >= self.config.store.free_space
-
-    def _room_for(self, account: Account, size_octets: int) -> bool:
-        quota = self.config.quota
-        octets = quota.octets if account.quota_octets is None else account.quota_octets
-        mails = quota.mails if account.quota_mails is None else account.quota_mails
-        if not octets and not mails:
-            return True
-        used_octets, used_mails = self.messages.usage(account.id)
-        if octets and used_octets + max(size_octets, 1) > octets:
-            return False
-        return not (mails and used_mails >= mails)
+        _log.info("{count} accounts have changed", count=len(account_ids))
 
     def readiness(self) -> dict[str, str]:
         """What keeps the node from taking mail, by part; empty when all is well."""
         faults: dict[str, str] = {}
         if not self.started:
             faults["node"] = "not started, or stopping"
-        if not self._disk_has_room:
+        if not self.room.on_disk:
             faults["disk"] = "less free than store.free_space: mail is answered 452"
         if self.database.fault is not None:
             faults["store"] = str(self.database.fault)
@@ -528,15 +411,15 @@ class Node(MultiService):
         for timer in self._timers:
             timer.stop()
         if self._bell_port is not None:
-            await _maybe(self._bell_port.stopListening())
+            await maybeDeferred(self._bell_port.stopListening)
         self.mail_log.flush()
         self.sweep.stop()
-        await _maybe(self.passwords.stop())
+        await self.passwords.stop()
         self.threads.stop()
         await self.database.close()
         self.blobs.close()
-        await _maybe(super().stopService())
-        (self.config.data_path / "listening.json").unlink(missing_ok=True)
+        await maybeDeferred(super().stopService)
+        (self.config.data_path / LISTENING).unlink(missing_ok=True)
         (self.config.data_path / SOCKET_NAME).unlink(missing_ok=True)
         self._release_folder()
         _log.info("stopped")
@@ -555,35 +438,6 @@ def _nothing() -> None:
 
 def _nothing_more(result: object, timeout: float) -> None:
     _log.warn("after {timeout} s what is still under way is cut off", timeout=timeout)
-
-
-async def _maybe(result: Any) -> None:
-    if isinstance(result, Deferred):
-        await result
-
-
-def _lock_folder(data: Path) -> int:
-    """One node a data folder: an exclusive lock that goes with the process.
-
-    Raises:
-        NodeRunning: another process has it.
-    """
-    lock = os.open(data / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise NodeRunning(detail=f"another node runs on the data folder {data}") from None
-    return lock
-
-
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError) as error:
-            _log.info("the descriptor limit stays at {soft}: {error}", soft=soft, error=str(error))
 
 
 def _end_after_failed_flush(error: BaseException) -> None:

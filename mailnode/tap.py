@@ -21,7 +21,8 @@ from twisted.python.usage import UsageError
 
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
-from mailnode.service import EX_CONFIG, EX_USAGE, KINDS, Node, StartFailed
+from mailnode.listening import KINDS
+from mailnode.service import EX_CONFIG, EX_USAGE, Node, StartFailed
 from mailnode.telemetry import LogWriter, log_to_people
 
 LOG_ROTATE_OCTETS = 100 << 20
@@ -253,7 +254,7 @@ def _welcome(node: Node) -> None:
         say(f"  {listener.kind:<11}{'  '.join(listener.addresses())}{beyond}")
     if any(not each.beyond_loopback for each in node.listeners if each.kind != "http"):
         say("  For others: --smtp tcp:25 --pop3s tcp:995")
-    if node.self_signed:
+    if node.certificate.self_signed:
         say(f"  TLS         self-signed, {node.certificate.cert}")
     demo = node.directory.demo_accounts
     if demo:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from cryptography import x509
@@ -16,7 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
+
+from mailnode.config import TlsSettings
 
 SELF_SIGNED_DAYS = 825
 LOOK_EVERY_S = 1.0
@@ -35,11 +39,15 @@ class Certificate:
 
     The files are looked at before a handshake, once a second at most; a changed pair that
     can't be used is logged and the one before it stays.
+
+    Attributes:
+        self_signed: whether it is of our own making.
     """
 
     cert: Path
     key: Path
     seconds: Callable[[], float]
+    self_signed: bool = False
     _context: SSL.Context | None = None
     _stamp: tuple[int, ...] = ()
     _looked_at: float = field(default=float("-inf"))
@@ -62,6 +70,12 @@ class Certificate:
             self.refresh()
         assert self._context is not None
         return SSL.Connection(self._context, None)
+
+    def around(self, factory: Any) -> TLSMemoryBIOFactory:
+        """`factory`'s protocols inside TLS from the first octet."""
+        wrapped = TLSMemoryBIOFactory(self, False, factory)
+        wrapped.noisy = False
+        return wrapped
 
     def refresh(self) -> None:
         """Take up changed files; a pair that can't be used changes nothing."""
@@ -105,6 +119,22 @@ def _reason(error: Exception) -> str:
     if isinstance(details, list) and details:
         return str(details[-1][-1])
     return str(error) or type(error).__name__
+
+
+def open_certificate(
+    settings: TlsSettings, folder: Path, hostname: str, seconds: Callable[[], float]
+) -> Certificate:
+    """The pair that the settings name, or one of our own making in `folder`.
+
+    Raises:
+        TlsError: it can't be used.
+    """
+    if settings.cert:
+        certificate = Certificate(Path(settings.cert), Path(settings.key), seconds)
+    else:
+        certificate = Certificate(*make_self_signed(folder, hostname), seconds, self_signed=True)
+    certificate.load()
+    return certificate
 
 
 def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:

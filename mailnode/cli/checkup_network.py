@@ -21,9 +21,10 @@ from twisted.internet.endpoints import serverFromString
 
 from mailnode.addresses import parse_domain
 from mailnode.cli.checkup import Finding, fault, good, warning
-from mailnode.cli.node import PROTOCOLS, Running, running_node
+from mailnode.cli.node import Running, running_node
 from mailnode.config import Config
 from mailnode.errors import BadAddress
+from mailnode.listening import KINDS
 from mailnode.machine import find_hostname
 
 SOON_S = 14 * 86400.0
@@ -173,10 +174,10 @@ def check_ports(config: Config) -> Iterator[Finding]:
     """Whether each configured port can be bound; a running node has bound its own."""
     running = running_node(config)
     if running is not None:
-        told = [f"{name} {item}" for name in PROTOCOLS for item in running.listening.get(name, ())]
+        told = [f"{name} {item}" for name in KINDS for item in running.listening.get(name, ())]
         yield good("ports", f"a node runs, process {running.pid}: {', '.join(told) or 'no ports'}")
     asked = False
-    for protocol in PROTOCOLS:
+    for protocol in KINDS:
         for text in getattr(config.listen, protocol):
             asked = True
             if wrong := _what_is_wrong_with(text):

@@ -16,9 +16,8 @@ from mailnode.bell import ring_from_outside
 from mailnode.cli.frame import EX_CANTCREAT, EX_CONFIG, EX_NOPERM, Mistake, config_of
 from mailnode.config import Config
 from mailnode.errors import BadAddress
+from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
-
-PROTOCOLS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
 
 
 @frozen
@@ -119,11 +118,11 @@ def make_private_folder(path: Path) -> bool:
 def running_node(config: Config) -> Running | None:
     """The node that is up on this data folder, or None."""
     try:
-        told = json.loads((config.data_path / "listening.json").read_text("utf-8"))
+        told = json.loads((config.data_path / LISTENING).read_text("utf-8"))
         pid = int(told["pid"])
         if not _alive(pid):
             return None
-        listening = {name: tuple(map(str, told.get(name, ()))) for name in PROTOCOLS}
+        listening = {name: tuple(map(str, told.get(name, ()))) for name in KINDS}
         return Running(pid, str(told.get("hostname", "")), listening)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

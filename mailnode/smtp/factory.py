@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.mail import smtp
 
 from mailnode.admission import Sessions
+from mailnode.config import Config
 from mailnode.model import Event
 from mailnode.smtp.server import SmtpServer
 
@@ -28,6 +29,22 @@ class SmtpRules:
     body_octets_a_second: int = 1024
     body_s: float = 3600.0
     keep_dialog: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> SmtpRules:
+        """What the settings say."""
+        limits = config.limits
+        return cls(
+            message_octets=limits.message_size,
+            recipients=limits.recipients,
+            mails=limits.mails_per_connection,
+            errors=limits.errors,
+            sign_in_failures=limits.sign_in_failures,
+            idle_s=limits.smtp_idle,
+            body_octets_a_second=limits.body_rate,
+            body_s=limits.body_time,
+            keep_dialog=config.journal.dialog,
+        )
 
 
 def _tell_nobody(event: Event) -> None:

@@ -283,8 +283,11 @@ class Accounts:
 
         Takes microseconds and never waits: while somebody is writing, it is the number of
         before.
+
+        Raises:
+            StoreBroken: the file can't be read any more.
         """
-        with suppress(sqlite3.OperationalError):
+        with _answered(self.path), suppress(sqlite3.OperationalError):
             self._seen_version = self._watcher.execute("PRAGMA data_version").fetchone()[0]
         return self._seen_version
 

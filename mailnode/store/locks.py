@@ -1,4 +1,4 @@
-"""The maildrop's exclusive lock (RFC 1939 section 4), in the process and between processes."""
+"""Exclusive locks: one node a data folder, one session a maildrop (RFC 1939 section 4)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import define, field
 
+from mailnode.errors import NodeRunning
 from mailnode.store.sqlite import mail_error
 
 
@@ -52,3 +53,18 @@ class MaildropLocks:
         """All are released."""
         os.close(self._fd)
         self._held.clear()
+
+
+def lock_folder(data: Path) -> int:
+    """A descriptor whose lock says that the data folder is ours; it goes with the process.
+
+    Raises:
+        NodeRunning: another process has it.
+    """
+    lock = os.open(data / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise NodeRunning(detail=f"another node runs on the data folder {data}") from None
+    return lock

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.admission import Sessions
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
-from mailnode.pop3.server import Pop3Factory, Pop3Server
+from mailnode.pop3.factory import Pop3Factory
+from mailnode.pop3.server import Pop3Server
 from tests.fakes_pop3 import BufferedWire, FakePortal, House, wire
 
 

@@ -28,8 +28,9 @@ from zope.interface.verify import verifyObject
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import StoreBusy
+from mailnode.pop3.factory import Pop3Factory
 from mailnode.pop3.mailbox import Maildrop, Maildrops
-from mailnode.pop3.server import Pop3Factory, Pop3Server
+from mailnode.pop3.server import Pop3Server
 from mailnode.store.directory import Account, Directory, Domain, LiveDirectory
 from tests.fakes_pop3 import BufferedWire, ForeignMailbox, House, wire
 from tests.unit.smtp_case import OneAvatar

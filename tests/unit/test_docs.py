@@ -28,9 +28,10 @@ from zope.interface.verify import verifyObject
 import mailnode.interfaces
 from mailnode.cli import main
 from mailnode.config import SECTIONS, all_settings, load_config
+from mailnode.listening import KINDS
 from mailnode.measures import describe
 from mailnode.model import Client, Envelope, Message, Verdict
-from mailnode.service import KINDS, Node
+from mailnode.service import Node
 from mailnode.smtp.factory import SmtpFactory
 from mailnode.tap import Options
 from mailnode.telemetry import Metrics
@@ -60,8 +61,9 @@ PUBLIC = {
     "mailnode.model": {
         "Blob", "Client", "Envelope", "Event", "MailParameters", "Message", "Recipient", "Verdict",
     },
+    "mailnode.pop3.factory": {"Pop3Factory", "Pop3Rules"},
     "mailnode.pop3.mailbox": {"Maildrop"},
-    "mailnode.pop3.server": {"Pop3Factory", "Pop3Rules", "Pop3Server"},
+    "mailnode.pop3.server": {"Pop3Server"},
     "mailnode.service": {"Node", "StartFailed"},
     "mailnode.smtp.factory": {"SmtpFactory", "SmtpRules"},
     "mailnode.smtp.functions": {"FunctionMailboxes"},

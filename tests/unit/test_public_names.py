@@ -68,10 +68,10 @@ CALLED = {
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),
-    "pop3.server.Pop3Factory": (
+    "pop3.factory.Pop3Factory": (
         "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=)"
     ),
-    "pop3.server.Pop3Rules": "(*, errors=, sign_in_failures=, idle_s=)",
+    "pop3.factory.Pop3Rules": "(*, errors=, sign_in_failures=, idle_s=)",
     "pop3.server.Pop3Server": "()",
     "service.Node": "(config, reactor, *, checkers=, reload_config=, on_started=)",
     "service.StartFailed": "(code, why)",
@@ -194,7 +194,7 @@ class SnapshotTests(SynchronousTestCase):
     def test_factories_make_what_their_protocol_says(self) -> None:
         for name, server in (
             ("smtp.factory.SmtpFactory", SmtpServer),
-            ("pop3.server.Pop3Factory", Pop3Server),
+            ("pop3.factory.Pop3Factory", Pop3Server),
         ):
             own = type("Own", (server,), {})
             factory = find(name)(None, hostname="mx.example.test", clock=Clock())
