@@ -102,6 +102,10 @@ class TopCut:
             self._in_header, at = False, found + 4
         else:
             at = skip - 1 if data[skip - 1 : skip] == b"\r" else skip
+        if (ends := data.count(b"\r\n", at)) < self.lines:  # all of it, at once
+            self.lines -= ends
+            self._tail = data[-1:]
+            return chunk
         while self.lines:
             found = data.find(b"\r\n", at)
             if found < 0:
