@@ -130,12 +130,24 @@ class Transaction:
             RelayDenied, NoSuchMailbox, MailboxDisabled, AliasLoop: for good.
             MailboxFull, TooManyRecipients: for now, and for this recipient alone.
         """
-        address = address_of(user)
+        address = self._named(address_of(user))
         if self._origin is None:
             return self._validate_alone(user, address)
         self._mailboxes = self._with(address, self._origin.parameters.size_octets)
         self._asked.append(address)
         return self._open
+
+    def _named(self, address: Address) -> Address:
+        """The postmaster of this host is the first domain's, unless its name is a domain here.
+
+        `<postmaster>` comes as the host's (RFC 5321 section 4.5.1).
+        """
+        counter = self.counter
+        first, host = counter.directory.first_domain, counter.hostname
+        ours = address.domain == host and address.local.lower() == "postmaster"
+        if not ours or first is None or counter.directory.is_local(host):
+            return address
+        return Address(address.local, first)
 
     def _with(self, address: Address, size_octets: int) -> dict[int, Recipient]:
         """The mailboxes so far, and those behind this address."""

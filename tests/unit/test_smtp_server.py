@@ -661,6 +661,15 @@ class Addresses(SmtpCase):
         self.assertTrue(directory.is_local("example.test"))
         self.check("RCPT TO:<Postmaster>", "250 ")
 
+    def test_s21_postmaster_works_where_the_hosts_name_is_no_domain_here(self) -> None:
+        directory = self.house.directory.current
+        self.assertFalse(directory.is_local(self.talk.server.hostname()))
+        self.hello().say(MAIL)
+        for path in ("<postmaster>", "<PostMaster>", f"<postmaster@{self.talk.server.hostname()}>"):
+            self.check(f"RCPT TO:{path}", "250 ")
+        self.check(f"RCPT TO:<alice@{self.talk.server.hostname()}>", "550 5.7.1")
+        self.check("RCPT TO:<postmaster@elsewhere.test>", "550 5.7.1")
+
     def test_s31_what_is_not_ours_is_refused_at_rcpt(self) -> None:
         self.hello().say("MAIL FROM:<>")
         for path, start in (
