@@ -211,6 +211,11 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
 
 
+def one_line(text: str) -> str:
+    """What a reply can say: printable ASCII, no line ends."""
+    return _UNPRINTABLE.sub("?", " ".join(text.split()))
+
+
 def answer_for(error: BaseException | None) -> MailError:
     """The answer a client gets for `error`.
 
@@ -222,7 +227,7 @@ def answer_for(error: BaseException | None) -> MailError:
     code, resp = getattr(error, "code", None), getattr(error, "resp", None)
     if isinstance(code, int) and 400 <= code <= 599 and isinstance(resp, (bytes, str)):
         text = resp.decode("ascii", "replace") if isinstance(resp, bytes) else resp
-        text = _UNPRINTABLE.sub("?", " ".join(text.split())) or "Refused"
+        text = one_line(text) or "Refused"
         enhanced = f"{code // 100}.0.0"
         if (found := _STATUS.match(text)) and text[0] == str(code)[0]:
             enhanced, text = found.group().strip(), text[found.end() :]

@@ -6,6 +6,7 @@ through is filed in one commit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailnode.errors import FilterFailed, MailError, Refused
+from mailnode.errors import FilterFailed, MailError, Refused, one_line
 from mailnode.model import ACCEPT, Envelope, Filed, Message, Verdict
 
 if TYPE_CHECKING:
     from mailnode.store.messages import Messages
+
+_FIELDS = re.compile(rb"([!-9;-~]+:[^\r\n\0]*\r\n([ \t][^\r\n\0]*\r\n)*)*")
 
 _log = Logger()
 
@@ -72,14 +75,27 @@ async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Ver
         verdict = content_filter.judge(envelope, message)
         if hasattr(verdict, "__await__"):
             verdict = await verdict
+        return _heeded(ACCEPT if verdict is None else verdict, name)
     except MailError:
         raise
     except Exception:
         _log.failure("filter {name} broke on mail {mail_id}", name=name, mail_id=envelope.mail_id)
         raise FilterFailed(detail=f"filter {name} broke") from None
-    verdict = verdict or ACCEPT
+
+
+def _heeded(verdict: Verdict, name: str) -> Verdict:
+    """The verdict, when it lets the mail through.
+
+    Raises:
+        RefusedByFilter, FilterFailed: it doesn't.
+        ValueError: it says what no filter may say.
+    """
     if verdict.action == "refuse":
-        raise RefusedByFilter(verdict.reason or None, detail=f"by filter {name}")
+        raise RefusedByFilter(one_line(verdict.reason) or None, detail=f"by filter {name}")
     if verdict.action == "defer":
-        raise FilterFailed(verdict.reason or None, detail=f"by filter {name}")
+        raise FilterFailed(one_line(verdict.reason) or None, detail=f"by filter {name}")
+    if verdict.action != "accept":
+        raise ValueError(f'a verdict is "accept", "refuse" or "defer", not {verdict.action!r}')
+    if not _FIELDS.fullmatch(verdict.headers):
+        raise ValueError(f"these are no header fields, each with its CRLF: {verdict.headers!r}")
     return verdict

@@ -1,0 +1,147 @@
+"""`mailnode.intake`: the filters judge side by side, and what they let through is filed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.addresses import parse_address
+from mailnode.errors import FilterFailed, StoreBusy, TooLarge
+from mailnode.intake import Intake, RefusedByFilter
+from mailnode.model import ACCEPT, Envelope, Message, Recipient, Verdict
+from tests.fakes import FakeMessages
+
+ALICE = parse_address("alice@example.test")
+ENVELOPE = Envelope("ID", None, (Recipient(ALICE, 1, "alice@example.test"),))
+MESSAGE = Message(b"Received: x\r\n", b"\r\n", 2, b"")
+
+
+class FakeFilter:
+    def __init__(self, answer: Any = None, name: str = "fake") -> None:
+        self.name, self.answer = name, answer
+        self.asked: list[tuple[Envelope, Message]] = []
+
+    def judge(self, envelope: Envelope, message: Message) -> Any:
+        self.asked.append((envelope, message))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer() if callable(self.answer) else self.answer
+
+
+class IntakeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.messages = FakeMessages()
+
+    def accept(self, *answers: Any) -> Deferred[Any]:
+        self.filters = [FakeFilter(answer, f"filter{n}") for n, answer in enumerate(answers)]
+        return Intake(self.messages, self.filters).accept(ENVELOPE, MESSAGE)  # type: ignore[arg-type]
+
+    def refused(self, kind: type[Exception], *answers: Any) -> Any:
+        failure = self.failureResultOf(self.accept(*answers), kind)
+        self.assertEqual([], self.messages.filed)
+        return failure.value
+
+    def filed(self) -> Message:
+        ((envelope, message),) = self.messages.filed
+        self.assertIs(ENVELOPE, envelope)
+        return message
+
+    def test_without_filters_a_mail_is_filed_as_it_is(self) -> None:
+        (filed,) = self.successResultOf(self.accept())
+        self.assertEqual("a@example.test", filed.mailbox)
+        self.assertIs(MESSAGE, self.filed())
+
+    def test_a_filter_that_has_nothing_to_say_lets_it_through(self) -> None:
+        for answer in (None, ACCEPT, lambda: succeed(None), lambda: succeed(ACCEPT)):
+            self.messages.filed.clear()
+            self.successResultOf(self.accept(answer))
+            self.assertIs(MESSAGE, self.filed())
+            self.assertEqual([(ENVELOPE, MESSAGE)], self.filters[0].asked)
+
+    def test_headers_stand_in_front_in_the_order_of_the_filters(self) -> None:
+        first: Deferred[Verdict] = Deferred()
+        done = self.accept(lambda: first, Verdict(headers=b"B: 2\r\n"), Verdict(), None)
+        self.assertNoResult(done)
+        first.callback(Verdict(headers=b"A: 1\r\n folded\r\n"))
+        self.successResultOf(done)
+        self.assertEqual(b"Received: x\r\nA: 1\r\n folded\r\nB: 2\r\n", self.filed().prefix)
+
+    def test_a_refusal_is_for_good_and_says_why(self) -> None:
+        error = self.refused(RefusedByFilter, Verdict("refuse", "No lunch is free"))
+        self.assertEqual((550, "5.7.1"), (error.smtp_code, error.enhanced))
+        self.assertEqual(("No lunch is free", "by filter filter0"), (error.text, error.detail))
+        self.assertEqual("Message refused", self.refused(RefusedByFilter, Verdict("refuse")).text)
+
+    def test_a_deferral_is_for_now(self) -> None:
+        error = self.refused(FilterFailed, Verdict("defer", "Come back later"))
+        self.assertEqual((451, "4.7.1"), (error.smtp_code, error.enhanced))
+        self.assertEqual("Come back later", error.text)
+        self.assertIn("could not be checked", self.refused(FilterFailed, Verdict("defer")).text)
+
+    def test_a_reason_is_one_line_of_ascii_to_the_client(self) -> None:
+        for action, kind in (("refuse", RefusedByFilter), ("defer", FilterFailed)):
+            error = self.refused(kind, Verdict(action, "K\u00e4se\r\n250 2.0.0 taken\x00"))
+            self.assertEqual("K?se 250 2.0.0 taken?", error.text)
+
+    def test_a_filter_may_answer_as_a_mail_error_does(self) -> None:
+        self.assertEqual(552, self.refused(TooLarge, TooLarge()).smtp_code)
+        self.refused(TooLarge, lambda: fail(TooLarge()))
+
+    def test_a_filter_that_breaks_is_for_now_and_its_traceback_is_logged(self) -> None:
+        async def breaks() -> Verdict:
+            raise KeyError("later")
+
+        for answer in (KeyError("now"), lambda: fail(KeyError("soon")), breaks):
+            error = self.refused(FilterFailed, answer)
+            self.assertEqual(451, error.smtp_code)
+            self.assertEqual("filter filter0 broke", error.detail)
+            self.assertNotIn("filter0", error.text)
+            self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
+
+    def test_an_answer_that_is_no_verdict_lets_nothing_through(self) -> None:
+        for answer in (True, False, "refuse", Verdict("reject"), Verdict("")):
+            error = self.refused(FilterFailed, lambda answer=answer: succeed(answer))
+            self.assertEqual("filter filter0 broke", error.detail)
+            self.assertEqual(1, len(self.flushLoggedErrors()))
+
+    def test_headers_that_would_break_the_mail_let_nothing_through(self) -> None:
+        for headers in (
+            b"X-Spam: no end", b"X: a\n", b"X: a\r\n\r\n", b"\r\n", b"X: a\rb\r\n", b"X: a\x00\r\n",
+            b" folds into what stands before\r\n", b"no field\r\n", "X: text\r\n",
+        ):  # fmt: skip
+            error = self.refused(FilterFailed, Verdict(headers=headers))  # type: ignore[arg-type]
+            self.assertEqual("filter filter0 broke", error.detail)
+            self.assertEqual(1, len(self.flushLoggedErrors()), headers)
+
+    def test_a_coroutine_is_waited_for(self) -> None:
+        gate: Deferred[None] = Deferred()
+
+        async def judge() -> Verdict:
+            await gate
+            return Verdict(headers=b"A: 1\r\n")
+
+        done = self.accept(judge)
+        self.assertNoResult(done)
+        self.assertEqual([], self.messages.filed)
+        gate.callback(None)
+        self.successResultOf(done)
+        self.assertTrue(self.filed().prefix.endswith(b"A: 1\r\n"))
+
+    def test_all_are_asked_at_once_and_the_first_in_order_that_refuses_answers(self) -> None:
+        gates: list[Deferred[Verdict]] = [Deferred() for _ in range(3)]
+        asks: list[Callable[[], Any]] = [lambda gate=gate: gate for gate in gates]  # type: ignore[misc]
+        done = self.accept(*asks)
+        self.assertEqual([1, 1, 1], [len(each.asked) for each in self.filters])
+        gates[2].callback(Verdict("defer", "third"))
+        gates[1].callback(Verdict("refuse", "second"))
+        self.assertNoResult(done)
+        gates[0].callback(ACCEPT)
+        self.assertEqual("second", self.failureResultOf(done, RefusedByFilter).value.text)
+        self.assertEqual([], self.messages.filed)
+
+    def test_a_store_that_fails_is_told_behind_filters_too(self) -> None:
+        self.messages.failure = StoreBusy()
+        self.failureResultOf(self.accept(ACCEPT), StoreBusy)
