@@ -308,7 +308,11 @@ class Node(MultiService):
         self.smtp_sessions.start()
         self.pop3_sessions.start()
         self.sweep.start()
-        for call, every_s in ((self.watch.look, POLL_S), (self.room.look, 1.0)):
+        for call, every_s in (
+            (self.watch.look, POLL_S),
+            (self.room.look, 1.0),
+            (self.mail_log.each_second, 1.0),
+        ):
             timer = LoopingCall(call)
             timer.clock = self.reactor
             timer.start(every_s)
