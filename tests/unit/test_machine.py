@@ -1,0 +1,113 @@
+"""`mailnode.machine`: this machine's name, and whose address it is."""
+
+from __future__ import annotations
+
+import resource
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode import machine
+from mailnode.machine import (
+    address_key,
+    find_hostname,
+    is_loopback,
+    plain_address,
+    raise_descriptor_limit,
+)
+
+
+class HostnameTests(SynchronousTestCase):
+    def hosts(self, open_hosts: object) -> None:
+        vars(machine)["open"] = open_hosts
+        self.addCleanup(vars(machine).pop, "open", None)
+
+    def named(self, name: str, hosts: str = "") -> str:
+        path = self.mktemp()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(hosts)
+
+        def open_hosts(_path: str, **how: str) -> object:
+            return open(path, **how)  # type: ignore[call-overload]
+
+        self.patch(socket, "gethostname", lambda: name)
+        self.hosts(open_hosts)
+        return find_hostname()
+
+    def test_a_full_name_is_taken_as_it_is_in_lower_case(self) -> None:
+        self.assertEqual("mx.example.org", self.named("MX.Example.org", "10.0.0.1 mx.other mx\n"))
+
+    def test_a_short_name_is_made_full_by_the_hosts_file(self) -> None:
+        hosts = "# mx mx.comment.example\n127.0.0.1 localhost\n10.0.0.1 mx mx.example.org # x\n"
+        self.assertEqual("mx.example.org", self.named("mx", hosts))
+
+    def test_a_short_name_that_nobody_knows_more_of_stays(self) -> None:
+        self.assertEqual("mx", self.named("mx", "127.0.1.1 mx\n"))
+        self.assertEqual("mx", self.named("mx", "10.0.0.1 mxx.example.org mxx\n"))
+
+    def test_what_is_no_host_name_is_localhost(self) -> None:
+        self.assertEqual("localhost", self.named("my_machine!"))
+        self.assertEqual("localhost", self.named(""))
+
+    def test_a_machine_without_a_hosts_file_has_its_short_name(self) -> None:
+        self.named("mx")
+
+        def none(_path: str, **how: str) -> object:
+            raise FileNotFoundError
+
+        self.hosts(none)
+        self.assertEqual("mx", find_hostname())
+
+
+class AddressTests(SynchronousTestCase):
+    def test_loopback_is_all_of_127_and_1_and_a_socket_without_an_address(self) -> None:
+        for host in ("127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "::1%lo", ""):
+            self.assertTrue(is_loopback(host), host)
+        for host in ("192.0.2.1", "::", "0.0.0.0", "fe80::1%lo", "::ffff:192.0.2.1", "localhost"):
+            self.assertFalse(is_loopback(host), host)
+
+    def test_an_address_is_shown_without_zone_and_as_the_ipv4_that_it_is(self) -> None:
+        for host, shown in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("a.socket", "a.socket"),
+            ("", ""),
+        ):
+            self.assertEqual(shown, plain_address(host))
+
+    def test_a_client_is_all_of_its_ipv4_address_or_its_64(self) -> None:
+        for host, key in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("no:address", "no:address"),
+        ):
+            self.assertEqual(key, address_key(host))
+
+
+class DescriptorTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.limits = (100, 4096)
+        self.patch(resource, "getrlimit", lambda which: self.limits)
+
+    def test_the_soft_limit_becomes_the_hard_one(self) -> None:
+        self.patch(resource, "setrlimit", lambda which, limits: setattr(self, "limits", limits))
+        raise_descriptor_limit()
+        self.assertEqual((4096, 4096), self.limits)
+
+    def test_a_limit_that_can_not_be_raised_stays(self) -> None:
+        def refuse(which: int, limits: tuple[int, int]) -> None:
+            raise ValueError("not allowed")
+
+        self.patch(resource, "setrlimit", refuse)
+        raise_descriptor_limit()
+
+    def test_a_limit_that_is_high_already_is_left_alone(self) -> None:
+        asked: list[object] = []
+        self.patch(resource, "setrlimit", lambda which, limits: asked.append(limits))
+        self.limits = (4096, 4096)
+        raise_descriptor_limit()
+        self.assertEqual([], asked)
