@@ -45,6 +45,7 @@ class AcceptNote:
 
     events: list[Event]
     uses: list[FolderUse]
+    blob_keys: list[str]
 
 
 @define
@@ -88,11 +89,14 @@ def accept_mails(
     events: list[Event] = []
     messages: list[object] = []
     deliveries: list[object] = []
+    blob_keys: list[str] = []
     for envelope, message in mails:
         mail_id, received_at = envelope.mail_id, envelope.received_at
         sender = "" if envelope.sender is None else str(envelope.sender)
         body = message.body
         blob_key = body.key if isinstance(body, Blob) else None
+        if blob_key is not None:
+            blob_keys.append(blob_key)
         messages += (
             message_id,
             mail_id,
@@ -144,7 +148,7 @@ def accept_mails(
     uses = _count(connection, inboxes.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
     insert_events(connection, events)
-    return results, AcceptNote(events, uses)
+    return results, AcceptNote(events, uses, blob_keys)
 
 
 def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +49,7 @@ class FileBlobs:
     _pool: ThreadPoolExecutor = field(
         factory=lambda: ThreadPoolExecutor(THREADS, "store-blobs"), init=False
     )
-    _being_written: set[str] = field(factory=set, init=False)
+    _in_hand: set[str] = field(factory=set, init=False)
     _folders: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,8 +71,17 @@ class FileBlobs:
     def create(self) -> BlobWriter:
         """Begin a blob; nothing is touched before the first octets."""
         key = secrets.token_hex(16)
-        self._being_written.add(key)
+        self._in_hand.add(key)
         return BlobWriter(self, key)
+
+    @property
+    def in_hand(self) -> frozenset[str]:
+        """Blobs that were begun here, and are neither discarded nor named by a committed row."""
+        return frozenset(self._in_hand)
+
+    def settled(self, keys: Iterable[str]) -> None:
+        """These are discarded, or named by a committed row."""
+        self._in_hand.difference_update(keys)
 
     def open(self, key: str) -> BlobReader:
         """Read a blob. The file is opened by the first `read`, which fails when it is missing."""
@@ -87,12 +96,11 @@ class FileBlobs:
         """(key, size in octets, written at) of every blob that is kept."""
         return self.in_thread(lambda: list_blobs(self.kept))
 
-    def clear_spool(self) -> Deferred[int]:
+    async def clear_spool(self) -> int:
         """What an ended process left half-written is gone; how many files."""
-        ours = frozenset(self._being_written)
-        return self.in_thread(
-            lambda: _unlink([path for path in self.spool.iterdir() if path.name not in ours])
-        )
+        listed = await self.in_thread(lambda: list(self.spool.iterdir()))
+        left = [path for path in listed if path.name not in self._in_hand]
+        return await self.in_thread(lambda: _unlink(left))
 
     def close(self) -> None:
         """What was begun is written; the threads end."""
@@ -133,10 +141,6 @@ class FileBlobs:
             self._folders.add(path.parent.name)
         (self.spool / key).rename(path)
         _flush_folder(path.parent)
-
-    def settled(self, key: str) -> None:
-        """The writer is done with it, one way or the other."""
-        self._being_written.discard(key)
 
 
 @define(eq=False)
@@ -191,7 +195,6 @@ class BlobWriter:
         if self._error is not None:
             self._error.raiseException()
         await self.blobs.in_thread(self._keep)
-        self.blobs.settled(self.key)
         return self.key
 
     async def _discard(self) -> None:
@@ -201,7 +204,7 @@ class BlobWriter:
         try:
             await self.blobs.in_thread(self._drop)
         finally:
-            self.blobs.settled(self.key)
+            self.blobs.settled([self.key])
 
     def _until_idle(self) -> Deferred[None]:
         done: Deferred[None] = Deferred()

@@ -133,6 +133,7 @@ class Messages:
     def _accepted(self, note: AcceptNote) -> None:
         for use in note.uses:
             self._set_use(use)
+        self.blobs.settled(note.blob_keys)
         self.log.committed(note.events)
 
     # Usage

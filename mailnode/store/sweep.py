@@ -5,7 +5,6 @@ It runs behind a serving node, in short transactions.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 EVERY_S = 86400.0
-YOUNG_S = 3600.0
 KEYS_AT_ONCE = 256
 
 
@@ -40,7 +38,6 @@ class Sweep:
     Attributes:
         directory: says which accounts there are.
         done_once: whether the sweep of the start is over.
-        started_at: blobs that are older were written by a process that has ended.
     """
 
     messages: Messages
@@ -50,7 +47,6 @@ class Sweep:
     settings: JournalSettings
     clock: IReactorTime
     done_once: bool = field(default=False, init=False)
-    started_at: float = field(factory=time.time, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
     _running: Deferred[None] | None = field(default=None, init=False)
 
@@ -71,7 +67,13 @@ class Sweep:
     def _accounts_changed(self, account_ids: Collection[int]) -> None:
         gone = [each for each in account_ids if self.directory.find_by_id(each) is None]
         if gone:
-            background(self.messages.drop_accounts(gone), "dropping the mail of deleted accounts")
+            background(self._drop(gone), "dropping the mail of deleted accounts")
+
+    async def _drop(self, gone: list[int]) -> None:
+        if len(gone) > 1:  # users.db may have become another one
+            await self.drop_gone_accounts()
+        else:
+            await self.messages.drop_accounts(gone)
 
     def _sweep(self) -> Deferred[None]:
         self._running = Deferred.fromCoroutine(self.run())
@@ -102,15 +104,15 @@ class Sweep:
     async def delete_orphans(self) -> int:
         """Blobs that no row names are gone; how many.
 
-        Those that might still be on their way into a row are left: the ones of this process,
-        for an hour.
+        One on its way into a row is in hand. What was listed and is not in hand then has its row
+        already, or never gets one: no clock decides.
         """
         listed = await self.blobs.keys()
-        before = time.time() - YOUNG_S if self.done_once else self.started_at - 1.0
-        old = [key for key, _, written_at in listed if written_at < before]
+        in_hand = self.blobs.in_hand
+        others = [key for key, _, _ in listed if key not in in_hand]
         gone = 0
-        for at in range(0, len(old), KEYS_AT_ONCE):
-            some = old[at : at + KEYS_AT_ONCE]
+        for at in range(0, len(others), KEYS_AT_ONCE):
+            some = others[at : at + KEYS_AT_ONCE]
             if orphans := set(some) - await self._named(some):
                 gone += await self.blobs.delete(orphans)
         return gone

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from mailnode.errors import StoreBroken, StoreFull
 from mailnode.interfaces import IBlobs
 from mailnode.store import blobs as blobs_module
-from mailnode.store.blobs import BUFFER_OCTETS, PIECE_OCTETS
+from mailnode.store.blobs import BUFFER_OCTETS, PIECE_OCTETS, FileBlobs
 from tests.stores.support import StoreCase
 
 PIECE = bytes(range(256)) * 256  # 64 KiB
@@ -189,6 +189,20 @@ class BlobTests(StoreCase):
         self.assertEqual(await self.blobs.clear_spool(), 1)
         key = await ours.commit()
         self.assertEqual(await self.read_blob(key), PIECE * 20)
+
+    async def test_a_blob_that_is_begun_while_the_spool_is_cleared_is_left(self):
+        in_thread, begun = self.blobs.in_thread, []
+
+        def begin_another(function):
+            if not begun:
+                begun.append(self.blobs.create())
+                begun[0]._append(PIECE)
+            return in_thread(function)
+
+        self.patch(FileBlobs, "in_thread", lambda _, function: begin_another(function))
+        self.assertEqual(await self.blobs.clear_spool(), 0)
+        key = await begun[0].commit()
+        self.assertEqual(await self.read_blob(key), PIECE)
 
     async def test_files_are_for_their_owner_alone(self):
         blob = await self.make_blob(b"x")

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from mailnode.config import JournalSettings
 from mailnode.errors import StoreBroken
 from mailnode.model import SignedIn
+from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal
 from mailnode.store.sweep import EVERY_S, Sweep
 from mailnode.store.verify import verify
@@ -144,6 +145,14 @@ class SweepTests(StoreCase):
         super().setUp()
         self.clock = Clock()
         self.accounts = Accounts(1, 2)
+        self.make_sweep()
+
+    async def start_again(self) -> None:
+        """The process of before has ended."""
+        await self.reopen_store()
+        self.make_sweep()
+
+    def make_sweep(self) -> None:
         self.journal = Journal(self.database, self.clock)
         self.sweep = Sweep(
             self.messages,
@@ -153,11 +162,11 @@ class SweepTests(StoreCase):
             JournalSettings(keep=3600),
             self.clock,
         )
-        self.sweep.started_at = time.time() + 5  # all blobs so far are of an ended process
 
     async def test_the_start_deletes_blobs_that_no_mail_names_and_keeps_the_others(self):
         kept, stray = await self.make_blob(RAW), await self.make_blob(RAW)
         await self.messages.file_message(envelope(1), message(RAW, body=kept))
+        await self.start_again()
         (self.blobs.spool / ("f" * 32)).write_bytes(b"left by a crash")
         await self.sweep.run()
         self.assertEqual([key for key, _, _ in await self.blobs.keys()], [kept.key])
@@ -165,19 +174,38 @@ class SweepTests(StoreCase):
         self.assertIn("1 blobs without a mail", self.logged.text())
         self.assertNotEqual(stray.key, kept.key)
 
-    async def test_a_blob_of_this_process_is_left_for_an_hour(self):
+    async def test_a_blob_on_its_way_into_a_row_is_left_whatever_the_clock_says(self):
+        waiting = await self.make_blob(RAW)
+        for written_at in (0.0, time.time() - 90_000, time.time() + 90_000):
+            os.utime(self.blobs.path_of(waiting.key), (written_at, written_at))
+            await self.sweep.run()
+        await self.messages.file_message(envelope(1), message(RAW, body=waiting, dot_lines=1))
         await self.sweep.run()
-        young, old = await self.make_blob(RAW), await self.make_blob(RAW)
-        hour_ago = time.time() - 3700
-        os.utime(self.blobs.path_of(old.key), (hour_ago, hour_ago))
-        await self.sweep.run()
-        self.assertEqual([key for key, _, _ in await self.blobs.keys()], [young.key])
+        self.assertEqual([key for key, _, _ in await self.blobs.keys()], [waiting.key])
+        self.assertEqual([], list(verify(self.data)))
 
-    async def test_at_the_start_a_blob_that_was_just_written_is_left(self):
-        self.sweep.started_at = time.time()
-        blob = await self.make_blob(RAW)
+    async def test_a_blob_whose_row_is_committed_while_it_sweeps_is_left(self):
+        waiting = await self.make_blob(RAW)
+        listing = self.blobs.keys
+
+        async def list_then_commit():
+            listed = await listing()
+            await self.messages.file_message(envelope(1), message(RAW, body=waiting))
+            return listed
+
+        self.patch(FileBlobs, "keys", lambda _: list_then_commit())
         await self.sweep.run()
-        self.assertEqual([key for key, _, _ in await self.blobs.keys()], [blob.key])
+        self.assertTrue(self.blobs.path_of(waiting.key).exists())
+
+    async def test_a_blob_that_was_filed_and_whose_mail_is_gone_is_no_longer_in_hand(self):
+        blob = await self.make_blob(RAW)
+        await self.messages.file_message(envelope(1), message(RAW, body=blob))
+        await self.database.transact(
+            "damage",
+            lambda c: c.execute("DELETE FROM delivery") and c.execute("DELETE FROM message") and 0,
+        )
+        await self.sweep.run()
+        self.assertEqual([], await self.blobs.keys())
 
     async def test_a_message_in_no_folder_goes_with_its_blob(self):
         blob = await self.make_blob(RAW)
@@ -209,6 +237,18 @@ class SweepTests(StoreCase):
         await self.sweep.run()
         self.assertEqual(sorted(await self.messages.account_ids()), [1, 2])
         self.assertIn("is it the right file?", self.logged.text())
+
+    async def test_when_users_db_becomes_another_one_while_it_runs_no_mail_is_dropped(self):
+        await self.messages.file_message(envelope(1, 2), message())
+        await self.sweep.run()
+        self.sweep.start()
+        self.accounts.ids = {7}
+        (changed,) = self.accounts.callbacks
+        changed({1, 2})
+        while "is it the right file?" not in self.logged.text():
+            await self.database.transact("wait", lambda connection: None)
+        self.assertEqual(sorted(await self.messages.account_ids()), [1, 2])
+        self.sweep.stop()
 
     async def test_mail_of_an_account_that_is_deleted_goes_at_once(self):
         await self.messages.file_message(envelope(1, 2), message())
