@@ -51,6 +51,7 @@ class Certificate:
     _context: SSL.Context | None = None
     _stamp: tuple[int, ...] = ()
     _looked_at: float = field(default=float("-inf"))
+    _fault: str = ""
 
     def load(self) -> None:
         """Read both files now.
@@ -67,7 +68,7 @@ class Certificate:
         now = self.seconds()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            self.refresh()
+            self._take_up_changes()
         assert self._context is not None
         return SSL.Connection(self._context, None)
 
@@ -79,12 +80,19 @@ class Certificate:
 
     def refresh(self) -> None:
         """Take up changed files; a pair that can't be used changes nothing."""
+        self._fault = ""
+        self._take_up_changes()
+
+    def _take_up_changes(self) -> None:
         try:
             if self._files_stamp() != self._stamp:
                 self.load()
+                self._fault = ""
                 _log.info("certificate {cert} was read again", cert=str(self.cert))
         except TlsError as error:
-            _log.error("the certificate before stays in use: {error}", error=str(error))
+            if str(error) != self._fault:  # said once, however many handshakes there are
+                self._fault = str(error)
+                _log.error("the certificate before stays in use: {error}", error=self._fault)
 
     def _files_stamp(self) -> tuple[int, ...]:
         stamp: list[int] = []
@@ -106,10 +114,12 @@ def _context_of(cert: Path, key: Path) -> SSL.Context:
     context.set_session_id(b"mailnode")
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     try:
+        if b"ENCRYPTED" in key.read_bytes():  # OpenSSL would ask on the terminal, and wait
+            raise TlsError("the key has a passphrase; without: openssl pkey -in KEY -out NEW-KEY")
         context.use_certificate_chain_file(os.fspath(cert))
         context.use_privatekey_file(os.fspath(key))
         context.check_privatekey()
-    except (SSL.Error, crypto.Error, OSError) as error:
+    except (SSL.Error, crypto.Error, OSError, TlsError) as error:
         raise TlsError(f"{cert} and {key} can't be used: {_reason(error)}") from None
     return context
 

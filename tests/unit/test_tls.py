@@ -1,0 +1,243 @@
+"""`mailnode.tls`: the certificate of our own making, and pairs that change, all in memory."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import Logger, LogPublisher, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailnode import tls
+from mailnode.config import TlsSettings
+from mailnode.tls import Certificate, TlsError, make_self_signed, open_certificate
+
+
+def shake_hands(server: SSL.Connection, **client: Any) -> SSL.Connection:
+    """A client's side of a handshake with `server`, through memory."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    for setting, value in client.items():
+        getattr(context, setting)(value)
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    server.set_accept_state()
+    for _ in range(10):
+        for one, other in ((connection, server), (server, connection)):
+            with suppress(SSL.WantReadError):
+                one.do_handshake()
+            with suppress(SSL.WantReadError):
+                while True:
+                    other.bio_write(one.bio_read(65536))
+    return connection
+
+
+class TlsCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.clock = Clock()
+        self.said: list[str] = []
+        publisher = LogPublisher(lambda event: self.said.append(formatEvent(event)))
+        self.patch(tls, "_log", Logger(observer=publisher))
+
+    def made(self, name: str = "mx.example.test", folder: str = "made") -> tuple[Path, Path]:
+        return make_self_signed(self.folder / folder, name)
+
+    def certificate(self) -> Certificate:
+        certificate = Certificate(*self.made(), self.clock.seconds)
+        certificate.load()
+        return certificate
+
+    def served(self, certificate: Certificate) -> str:
+        """The name on what a client is shown now."""
+        return self.shown(shake_hands(certificate.serverConnectionForTLS(None)))
+
+    def shown(self, connection: SSL.Connection) -> str:
+        shown = connection.get_peer_certificate()
+        assert shown is not None
+        (name,) = shown.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(name.value)
+
+    def put(self, name: str, *files: str) -> None:
+        """Another pair takes the place of the one in use, by rename."""
+        if not (self.folder / f"of {name}").exists():
+            self.made(name, f"of {name}")
+        for file in files or ("key.pem", "cert.pem"):
+            (self.folder / f"of {name}" / file).rename(self.folder / "made" / file)
+
+
+class SelfSignedTests(TlsCase):
+    def test_it_is_made_once(self) -> None:
+        cert, key = self.made()
+        before = cert.read_bytes(), key.read_bytes()
+        self.assertEqual((cert, key), self.made("other.example.test"))
+        self.assertEqual(before, (cert.read_bytes(), key.read_bytes()))
+
+    def test_half_a_pair_is_made_whole(self) -> None:
+        cert, key = self.made()
+        for lost in (cert, key):
+            lost.unlink()
+            self.made()
+            Certificate(cert, key, self.clock.seconds).load()
+
+    def test_only_the_owner_can_read_it_and_nothing_else_is_left(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        for path in self.made():
+            self.assertEqual(0o600, path.stat().st_mode & 0o777)
+        self.assertEqual(0o700, (self.folder / "made").stat().st_mode & 0o777)
+        self.assertEqual({"cert.pem", "key.pem"}, set(os.listdir(self.folder / "made")))
+
+    def test_it_is_for_the_host_name_localhost_and_loopback(self) -> None:
+        cert, _key = self.made()
+        read = x509.load_pem_x509_certificate(cert.read_bytes())
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        self.assertEqual(["mx.example.test", "localhost"], names.get_values_for_type(x509.DNSName))
+        self.assertEqual(
+            [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")],
+            names.get_values_for_type(x509.IPAddress),
+        )
+        lasts = read.not_valid_after_utc - read.not_valid_before_utc
+        self.assertEqual(825, lasts.days)
+
+    def test_a_host_name_of_any_length_and_localhost_itself_will_do(self) -> None:
+        for name in ("localhost", ".".join(["x" * 60] * 4)):
+            cert, key = self.made(name, f"for {len(name)}")
+            Certificate(cert, key, self.clock.seconds).load()
+            read = x509.load_pem_x509_certificate(cert.read_bytes())
+            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            expected = list(dict.fromkeys([name, "localhost"]))
+            self.assertEqual(expected, names.get_values_for_type(x509.DNSName))
+
+
+class OpenTests(TlsCase):
+    def open(self, **settings: str) -> Certificate:
+        return open_certificate(
+            TlsSettings(**settings), self.folder / "own", "mx.example.test", self.clock.seconds
+        )
+
+    def test_the_pair_that_the_settings_name_is_used_and_none_is_made(self) -> None:
+        cert, key = self.made("named.example.test")
+        certificate = self.open(cert=str(cert), key=str(key))
+        self.assertFalse(certificate.self_signed)
+        self.assertEqual("named.example.test", self.served(certificate))
+        self.assertFalse((self.folder / "own").exists())
+
+    def test_without_one_it_is_of_our_own_making(self) -> None:
+        certificate = self.open()
+        self.assertTrue(certificate.self_signed)
+        self.assertEqual("mx.example.test", self.served(certificate))
+
+    def test_a_pair_that_can_not_be_used_is_told_with_its_files(self) -> None:
+        cert, key = self.made()
+        _other_cert, other_key = self.made(folder="other")
+        nonsense = self.folder / "nonsense.pem"
+        nonsense.write_text("half a certifi")
+        for pair in ((cert, other_key), (nonsense, key), (cert, nonsense), (cert, cert)):
+            error = self.assertRaises(TlsError, self.open, cert=str(pair[0]), key=str(pair[1]))
+            self.assertIn(f"{pair[0]} and {pair[1]} can't be used: ", str(error))
+            self.assertNotIn("\n", str(error))
+        error = self.assertRaises(TlsError, self.open, cert=str(cert), key="/no/such.pem")
+        self.assertEqual("can't read /no/such.pem: No such file or directory", str(error))
+
+    def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_for_it(self) -> None:
+        cert, key = self.made()
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        key.write_bytes(
+            private.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(b"secret"),
+            )
+        )
+        error = self.assertRaises(TlsError, self.open, cert=str(cert), key=str(key))
+        self.assertIn("without: openssl pkey", str(error))
+
+
+class ReloadTests(TlsCase):
+    def test_a_changed_pair_is_taken_up_within_a_second_and_not_looked_for_more_often(self) -> None:
+        certificate = self.certificate()
+        self.assertEqual("mx.example.test", self.served(certificate))
+        self.put("two.example.test")
+        self.clock.advance(0.5)
+        self.assertEqual("mx.example.test", self.served(certificate))
+        self.clock.advance(0.5)
+        self.assertEqual("two.example.test", self.served(certificate))
+        self.assertEqual(1, len(self.said))
+        self.clock.advance(5)
+        self.served(certificate)
+        self.assertEqual(1, len(self.said))
+
+    def test_a_bad_pair_changes_nothing_until_it_is_whole(self) -> None:
+        certificate = self.certificate()
+        self.put("two.example.test", "key.pem")
+        self.clock.advance(1)
+        self.assertEqual("mx.example.test", self.served(certificate))
+        self.put("two.example.test", "cert.pem")
+        self.clock.advance(1)
+        self.assertEqual("two.example.test", self.served(certificate))
+
+    def test_a_pair_that_goes_away_changes_nothing(self) -> None:
+        certificate = self.certificate()
+        certificate.cert.unlink()
+        certificate.refresh()
+        self.assertEqual("mx.example.test", self.served(certificate))
+        self.assertIn("can't read", self.said[0])
+
+    def test_what_is_wrong_is_said_once_for_all_handshakes_and_at_each_reload(self) -> None:
+        certificate = self.certificate()
+        certificate.cert.write_text("half a certifi")
+        for _ in range(5):
+            self.clock.advance(1)
+            self.served(certificate)
+        self.assertEqual(1, len(self.said))
+        certificate.refresh()
+        self.assertEqual(2, len(self.said))
+        certificate.key.unlink()
+        self.clock.advance(1)
+        self.served(certificate)
+        self.assertEqual(3, len(self.said))
+
+
+class HandshakeTests(TlsCase):
+    def test_it_is_what_twisted_asks(self) -> None:
+        verifyObject(IOpenSSLServerConnectionCreator, self.certificate())
+
+    def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(self) -> None:
+        certificate = self.certificate()
+        for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
+            client = shake_hands(
+                certificate.serverConnectionForTLS(None), set_max_proto_version=version
+            )
+            self.assertEqual(name, client.get_protocol_version_name())
+        for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
+            with self.assertRaises(SSL.Error) as refused:
+                shake_hands(certificate.serverConnectionForTLS(None), set_max_proto_version=version)
+            self.assertIn("unsupported protocol", str(refused.exception))
+
+    def test_a_server_inside_tls_has_the_certificate_of_the_moment(self) -> None:
+        certificate = self.certificate()
+        inside = certificate.around(Factory.forProtocol(Protocol))
+        self.assertFalse(inside.noisy)
+        self.put("two.example.test")
+        server, transport = inside.buildProtocol(None), StringTransport()
+        server.makeConnection(transport)
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        client.set_connect_state()
+        self.assertRaises(SSL.WantReadError, client.do_handshake)
+        server.dataReceived(client.bio_read(65536))
+        client.bio_write(transport.value())
+        client.do_handshake()
+        self.assertEqual("two.example.test", self.shown(client))
