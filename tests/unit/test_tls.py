@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ def shake_hands(server: SSL.Connection, **client: Any) -> SSL.Connection:
     server.set_accept_state()
     for _ in range(10):
         for one, other in ((connection, server), (server, connection)):
-            with suppress(SSL.WantReadError):
+            with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
-            with suppress(SSL.WantReadError):
+            with contextlib.suppress(SSL.WantReadError):
                 while True:
                     other.bio_write(one.bio_read(65536))
     return connection
