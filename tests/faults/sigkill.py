@@ -114,8 +114,9 @@ class Report:
     def __str__(self) -> str:
         return (
             f"{self.rounds} kills: {self.tried} mails tried, {self.acknowledged} acknowledged, "
-            f"{self.kept_unacknowledged} whole without a 250; a start takes "
-            f"{self.recovery_s:.2f} s with them and {self.bare_start_s:.2f} s without; {len(self.faults)} faults"
+            f"{self.kept_unacknowledged} whole without a 250; "
+            f"a start takes {self.recovery_s:.2f} s with them, {self.bare_start_s:.2f} s without; "
+            f"{len(self.faults)} faults"
         )
 
 
