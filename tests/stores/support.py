@@ -110,6 +110,11 @@ class StoreCase(TestCase):
         writer.write(raw)
         return Blob(await writer.commit())
 
+    async def until_no_blob_is_left(self) -> None:
+        """Blobs go after the commit, in a thread that nobody waits for."""
+        while await self.blobs.keys():
+            pass
+
     async def hold_writer(self) -> WriterHeld:
         """The writer is kept busy until `release`: what is submitted meanwhile is one batch."""
         held = WriterHeld(self.database)

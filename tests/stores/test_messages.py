@@ -207,7 +207,7 @@ class DeletionTests(StoreCase):
         self.assertEqual([key for key, _, _ in await self.blobs.keys()], [blob.key])
         self.assertEqual(await self.messages.delete_mails(second.folder_id, [second.uid]), 1)
         self.assertEqual(self.rows("SELECT count(*) FROM message"), [(0,)])
-        self.assertEqual(await self.blobs.keys(), [])
+        await self.until_no_blob_is_left()
 
     async def test_two_mailboxes_that_delete_it_in_one_batch_leave_no_message(self):
         first, second = await self.messages.file_message(envelope(1, 2), message())

@@ -216,7 +216,7 @@ class SweepTests(StoreCase):
         )
         await self.sweep.run()
         self.assertEqual(self.rows("SELECT id FROM message"), [(2,)])
-        self.assertEqual(await self.blobs.keys(), [])
+        await self.until_no_blob_is_left()
 
     async def test_old_journal_rows_go(self):
         self.journal.append([SignedIn(at=time.time() - 7200), SignedIn()])

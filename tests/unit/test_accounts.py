@@ -180,6 +180,14 @@ class AccountTests(AccountsCase):
         with self.assertRaises(AccountError):
             self.accounts.add_account(parse_address("*@example.test"), "h")
 
+    def test_a_users_db_made_anew_gives_no_id_of_the_one_before(self) -> None:
+        anew = Accounts.open(self.mktemp(), create=True)
+        self.addCleanup(anew.close)
+        anew.add_domain("example.test")
+        ids = [each.add_account(ALICE, "h").id for each in (self.accounts, anew)]
+        self.assertNotEqual(*ids)
+        self.assertTrue(all(0 < each < 1 << 53 for each in ids), "JSON keeps them whole")
+
     def test_an_id_is_never_used_again(self) -> None:
         first = self.accounts.add_account(ALICE, "h")
         self.accounts.delete_account("alice")

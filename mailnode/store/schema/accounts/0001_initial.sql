@@ -20,6 +20,9 @@ CREATE TABLE account (
     changed_at    REAL NOT NULL                       -- UTC epoch seconds
 );
 CREATE INDEX account_domain ON account (domain_id);
+-- Where the ids begin: two files of accounts have none in common, so that under another users.db
+-- nobody is given the mail of somebody else.
+INSERT INTO sqlite_sequence (name, seq) VALUES ('account', abs(random() % 4294967296) * 1048576);
 
 CREATE TABLE alias (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
