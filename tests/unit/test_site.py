@@ -1,0 +1,152 @@
+"""`mailnode.web.site` and `mailnode.measures`: health and metrics, and who may read them."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode import __version__
+from mailnode.admission import Sessions
+from mailnode.measures import describe
+from mailnode.model import Accepted, Event, RefusedMail
+from mailnode.telemetry import MailLog, Metrics
+from mailnode.web.site import make_site
+from tests.fakes import SmtpHouse
+
+
+class SiteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.faults: dict[str, str] = {}
+        self.metrics = "x 1\n"
+        self.site = make_site(lambda: self.faults, lambda: self.metrics)
+
+    def ask(
+        self, path: str, *headers: str, verb: str = "GET", client: Any = "127.0.0.1"
+    ) -> tuple[int, dict[str, str], str]:
+        """(status, header fields, body) of the answer to one request."""
+        if isinstance(client, str):
+            kind = IPv6Address if ":" in client else IPv4Address
+            client = kind("TCP", client, 40000)
+        transport = StringTransport(peerAddress=client)
+        channel = self.site.buildProtocol(client)
+        channel.makeConnection(transport)
+        lines = [f"{verb} {path} HTTP/1.1", "Host: x", "Connection: close", *headers]
+        channel.dataReceived("\r\n".join([*lines, "", ""]).encode())
+        head, _, body = transport.value().decode().partition("\r\n\r\n")
+        first, *fields = head.split("\r\n")
+        told = dict(field.lower().split(": ", 1) for field in fields)
+        return int(first.split()[1]), told, body
+
+    def test_a_node_that_answers_is_alive_whatever_else(self) -> None:
+        self.faults["store"] = "broken"
+        self.assertEqual((200, "alive\n"), self.ask("/livez")[::2])
+
+    def test_it_is_ready_when_nothing_is_wrong(self) -> None:
+        self.assertEqual((200, "ready\n"), self.ask("/readyz")[::2])
+
+    def test_what_is_wrong_is_said_part_by_part_with_503(self) -> None:
+        self.faults |= {"store": "broken", "disk": "full"}
+        self.assertEqual((503, "disk: full\nstore: broken\n"), self.ask("/readyz")[::2])
+        self.faults.clear()
+        self.assertEqual(200, self.ask("/readyz")[0])
+
+    def test_metrics_are_for_this_machine_alone(self) -> None:
+        for client in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", UNIXAddress(None)):
+            self.assertEqual((200, "x 1\n"), self.ask("/metrics", client=client)[::2])
+        for client in ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "10.0.0.1"):
+            status, _fields, body = self.ask("/metrics", client=client)
+            self.assertEqual(403, status)
+            self.assertNotIn("x 1", body)
+
+    def test_what_a_proxy_brings_is_not_from_this_machine(self) -> None:
+        for header in ("Forwarded: for=1", "X-Forwarded-For: 127.0.0.1", "x-real-ip: 127.0.0.1"):
+            self.assertEqual(403, self.ask("/metrics", header)[0], header)
+            self.assertEqual(200, self.ask("/livez", header)[0], header)
+
+    def test_health_is_for_everybody(self) -> None:
+        for path in ("/livez", "/readyz"):
+            self.assertEqual(200, self.ask(path, client="192.0.2.1")[0])
+
+    def test_pages_are_plain_text_that_nobody_keeps(self) -> None:
+        for path in ("/livez", "/readyz", "/metrics"):
+            _status, fields, _body = self.ask(path)
+            self.assertEqual("text/plain; charset=utf-8", fields["content-type"])
+            self.assertEqual("no-store", fields["cache-control"])
+            self.assertEqual("nosniff", fields["x-content-type-options"])
+
+    def test_there_is_nothing_else_and_nothing_to_send(self) -> None:
+        for path in ("/", "/nowhere", "/LIVEZ", "//livez"):
+            self.assertEqual(404, self.ask(path)[0], path)
+        self.assertEqual(405, self.ask("/livez", "Content-Length: 0", verb="POST")[0])
+        self.assertEqual((200, ""), self.ask("/livez", verb="HEAD")[::2])
+
+    def test_a_page_that_breaks_shows_nothing_of_it(self) -> None:
+        def broken() -> str:
+            raise ValueError("a secret")
+
+        self.site = make_site(lambda: self.faults, broken)
+        status, _fields, body = self.ask("/metrics")
+        self.assertEqual(500, status)
+        self.assertNotIn("secret", body)
+        self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+
+class MeasuresTests(SynchronousTestCase):
+    """`describe` reads whatever has a node's parts."""
+
+    def setUp(self) -> None:
+        self.house = SmtpHouse()
+        self.journal: list[Event] = []
+        self.node: Any = SimpleNamespace(
+            mail_log=MailLog(self.house.clock, self.journal.extend),
+            database=SimpleNamespace(
+                stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
+            ),
+            smtp_sessions=self.house.sessions,
+            pop3_sessions=Sessions(self.house.clock),
+            journal=SimpleNamespace(dropped=4),
+            directory=self.house.directory,
+        )
+        self.metrics = Metrics()
+        describe(self.node, self.metrics)
+
+    def value(self, line: str) -> float:
+        (found,) = re.findall(rf"^{re.escape(line)} (\S+)$", self.metrics.text(), re.M)
+        return float(found)
+
+    def test_every_measure_has_a_prefix_of_ours_and_a_word_about_it(self) -> None:
+        for name, about in self.metrics.names():
+            self.assertTrue(name.startswith("mailnode_") and about, name)
+        self.assertEqual(1, self.value(f'mailnode_info{{version="{__version__}"}}'))
+
+    def test_mail_and_refusals_are_counted(self) -> None:
+        self.node.mail_log.committed([Accepted(detail={"size_octets": 100})] * 2)
+        self.node.mail_log.tell(RefusedMail(detail={"code": 550}))
+        self.assertEqual(2, self.value('mailnode_events_total{event="accepted"}'))
+        self.assertEqual(1, self.value('mailnode_refusals_total{code="550"}'))
+        self.assertEqual(200, self.value("mailnode_accepted_octets_total"))
+
+    def test_sessions_are_counted_by_server(self) -> None:
+        self.house.connect()
+        self.house.connect().say("QUIT")
+        self.house.sessions.most = 0
+        self.house.connect()
+        for name, count in (
+            ("sessions", 2),
+            ("sessions_total", 2),
+            ("sessions_turned_away_total", 1),
+        ):
+            self.assertEqual(count, self.value(f'mailnode_{name}{{server="smtp"}}'))
+            self.assertEqual(0, self.value(f'mailnode_{name}{{server="pop3"}}'))
+
+    def test_the_store_and_the_accounts_are_shown_as_they_are(self) -> None:
+        for name, value in (
+            ("store_batches_total", 3), ("store_jobs_total", 9), ("store_queue_depth", 2),
+            ("store_commit_seconds_total", 0.5), ("journal_dropped_total", 4), ("accounts", 4),
+        ):  # fmt: skip
+            self.assertEqual(value, self.value(f"mailnode_{name}"), name)

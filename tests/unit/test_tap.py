@@ -1,0 +1,283 @@
+"""`mailnode.tap`: what `twistd mailnode` is told, and what it says when it can't start."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.application.service import Application, IServiceCollection
+from twisted.cred.checkers import FilePasswordDB
+from twisted.cred.credentials import UsernamePassword
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.logger import ILogObserver, LogLevel
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode import __version__, tap
+from mailnode.config import Config, load_config
+from mailnode.listening import KINDS, Listener
+from mailnode.service import Node
+from mailnode.tap import Options, TwistdNode, makeService, tune_interpreter
+from mailnode.tls import Certificate
+from tests.fakes import small_directory
+
+
+class TapCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.said, self.complained = io.StringIO(), io.StringIO()
+        self.patch(sys, "__stdout__", self.said)
+        self.patch(sys, "__stderr__", self.complained)
+        self.patch(sys, "path", list(sys.path))
+        others = {k: v for k, v in os.environ.items() if not k.startswith("MAILNODE_")}
+        self.patch(os, "environ", others)
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def options(self, *words: str) -> Options:
+        options = Options()
+        options.parseOptions(list(words))
+        return options
+
+    def config(self, *words: str) -> Config:
+        return self.options(*words).load()
+
+    def ends(self, code: int, call: Any, *args: Any) -> str:
+        """`call` ends the process with that code; the one line that is said."""
+        ended = self.assertRaises(SystemExit, call, *args)
+        self.assertEqual(code, ended.code)
+        (line,) = self.complained.getvalue().splitlines()
+        self.assertTrue(line.startswith("mailnode: "), line)
+        return line
+
+
+class OptionsTests(TapCase):
+    def test_every_kind_of_port_may_be_given_several_times(self) -> None:
+        for kind in KINDS:
+            config = self.config(f"--{kind}", "0", f"--{kind}", "tcp:25")
+            self.assertEqual(("0", "tcp:25"), getattr(config.listen, kind))
+            self.assertEqual(f"--{kind}", config.sources[f"listen.{kind}"])
+
+    def test_other_options_are_settings(self) -> None:
+        config = self.config(
+            "--users", "u.db", "--data", "d", "--hostname", "MX.example.org",
+            "--tls-cert", "c.pem", "--tls-key", "k.pem",
+        )  # fmt: skip
+        self.assertEqual(("u.db", "d"), (config.node.users, config.node.data))
+        self.assertEqual("mx.example.org", config.node.hostname)
+        self.assertEqual(("c.pem", "k.pem"), (config.tls.cert, config.tls.key))
+
+    def test_options_go_before_the_environment_and_that_before_the_file(self) -> None:
+        path = self.folder / "m.toml"
+        path.write_text('[node]\nhostname = "file.example"\n[limits]\nerrors = 3\nrecipients = 4\n')
+        self.patch(os, "environ", {
+            "MAILNODE_LIMITS__ERRORS": "5", "MAILNODE_NODE__HOSTNAME": "env.example",
+        })  # fmt: skip
+        config = self.config("--config", str(path), "--hostname", "option.example")
+        self.assertEqual("option.example", config.node.hostname)
+        self.assertEqual((5, 4), (config.limits.errors, config.limits.recipients))
+
+    def test_the_environment_may_name_the_file_and_the_option_goes_before_it(self) -> None:
+        for name in ("one", "two"):
+            (self.folder / name).write_text(f'[node]\nhostname = "{name}.example"\n')
+        self.patch(os, "environ", {"MAILNODE_CONFIG": str(self.folder / "one")})
+        self.assertEqual("one.example", self.config().node.hostname)
+        self.assertEqual(
+            "two.example", self.config("--config", str(self.folder / "two")).node.hostname
+        )
+
+    def test_a_port_given_as_an_option_replaces_those_of_the_file(self) -> None:
+        path = self.folder / "m.toml"
+        path.write_text('[listen]\nsmtp = ["tcp:25"]\npop3 = [1100]\n')
+        listen = self.config("--config", str(path), "--smtp", "2525").listen
+        self.assertEqual((("2525",), ("1100",)), (listen.smtp, listen.pop3))
+
+    def test_a_mistake_is_one_line_and_64(self) -> None:
+        for words, told in (
+            (["--smpt", "2525"], "smpt"),
+            (["--pop3"], "pop3"),
+            (["--smtp", "0", "stray"], '"stray" is no option'),
+            (["--auth", "nonsense:x"], "--auth nonsense: "),
+        ):
+            self.complained.truncate(0)
+            self.complained.seek(0)
+            self.assertIn(told, self.ends(64, self.options, *words))
+
+    def test_a_password_in_a_wrong_auth_is_not_shown(self) -> None:
+        self.assertNotIn("secret", self.ends(64, self.options, "--auth", "nonsense:a:secret"))
+
+    def test_the_help_has_an_example_for_every_option_of_ours(self) -> None:
+        text = " ".join(str(Options()).split())
+        asked = [*KINDS, "users", "data", "config", "hostname", "tls-cert", "tls-key", "auth"]
+        for option in asked:
+            self.assertRegex(text, rf"Example: --{option} \S", option)
+        self.assertIn("twistd -n mailnode --smtp 2525 --pop3 1100", text)
+        ours = set(re.findall(r"--([a-z][a-z0-9-]*)=", text))
+        self.assertLessEqual(ours, {*asked, "help-auth-type"})
+
+    def test_the_version_is_printed(self) -> None:
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        self.assertEqual(0, self.assertRaises(SystemExit, self.options, "--version").code)
+        self.assertEqual(f"mailnode {__version__}\n", out.getvalue())
+
+
+class MakeServiceTests(TapCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(reactor, "seconds", reactor.seconds)
+
+    def make(self, *words: str, **twistd: Any) -> TwistdNode:
+        options = self.options(*words)
+        options.parent = twistd  # type: ignore[assignment]
+        node = makeService(options)
+        assert isinstance(node, TwistdNode)
+        return node
+
+    def test_it_is_a_node_as_the_options_describe_it(self) -> None:
+        node = self.make("--smtp", "2525", "--hostname", "mx.example.org")
+        self.assertIsInstance(node, Node)
+        self.assertEqual("mx.example.org", node.hostname)
+        self.assertEqual(("2525",), node.config.listen.smtp)
+        self.assertFalse(node.started)
+        self.assertEqual([], list(self.folder.iterdir()))
+
+    def test_durations_run_on_the_monotonic_clock(self) -> None:
+        self.make()
+        self.assertLess(abs(reactor.seconds() - time.monotonic()), 1)  # type: ignore[attr-defined]
+
+    def test_a_mistake_in_the_settings_is_one_line_and_78(self) -> None:
+        self.assertIn("none.toml", self.ends(78, self.make, "--config", "none.toml"))
+
+    def test_settings_are_read_again_from_where_they_came(self) -> None:
+        path = self.folder / "m.toml"
+        path.write_text("[limits]\nerrors = 3\n")
+        node = self.make("--config", str(path))
+        path.write_text("[limits]\nerrors = 4\n")
+        assert node._reload_config is not None
+        self.assertEqual(4, node._reload_config().limits.errors)
+
+    def test_modules_beside_the_settings_are_found(self) -> None:
+        self.make()
+        self.assertNotIn(str(self.folder.resolve()), sys.path)
+        (self.folder / "m.toml").write_text("")
+        self.make("--config", str(self.folder / "m.toml"))
+        self.assertEqual(str(self.folder.resolve()), sys.path[0])
+
+    def test_the_log_is_json_unless_people_read_it_or_the_settings_say_so(self) -> None:
+        self.assertTrue(self.make().log_writer.as_json)
+        self.said.isatty = lambda: True  # type: ignore[method-assign]
+        self.assertFalse(self.make().log_writer.as_json)
+        for form, as_json in (("json", True), ("text", False)):
+            self.patch(os, "environ", {"MAILNODE_LOG__FORMAT": form})
+            self.assertEqual(as_json, self.make().log_writer.as_json)
+
+    def test_the_log_goes_where_twistd_s_options_say(self) -> None:
+        for twistd in ({"nodaemon": True}, {"logfile": "-"}, {"nodaemon": False, "logfile": "-"}):
+            self.assertIs(self.said, self.make(**twistd).log_writer.out, twistd)
+        path = self.folder / "node.log"
+        node = self.make(nodaemon=True, logfile=str(path))
+        node.log_writer({"log_level": LogLevel.info, "log_time": 0.0, "log_format": "hello"})
+        self.assertIn("hello", path.read_text())
+        self.assertEqual(0o600, path.stat().st_mode & 0o777)
+        node.log_writer.out.close()
+
+    def test_twistd_s_application_logs_our_way(self) -> None:
+        node, application = self.make(), Application("mail")
+        node.setServiceParent(application)
+        self.assertIs(node.log_writer, application.getComponent(ILogObserver))
+        self.assertIn(node, IServiceCollection(application))
+
+    def test_checkers_of_twisted_s_work_with_what_clients_say(self) -> None:
+        passwords = self.folder / "passwords"
+        passwords.write_text("alice:secret\n")
+        node = self.make("--auth", "memory:bob:word", "--auth", f"file:{passwords}")
+        in_memory, in_file = node.checkers
+        bob = in_memory.requestAvatarId(UsernamePassword(b"bob", b"word"))
+        self.assertEqual(b"bob", self.successResultOf(bob))
+        self.assertIsInstance(in_file, FilePasswordDB)
+        alice = in_file.requestAvatarId(UsernamePassword(b"alice", b"secret"))
+        self.assertEqual(b"alice", self.successResultOf(alice))
+        self.assertTrue(in_file.cache)
+
+    def test_nothing_to_listen_on_is_64_and_says_what_would_do(self) -> None:
+        node = self.make("--data", str(self.folder / "var"))
+        line = self.ends(64, node.privilegedStartService)
+        self.assertIn("--smtp 2525 --pop3 1100", line)
+        self.assertFalse((self.folder / "var").exists())
+
+    def test_a_port_that_is_none_is_64_and_told_once(self) -> None:
+        node = self.make("--smtp", "70000", "--data", str(self.folder / "var"))
+        self.assertIn("--smtp: there is no port 70000", self.ends(64, node.privilegedStartService))
+
+
+class TuningTests(SynchronousTestCase):
+    def test_the_interpreter_is_tuned_for_a_process_that_is_a_node(self) -> None:
+        before = gc.get_threshold(), sys.getswitchinterval()
+        self.addCleanup(gc.unfreeze)
+        self.addCleanup(gc.set_threshold, *before[0])
+        self.addCleanup(sys.setswitchinterval, before[1])
+        tune_interpreter()
+        self.assertEqual(tap.GARBAGE_THRESHOLDS, gc.get_threshold())
+        self.assertAlmostEqual(tap.SWITCH_INTERVAL_S, sys.getswitchinterval())
+        self.assertGreater(gc.get_freeze_count(), 0)
+
+
+class WelcomeTests(TapCase):
+    """What people on a terminal see."""
+
+    def welcome(self, accounts: Any = (), demo: Any = (), **ports: str) -> str:
+        self.patch(sys, "argv", ["twistd"])
+        listeners = []
+        for kind, where in ports.items():
+            listener = Listener(kind, where)
+            host, number = where.rsplit(":", 1)
+            address = IPv4Address("TCP", host, int(number))
+            port = SimpleNamespace(getHost=lambda address=address: address)
+            listener._ports = [port]
+            listeners.append(listener)
+        node: Any = SimpleNamespace(
+            hostname="mx.example.test",
+            listeners=listeners,
+            certificate=Certificate(Path("var/tls/cert.pem"), Path("k"), time.time, True),
+            directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts),
+            config=load_config(environment={}),
+        )
+        tap._welcome(node)
+        return self.said.getvalue()
+
+    def test_it_says_where_it_listens_and_how_others_could_reach_it(self) -> None:
+        text = self.welcome(accounts=["one"], smtp="127.0.0.1:2525", pop3="127.0.0.1:1100")
+        self.assertIn(f"mailnode {__version__} is mx.example.test", text)
+        self.assertIn("smtp       127.0.0.1:2525   (only this machine)", text)
+        self.assertIn("For others: --smtp tcp:25", text)
+        self.assertIn("self-signed, var/tls/cert.pem", text)
+        self.assertNotIn("curl", text)
+        self.assertNotIn("init --user", text)
+
+    def test_what_others_reach_is_not_said_to_be_this_machine_s(self) -> None:
+        text = self.welcome(accounts=["one"], smtp="0.0.0.0:25")
+        self.assertNotIn("only this machine", text)
+        self.assertNotIn("For others", text)
+
+    def test_an_empty_node_says_how_the_first_account_is_made(self) -> None:
+        text = self.welcome(smtp="127.0.0.1:2525")
+        self.assertIn("mailnode init --user you@your.domain", text)
+
+    def test_demo_accounts_are_shown_with_two_lines_to_paste(self) -> None:
+        alice, bob, *_others = small_directory().accounts()
+        text = self.welcome(demo=(alice, bob), smtp="127.0.0.1:2525", pop3="127.0.0.1:1100")
+        self.assertIn("alice@example.test   password alice-demo", text)
+        self.assertIn("curl smtp://127.0.0.1:2525 --mail-from bob@example.test", text)
+        self.assertIn("curl pop3://127.0.0.1:1100/1 -u alice@example.test:alice-demo", text)
+
+    def test_without_both_servers_there_is_nothing_to_paste(self) -> None:
+        alice, bob, *_others = small_directory().accounts()
+        text = self.welcome(demo=(alice, bob), smtp="127.0.0.1:2525")
+        self.assertNotIn("curl", text)
