@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import IO, Any
 
 from attrs import define, field
@@ -53,8 +53,8 @@ class MailLog:
         """These happened and are durable."""
         told = [event for event in events if self._count(event)]
         for left, event in enumerate(told, 1 - len(told)):
-            name = event.name
-            _log.info(_FORMATS.get(name, "{event}"), event=name, mail=event, more=left < 0)
+            words = partial(_words, event)
+            _log.info("{words()}", event=event.name, mail=event, words=words, more=left < 0)
 
     def _count(self, event: Event) -> bool:
         """Count it; whether it has a line of its own."""
@@ -104,18 +104,6 @@ class MailLog:
     def flush(self) -> None:
         """Tell what was summed so far, at the stop."""
         self._sum_up()
-
-
-_FORMATS = {
-    "accepted": "accepted {mail.mail_id} from <{mail.sender}> by {mail.client} {mail.detail}",
-    "refused": "refused {mail.mail_id} <{mail.sender}> to <{mail.recipient}> by {mail.client} "
-    "{mail.detail}",
-    "refused-more": "refused {mail.detail} more from {mail.client}",
-    "pop3-session": "fetched by {mail.recipient} at {mail.client} {mail.detail}",
-    "signed-in": "signed in {mail.recipient} at {mail.client}",
-    "sign-in-failed": "sign-in failed for {mail.recipient} at {mail.client}",
-    "dropped": "dropped mail of a deleted account {mail.detail}",
-}
 
 
 @implementer(ILogObserver)

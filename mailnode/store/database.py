@@ -336,8 +336,7 @@ class Database:
             except Exception as error:
                 outcomes, notes = self._run_singly(jobs, error)
             stats = self.stats
-            stats.batches += 1
-            stats.jobs += len(jobs)
+            stats.jobs += sum(not isinstance(outcome, BaseException) for _, outcome in outcomes)
             stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
             self._call_in_reactor(self._settle, outcomes, notes)
             octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
@@ -385,8 +384,8 @@ class Database:
                 self._end(error)
                 raise FlushFailed(str(error)) from error
             raise
-        self.stats.last_commit_s = time.monotonic() - started
-        self.stats.commit_s += self.stats.last_commit_s
+        self.stats.batches += 1
+        self.stats.commit_s += time.monotonic() - started
 
     def _run_singly(
         self, jobs: list[Job], error: Exception

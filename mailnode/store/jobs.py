@@ -42,11 +42,16 @@ class Job:
 
 @define
 class Stats:
-    """What `/metrics` shows of the writer; counters since the start."""
+    """What the writer did since the start.
+
+    Attributes:
+        batches: transactions that were committed.
+        jobs: pieces of work in them.
+        failed_batches: that were rolled back, and done again job by job.
+    """
 
     batches: int = 0
     jobs: int = 0
     failed_batches: int = 0
     commit_s: float = 0.0
-    last_commit_s: float = 0.0
     longest_batch_s: float = 0.0

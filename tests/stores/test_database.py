@@ -73,7 +73,8 @@ class GroupCommitTests(StoreCase):
         self.assertEqual([await jobs[0], await jobs[2]], ["first", "last"])
         await self.assertFailure(jobs[1], ValueError)
         await filed
-        self.assertEqual(self.database.stats.failed_batches, 1)
+        stats = self.database.stats
+        self.assertEqual((stats.failed_batches, stats.batches, stats.jobs), (1, 4, 4))
         self.assertEqual(
             self.rows("SELECT name FROM counter ORDER BY name"),
             [("first",), ("last",), ("message",)],

@@ -68,6 +68,15 @@ class Chunks(BodyCase):
         self.assertEqual(self.house.store.copies(), [("alice@example.test", b"abc\r\n")])
 
 
+class Loops(BodyCase):
+    def test_s31_received_fields_are_counted_however_they_are_spelt(self) -> None:
+        for spelling in ("RECEIVED: x", "received: x", "rEcEiVeD: x"):
+            self.envelope("alice@example.test")
+            self.assertEqual("554 5.4.6", self.body(*[spelling] * 51, "")[:9])
+        self.envelope("alice@example.test")
+        self.assertEqual("250 2.0.0", self.body(*["Received: x"] * 50, "X: y", "")[:9])
+
+
 class SeveralTakers(BodyCase):
     def send_to(self, *takers: Taker) -> str:
         """What is said at the dot of a mail that each of these takes."""

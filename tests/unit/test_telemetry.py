@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogLevel, LogPublisher
+from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import telemetry
@@ -58,6 +58,12 @@ class MailLogTests(LoggedCase):
         self.assertIs(event, self.logged[0]["mail"])
         self.assertEqual(["signed-in"], self.lines())
         self.assertEqual([event], self.rows)
+
+    def test_under_a_log_of_twisted_s_the_line_says_who(self) -> None:
+        self.log.tell(SignedIn(client="192.0.2.1", detail={"account": "alice@example.test"}))
+        self.assertEqual(
+            "signed-in client=192.0.2.1 account=alice@example.test", formatEvent(self.logged[0])
+        )
 
     def test_what_was_committed_is_not_journaled_again(self) -> None:
         self.log.committed([accepted()])
