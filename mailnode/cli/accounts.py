@@ -264,7 +264,7 @@ def user_passwd(ctx: click.Context, name: str) -> None:
     """
     with open_accounts(ctx, change=True) as accounts:
         account = accounts.account(name)
-        password = ask_password(ctx, f"New password for {account.address}", demo=account.demo)
+        password = ask_password(ctx, f"New password for {account.address}")
         accounts.set_password(name, hash_password(password))
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):

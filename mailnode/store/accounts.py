@@ -180,7 +180,8 @@ class Accounts:
             return _find(sql, name)
 
     def set_password(self, name: str, password_hash: str) -> None:
-        self._set(name, "password_hash = ?", password_hash)
+        """A demo account is one no more: its password isn't published."""
+        self._set(name, "password_hash = ?, demo = 0", password_hash)
 
     def set_disabled(self, name: str, disabled: bool) -> None:
         """A disabled account takes no mail and signs in nowhere; its mail stays."""

@@ -145,6 +145,12 @@ class AccountTests(AccountsCase):
         self.assertEqual((5, 7), (made.quota_octets, made.quota_mails))
         self.assertEqual(made.created_at, made.changed_at)
 
+    def test_a_demo_account_with_a_new_password_is_one_no_more(self) -> None:
+        self.accounts.add_account(ALICE, "published", demo=True)
+        self.accounts.set_password("alice", "secret")
+        self.assertFalse(self.accounts.account("alice").demo)
+        self.assertEqual((), self.accounts.load_directory().demo_accounts)
+
     def test_a_bare_name_means_the_first_domain(self) -> None:
         self.accounts.add_domain("other.test")
         self.accounts.add_account(parse_address("alice@other.test"), "h")

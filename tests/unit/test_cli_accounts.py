@@ -212,8 +212,12 @@ class Passwords(AccountCase):
 
     def test_a_demo_account_may_have_a_short_one_but_never_none(self) -> None:
         self.assertTrue(self.run_json("user add --demo demo@example.org", "demo\n")["demo"])
-        self.run_command("user passwd demo", typed="tiny\n")
-        self.refusal("user passwd demo", 65, "\n")
+        self.refusal("user add --demo other@example.org", 65, "\n")
+
+    def test_a_new_password_is_published_nowhere_and_as_long_as_any(self) -> None:
+        self.run_json("user add --demo demo@example.org", "demo\n")
+        self.refusal("user passwd demo", 65, "tiny\n")
+        self.assertFalse(self.run_json("user passwd demo", "no longer tiny\n")["demo"])
 
 
 class Aliases(AccountCase):
