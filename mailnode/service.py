@@ -241,10 +241,8 @@ class Node(MultiService):
         describe(self, self.metrics)
 
     def _make_portal(self) -> SignInPortal:
-        factories: Any = {
-            IMessageDeliveryFactory: self._postbox,
-            IMailboxPOP3: self.maildrops.open,
-        }
+        factories: Any = {IMessageDeliveryFactory: self._postbox}
+        factories[IMailboxPOP3] = self.maildrops.open
         make = self.watch.make_account if self.config.accounts.create_on_sign_in else None
         own = AccountChecker(self.directory, self.passwords)
         others = CheckersInTurn(self._other_checkers)
