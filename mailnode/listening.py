@@ -45,6 +45,10 @@ class Door(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         return self.inner.buildProtocol(addr) if self.inner is not None else None
 
+    def stopFactory(self) -> None:
+        if self.inner is not None:
+            self.inner.doStop()
+
 
 @define(eq=False)
 class Listener:

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
 from mailnode.admission import Sessions
+from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
@@ -296,7 +297,7 @@ class Node(MultiService):
             "smtps": self.certificate.around(self.submission),
             "pop3": self.pop3,
             "pop3s": self.certificate.around(self.pop3),
-            "http": make_site(self.readiness, self.metrics.text),
+            "http": make_site(self.readiness, self.metrics.text, self.reactor),
         }
         for listener in self.listeners:
             listener.door.inner = servers[listener.kind]
@@ -336,6 +337,10 @@ class Node(MultiService):
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:
             listener.close()
+        if hasattr(self, "database"):
+            background(self.database.close(), "closing the store")
+        if hasattr(self, "blobs"):
+            self.blobs.close()
         if self._node_lock >= 0:
             self._release_folder()
         self.start_failed(why)

@@ -22,7 +22,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from mailnode.errors import StoreBroken, StoreBusy
+from mailnode.errors import MailError, StoreBroken, StoreBusy
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
@@ -128,6 +128,8 @@ class Database:
             if lock_fd >= 0:
                 os.close(lock_fd)
             told = mail_error(error)
+            if isinstance(told, MailError) and not isinstance(error, OSError):  # that names its own
+                told.detail = f"{path}: {told.detail}"
             if told is error:
                 raise
             raise told from error

@@ -29,12 +29,15 @@ class Page(Resource):
         return self._text(request).encode()
 
 
-def make_site(readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], str]) -> Site:
+def make_site(
+    readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], str], reactor: Any = None
+) -> Site:
     """The HTTP server.
 
     Args:
         readiness: what keeps the node from serving, by part: empty when all is well.
         metrics: the metrics page.
+        reactor: keeps its time; Twisted's, if none is given.
     """
 
     def livez(request: Any) -> str:
@@ -57,7 +60,7 @@ def make_site(readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], 
     root = Resource()
     for path, text in ((b"livez", livez), (b"readyz", readyz), (b"metrics", metrics_page)):
         root.putChild(path, Page(text))
-    site = Site(root, timeout=60)
+    site = Site(root, timeout=60, reactor=reactor)
     site.noisy = False
     site.displayTracebacks = False
     return site

@@ -1,0 +1,408 @@
+"""`mailnode.service`: a node starts whole or not at all, takes up changes, and stops in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from mailnode import service
+from mailnode.config import Config
+from mailnode.cred.passwords import Passwords
+from mailnode.errors import StoreBroken
+from mailnode.listening import KINDS
+from mailnode.model import RefusedMail
+from mailnode.service import Node, StartFailed
+from mailnode.tls import Certificate, make_self_signed
+from tests.fakes import FakeTransport, Talk
+from tests.unit.node_case import FakeSession, NodeCase
+
+ALL = {f"listen__{kind}": (str(2001 + at),) for at, kind in enumerate(KINDS)}
+
+
+class StartTests(NodeCase):
+    def test_every_kind_of_port_has_its_server(self) -> None:
+        node = self.started(**ALL)
+        servers = {each.kind: each.door.inner for each in node.listeners}
+        self.assertEqual([node.smtp, node.submission, node.pop3],
+                         [servers[kind] for kind in ("smtp", "submission", "pop3")])  # fmt: skip
+        for kind, inside in (("smtps", node.submission), ("pop3s", node.pop3)):
+            self.assertIsInstance(servers[kind], TLSMemoryBIOFactory)
+            self.assertIs(inside, servers[kind].wrappedFactory)
+        self.assertFalse(node.smtp.submission)
+        self.assertTrue(node.submission.submission)
+
+    def test_nobody_comes_in_before_everything_is_there(self) -> None:
+        node = self.node()
+        node.privilegedStartService()
+        (port, _other_family) = self.reactor.open_ports()
+        self.assertIs(None, port.factory.buildProtocol(port.address))
+        self.assertFalse(self.data.exists())
+        node.startService()
+        talk = Talk(port.factory.buildProtocol(port.address), FakeTransport())
+        self.assertTrue(talk.read().startswith("220 mx.example.test"))
+        talk.lose()
+
+    def test_a_node_in_an_application_that_sheds_nothing_binds_once(self) -> None:
+        self.started()
+        self.assertEqual(2, len(self.reactor.ports))
+
+    def test_it_says_to_scripts_where_it_listens_once_the_reactor_runs(self) -> None:
+        self.started(listen__pop3=("0", "tcp:110"))
+        path = self.data / "listening.json"
+        self.assertFalse(path.exists())
+        self.reactor.advance(0)
+        told = json.loads(path.read_text())
+        self.assertEqual(0o600, path.stat().st_mode & 0o777)
+        self.assertEqual((os.getpid(), "mx.example.test"), (told["pid"], told["hostname"]))
+        self.assertEqual(["127.0.0.1:2525", "[::1]:2525"], told["smtp"])
+        self.assertEqual(["127.0.0.1:40002", "[::1]:40002", "0.0.0.0:110"], told["pop3"])
+        self.assertEqual([], told["smtps"])
+
+    def test_what_it_makes_is_its_owner_s_alone(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        self.started()
+        self.assertEqual(0o700, self.data.stat().st_mode & 0o777)
+        for path in [self.users, *(path for path in self.data.rglob("*"))]:
+            self.assertEqual(0, path.stat().st_mode & 0o077, path)
+
+    def test_it_tells_the_log_where_it_listens_and_what_is_missing(self) -> None:
+        self.started()
+        self.assertIn("info: smtp on 127.0.0.1:2525", self.lines)
+        self.assertIn("info: TLS with a self-signed certificate for mx.example.test", self.lines)
+        self.assertTrue(any("mailnode init --user" in line for line in self.lines))
+
+    def test_who_started_it_is_called_once_everything_listens(self) -> None:
+        heard: list[tuple[Node, bool]] = []
+        node = Node(
+            self.config(),
+            self.reactor,
+            on_started=lambda node: heard.append((node, node.started)),
+        )
+        self.addCleanup(self.stop, node)
+        node.startService()
+        self.assertEqual([(node, True)], heard)
+
+
+class RefusedStartTests(NodeCase):
+    """No port, no lock and no thread is left of a node that can't start."""
+
+    def refused(self, code: int, **settings: object) -> str:
+        threads = threading.active_count()
+        node = self.node(**settings)
+        failed = self.assertRaises(StartFailed, self.start, node)
+        self.assertEqual(code, failed.code, failed.why)
+        self.assertEqual([f"critical: the node can't start: {failed.why}"],
+                         [line for line in self.lines if line.startswith("critical")])  # fmt: skip
+        self.lines.clear()
+        self.assertEqual([], self.reactor.open_ports())
+        self.assertFalse(node.started)
+        if self.data.is_dir():
+            self.assertTrue(self.folder_is_free())
+            self.assertFalse((self.data / "listening.json").exists())
+        self.threads = threads
+        return failed.why
+
+    def start(self, node: Node) -> None:
+        node.privilegedStartService()
+        node.startService()
+
+    async def starts_now(self, **settings: object) -> None:
+        """Nothing of it keeps the next one from starting."""
+        await self.until(lambda: threading.active_count() <= self.threads)
+        self.started(**settings)
+
+    async def test_demo_accounts_are_for_this_machine_alone(self) -> None:
+        self.add_accounts("alice", "bob", demo=True)
+        why = self.refused(78, listen__pop3s=("tcp:995",))
+        self.assertIn("tcp:995 listens beyond this machine", why)
+        self.assertIn("mailnode user delete alice@example.test bob@example.test", why)
+        self.refused(78, listen__smtp=("tcp:25:interface=192.0.2.1",))
+        await self.starts_now()
+        self.assertTrue(any("published passwords" in line for line in self.lines))
+
+    async def test_other_accounts_are_served_to_everybody(self) -> None:
+        self.add_accounts("alice")
+        node = self.started(listen__smtp=("tcp:25",))
+        self.assertTrue(node.started)
+
+    async def test_a_port_that_is_none_is_64(self) -> None:
+        self.assertIn("--smtp: ", self.refused(64, listen__smtp=("nonsense",)))
+        await self.starts_now()
+
+    async def test_a_second_node_on_the_folder_is_75_until_the_first_has_stopped(self) -> None:
+        first, second = self.started(), self.node(listen__smtp=("2526",))
+        failed = self.assertRaises(StartFailed, self.start, second)
+        self.assertEqual(75, failed.code)
+        self.assertIn(f"another node runs on the data folder {self.data}", failed.why)
+        self.assertEqual(
+            ["2525"] * 2, [str(each.address.port) for each in self.reactor.open_ports()]
+        )
+        self.assertEqual({}, first.readiness())
+        await self.stop(first)
+        self.assertFalse(second.started)
+        self.started()
+
+    async def test_a_certificate_that_can_not_be_used_is_78(self) -> None:
+        settings = {"tls__cert": "/no/cert.pem", "tls__key": "/no/key.pem"}
+        self.assertIn("can't read /no/cert.pem", self.refused(78, **settings))
+        await self.starts_now()
+
+    async def test_a_part_that_is_not_there_is_78_and_no_file_is_made(self) -> None:
+        for settings in (
+            {"plugins__filters": ("no-such-filter",)},
+            {"plugins__checkers": ("no.such:checker",)},
+            {"plugins__delivery": "os:sep"},
+            {"plugins__smtp_server": "os:PathLike"},
+            {"plugins__pop3_server": "mailnode.smtp.server:SmtpServer"},
+        ):
+            self.assertIn("[plugins] ", self.refused(78, **settings))
+            self.assertFalse(self.data.exists())
+        await self.starts_now()
+
+    async def test_files_that_are_no_databases_are_69_and_left_alone(self) -> None:
+        self.data.mkdir()
+        for path in (self.users, self.data / "mail.db"):
+            path.write_bytes(b"nonsense" * 512)
+            why = self.refused(69)
+            self.assertIn(path.name, why)
+            self.assertIn("mailnode doctor", why)
+            self.assertEqual(b"nonsense" * 512, path.read_bytes())
+            path.unlink()
+        await self.starts_now()
+
+    async def test_a_folder_that_can_not_be_made_is_77_and_named(self) -> None:
+        self.data.write_text("a file")
+        self.assertIn(f"{self.data}: File exists", self.refused(77))
+        self.data.unlink()
+        await self.starts_now()
+
+    async def test_what_fails_after_the_store_was_opened_closes_it(self) -> None:
+        self.data.mkdir()
+        (self.data / "locks").write_text("a file")
+        self.assertIn("locks", self.refused(69))
+        (self.data / "locks").unlink()
+        await self.starts_now()
+
+    async def test_a_node_that_could_not_start_can_be_stopped(self) -> None:
+        node = self.node(listen__smtp=("nonsense",))
+        self.assertRaises(StartFailed, node.startService)
+        await self.stop(node)
+        await self.stop(self.node())
+
+
+class ReloadTests(NodeCase):
+    def reloading(self) -> Node:
+        self.settings: dict[str, object] = {}
+
+        def again() -> Config:
+            return self.config(**self.settings)
+
+        node = Node(self.config(), self.reactor, reload_config=again)
+        self.addCleanup(self.stop, node)
+        self.patch(service, "signal", object())  # it is the test runner's
+        node.startService()
+        return node
+
+    def test_limits_are_those_of_the_file_as_it_is_now(self) -> None:
+        node = self.reloading()
+        self.settings = {
+            "limits__message_size": "1 MiB", "limits__recipients": 3, "limits__connections": 5,
+            "limits__connections_per_address": 2, "limits__pop3_idle": "11m",
+            "limits__smtp_idle": "7m", "limits__received_headers": 9, "limits__sign_in_queue": 8,
+            "store__blob_over": "1 KiB", "quota__mails": 4, "journal__keep": "1d",
+        }  # fmt: skip
+        node.reload()
+        for factory in (node.smtp, node.submission):
+            rules = factory.rules
+            self.assertEqual((1 << 20, 3, 420.0),
+                             (rules.message_octets, rules.recipients, rules.idle_s))  # fmt: skip
+        self.assertEqual(660.0, node.pop3.rules.idle_s)
+        for sessions in (node.smtp_sessions, node.pop3_sessions):
+            self.assertEqual((5, 2), (sessions.most, sessions.most_per_address))
+        self.assertEqual((9, 1024), (node.counter.most_received, node.counter.blob_over))
+        self.assertEqual((8, 4), (node.passwords.most_waiting, node.room.quota.mails))
+        self.assertEqual(86400.0, node.sweep.settings.keep)
+
+    def test_what_needs_a_restart_is_said_and_nothing_else(self) -> None:
+        node = self.reloading()
+        node.reload()
+        self.assertEqual([], [line for line in self.lines if "needs a restart" in line])
+        self.settings = {"listen__smtp": ("2526",), "node__hostname": "other.example.test"}
+        node.reload()
+        self.assertIn("warn: [node] changed: it needs a restart", self.lines)
+        self.assertIn("warn: [listen] changed: it needs a restart", self.lines)
+        self.assertEqual("mx.example.test", node.hostname)
+
+    def test_settings_that_can_not_be_read_change_nothing_and_the_rest_is_taken_up(self) -> None:
+        node = self.reloading()
+        before = node.config
+        self.settings = {"limits__message_size": "nonsense"}
+        looked: list[Certificate] = []
+        self.patch(Certificate, "refresh", lambda certificate: looked.append(certificate))
+        node.reload()
+        self.assertIs(before, node.config)
+        self.assertTrue(any("limits.message_size must be" in line for line in self.lines))
+        self.assertEqual([node.certificate], looked)
+
+    def test_a_changed_certificate_is_taken_up(self) -> None:
+        node = self.reloading()
+        before = node.certificate._context
+        for path in make_self_signed(self.folder / "new", "mx.example.test"):
+            path.rename(self.data / "tls" / path.name)
+        node.reload()
+        self.assertIsNot(before, node.certificate._context)
+
+    def test_a_node_without_settings_of_its_own_reads_the_rest_again(self) -> None:
+        node = self.started()
+        node.reload()
+        self.assertIn("info: reloaded", self.lines)
+
+
+class AccountTests(NodeCase):
+    def session(self, node: Node, account: str) -> FakeSession:
+        session = FakeSession(account)
+        self.assertTrue(node.pop3_sessions.admit(session, "192.0.2.1", False))
+        self.addCleanup(node.pop3_sessions.leave, session)
+        return session
+
+    async def test_a_new_account_is_known_at_the_next_look(self) -> None:
+        node = self.started()
+        self.add_accounts("alice")
+        self.assertIs(None, node.directory.find_sign_in("alice@example.test"))
+        self.reactor.advance(service.POLL_S)
+        await self.until(lambda: node.directory.find_sign_in("alice@example.test") is not None)
+
+    async def test_the_bell_makes_it_look_at_once(self) -> None:
+        node = self.started()
+        self.add_accounts("alice")
+        node.bell.ring("accounts")
+        await self.until(lambda: len(node.directory.accounts()) == 1)
+        self.assertLess(self.reactor.seconds(), 60)
+
+    async def test_sessions_of_a_changed_account_end_and_others_go_on(self) -> None:
+        admin = self.add_accounts("alice", "bob", "carol")
+        node = self.started()
+        forgotten: list[int] = []
+        self.patch(Passwords, "forget", lambda passwords, who: forgotten.append(who))
+        alice, bob, carol = (
+            self.session(node, f"{name}@example.test") for name in ("alice", "bob", "carol")
+        )
+        changed = [node.directory.find_sign_in(name).id for name in ("alice", "bob")]  # type: ignore[union-attr]
+        admin.set_password("alice", "another hash")
+        admin.delete_account("bob")
+        node.bell.ring("accounts")
+        await self.until(lambda: bool(bob.calls))
+        self.assertEqual([["revoke"], ["revoke"], []], [alice.calls, bob.calls, carol.calls])
+        self.assertEqual(changed, sorted(set(forgotten)))
+
+    async def test_a_new_account_ends_nobody_s_session(self) -> None:
+        self.add_accounts("alice")
+        node = self.started()
+        session = self.session(node, "alice@example.test")
+        self.add_accounts("bob")
+        node.bell.ring("accounts")
+        await self.until(lambda: len(node.directory.accounts()) == 2)
+        self.assertEqual([], session.calls)
+
+    def test_a_full_mailbox_is_full_by_its_own_quota_or_the_node_s(self) -> None:
+        self.add_accounts("alice", quota_octets=1000)
+        self.add_accounts("bob")
+        node = self.started(quota__octets=2000)
+        alice, bob = (node.directory.find_sign_in(name) for name in ("alice", "bob"))
+        for account, size, fits in ((alice, 1000, True), (alice, 1001, False), (bob, 2001, False)):
+            self.assertEqual(fits, node.counter.room_for(account, size))
+
+
+class ReadinessTests(NodeCase):
+    async def test_it_is_ready_from_its_start_to_its_stop(self) -> None:
+        node = self.started()
+        self.assertEqual({}, node.readiness())
+        await self.stop(node)
+        self.assertEqual(["node"], list(node.readiness()))
+
+    def test_a_full_disk_and_a_broken_store_are_told(self) -> None:
+        node = self.started(store__free_space="1000000 TiB")
+        self.assertFalse(node.counter.disk_has_room())
+        node.database.fault = StoreBroken(detail="malformed")
+        self.assertEqual({"disk", "store"}, set(node.readiness()))
+        self.assertIn("malformed", node.readiness()["store"])
+
+    def test_a_failed_flush_ends_the_process_with_74(self) -> None:
+        ends: list[int] = []
+        self.patch(os, "_exit", ends.append)
+        service._end_after_failed_flush(OSError("no disk"))
+        self.assertEqual([74], ends)
+        self.assertTrue(self.lines[-1].startswith("critical: a flush failed"), self.lines)
+
+
+class StopTests(NodeCase):
+    async def test_nothing_is_left_of_it(self) -> None:
+        threads = threading.active_count()
+        node = self.started(**ALL)
+        self.reactor.advance(0)
+        await self.stop(node)
+        self.assertEqual([], self.reactor.open_ports())
+        self.assertEqual([], self.reactor.getDelayedCalls())
+        self.assertFalse((self.data / "listening.json").exists())
+        self.assertTrue(self.folder_is_free())
+        await self.until(lambda: threading.active_count() <= threads)
+
+    async def test_a_stop_before_the_reactor_runs_leaves_no_word_of_ports(self) -> None:
+        await self.stop(self.started())
+        self.reactor.advance(1)
+        self.assertFalse((self.data / "listening.json").exists())
+
+    async def test_a_second_stop_is_no_error(self) -> None:
+        node = self.started()
+        await self.stop(node)
+        await self.stop(node)
+        self.assertEqual(1, self.lines.count("info: stopped"))
+
+    async def test_it_waits_for_what_is_under_way_and_lets_nobody_in(self) -> None:
+        node = self.started()
+        session = FakeSession()
+        node.smtp_sessions.admit(session, "127.0.0.1", True)
+        stopped = node.stopService()
+        self.assertEqual(["drain"], session.calls)
+        self.assertEqual([], self.reactor.open_ports())
+        self.assertFalse(node.pop3_sessions.admit(FakeSession(), "127.0.0.1", True))
+        self.reactor.pump([1.0] * 29)
+        self.assertNoResult(stopped)
+        self.assertFalse(self.folder_is_free())
+        node.smtp_sessions.leave(session)
+        await self.waited(stopped)
+        self.assertEqual(["drain"], session.calls)
+
+    async def test_after_the_limit_it_is_cut_off(self) -> None:
+        node = self.started(limits__stop="5s")
+        sessions = {node.smtp_sessions: FakeSession(), node.pop3_sessions: FakeSession()}
+        for of, session in sessions.items():
+            of.admit(session, "127.0.0.1", True)
+        stopped = node.stopService()
+        self.reactor.pump([1.0] * 4)
+        self.assertNoResult(stopped)
+        self.reactor.advance(1.0)
+        await self.waited(stopped)
+        for session in sessions.values():
+            self.assertEqual(["drain", "abort"], session.calls)
+        self.assertTrue(any("is cut off" in line for line in self.lines))
+
+    async def test_refusals_summed_so_far_are_told(self) -> None:
+        node = self.started()
+        for _ in range(12):
+            node.mail_log.tell(RefusedMail(client="192.0.2.1", detail={"code": 550}))
+        await self.stop(node)
+        self.assertEqual(1, node.mail_log.counts["refused-more"])
+
+
+class MinuteTests(NodeCase):
+    def test_a_minute_s_refusals_are_summed_when_it_is_over(self) -> None:
+        node = self.started()
+        for _ in range(12):
+            node.mail_log.tell(RefusedMail(client="192.0.2.1", detail={"code": 550}))
+        self.reactor.pump([1.0] * 61)
+        self.assertEqual(1, node.mail_log.counts["refused-more"])
