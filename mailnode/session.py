@@ -3,14 +3,10 @@
 `LineOnlyReceiver` can neither pause nor discard, so the session owns `dataReceived`. It
 runs one command at a time: while a reply is pending nothing more is parsed, and what
 arrives meanwhile stops the reading (RFC 2920; docs/rfc.rst S1 to S8, S23 to S25, P1, P2).
-Replies to commands that came together are written together.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +18,15 @@ from zope.interface import implementer
 
 from mailnode.errors import MailError, SignInRefused, answer_for
 from mailnode.machine import is_loopback, plain_address
+from mailnode.outgoing import LineOutput
+from mailnode.sasl import SaslCancelled, next_challenge, take_response
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
 
 COMMAND_OCTETS = 512
 SASL_OCTETS = 12288
-OUTPUT_OCTETS = 65536
 CLOSE_S = 10.0
-DIALOG_OCTETS = 16384
-AT_ONCE_OCTETS = 65536
 TURN_S = 0.01
 
 
@@ -45,23 +40,8 @@ class BadLine(MailError):
     text = "Lines end with CRLF"
 
 
-class BadBase64(MailError):
-    smtp_code, enhanced, pop3_code = 501, "5.5.2", ""
-    text = "Not base64"
-
-
-class BadSaslResponse(MailError):
-    smtp_code, enhanced, pop3_code = 501, "5.5.2", ""
-    text = "Malformed response"
-
-
-class SaslCancelled(MailError):
-    smtp_code, enhanced, pop3_code = 501, "5.7.0", ""
-    text = "Authentication cancelled"
-
-
 @implementer(IHalfCloseableProtocol)
-class LineSession:
+class LineSession(LineOutput):
     """One connection's input and output, whatever the protocol.
 
     A server derives from this first and from Twisted's protocol second, and gives
@@ -71,14 +51,11 @@ class LineSession:
         sessions: who is connected; None for a protocol that stands alone.
         peer_host: the client's address in text, "" for a Unix socket.
         loopback: whether that is this machine.
-        secure: whether the connection is inside TLS, from its first octet or since STARTTLS.
         account: the canonical address that is signed in, "" for nobody.
         errors: failed commands so far.
     """
 
     sessions: Sessions | None = None
-    seconds: Callable[[], float] = staticmethod(time.monotonic)
-    transport: Any
     factory: Any
 
     idle_s: float | None = 300.0
@@ -89,33 +66,24 @@ class LineSession:
 
     peer_host = ""
     loopback = False
-    secure = False
     account = ""
     errors = 0
     sign_in_failures = 0
 
     _input = b""
     _at = 0
-    _out: list[bytes]
-    _out_octets = 0
-    _working = False
-    _busy = False  # a reply is pending
-    _blocked = False  # the client doesn't read what we send
     _paused = False
     _discarding = False
     _half_closed = False
-    _gone = False
     _closing_since: float | None = None
-    _active_at = 0.0
     _reader: Callable[[bytes], object] | None = None  # takes raw octets instead of lines
     _sasl: Any = None
-    _dialog: list[str] | None = None
 
     # The connection's life
 
     def beginSession(self) -> bool:
         """Learn who is there; False (and nothing more to do) when there are too many."""
-        self._out = []
+        self.beginOutput()
         self._active_at = self.seconds()
         self.peer = self.transport.getPeer()
         self.peer_host = plain_address(str(getattr(self.peer, "host", "") or ""))
@@ -324,72 +292,6 @@ class LineSession:
             self.tooManyErrors()
             self.close()
 
-    # Output
-
-    def sendLine(self, line: bytes) -> None:
-        self._out.append(line + b"\r\n")
-        self._out_octets += len(line) + 2
-        if self._dialog is not None:
-            self.note(f"S: {line.decode('utf-8', 'replace')}")
-        if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
-            self._flush()
-
-    def sendRaw(self, *pieces: bytes) -> None:
-        """Octets that are part of a reply and not one of its lines; pieces leave in one write."""
-        self._out += pieces
-        self._out_octets += sum(map(len, pieces))
-        if self._out_octets > OUTPUT_OCTETS:
-            self._flush()
-
-    def _flush(self) -> None:
-        out, self._out, self._out_octets = self._out, [], 0
-        if out and not self._gone:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            if len(data) > AT_ONCE_OCTETS or not self._write_at_once(data):
-                self.transport.write(data)
-
-    def _write_at_once(self, data: bytes) -> bool:
-        """Hand a small reply to the kernel now; True when it took all of it.
-
-        Twisted's `write` waits for the next turn of the reactor and costs two calls of
-        epoll_ctl and an event: half of a short command's price. Only where nothing waits in
-        the transport's own buffer, and never inside TLS.
-        """
-        transport = self.transport
-        if (
-            self.secure
-            or getattr(transport, "_tempDataLen", None) != 0
-            or len(transport.dataBuffer) != transport.offset
-            or transport.disconnecting
-        ):
-            return False
-        sent = transport.writeSomeData(data)
-        if sent == len(data):
-            return True
-        if isinstance(sent, int) and sent > 0:
-            transport.write(data[sent:])
-            return True
-        return False  # the connection is lost, or full: `write` finds out and tells
-
-    # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
-
-    def pauseProducing(self) -> None:
-        self._blocked = True
-        self._active_at = self.seconds()
-
-    def resumeProducing(self) -> None:
-        self._blocked = False
-        self._active_at = self.seconds()
-        self.outputDrained()
-        if not self._busy:
-            self._work()
-
-    def stopProducing(self) -> None:
-        self._blocked = False
-
-    def outputDrained(self) -> None:
-        """The client has read what was sent; a reply in pieces goes on from here."""
-
     def _pause(self) -> None:
         if not self._paused:
             self._paused = True
@@ -421,10 +323,10 @@ class LineSession:
         """Start the dialog; `initial` is the initial response in base64, `=` for an empty one."""
         credentials.client = self.peer_host
         self._sasl = credentials
-        challenge = credentials.getChallenge()
+        challenge = next_challenge(credentials)
         if initial is not None:
             return self._sasl_response(b"" if initial == b"=" else initial)
-        self.saslChallenge(base64.b64encode(challenge))
+        self.saslChallenge(challenge)
         return None
 
     def _sasl_line(self, line: bytes) -> object:
@@ -438,20 +340,16 @@ class LineSession:
     def _sasl_response(self, encoded: bytes) -> object:
         credentials, self._sasl = self._sasl, None
         try:
-            credentials.setResponse(strict_base64(encoded))
+            whole = take_response(credentials, encoded)
         except SignInRefused as error:
             self.refuse(error)
             self.signInFailed()
             return None
-        except MailError:
-            raise
-        except Exception as error:  # Twisted's own mechanisms raise what they like
-            raise BadSaslResponse() from error
-        if credentials.moreChallenges():
-            self._sasl = credentials
-            self.saslChallenge(base64.b64encode(credentials.getChallenge()))
-            return None
-        return self.saslFinished(credentials)
+        if whole:
+            return self.saslFinished(credentials)
+        self._sasl = credentials
+        self.saslChallenge(next_challenge(credentials))
+        return None
 
     def signInFailed(self) -> None:
         """Count a failed sign-in; past three the session ends."""
@@ -459,13 +357,6 @@ class LineSession:
         if self.sign_in_failures >= self.most_sign_in_failures and self._closing_since is None:
             self.tooManyErrors()
             self.close()
-
-    # The dialog kept for `trace --show-dialog`
-
-    def note(self, line: str) -> None:
-        dialog = self._dialog
-        if dialog is not None and sum(map(len, dialog)) < DIALOG_OCTETS:
-            dialog.append(line[:512])
 
     # What a server gives
 
@@ -517,18 +408,3 @@ def settled(result: Any) -> Any:
         if not isinstance(value, Failure | Deferred):
             return value
     return result
-
-
-def strict_base64(encoded: bytes) -> bytes:
-    """Decode; whatever another encoder would not have written is refused.
-
-    Raises:
-        BadBase64: foreign octets, wrong padding, bits that say nothing.
-    """
-    try:
-        decoded = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadBase64() from None
-    if base64.b64encode(decoded) != encoded:
-        raise BadBase64()
-    return decoded

@@ -1,0 +1,113 @@
+"""What a line session says: replies that leave together, and a client that doesn't read them.
+
+Replies to commands that came together are written together; while the client is behind,
+nothing more is made for it (docs/rfc.rst S25, P2, P16).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+OUTPUT_OCTETS = 65536
+AT_ONCE_OCTETS = 65536
+DIALOG_OCTETS = 16384
+
+
+class LineOutput:
+    """The half of a session that writes.
+
+    Attributes:
+        secure: whether the connection is inside TLS, from its first octet or since STARTTLS.
+    """
+
+    seconds: Callable[[], float] = staticmethod(time.monotonic)
+    transport: Any
+    secure = False
+
+    _out: list[bytes]
+    _out_octets = 0
+    _working = False
+    _busy = False  # a reply is pending
+    _blocked = False  # the client doesn't read what we send
+    _gone = False
+    _active_at = 0.0
+    _dialog: list[str] | None = None
+
+    def beginOutput(self) -> None:
+        self._out = []
+
+    def sendLine(self, line: bytes) -> None:
+        self._out.append(line + b"\r\n")
+        self._out_octets += len(line) + 2
+        if self._dialog is not None:
+            self.note(f"S: {line.decode('utf-8', 'replace')}")
+        if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
+            self._flush()
+
+    def sendRaw(self, *pieces: bytes) -> None:
+        """Octets that are part of a reply and not one of its lines; pieces leave in one write."""
+        self._out += pieces
+        self._out_octets += sum(map(len, pieces))
+        if self._out_octets > OUTPUT_OCTETS:
+            self._flush()
+
+    def _flush(self) -> None:
+        out, self._out, self._out_octets = self._out, [], 0
+        if out and not self._gone:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            if len(data) > AT_ONCE_OCTETS or not self._write_at_once(data):
+                self.transport.write(data)
+
+    def _write_at_once(self, data: bytes) -> bool:
+        """Hand a small reply to the kernel now; True when it took all of it.
+
+        Twisted's `write` waits for the next turn of the reactor and costs two calls of
+        epoll_ctl and an event: half of a short command's price. Only where nothing waits in
+        the transport's own buffer, and never inside TLS.
+        """
+        transport = self.transport
+        if (
+            self.secure
+            or getattr(transport, "_tempDataLen", None) != 0
+            or len(transport.dataBuffer) != transport.offset
+            or transport.disconnecting
+        ):
+            return False
+        sent = transport.writeSomeData(data)
+        if sent == len(data):
+            return True
+        if isinstance(sent, int) and sent > 0:
+            transport.write(data[sent:])
+            return True
+        return False  # the connection is lost, or full: `write` finds out and tells
+
+    # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+        self._active_at = self.seconds()
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        self._active_at = self.seconds()
+        self.outputDrained()
+        if not self._busy:
+            self._work()
+
+    def stopProducing(self) -> None:
+        self._blocked = False
+
+    def outputDrained(self) -> None:
+        """The client has read what was sent; a reply in pieces goes on from here."""
+
+    def _work(self) -> None:
+        """Go on with the input."""
+
+    # The dialog kept for `trace --show-dialog`
+
+    def note(self, line: str) -> None:
+        dialog = self._dialog
+        if dialog is not None and sum(map(len, dialog)) < DIALOG_OCTETS:
+            dialog.append(line[:512])
