@@ -108,14 +108,16 @@ class FakeBlob:
 
 @define(eq=False)
 class FakeBlobs:
-    """A blob's key is its size; with `blank_line` an empty line comes before it."""
+    """A blob's key is its size, less what is lost; with `blank_line` an empty line comes first."""
 
     breaks_at: int = -1
     blank_line: bool = False
+    lost: int = 0
     opened: list[FakeBlob] = field(factory=list)
 
     def open(self, key: str) -> FakeBlob:
-        self.opened.append(FakeBlob(int(key), self.breaks_at, b"\r\n" * self.blank_line))
+        blank = b"\r\n" * self.blank_line
+        self.opened.append(FakeBlob(int(key) - self.lost, self.breaks_at, blank))
         return self.opened[-1]
 
 

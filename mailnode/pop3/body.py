@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define
 from twisted.internet.defer import Deferred
 
+from mailnode.errors import StoreBroken
 from mailnode.wire import stuff
 
 CHUNK_OCTETS = 256 << 10
@@ -63,6 +64,36 @@ class FileBody:
 
     def close(self) -> None:
         """The file is its mailbox's: Twisted's server doesn't close it either."""
+
+
+@define(eq=False)
+class WholeBody:
+    """A blob that has as many octets as its mail: what was cut short is never a whole mail.
+
+    Attributes:
+        left: octets that are still to come.
+    """
+
+    blob: Any
+    left: int
+
+    def read(self, count: int) -> Deferred[bytes]:
+        """The next octets, b"" at the end.
+
+        Errors:
+            StoreBroken: there are fewer or more than there should be.
+        """
+        return Deferred.fromCoroutine(self._read(count))
+
+    async def _read(self, count: int) -> bytes:
+        chunk = await read_chunk(self.blob, count)
+        self.left -= len(chunk)
+        if self.left < 0 or (self.left and not chunk):
+            raise StoreBroken(detail=f"a blob has {-self.left} octets more than its mail")
+        return chunk
+
+    def close(self) -> None:
+        self.blob.close()
 
 
 def readable(body: Any) -> Any:

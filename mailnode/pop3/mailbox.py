@@ -18,7 +18,7 @@ from zope.interface import implementer
 from mailnode.errors import MaildropInUse, MailGone
 from mailnode.interfaces import IMaildrop
 from mailnode.model import Blob, Event, Fetched, ranges_of
-from mailnode.pop3.body import CHUNK_OCTETS, Mail, read_chunk, readable
+from mailnode.pop3.body import CHUNK_OCTETS, Mail, WholeBody, read_chunk, readable
 
 if TYPE_CHECKING:
     from array import array
@@ -134,7 +134,7 @@ class Maildrop:
             if mail.uid != uids[index] or (mails and isinstance(body, Blob)):
                 break
             if isinstance(body, Blob):
-                body = self._blobs.open(body.key)
+                body = WholeBody(self._blobs.open(body.key), mail.size_octets - len(mail.head))
             mails.append((mail.head, body, mail.dot_lines))
         if not mails:
             raise MailGone()

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.mail import pop3
 from zope.interface.verify import verifyObject
 
-from mailnode.errors import SignInBusy, StoreBusy
+from mailnode.errors import SignInBusy, StoreBroken, StoreBusy
 from mailnode.model import Blob
 from mailnode.pop3.sending import SLICE_MAILS
 from mailnode.pop3.server import Pop3Server
@@ -299,6 +299,22 @@ class ReadingTests(Pop3Case):
         house.blobs.breaks_at = 640
         self.assertRegex(self.say(b"RETR 1", b"NOOP"), rb"^-ERR \[SYS/TEMP\] [^/]*\r\n\+OK\r\n$")
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_a_blob_of_another_size_than_the_mails_is_never_served_as_the_mail(self) -> None:
+        for lost in (64, 640, -64):
+            house = self.house(Blob("640"))
+            house.blobs.lost = lost
+            said = self.say(b"RETR 1", b"NOOP")
+            self.assertRegex(said, rb"^-ERR \[SYS/TEMP\] [^/]*\r\n\+OK\r\n$")
+
+    def test_a_large_blob_that_is_cut_short_ends_the_connection(self) -> None:
+        house = self.house(Blob(str(64 * 20_000)))
+        house.blobs.lost = 64
+        self.send(b"RETR 1", b"NOOP")
+        said = self.read_all()
+        self.assertTrue(self.wire.aborted)
+        self.assertFalse(said.endswith(b".\r\n") or b"-ERR" in said)
+        self.assertEqual(len(self.flushLoggedErrors(StoreBroken)), 1)
 
     def test_a_blob_that_breaks_off_ends_the_connection(self) -> None:
         house = self.house(Blob(str(64 * 20_000)))
