@@ -98,7 +98,9 @@ class FileBlobs:
 
     async def clear_spool(self) -> int:
         """What an ended process left half-written is gone; how many files."""
-        listed = await self.in_thread(lambda: list(self.spool.iterdir()))
+        listed = await self.in_thread(
+            lambda: [path for path in self.spool.iterdir() if path.is_file()]
+        )
         left = [path for path in listed if path.name not in self._in_hand]
         return await self.in_thread(lambda: _unlink(left))
 
@@ -325,13 +327,19 @@ def blob_path(data: Path, key: str) -> Path:
 
 
 def list_blobs(kept: Path) -> list[tuple[str, int, float]]:
-    """(key, size in octets, written at) of every blob under `kept`."""
+    """(key, size in octets, written at) of every blob under `kept`.
+
+    What else lies there, such as a file system's lost+found, is passed over.
+    """
     found = []
     for folder in kept.iterdir():
+        if len(folder.name) != 2 or not folder.is_dir():
+            continue
         for entry in os.scandir(folder):
             with suppress(FileNotFoundError):
                 about = entry.stat()
-                found.append((entry.name, about.st_size, about.st_mtime))
+                if entry.is_file():
+                    found.append((entry.name, about.st_size, about.st_mtime))
     return found
 
 

@@ -181,6 +181,15 @@ class BlobTests(StoreCase):
         self.assertEqual((key, size), (blob.key, 17))
         self.assertAlmostEqual(written_at, os.stat(self.blobs.path_of(key)).st_mtime)
 
+    async def test_what_is_no_blob_of_ours_is_passed_over(self):
+        blob = await self.make_blob(b"x")
+        (self.blobs.kept / "README").write_text("a file of somebody")
+        (self.blobs.kept / "lost+found").mkdir()
+        (self.blobs.path_of(blob.key).parent / "folder").mkdir()
+        (self.blobs.spool / "lost+found").mkdir()
+        self.assertEqual([key for key, _, _ in await self.blobs.keys()], [blob.key])
+        self.assertEqual(await self.blobs.clear_spool(), 0)
+
     async def test_the_spool_is_cleared_of_others_leftovers_alone(self):
         ours = self.blobs.create()
         ours.write(PIECE * 20)
