@@ -24,6 +24,9 @@ from mailnode.errors import BadAddress
 ENVIRONMENT_PREFIX = "MAILNODE_"
 
 
+MOST = 10**18  # of anything: a database's number holds it
+
+
 class ConfigError(Exception):
     """A setting that can't be used: what, where, and the mend, in one line."""
 
@@ -39,10 +42,13 @@ _DURATION = re.compile(
 
 def read_size(value: object) -> int:
     """Octets: a whole number, or text such as "25 MiB"."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
-        return int(float(found.group(1)) * 1024 ** _POWERS[found.group(2).upper()])
+    octets = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        octets = value
+    elif isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        octets = int(float(found.group(1)) * 1024 ** _POWERS[found.group(2).upper()])
+    if 0 <= octets <= MOST:
+        return octets
     raise ValueError('a size such as "25 MiB"')
 
 

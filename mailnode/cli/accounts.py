@@ -18,7 +18,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import open_accounts, read_address, read_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
-from mailnode.config import read_size
+from mailnode.config import MOST, read_size
 from mailnode.cred.passwords import hash_password
 from mailnode.errors import AlreadyThere, MailError, NotFound
 from mailnode.store.accounts import Account, Accounts, Alias
@@ -110,7 +110,7 @@ QUOTA_OCTETS = click.option(
 )
 QUOTA_MAILS = click.option(
     "--quota-mails",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST),
     metavar="COUNT",
     help="Most mails; 0: no limit.",
 )

@@ -115,6 +115,10 @@ class Users(AccountCase):
     def test_a_quota_that_is_no_size_is_64(self) -> None:
         self.assertIn("25 MiB", self.refusal("user add carol --quota much", 64, PASSWORD))
 
+    def test_a_quota_that_no_file_can_hold_is_64(self) -> None:
+        self.assertIn("25 MiB", self.refusal(f"user quota alice {10**23}", 64))
+        self.assertIn("in the range", self.refusal(f"user quota alice --quota-mails {10**23}", 64))
+
     def test_show_tells_state_aliases_and_mail(self) -> None:
         self.run_command("alias add sales@example.org alice@example.org")
         self.file_mail("alice@example.org")

@@ -50,6 +50,7 @@ class ReadTests(SynchronousTestCase):
     def test_what_can_t_be_read_says_what_would_do(self) -> None:
         for read, values in [
             (read_size, ["", "x", "-1", -1, True, 1.5, "1 XB", "1 MiB 2", None, "9" * 400]),
+            (read_size, [10**19, "99999999 TiB"]),
             (
                 read_duration,
                 ["", "  ", "x", -1, True, "1w", "5m 1h", None, float("nan"), float("inf")],
