@@ -210,7 +210,7 @@ class Accounts:
         """
         with self._change() as sql:
             account = _find(sql, name)
-            leading = [alias for alias in _aliases(sql) if _base(alias.target) == account.key]
+            leading = [alias for alias in _aliases(sql) if _leads(sql, alias.target) == account.key]
             if leading and not force:
                 names = ", ".join(alias.source for alias in leading)
                 raise AccountError(f"Aliases lead to {account.address}: {names}; delete them first")
@@ -420,6 +420,13 @@ def _check_target(sql: sqlite3.Connection, source: Address, target: Address) -> 
 def _folded(address: Address) -> Address:
     """As targets are kept, so that one target has one spelling."""
     return address.with_local(fold_local(address.local))
+
+
+def _leads(sql: sqlite3.Connection, target: str) -> str:
+    """The key of the account or alias that takes what goes to a target."""
+    key = parse_address(target).key
+    query = "SELECT key FROM account WHERE key = ? UNION SELECT key FROM alias WHERE key = ?"
+    return key if _one(sql, query, key, key) else _base(target)
 
 
 def _base(target: str) -> str:

@@ -232,6 +232,15 @@ class AccountTests(AccountsCase):
         self.assertEqual(["bob@example.test"], [a.target for a in self.accounts.aliases()])
         self.assertRaises(NotFound, self.accounts.account, "alice")
 
+    def test_an_account_whose_name_reads_as_a_subaddress_has_aliases_of_its_own(self) -> None:
+        self.accounts.add_account(ALICE, "h")
+        self.accounts.add_account(parse_address("alice+lists@example.test"), "h")
+        self.accounts.add_alias("lists@example.test", "alice+lists@example.test")
+        with self.assertRaisesRegex(AccountError, "lists@example.test"):
+            self.accounts.delete_account("alice+lists")
+        self.accounts.delete_account("alice")
+        self.assertEqual(1, len(self.accounts.aliases()))
+
 
 class AliasTests(AccountsCase):
     def setUp(self) -> None:
