@@ -3,6 +3,8 @@
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
 # make faults  kills the node 200 times under load
+# make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
+#              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
 # make clean   removes what the others made; mail and accounts stay
 
 VENV ?= .venv
@@ -12,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check mends faults clean
+.PHONY: run test check mends faults bench bench-peers clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp 2525 --pop3 1100
@@ -32,6 +34,17 @@ mends: $(VENV)/installed-test
 
 faults: $(VENV)/installed-test
 	SIGKILLS=200 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults/test_sigkill.py
+
+BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(REPEATS),--repeats $(REPEATS)) \
+    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEWER),--fewer $(FEWER)) $(if $(PAGE),--page) \
+    $(if $(FROM),--from $(FROM))
+
+bench: $(VENV)/installed
+	@BENCH_COMMAND="$(strip make bench $(foreach name,CELLS PEERS REPEATS SECONDS FEWER PAGE,$(if \
+	    $($(name)),$(name)=$($(name)))))" $(BIN)/python -m tests.bench $(BENCH)
+
+bench-peers:
+	@tests/bench/install-peers
 
 clean:
 	rm -rf .venv build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache

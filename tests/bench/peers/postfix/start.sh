@@ -1,0 +1,13 @@
+#!/bin/sh
+. "$(dirname "$0")/../peer.sh"
+fresh
+maildirs
+mkdir -p "$RUN/queue" "$RUN/data" "$RUN/log"
+chown postfix "$RUN/data"
+render "$HERE/main.cf.in" "$RUN/etc/main.cf"
+render "$HERE/master.cf.in" "$RUN/etc/master.cf"
+each_user 'u%@example.test u%/' >"$RUN/etc/users"
+/usr/sbin/postmap -c "$RUN/etc" "hash:$RUN/etc/users"
+/usr/sbin/postfix -c "$RUN/etc" check 2>/dev/null || true
+pid
+exec /usr/lib/postfix/sbin/master -c "$RUN/etc" -d
