@@ -86,7 +86,7 @@ class Postbox:
 
     @property
     def account_name(self) -> str:
-        return self.account.key if self.account else ""
+        return str(self.account.address) if self.account else ""
 
     def getMessageDelivery(self) -> Transaction:
         return Transaction(self.counter, self.account)

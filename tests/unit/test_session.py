@@ -16,6 +16,7 @@ from mailnode.cred.credentials import PlainCredentials
 from mailnode.pop3.factory import Pop3Factory
 from mailnode.smtp.factory import SmtpFactory
 from tests.unit.smtp_case import House, portal_to
+from tests.unit.test_directory import account
 
 PEER = IPv4Address("TCP", "192.0.2.7", 4321)
 
@@ -70,6 +71,16 @@ class OneTooManyTests(SessionCase):
         for server in self.factories:
             _, transport = self.connect(server, tls=True)
             self.assertTrue(transport.aborted, server)
+
+
+class RevokeTests(SynchronousTestCase):
+    def test_a_session_knows_whose_it_is_whatever_the_name(self) -> None:
+        dotted = "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}" * 32  # its key is over 64 octets
+        for local in ("alice", "Alice", '"a b"', '"a@b"', dotted):
+            house = House(accounts=(account(1, f"{local}@example.test"),))
+            ours = house.directory.find_by_id(1)
+            name = house.postbox(ours).account_name
+            self.assertIs(house.directory.find_sign_in(name), ours, local)
 
 
 class TurnTests(SessionCase):
