@@ -10,7 +10,7 @@ from twisted.web.server import Site
 
 from mailnode.machine import is_loopback
 
-_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+_FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
 
 class Page(Resource):
@@ -27,6 +27,11 @@ class Page(Resource):
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-content-type-options", b"nosniff")
         return self._text(request).encode()
+
+
+def _came_by_a_proxy(request: Any) -> bool:
+    names = [name.lower() for name, _values in request.requestHeaders.getAllRawHeaders()]
+    return any(name.startswith(_FORWARDED) for name in names)
 
 
 def make_site(
@@ -52,7 +57,7 @@ def make_site(
 
     def metrics_page(request: Any) -> str:
         host = getattr(request.getClientAddress(), "host", "") or ""
-        if not is_loopback(host) or any(request.getHeader(name) for name in _FORWARDED):
+        if not is_loopback(host) or _came_by_a_proxy(request):
             request.setResponseCode(403)
             return "metrics are for this machine alone\n"
         return metrics()

@@ -64,7 +64,14 @@ class SiteTests(SynchronousTestCase):
             self.assertNotIn("x 1", body)
 
     def test_what_a_proxy_brings_is_not_from_this_machine(self) -> None:
-        for header in ("Forwarded: for=1", "X-Forwarded-For: 127.0.0.1", "x-real-ip: 127.0.0.1"):
+        for header in (
+            "Forwarded: for=1",
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-For:",
+            "X-Forwarded-Host: x",
+            "x-real-ip: 127.0.0.1",
+            "Via: 1.1 proxy",
+        ):
             self.assertEqual(403, self.ask("/metrics", header)[0], header)
             self.assertEqual(200, self.ask("/livez", header)[0], header)
 
