@@ -6,6 +6,8 @@ import json
 import os
 import threading
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailnode import service
@@ -325,7 +327,7 @@ class ReadinessTests(NodeCase):
         self.assertEqual(["node"], list(node.readiness()))
 
     def test_a_full_disk_and_a_broken_store_are_told(self) -> None:
-        node = self.started(store__free_space="1000000 TiB")
+        node = self.started(store__free_space="1000 TiB")
         self.assertFalse(node.counter.disk_has_room())
         node.database.fault = StoreBroken(detail="malformed")
         self.assertEqual({"disk", "store"}, set(node.readiness()))
@@ -352,7 +354,9 @@ class StopTests(NodeCase):
         await self.until(lambda: threading.active_count() <= threads)
 
     async def test_a_stop_before_the_reactor_runs_leaves_no_word_of_ports(self) -> None:
-        await self.stop(self.started())
+        stopped = self.started().stopService()
+        while not stopped.called:
+            await deferLater(reactor, 0.001, lambda: None)
         self.reactor.advance(1)
         self.assertFalse((self.data / "listening.json").exists())
 

@@ -149,7 +149,7 @@ class MailLogTests(LoggedCase):
         self.log.tell(refused("192.0.2.2", code=452))
         self.assertEqual({"550": 20, "452": 1}, dict(self.log.refusals))
 
-    def test_clients_past_the_ten_thousandth_share_ten_lines(self) -> None:
+    def test_clients_past_those_that_are_told_apart_share_ten_lines(self) -> None:
         self.patch(telemetry, "MOST_ADDRESSES", 3)
         for host in range(40):
             self.log.tell(refused(f"192.0.2.{host}"))

@@ -222,6 +222,9 @@ class HandshakeTests(TlsCase):
                 certificate.serverConnectionForTLS(None), set_max_proto_version=version
             )
             self.assertEqual(name, client.get_protocol_version_name())
+        certificate = self.certificate()
+        assert certificate._context is not None
+        certificate._context.set_cipher_list(b"ALL:@SECLEVEL=0")  # the version alone is at stake
         for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
             with self.assertRaises(SSL.Error) as refused:
                 shake_hands(certificate.serverConnectionForTLS(None), set_max_proto_version=version)
