@@ -128,3 +128,51 @@ class TurnTests(SessionCase):
         self.clock.advance(0)
         self.assertEqual(b"", self.transport.value())
         self.assertEqual([], self.clock.getDelayedCalls())
+
+
+class Kernel(Transport):
+    """A socket whose kernel takes `room` octets at a time; -1: the connection is lost."""
+
+    dataBuffer, offset, _tempDataLen = b"", 0, 0
+    room: Any = 1 << 20
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.at_once: list[bytes] = []
+
+    def writeSomeData(self, data: bytes) -> Any:
+        taken = data[: self.room] if self.room >= 0 else b""
+        self.at_once.append(taken)
+        self.io.write(taken)
+        return len(taken) if self.room >= 0 else OSError("lost")
+
+
+class AtOnceTests(SessionCase):
+    """A short reply goes to the kernel now; nothing is lost, doubled or out of order."""
+
+    def said(self, **transport: Any) -> Kernel:
+        """A transport to which the greeting was said."""
+        session = self.factories["SMTP"].buildProtocol(None)
+        kernel = Kernel(peerAddress=PEER)
+        for name, value in transport.items():
+            setattr(kernel, name, value)
+        session.makeConnection(kernel)
+        self.assertTrue(kernel.value().startswith(b"220 mx.example.test "), kernel.value())
+        self.assertEqual(1, kernel.value().count(b"220 "))
+        self.assertTrue(kernel.value().endswith(b"\r\n"))
+        return kernel
+
+    def test_the_kernel_takes_it_all(self) -> None:
+        kernel = self.said()
+        self.assertEqual([kernel.value()], kernel.at_once)
+
+    def test_what_the_kernel_does_not_take_waits_in_the_transport(self) -> None:
+        self.assertEqual([b"220 "], self.said(room=4).at_once)
+
+    def test_a_full_kernel_and_a_lost_connection_are_the_transport_s_to_find_out(self) -> None:
+        for room in (0, -1):
+            self.assertEqual([b""], self.said(room=room).at_once)
+
+    def test_nothing_overtakes_what_waits(self) -> None:
+        for waits in ({"_tempDataLen": 3}, {"dataBuffer": b"abc"}, {"disconnecting": True}):
+            self.assertEqual([], self.said(**waits).at_once)
