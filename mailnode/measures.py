@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mailnode import __version__
 
 if TYPE_CHECKING:
-    from mailnode.service import Node
-    from mailnode.telemetry import Metrics
+    from mailnode.admission import Sessions
+    from mailnode.store.database import Database
+    from mailnode.store.directory import LiveDirectory
+    from mailnode.store.journal import Journal
+    from mailnode.telemetry import MailLog, Metrics
 
 
-def describe(node: Node, metrics: Metrics) -> None:
-    """Name every measure of `node`."""
-    log, database = node.mail_log, node.database
+def describe(
+    metrics: Metrics,
+    *,
+    log: MailLog,
+    database: Database,
+    journal: Journal,
+    directory: LiveDirectory,
+    sessions: Mapping[str, Sessions],
+) -> None:
+    """Name every measure of a node.
+
+    Args:
+        sessions: by server: "smtp", "pop3".
+    """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
     metrics.gauge("mailnode_start_time_seconds", "when the node started", lambda: began)
@@ -36,26 +51,17 @@ def describe(node: Node, metrics: Metrics) -> None:
     metrics.gauge(
         "mailnode_sessions",
         "open sessions, by server",
-        lambda: {
-            'server="smtp"': len(node.smtp_sessions),
-            'server="pop3"': len(node.pop3_sessions),
-        },
+        lambda: {f'server="{name}"': len(each) for name, each in sessions.items()},
     )
     metrics.counter(
         "mailnode_sessions_total",
         "sessions let in, by server",
-        lambda: {
-            'server="smtp"': node.smtp_sessions.accepted,
-            'server="pop3"': node.pop3_sessions.accepted,
-        },
+        lambda: {f'server="{name}"': each.accepted for name, each in sessions.items()},
     )
     metrics.counter(
         "mailnode_sessions_turned_away_total",
         "connections refused for a limit, by server",
-        lambda: {
-            'server="smtp"': node.smtp_sessions.turned_away,
-            'server="pop3"': node.pop3_sessions.turned_away,
-        },
+        lambda: {f'server="{name}"': each.turned_away for name, each in sessions.items()},
     )
     metrics.counter(
         "mailnode_store_batches_total",
@@ -80,12 +86,12 @@ def describe(node: Node, metrics: Metrics) -> None:
     metrics.counter(
         "mailnode_journal_dropped_total",
         "events that the full journal buffer lost",
-        lambda: node.journal.dropped,
+        lambda: journal.dropped,
     )
     metrics.gauge(
         "mailnode_accounts",
         "accounts in users.db",
-        lambda: len(node.directory.accounts()),
+        lambda: len(directory.accounts()),
     )
 
 

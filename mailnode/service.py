@@ -239,7 +239,14 @@ class Node(MultiService):
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
         )
         self._apply_limits()
-        describe(self, self.metrics)
+        describe(
+            self.metrics,
+            log=self.mail_log,
+            database=self.database,
+            journal=self.journal,
+            directory=self.directory,
+            sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
+        )
 
     def _make_portal(self) -> SignInPortal:
         factories: Any = {IMessageDeliveryFactory: self._postbox}

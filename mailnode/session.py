@@ -75,6 +75,7 @@ class LineSession(LineOutput):
     _paused = False
     _discarding = False
     _half_closed = False
+    _revoked = False
     _closing_since: float | None = None
     _reader: Callable[[bytes], object] | None = None  # takes raw octets instead of lines
     _sasl: Any = None
@@ -141,7 +142,7 @@ class LineSession(LineOutput):
     def revoke(self) -> None:
         """The account that is signed in has changed: this session ends."""
         if self._busy:
-            self.abort()
+            self._revoked = True  # what is under way is answered first
         elif self._closing_since is None:
             self.sayRevoked()
             self.close()
@@ -276,7 +277,9 @@ class LineSession(LineOutput):
         self._active_at = self.seconds()
         if self._gone:
             return
-        if self.sessions is not None and self.sessions.draining:
+        if self._revoked:
+            self.revoke()
+        elif self.sessions is not None and self.sessions.draining:
             self.drain()
         self._work()
 

@@ -26,7 +26,7 @@ from mailnode.machine import address_key
 from mailnode.model import Event, RefusedMail, SignInFailed, Summed
 
 REFUSALS_A_MINUTE = 10
-MOST_ADDRESSES = 10_000
+MOST_ADDRESSES = 1_000
 
 _log = Logger(namespace="mailnode")
 

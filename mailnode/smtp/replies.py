@@ -12,6 +12,41 @@ from mailnode.model import Client, Event, RefusedMail
 from mailnode.session import LineSession
 
 
+class BadSequence(MailError):
+    smtp_code, enhanced = 503, "5.5.1"
+    text = "Bad sequence of commands"
+
+
+class UnknownVerb(MailError):
+    smtp_code, enhanced = 500, "5.5.1"
+    text = "Command not recognized"
+
+
+class BadVerb(MailError):
+    smtp_code, enhanced = 500, "5.5.2"
+    text = "Command is not ASCII"
+
+
+class NotOffered(MailError):
+    smtp_code, enhanced = 502, "5.5.1"
+    text = "Command not implemented"
+
+
+class NeedsTls(MailError):
+    smtp_code, enhanced = 538, "5.7.11"
+    text = "Encryption is required to sign in: use STARTTLS"
+
+
+class NeedsSignIn(MailError):
+    smtp_code, enhanced = 530, "5.7.0"
+    text = "Authentication required"
+
+
+class NoSuchMechanism(MailError):
+    smtp_code, enhanced = 504, "5.5.4"
+    text = "Authentication mechanism not offered"
+
+
 class Replies(LineSession, smtp.ESMTP):
     """The part of the SMTP server that speaks.
 

@@ -39,42 +39,16 @@ from mailnode.smtp.paths import (
     parse_rcpt,
     path_of,
 )
+from mailnode.smtp.replies import (
+    BadSequence,
+    BadVerb,
+    NeedsSignIn,
+    NeedsTls,
+    NoSuchMechanism,
+    NotOffered,
+    UnknownVerb,
+)
 from mailnode.smtp.trace import received_field
-
-
-class BadSequence(MailError):
-    smtp_code, enhanced = 503, "5.5.1"
-    text = "Bad sequence of commands"
-
-
-class UnknownVerb(MailError):
-    smtp_code, enhanced = 500, "5.5.1"
-    text = "Command not recognized"
-
-
-class BadVerb(MailError):
-    smtp_code, enhanced = 500, "5.5.2"
-    text = "Command is not ASCII"
-
-
-class NotOffered(MailError):
-    smtp_code, enhanced = 502, "5.5.1"
-    text = "Command not implemented"
-
-
-class NeedsTls(MailError):
-    smtp_code, enhanced = 538, "5.7.11"
-    text = "Encryption is required to sign in: use STARTTLS"
-
-
-class NeedsSignIn(MailError):
-    smtp_code, enhanced = 530, "5.7.0"
-    text = "Authentication required"
-
-
-class NoSuchMechanism(MailError):
-    smtp_code, enhanced = 504, "5.5.4"
-    text = "Authentication mechanism not offered"
 
 
 class SmtpServer(BodyReading):

@@ -54,7 +54,12 @@ class Accounts:
     _connection: sqlite3.Connection
     _watcher: sqlite3.Connection
     _lock: RLock = field(factory=RLock, init=False)
+    _file: tuple[int, int] = field(init=False)
+    _files_before: int = field(default=0, init=False)
     _seen_version: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = _identity(self.path)
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> Accounts:
@@ -80,15 +85,7 @@ class Accounts:
                 raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
         elif not path.exists():
             raise NotFound(f"There is no {path}; make it with: mailnode init")
-        with _answered(path):
-            connection = connect(path)
-            try:
-                _upgrade(connection, path)
-                watcher = connect(path, busy_timeout_s=0)
-            except BaseException:
-                connection.close()
-                raise
-        return cls(path, connection, watcher)
+        return cls(path, *_connections(path))
 
     def close(self) -> None:
         with self._lock:
@@ -288,9 +285,24 @@ class Accounts:
         Raises:
             StoreBroken: the file can't be read any more.
         """
+        self._follow()
         with _answered(self.path), suppress(sqlite3.OperationalError):
-            self._seen_version = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
+            self._seen_version = (self._files_before << 32) + version
         return self._seen_version
+
+    def _follow(self) -> None:
+        """A file that was put in the place of ours (a backup, say) is ours from now on."""
+        try:
+            file = _identity(self.path)
+        except OSError:  # moved away: what is open still counts
+            return
+        if file != self._file:
+            connection, watcher = _connections(self.path)
+            with self._lock:
+                self.close()
+                self._connection, self._watcher, self._file = connection, watcher, file
+                self._files_before += 1
 
     @contextmanager
     def _look(self) -> Iterator[sqlite3.Connection]:
@@ -303,6 +315,23 @@ class Accounts:
         """Everything inside happens, durably, or nothing does."""
         with self._lock, _answered(self.path), _transaction(self._connection, "BEGIN IMMEDIATE"):
             yield self._connection
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _connections(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """One that works, and one that only looks and never waits."""
+    with _answered(path):
+        connection = connect(path)
+        try:
+            _upgrade(connection, path)
+            return connection, connect(path, busy_timeout_s=0)
+        except BaseException:
+            connection.close()
+            raise
 
 
 @contextmanager

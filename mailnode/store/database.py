@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 BATCH_JOBS = 256
 BATCH_OCTETS = 16 << 20
+QUEUE_OCTETS = 128 << 20
 QUEUE_JOBS = 20_000
 QUEUE_READS = 2_000
 READERS = 2
@@ -65,6 +66,7 @@ class Database:
         stats: of the writer.
         schema_version: of the file.
         fault: why no job is done any more; None while all is well.
+        waiting_octets: of the jobs that are not done yet.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class Database:
     _wake: threading.Condition = field(factory=threading.Condition, init=False)
     _closing: bool = field(default=False, init=False)
     fault: StoreBroken | None = field(default=None, init=False)
+    waiting_octets: int = field(default=0, init=False)
     _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
     _reads_waiting: int = field(default=0, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
@@ -186,8 +189,10 @@ class Database:
             StoreBusy, StoreFull, StoreBroken: it was not written.
             Any other that `kind.run` raised.
         """
-        if self.fault or self._closing or len(self._queue) >= QUEUE_JOBS:
+        full = len(self._queue) >= QUEUE_JOBS or self.waiting_octets > QUEUE_OCTETS
+        if self.fault or self._closing or full:
             return fail(self.fault or StoreBusy(detail="closed, or too many writes wait"))
+        self.waiting_octets += size_octets
         job = Job(kind, payload, size_octets, Deferred(), rides)
         if rides:
             self._queue.append(job)
@@ -256,6 +261,7 @@ class Database:
             except Exception:
                 log.failure("A commit could not be told")
         for job, outcome in outcomes:
+            self.waiting_octets -= job.size_octets
             if isinstance(outcome, BaseException):
                 job.deferred.errback(outcome)
             else:

@@ -1,12 +1,14 @@
-"""The sweep: at the start and every day, what nobody needs any more leaves the store.
+"""The sweep: what nobody needs any more leaves the store, at the start and every day.
+
+The journal is kept in its bounds each hour.
 
 It runs behind a serving node, in short transactions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 EVERY_S = 86400.0
+PRUNE_EVERY_S = 3600.0
 KEYS_AT_ONCE = 256
 
 
@@ -48,7 +51,8 @@ class Sweep:
     clock: IReactorTime
     done_once: bool = field(default=False, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
-    _running: Deferred[None] | None = field(default=None, init=False)
+    _pruning: LoopingCall | None = field(default=None, init=False)
+    _running: set[Deferred[Any]] = field(factory=set, init=False)
 
     def start(self) -> None:
         """Sweep now, and then every day; a deleted account's mail goes at once."""
@@ -56,13 +60,17 @@ class Sweep:
         self._timer = LoopingCall(self._sweep)
         self._timer.clock = self.clock
         self._timer.start(EVERY_S)
+        self._pruning = LoopingCall(self._prune)
+        self._pruning.clock = self.clock
+        self._pruning.start(PRUNE_EVERY_S, now=False)
 
     def stop(self) -> None:
         """What is under way stops after the transaction that it is in."""
-        if self._timer is not None and self._timer.running:
-            self._timer.stop()
-        if self._running is not None:
-            self._running.cancel()
+        for timer in (self._timer, self._pruning):
+            if timer is not None and timer.running:
+                timer.stop()
+        for running in list(self._running):
+            running.cancel()
 
     def _accounts_changed(self, account_ids: Collection[int]) -> None:
         gone = [each for each in account_ids if self.directory.find_by_id(each) is None]
@@ -76,12 +84,22 @@ class Sweep:
             await self.messages.drop_accounts(gone)
 
     def _sweep(self) -> Deferred[None]:
-        self._running = Deferred.fromCoroutine(self.run())
-        return self._running.addErrback(self._failed)
+        return self._begin(self.run())
+
+    def _begin(self, work: Coroutine[Deferred[Any], Any, object]) -> Deferred[None]:
+        running: Deferred[Any] = Deferred.fromCoroutine(work)
+        self._running.add(running)
+        return running.addCallbacks(lambda _: None, self._failed).addBoth(
+            lambda _: self._running.discard(running)
+        )
 
     def _failed(self, failure: Failure) -> None:
         if not isinstance(failure.value, CancelledError):
-            log.failure("The sweep failed; it is tried again tomorrow", failure)
+            log.failure("The sweep failed; it is tried again later", failure)
+
+    def _prune(self) -> Deferred[None]:
+        """Keep the journal in its bounds: what strangers cause in an hour is little."""
+        return self._begin(self.journal.prune(self.settings.keep, self.settings.size))
 
     async def run(self) -> None:
         """All of it, once.

@@ -13,7 +13,7 @@ from mailnode.errors import StoreBroken
 from mailnode.model import SignedIn
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal
-from mailnode.store.sweep import EVERY_S, Sweep
+from mailnode.store.sweep import EVERY_S, PRUNE_EVERY_S, Sweep
 from mailnode.store.verify import verify
 from tests.stores.support import StoreCase, envelope, message
 
@@ -270,6 +270,7 @@ class SweepTests(StoreCase):
             raise StoreBroken(detail="a fault")
 
         self.patch(Sweep, "run", lambda self: run())
+        self.patch(Sweep, "_prune", lambda self: None)
         self.sweep.start()
         self.clock.advance(EVERY_S)
         self.clock.advance(EVERY_S)
@@ -286,3 +287,18 @@ class SweepTests(StoreCase):
         await self.database.read(lambda connection: None)
         self.assertFalse(self.sweep.done_once)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_the_journal_is_kept_in_its_bounds_each_hour(self):
+        pruned: list[tuple[float, int]] = []
+
+        async def prune(keep_s, size_octets):
+            pruned.append((keep_s, size_octets))
+            return 0
+
+        self.patch(Journal, "prune", lambda journal, *bounds: prune(*bounds))
+        self.patch(Sweep, "run", lambda sweep: prune(0, 0))
+        self.sweep.start()
+        pruned.clear()
+        self.clock.advance(PRUNE_EVERY_S)
+        self.assertEqual(pruned, [(self.sweep.settings.keep, self.sweep.settings.size)])
+        self.sweep.stop()

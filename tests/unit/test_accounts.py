@@ -357,3 +357,16 @@ class SharingTests(AccountsCase):
         for local in ("ALICE", "alice-x", "team x", "nobody"):
             address = ALICE.with_local(local)
             self.assertEqual([alice.id], [r.account_id for r in directory.expand(address)])
+
+
+class ReplacedTests(AccountsCase):
+    def test_a_file_put_in_the_place_of_ours_is_ours_from_then_on(self) -> None:
+        before = self.accounts.data_version()
+        other = self.folder / "other.db"
+        with_more = Accounts.open(other, create=True)
+        with_more.add_domain("elsewhere.test")
+        with_more.close()
+        other.rename(self.accounts.path)
+        self.assertNotEqual(before, self.accounts.data_version())
+        self.assertEqual(["elsewhere.test"], [each.name for each in self.accounts.domains()])
+        self.assertEqual(self.accounts.data_version(), self.accounts.data_version())

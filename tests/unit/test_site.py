@@ -104,23 +104,23 @@ class SiteTests(SynchronousTestCase):
 
 
 class MeasuresTests(SynchronousTestCase):
-    """`describe` reads whatever has a node's parts."""
-
     def setUp(self) -> None:
         self.house = SmtpHouse()
         self.journal: list[Event] = []
-        self.node: Any = SimpleNamespace(
-            mail_log=MailLog(self.house.clock, self.journal.extend),
-            database=SimpleNamespace(
-                stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
-            ),
-            smtp_sessions=self.house.sessions,
-            pop3_sessions=Sessions(self.house.clock),
-            journal=SimpleNamespace(dropped=4),
-            directory=self.house.directory,
+        self.log = MailLog(self.house.clock, self.journal.extend)
+        database: Any = SimpleNamespace(
+            stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
         )
+        journal: Any = SimpleNamespace(dropped=4)
         self.metrics = Metrics()
-        describe(self.node, self.metrics)
+        describe(
+            self.metrics,
+            log=self.log,
+            database=database,
+            journal=journal,
+            directory=self.house.directory,
+            sessions={"smtp": self.house.sessions, "pop3": Sessions(self.house.clock)},
+        )
 
     def value(self, line: str) -> float:
         (found,) = re.findall(rf"^{re.escape(line)} (\S+)$", self.metrics.text(), re.M)
@@ -132,8 +132,8 @@ class MeasuresTests(SynchronousTestCase):
         self.assertEqual(1, self.value(f'mailnode_info{{version="{__version__}"}}'))
 
     def test_mail_and_refusals_are_counted(self) -> None:
-        self.node.mail_log.committed([Accepted(detail={"size_octets": 100})] * 2)
-        self.node.mail_log.tell(RefusedMail(detail={"code": 550}))
+        self.log.committed([Accepted(detail={"size_octets": 100})] * 2)
+        self.log.tell(RefusedMail(detail={"code": 550}))
         self.assertEqual(2, self.value('mailnode_events_total{event="accepted"}'))
         self.assertEqual(1, self.value('mailnode_refusals_total{code="550"}'))
         self.assertEqual(200, self.value("mailnode_accepted_octets_total"))

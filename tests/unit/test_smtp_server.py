@@ -914,12 +914,15 @@ class Revoked(SmtpCase):
         self.assertTrue(self.talk.transport.disconnecting)
         self.assertFalse(other.transport.disconnecting)
 
-    def test_a_command_under_way_is_cut_off(self) -> None:
+    def test_a_mail_under_way_is_answered_first(self) -> None:
         self.hello().say(f"AUTH PLAIN {PLAIN}", MAIL, RCPT, "DATA")
         self.house.messages.waiting = []
         self.talk.send(b"x\r\n.\r\n")
         self.house.sessions.revoke(lambda name: True)
-        self.assertTrue(self.talk.transport.aborted)
+        self.assertEqual(self.talk.read(), "")
+        self.house.messages.waiting[0].callback(())
+        self.assertEqual([r[:3] for r in self.talk.read().splitlines()], ["250", "421"])
+        self.assertTrue(self.talk.transport.disconnecting)
 
 
 class Filters(SmtpCase):
