@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -190,6 +191,8 @@ def makeService(options: Options) -> Node:
     from twisted.internet import reactor
 
     # Durations run on the monotonic clock; set before any timer is.
+    if hasattr(signal, "SIGHUP"):  # until the node takes it up, it must not end the process
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         config = options.load()

@@ -189,16 +189,23 @@ def _words(event: Event) -> str:
     if event.mail_id:
         parts.append(event.mail_id)
     if event.sender is not None:
-        parts.append(f"from=<{event.sender}>")
+        parts.append(f"from={_quoted(f'<{event.sender}>')}")
     if event.recipient:
-        parts.append(f"to=<{event.recipient}>")
+        parts.append(f"to={_quoted(f'<{event.recipient}>')}")
     if event.client:
         parts.append(f"client={event.client}")
     for key, value in event.detail.items():
         if key != "dialog" and value not in ("", None):
-            text = str(value)
-            parts.append(f"{key}={json.dumps(text)}" if " " in text else f"{key}={text}")
+            parts.append(f"{key}={_quoted(str(value))}")
     return " ".join(parts)
+
+
+def _quoted(text: str) -> str:
+    """Between quotes where a stranger's words might pass for another field."""
+    return json.dumps(text, ensure_ascii=False) if _UNSAFE_WORD.search(text) else text
+
+
+_UNSAFE_WORD = re.compile(r'[\s"=]')
 
 
 def _printable(text: str) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from attrs import define
 
 _END = b"\r\n.\r\n"
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 @define(eq=False)
@@ -43,7 +42,7 @@ class BodyFacts:
         if piece.count(b"\n") != crlf:
             self.bare_lf = True
             if self.mend_bare_lf:
-                piece = _BARE_LF.sub(b"\r\n", piece)
+                piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         if b"\r\n." in piece:
             self.dot_lines += piece.count(b"\r\n.")
         if self._line_start and piece[:1] == b".":

@@ -136,6 +136,7 @@ class SignInPortal(Portal):
             if self._addresses.recent(address):  # or a guesser would know by the missing delay
                 waited_s = self._addresses.delay_s(address)
                 await deferLater(self._clock, waited_s)
+                avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
             avatar = await _kept(self._request_avatar(avatar_id, mind, interfaces))
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)

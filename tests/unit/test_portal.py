@@ -218,6 +218,13 @@ class SlowTests(PortalCase):
         self.assert_about(4, guess)
         self.assert_about(guess, self.failed(b"alice", "198.51.100.7"))
 
+    def test_a_password_that_changes_during_the_wait_lets_nobody_in(self) -> None:
+        self.failed(b"carol", "198.51.100.7")
+        result = self.login(client="198.51.100.7")
+        self.assertNoResult(result)
+        self.checker.users[b"alice"] = b"another"
+        self.wait_of(result, SignInDenied)
+
     def test_an_owner_elsewhere_does_not_wait_for_those_who_guess_the_name(self) -> None:
         for number in range(8):
             self.failed(b"alice", f"198.51.100.{number}")

@@ -203,6 +203,10 @@ class LogWriterTests(SynchronousTestCase):
             self.write({"mail": event}),
         )
 
+    def test_a_strangers_words_do_not_pass_for_another_field(self) -> None:
+        line = self.write({"mail": accepted(sender='"> to=<victim@v.example"@x.example')})
+        self.assertIn(r'from="<\"> to=<victim@v.example\"@x.example>"', line)
+
     def test_json_is_one_object_a_line(self) -> None:
         row = self.row({"mail": accepted(recipient="b@example.test", folder_id=4)})
         self.assertEqual(
