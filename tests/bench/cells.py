@@ -141,7 +141,7 @@ def _inside_tls(cell: Cell) -> Cell:
 
 _MORE = (
     Cell("crowd500", "smtp", "500 clients connect at the same moment, a mail each",
-         ("-s", "500", "-m", "500", "-A", "-t", "60"), "arrived_rate", "mails/s",
+         ("-s", "500", "-m", "500", "-A", "-t", "30"), "arrived_rate", "mails/s",
          (under(0, figure="failed"),)),
     Cell("arrival", "arrival", "one mail at a time: until the 250, and until it is in the mailbox",
          figure="arrived_p50_ms", unit="ms"),

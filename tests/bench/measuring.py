@@ -66,6 +66,8 @@ def smtp(target: Target, cell: Cell, seconds: float, *more: object) -> Record:
     cpu = target.cpu_s()
     with Peak(target.memory) as peak:
         record = load("smtpload", *arguments)
+        if not record["acked"]:
+            raise Trouble(f"{target.name} acknowledged nothing: {record['first_error']}")
         arrived_s = _wait_for(target, before, record, copies)
         record["cpu_s"] = target.cpu_s() - cpu
     began = time.monotonic()

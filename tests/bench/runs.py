@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from attrs import define
 
 from tests.bench import measuring
-from tests.bench.cells import CELLS, Cell
+from tests.bench.cells import Cell
 from tests.bench.flushes import flushes
 from tests.bench.growth import GROWTHS, Plan
 from tests.bench.idle import idle
@@ -62,12 +62,12 @@ class Run:
                 self._growth(cell)
 
     def _smtp(self, cells: Sequence[Cell]) -> None:
-        targets = [target for target in self.targets if target.smtp]
         if not cells:
             return
-        with running(targets):
+        with running([target for target in self.targets if target.smtp]) as targets:
             for target in targets:  # not measured: everybody's first pages and processes
-                measuring.smtp(target, CELLS["k20"], 0.5)
+                measuring.load("smtpload", "-p", target.smtp, "-k", "-m", 100)
+                target.empty()
             for cell, repeat, target in self._rounds(cells, targets):
                 if cell.kind == "smtp":
                     self._keep(cell, repeat, target, measuring.smtp, target, cell, self.seconds)
@@ -75,10 +75,9 @@ class Run:
                     self._keep(cell, repeat, target, measuring.arrival, target)
 
     def _pop3(self, cells: Sequence[Cell]) -> None:
-        targets = [target for target in self.targets if target.pop3]
         if not cells:
             return
-        with running(targets):
+        with running([target for target in self.targets if target.pop3]) as targets:
             for boxes in {cell.boxes: None for cell in cells if cell.boxes}:
                 assert boxes
                 for target in targets:
@@ -117,8 +116,8 @@ class Run:
         for target in (target for target in self.targets if target.smtp):
             if cell.load and target.is_bare:  # it knows no STARTTLS
                 continue
-            with running([target]):
-                for repeat in range(self.repeats):
+            with running([target]) as up:
+                for repeat in range(self.repeats if up else 0):
                     count = IDLE // self.fewer
                     self._keep(cell, repeat, target, idle, target, cell, count)
 

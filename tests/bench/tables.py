@@ -55,7 +55,14 @@ def _servers(results: Results, cell: Cell, columns: Sequence[Column]) -> str:
     if not names:
         return ""
     lost = any(_sum(results, cell.name, name, "missing") for name in names)
-    head = ["server", cell.unit, "mailnode is", *(column.title for column in columns), "failed"]
+    is_time = cell.unit.startswith("ms")
+    head = [
+        "server",
+        cell.unit,
+        "mailnode takes" if is_time else "mailnode is",
+        *(column.title for column in columns),
+        "failed",
+    ]
     rows = []
     for name in names:
         row = [name, spread(results.spread(cell.name, name, cell.figure))]
