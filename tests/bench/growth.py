@@ -103,7 +103,7 @@ def accounts(plan: Plan) -> Iterator[Record]:
     """The same in nodes with so many accounts, mail spread over all of them; and their start."""
     for repeat in range(plan.repeats):
         for users in plan.sizes(ACCOUNTS):
-            target = Target.named(NODE, users=users)
+            target = Target.named(NODE, users=users, environment={"BENCH_FIRST": "0"})
             with running([target]):
                 resident = target.memory().resident
                 record = _accept(target, plan.seconds, users) | _sign_in(target, 0)

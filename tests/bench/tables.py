@@ -198,12 +198,12 @@ def growth(results: Results, cell: Cell) -> str:
 # Aims
 
 
-_FIGURES = {
-    "cpu_1000": "CPU s / 1,000",
-    "failed": "failed",
-    "octets": "octets in all",
-    "octets_each": "octets each",
-    "latency_ratio": "wait beside them to without",
+_FIGURES = {  # key of a record: what it is called, and what it is multiplied by
+    "cpu_1000": ("CPU s / 1,000", 1.0),
+    "failed": ("failed", 1.0),
+    "octets": ("memory MiB", 1 / MIB),
+    "octets_each": ("KiB each", 1 / 1024),
+    "latency_ratio": ("wait beside them to without", 1.0),
 }
 
 
@@ -218,8 +218,10 @@ def _aim(results: Results, cell: Cell, aim: Aim) -> Iterator[list[str]]:
     ours = results.spread(cell.name, OURS, aim.figure)
     if ours is None:
         return
-    named = [f"``{cell.name}``", _FIGURES.get(aim.figure, cell.unit), number(ours.median)]
-    bound = f"{'at least' if aim.least else 'at most'} {number(aim.bound)}"
+    title, scale = _FIGURES.get(aim.figure, (cell.unit, 1.0))
+    named = [f"``{cell.name}``", title, number(ours.median * scale)]
+    by = 1.0 if aim.against else scale
+    bound = f"{'at least' if aim.least else 'at most'} {number(aim.bound * by)}"
     if not aim.against:
         worst = ours.most if aim.figure == "failed" else ours.median
         yield [*named, "", "", bound, "met" if worst <= aim.bound else "**missed**"]

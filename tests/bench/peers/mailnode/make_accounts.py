@@ -1,9 +1,9 @@
-"""Makes users.db: u0, u1, ... and f0 to f1999 @example.test, all with the password "pw".
+"""Makes users.db: u0, u1, ... and f0, f1, ... @example.test, all with the password "pw".
 
-    make_accounts.py FILE        BENCH_USERS, BENCH_ALIASES="1 10 100" (allN reaches u0 to uN-1)
+    make_accounts.py FILE        BENCH_USERS=100 BENCH_FIRST=2000 BENCH_ALIASES="1 10 100"
 
-The f accounts are for the first sign-in: no run signs one in twice. A file once made is kept under
-BENCH_HOME and copied, because 10,000 accounts are 10,000 transactions.
+The f accounts are for the first sign-in: no run signs one in twice. The alias allN reaches u0 to
+uN-1. A file once made is kept under BENCH_HOME and copied: each account is a transaction of its own.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from mailnode.addresses import Address
 from mailnode.store.accounts import Accounts
 
 DOMAIN = "example.test"
-FIRST_SIGN_INS = 2000
 
 
-def make(path: Path, users: int, aliases: list[int], password_hash: str) -> None:
+def make(path: Path, users: int, first: int, aliases: list[int], password_hash: str) -> None:
     accounts = Accounts.open(path, create=True)
     accounts.add_domain(DOMAIN)
     for number in range(users):
         accounts.add_account(Address(f"u{number}", DOMAIN), password_hash)
-    for number in range(FIRST_SIGN_INS):
+    for number in range(first):
         accounts.add_account(Address(f"f{number}", DOMAIN), password_hash)
     for size in aliases:
         for number in range(size):
@@ -36,14 +35,15 @@ def make(path: Path, users: int, aliases: list[int], password_hash: str) -> None
 
 def main() -> None:
     users = int(os.environ["BENCH_USERS"])
+    first = int(os.environ.get("BENCH_FIRST", "2000"))
     aliases = [int(word) for word in os.environ.get("BENCH_ALIASES", "").split()]
-    name = "-".join(["users", str(users), *map(str, aliases)]) + ".db"
+    name = "-".join(["users", str(users), str(first), *map(str, aliases)]) + ".db"
     kept = Path(os.environ["BENCH_HOME"]) / "accounts" / name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_memory()) as folder:
             path = Path(folder) / "users.db"
-            make(path, users, aliases, os.environ["BENCH_HASH"])
+            make(path, users, first, aliases, os.environ["BENCH_HASH"])
             shutil.copyfile(path, f"{kept}.new")
         os.replace(f"{kept}.new", kept)
     shutil.copyfile(kept, sys.argv[1])
