@@ -22,7 +22,8 @@ from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull, StoreT
 PAGE_OCTETS = 4096
 BUSY_TIMEOUT_S = 5.0
 T = TypeVar("T")
-_ROW_COUNTS = (128, 64, 32, 16, 8, 4, 2, 1)
+MOST_ROWS = 64
+STATEMENTS = 512
 
 
 def connect(
@@ -43,7 +44,7 @@ def connect(
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=256,
+        cached_statements=STATEMENTS,
         timeout=busy_timeout_s,
     )
     try:
@@ -182,18 +183,18 @@ def execute_rows(
 ) -> None:
     """Execute `text` for the rows whose values stand flat in `values`.
 
-    `{rows}` in the text becomes (?,...),(?,...): as few statements as possible, of a few fixed
-    shapes, so that the statement cache works.
+    `{rows}` in the text becomes (?,...),(?,...): as few statements as possible, for each
+    hands the GIL over twice. Their shapes are few enough for the statement cache.
     """
     at, left = 0, len(values) // columns
-    for rows in _ROW_COUNTS:
-        while left >= rows:
-            end = at + rows * columns
-            connection.execute(_rows_text(text, columns, rows), values[at:end])
-            at, left = end, left - rows
+    while left:
+        rows = min(left, MOST_ROWS)
+        end = at + rows * columns
+        connection.execute(_rows_text(text, columns, rows), values[at:end])
+        at, left = end, left - rows
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=STATEMENTS)
 def _rows_text(text: str, columns: int, rows: int) -> str:
     row = "(" + ",".join("?" * columns) + ")"
     return text.replace("{rows}", ",".join([row] * rows))
