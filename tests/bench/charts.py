@@ -61,7 +61,7 @@ def number(figure: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def bars(title: str, unit: str, panels: Sequence[Panel]) -> str:
+def bars(title: str, panels: Sequence[Panel]) -> str:
     """Horizontal bars to the median, a stroke from the least to the most."""
     out: list[str] = []
     y = 46.0
@@ -86,8 +86,7 @@ def bars(title: str, unit: str, panels: Sequence[Panel]) -> str:
             out.append(_text(168 + spread.most * scale, middle + 4, number(spread.median), "small"))
             y += 18
         y += 26
-    note = f"{unit}; bar: median, stroke: least to most of the repeats"
-    return _document(title, note, y - 14, out)
+    return _document(title, "bar: median; stroke: least to most", y - 14, out)
 
 
 def lines(title: str, x_name: str, y_name: str, drawn: Sequence[Line]) -> str:

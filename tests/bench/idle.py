@@ -38,7 +38,7 @@ def idle(target: Target, cell: Cell, wanted: int) -> Record:
         "open_s": opened["open_s"],
         "octets_before": before.resident,
         "octets": after.resident,
-        "octets_each": (after_own - before_own) / count,
+        "kib_each": (after_own - before_own) / count / 1024,
         "processes": after.processes,
         "empty_p50_ms": empty["p50_ms"],
         "empty_p99_ms": empty["p99_ms"],

@@ -52,7 +52,7 @@ def draw(results: Results) -> dict[str, str]:
             if shown:
                 panels.append(Panel(f"{cell.name}: {cell.about} ({cell.unit})", shown))
         if panels:
-            drawn[f"{mark}.svg"] = charts.bars(title, "", panels)
+            drawn[f"{mark}.svg"] = charts.bars(title, panels)
     for cell in (cell for cell in CELLS.values() if cell.kind == "growth"):
         series = [
             Line(

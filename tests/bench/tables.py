@@ -129,8 +129,8 @@ def of_cell(results: Results, cell: Cell) -> str:
 def _idle(results: Results, cell: Cell) -> str:
     rows = []
     for name in results.targets(cell.name):
-        each = results.spread(cell.name, name, "octets_each")
-        row = [name, number(each.median / 1024) if each else NONE]
+        each = results.spread(cell.name, name, "kib_each")
+        row = [name, number(each.median) if each else NONE]
         for column in _IDLE:
             found = results.spread(cell.name, name, column.key)
             row.append(number(found.median * column.scale) if found else NONE)
@@ -202,7 +202,7 @@ _FIGURES = {  # key of a record: what it is called, and what it is multiplied by
     "cpu_1000": ("CPU s / 1,000", 1.0),
     "failed": ("failed", 1.0),
     "octets": ("memory MiB", 1 / MIB),
-    "octets_each": ("KiB each", 1 / 1024),
+    "kib_each": ("KiB each", 1.0),
     "latency_ratio": ("wait beside them to without", 1.0),
 }
 

@@ -3,7 +3,7 @@
     make_accounts.py FILE        BENCH_USERS=100 BENCH_FIRST=2000 BENCH_ALIASES="1 10 100"
 
 The f accounts are for the first sign-in: no run signs one in twice. The alias allN reaches u0 to
-uN-1. A file once made is kept under BENCH_HOME and copied: each account is a transaction of its own.
+uN-1. A file once made is kept under BENCH_HOME and copied: each account costs a transaction.
 """
 
 from __future__ import annotations
