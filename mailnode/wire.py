@@ -32,8 +32,12 @@ class BodyFacts:
     bare_lf: bool = False
     _line_start: bool = True
 
-    def _account(self, piece: bytes) -> bytes:
-        """Learn from a piece that cuts no CRLF in two, and mend it where that is wished."""
+    def _account(self, piece: bytes, dotted: bool = True) -> bytes:
+        """Learn from a piece that cuts no CRLF in two, and mend it where that is wished.
+
+        Args:
+            dotted: False when it is known to have no CRLF in front of a dot.
+        """
         if not piece:
             return piece
         crlf = piece.count(b"\r\n")
@@ -43,7 +47,8 @@ class BodyFacts:
             self.bare_lf = True
             if self.mend_bare_lf:
                 piece = piece.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if b"\r\n." in piece:
+                dotted = True
+        if dotted:
             self.dot_lines += piece.count(b"\r\n.")
         if self._line_start and piece[:1] == b".":
             self.dot_lines += 1
@@ -82,10 +87,11 @@ class DotReader(BodyFacts):
     def _release(self, stuffed: bytes) -> bytes:
         if not stuffed:
             return stuffed
-        piece = stuffed.replace(b"\r\n.", b"\r\n") if b"\r\n." in stuffed else stuffed
+        dotted = b"\r\n." in stuffed
+        piece = stuffed.replace(b"\r\n.", b"\r\n") if dotted else stuffed
         if self._virtual:  # the CRLF that we put before the first line
             piece, self._virtual = piece[self._virtual :], 0
-        return self._account(piece)
+        return self._account(piece, dotted)
 
 
 @define(eq=False)
