@@ -143,6 +143,8 @@ _MORE = (
     Cell("crowd500", "smtp", "500 clients connect at the same moment, a mail each",
          ("-s", "500", "-m", "500", "-A", "-t", "30"), "arrived_rate", "mails/s",
          (under(0, figure="failed"),)),
+    Cell("steady500", "smtp", "500 mails a second are offered, new connection, 100 sessions",
+         ("-s", "100", "-R", "500"), "p99_ms", "ms until the 250, p99"),
     Cell("arrival", "arrival", "one mail at a time: until the 250, and until it is in the mailbox",
          figure="arrived_p50_ms", unit="ms"),
     Cell("first", "first", "the first sign-in: argon2id, 20 sessions",

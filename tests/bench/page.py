@@ -29,7 +29,7 @@ GROUPS: Mapping[str, str] = {  # a mark of the page, and the title of its chart
 
 def group(cell: Cell) -> str:
     """The mark of the page that a cell's table stands at."""
-    if cell.kind in ("smtp", "pop3") and cell.name not in ("list100k", "crowd500"):
+    if cell.kind in ("smtp", "pop3") and cell.name not in ("list100k", "crowd500", "steady500"):
         return cell.kind + ("-tls" if cell.is_tls else "")
     return cell.name
 

@@ -1,10 +1,13 @@
-"""What Twisted can reach: a bare Protocol that speaks just enough SMTP and looks
-for CRLF.CRLF with bytes.find (no per-line Python in the body).
+"""What Twisted can reach: a bare Protocol that speaks just enough SMTP.
 
-mode discard: throw the message away;
-mode file: each message to its own file, fsync in the reactor thread, then 250;
-mode log: messages that arrive in one reactor turn share one append and one
-            fdatasync in a single writer thread; 250s go out after it.
+    server.py PORT discard|file|log FOLDER
+
+discard: the mail is thrown away;
+file: each mail goes to a file of its own, flushed in the reactor's thread;
+log: mails that came during the last flush share one append and one flush, in one thread.
+
+It looks for the final dot at the end of what came, unstuffs nothing, counts nothing and keeps no
+mailboxes, so a server that does its duty costs more.
 """
 
 import os
@@ -14,83 +17,98 @@ import threading
 
 from twisted.internet import protocol, reactor
 
-PORT, MODE, DIR = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+MOST_IN_A_BATCH = 256
+OK = b"250 ok\r\n"
 
 
-class Group:
-    def __init__(self):
-        self.q = queue.SimpleQueue()
-        self.fd = os.open(os.path.join(DIR, "log"), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+class Log:
+    """One file that all mails go to; their 250 follows the flush that they share."""
+
+    def __init__(self, folder):
+        self.arrived = queue.SimpleQueue()
+        self.file = os.open(f"{folder}/log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         threading.Thread(target=self.run, daemon=True).start()
+
+    def take(self, session, mail):
+        self.arrived.put((session, mail))
 
     def run(self):
         while True:
-            batch = [self.q.get()]
-            while len(batch) < 256 and not self.q.empty():
-                batch.append(self.q.get())
-            for i in range(0, len(batch), 512):
-                os.writev(self.fd, [b for _, b in batch[i : i + 512]])
-            os.fdatasync(self.fd)
-            reactor.callFromThread(self.done, batch)
+            batch = [self.arrived.get()]
+            while len(batch) < MOST_IN_A_BATCH and not self.arrived.empty():
+                batch.append(self.arrived.get())
+            os.writev(self.file, [mail for _, mail in batch])
+            os.fdatasync(self.file)
+            reactor.callFromThread(self.answer, [session for session, _ in batch])
 
-    @staticmethod
-    def done(batch):
-        for p, _ in batch:
-            p.transport.write(b"250 ok\r\n")
+    def answer(self, sessions):
+        for session in sessions:
+            session.transport.write(OK)
 
 
-seq = 0
+class Files:
+    """A file for each mail, flushed and renamed before the 250."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.count = 0
+
+    def take(self, session, mail):
+        self.count += 1
+        path = f"{self.folder}/new-{self.count}"
+        file = os.open(path, os.O_CREAT | os.O_WRONLY)
+        os.write(file, mail)
+        os.fsync(file)
+        os.close(file)
+        os.rename(path, f"{self.folder}/{self.count}")
+        session.transport.write(OK)
 
 
-def to_file(data):
-    global seq
-    seq += 1
-    tmp = f"{DIR}/t{seq}"
-    fd = os.open(tmp, os.O_CREAT | os.O_WRONLY)
-    os.write(fd, data)
-    os.fsync(fd)
-    os.close(fd)
-    os.rename(tmp, f"{DIR}/m{seq}")
+class Nowhere:
+    def __init__(self, folder):
+        pass
+
+    def take(self, session, mail):
+        session.transport.write(OK)
 
 
-class P(protocol.Protocol):
+class Session(protocol.Protocol):
     def connectionMade(self):
         self.transport.setTcpNoDelay(True)
-        self.buf, self.body = b"", None
+        self.left, self.body = b"", None
         self.transport.write(b"220 mx\r\n")
 
-    def dataReceived(self, d):
-        if self.body is not None:
-            self.body.append(d)
-            if d[-5:] == b"\r\n.\r\n" or (
-                len(d) < 5 and b"".join(self.body[-5:])[-5:] == b"\r\n.\r\n"
-            ):
-                data, self.body = b"".join(self.body), None
-                if MODE == "log":
-                    group.q.put((self, data))
-                    return
-                if MODE == "file":
-                    to_file(data)
-                self.transport.write(b"250 ok\r\n")
+    def dataReceived(self, data):
+        if self.body is None:
+            self.commands(data)
             return
-        self.buf += d
-        out = []
-        while (i := self.buf.find(b"\r\n")) >= 0:
-            v, self.buf = self.buf[:4].upper(), self.buf[i + 2 :]
-            if v == b"DATA":
-                out.append(b"354 go\r\n")
-                self.body = []
-                break
-            if v == b"QUIT":
+        self.body.append(data)
+        if (data if len(data) >= 5 else b"".join(self.body[-5:])).endswith(b"\r\n.\r\n"):
+            mail, self.body = b"".join(self.body), None
+            store.take(self, mail)
+
+    def commands(self, data):
+        *lines, self.left = (self.left + data).split(b"\r\n")
+        replies = []
+        for line in lines:
+            verb = line[:4].upper()
+            if verb == b"QUIT":
                 self.transport.write(b"221 bye\r\n")
-                return self.transport.loseConnection()
-            out.append(b"250-mx\r\n250 PIPELINING\r\n" if v == b"EHLO" else b"250 ok\r\n")
-        self.transport.write(b"".join(out))
+                self.transport.loseConnection()
+                return
+            if verb == b"DATA":
+                self.body = []
+            replies.append(
+                b"354 go\r\n" if verb == b"DATA"
+                else b"250-mx\r\n250 PIPELINING\r\n" if verb == b"EHLO"
+                else OK
+            )  # fmt: skip
+        self.transport.write(b"".join(replies))
 
 
-group = Group() if MODE == "log" else None
-f = protocol.ServerFactory()
-f.noisy = False
-f.protocol = P
-reactor.listenTCP(PORT, f, 1024, "127.0.0.1")
+port, mode, folder = sys.argv[1:]
+store = {"discard": Nowhere, "file": Files, "log": Log}[mode](folder)
+factory = protocol.ServerFactory.forProtocol(Session)
+factory.noisy = False
+reactor.listenTCP(int(port), factory, 1024, "127.0.0.1")
 reactor.run()
