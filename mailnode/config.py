@@ -7,6 +7,7 @@ A setting is declared once, here, with its default, how it is read and one line 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -113,6 +114,14 @@ def read_list(value: object) -> tuple[str, ...]:
     raise ValueError('a list such as ["2525"]')
 
 
+def read_networks(value: object) -> tuple[str, ...]:
+    """Networks and single addresses, each in its usual form."""
+    try:
+        return tuple(str(ipaddress.ip_network(each)) for each in read_list(value))
+    except ValueError:
+        raise ValueError('a list of networks such as ["10.0.0.0/8", "127.0.0.1"]') from None
+
+
 def read_format(value: object) -> str:
     if value in ("auto", "json", "text"):
         return str(value)
@@ -148,6 +157,9 @@ class ListenSettings:
     pop3s: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 inside TLS")
     http: tuple[str, ...] = setting((), read_list, "ports or endpoints for health and metrics")
     backlog: int = setting(1024, read_count, "connections that may wait to be accepted")
+    proxy_from: tuple[str, ...] = setting(
+        (), read_networks, "networks of proxies, whose connections begin with a PROXY header"
+    )
 
 
 @frozen

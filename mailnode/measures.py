@@ -10,6 +10,7 @@ from mailnode import __version__
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
+    from mailnode.gate import ProxyGate
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal import Journal
@@ -24,6 +25,7 @@ def describe(
     journal: Journal,
     directory: LiveDirectory,
     sessions: Mapping[str, Sessions],
+    gate: ProxyGate,
 ) -> None:
     """Name every measure of a node.
 
@@ -62,6 +64,11 @@ def describe(
         "mailnode_sessions_turned_away_total",
         "connections refused for a limit, by server",
         lambda: {f'server="{name}"': each.turned_away for name, each in sessions.items()},
+    )
+    metrics.counter(
+        "mailnode_proxy_headers_refused_total",
+        "proxies' connections closed for their PROXY header, by why",
+        lambda: {f'why="{why}"': count for why, count in gate.refused.items()},
     )
     metrics.counter(
         "mailnode_store_batches_total",

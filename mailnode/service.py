@@ -32,6 +32,7 @@ from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import MailError
+from mailnode.gate import ProxyGate
 from mailnode.intake import Intake
 from mailnode.listening import (
     LISTENING,
@@ -234,6 +235,7 @@ class Node(MultiService):
         self.portal = self._make_portal()
         self.smtp_sessions = Sessions(clock)
         self.pop3_sessions = Sessions(clock)
+        self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -246,6 +248,7 @@ class Node(MultiService):
             journal=self.journal,
             directory=self.directory,
             sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
+            gate=self.gate,
         )
 
     def _make_portal(self) -> SignInPortal:
@@ -287,6 +290,7 @@ class Node(MultiService):
         for sessions in (self.smtp_sessions, self.pop3_sessions):
             sessions.most = limits.connections
             sessions.most_per_address = limits.connections_per_address
+        self.gate.most = limits.connections
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
@@ -298,14 +302,15 @@ class Node(MultiService):
         self.counter.most_received = limits.received_headers
 
     def _connect_listeners(self) -> None:
-        servers: dict[str, Any] = {
+        mail: dict[str, Any] = {
             "smtp": self.smtp,
             "submission": self.submission,
             "smtps": self.certificate.around(self.submission),
             "pop3": self.pop3,
             "pop3s": self.certificate.around(self.pop3),
-            "http": make_site(self.readiness, self.metrics.text, self.reactor),
         }
+        servers = {kind: self.gate.around(factory) for kind, factory in mail.items()}
+        servers["http"] = make_site(self.readiness, self.metrics.text, self.reactor)
         for listener in self.listeners:
             listener.door.inner = servers[listener.kind]
             listener.door.inner.doStart()
@@ -414,6 +419,7 @@ class Node(MultiService):
         if self._told_listening.active():
             self._told_listening.cancel()
         await DeferredList([each for one in self.listeners for each in one.close()])
+        self.gate.stop()
         drained = DeferredList(
             [self.smtp_sessions.drain(), self.pop3_sessions.drain()],
             consumeErrors=True,  # the limit cancels what still waits

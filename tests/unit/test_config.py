@@ -17,6 +17,7 @@ from mailnode.config import (
     read_flag,
     read_hostname,
     read_list,
+    read_networks,
     read_size,
 )
 
@@ -42,6 +43,12 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(read_list(2525), ("2525",))
         self.assertEqual(read_list([2525, "tcp:25"]), ("2525", "tcp:25"))
 
+    def test_networks_take_their_usual_form(self) -> None:
+        self.assertEqual(
+            read_networks("10.0.0.0/8, 127.0.0.1 2001:DB8::/32"),
+            ("10.0.0.0/8", "127.0.0.1/32", "2001:db8::/32"),
+        )
+
     def test_host_names_become_a_labels(self) -> None:
         self.assertEqual(read_hostname("MX.Example.org"), "mx.example.org")
         self.assertEqual(read_hostname("b\u00fccher.example"), "xn--bcher-kva.example")
@@ -59,6 +66,7 @@ class ReadTests(SynchronousTestCase):
             (read_flag, ["", "maybe", 2, None]),
             (read_hostname, ["not a name", "a..b", "-x", "[127.0.0.1]", "a\r\nb", 1, None]),
             (read_list, [None, True, 1.5, {}, [None], [True]]),
+            (read_networks, ["10.0.0.1/8", "proxy", ["10.0.0.0/33"], [""], None]),
         ]:
             for value in values:
                 with self.assertRaises(ValueError, msg=f"{read.__name__}({value!r})") as caught:

@@ -146,7 +146,8 @@ _SETTING = re.compile(
 )
 
 
-TEXTS = {"format": "text", "hostname": "text"}  # texts of which not every one will do
+# Texts and lists of which not every one will do.
+TEXTS = {"format": "text", "hostname": "text", "networks": "list"}
 
 
 class Configuration(SynchronousTestCase):
@@ -217,7 +218,13 @@ class Health(SynchronousTestCase):
         metrics = Metrics()
         any_: Any = _Anything()
         describe(
-            metrics, log=any_, database=any_, journal=any_, directory=any_, sessions={"smtp": any_}
+            metrics,
+            log=any_,
+            database=any_,
+            journal=any_,
+            directory=any_,
+            sessions={"smtp": any_},
+            gate=any_,
         )
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))
         told = {

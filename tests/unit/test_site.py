@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__
 from mailnode.admission import Sessions
+from mailnode.gate import ProxyGate
 from mailnode.measures import describe
 from mailnode.model import Accepted, Event, RefusedMail
 from mailnode.telemetry import MailLog, Metrics
@@ -120,6 +121,7 @@ class MeasuresTests(SynchronousTestCase):
             journal=journal,
             directory=self.house.directory,
             sessions={"smtp": self.house.sessions, "pop3": Sessions(self.house.clock)},
+            gate=ProxyGate(self.house.clock),
         )
 
     def value(self, line: str) -> float:
