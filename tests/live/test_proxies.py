@@ -54,7 +54,7 @@ def haproxy(node: Node, ports: Ports, folder: Path, send: str) -> list[str]:
     config = folder / "haproxy.cfg"
     text = "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
     for name, port in ports.items():
-        to = f"127.0.0.1:{node.port(name)} {send}"
+        to = f"127.0.0.1:{node.port(name)} {send} check inter 200ms"
         text += f"listen {name}\n bind 127.0.0.1:{port}\n server mailnode {to}\n"
     config.write_text(text)
     return ["haproxy", "-db", "-f", str(config)]
