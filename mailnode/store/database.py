@@ -27,6 +27,7 @@ from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
 from mailnode.store.sqlite import schema_scripts as _schema_scripts
+from mailnode.store.trouble import Trouble
 
 log = Logger()
 
@@ -35,6 +36,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 BATCH_JOBS = 256
+BUSY_JOBS = 8
+GATHER_S = 0.002
 BATCH_OCTETS = 16 << 20
 QUEUE_OCTETS = 128 << 20
 QUEUE_JOBS = 20_000
@@ -67,6 +70,7 @@ class Database:
         schema_version: of the file.
         fault: why no job is done any more; None while all is well.
         waiting_octets: of the jobs that are not done yet.
+        write_trouble, read_trouble: what the disk last failed at.
     """
 
     path: Path
@@ -83,6 +87,8 @@ class Database:
     _closing: bool = field(default=False, init=False)
     fault: StoreBroken | None = field(default=None, init=False)
     waiting_octets: int = field(default=0, init=False)
+    write_trouble: Trouble = field(factory=Trouble, init=False)
+    read_trouble: Trouble = field(factory=Trouble, init=False)
     _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
     _reads_waiting: int = field(default=0, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
@@ -299,7 +305,9 @@ class Database:
                 try:
                     outcome = function(connection)
                 except Exception as error:
-                    outcome = _told(error)
+                    outcome = _told(error, "read", self.read_trouble)
+                else:
+                    self.read_trouble.is_over()
                 self._call_in_reactor(self._settle_read, deferred, outcome)
                 del item, function, deferred, outcome
         finally:
@@ -309,6 +317,8 @@ class Database:
         try:
             while jobs := self._next_batch():
                 self._write_batch(jobs)
+                if len(jobs) >= BUSY_JOBS and not self._closing:
+                    time.sleep(GATHER_S)  # many write at once: a fuller batch costs them less
         finally:
             self._checkpointer.close()
             if self._closing:
@@ -388,10 +398,13 @@ class Database:
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if error_code(error) == sqlite3.SQLITE_IOERR:
+            # What could not even be written has no end in the log: it never was.
+            written = getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_IOERR_WRITE
+            if written and error_code(error) == sqlite3.SQLITE_IOERR:
                 self._end(error)
                 raise FlushFailed(str(error)) from error
             raise
+        self.write_trouble.is_over()
         self.stats.batches += 1
         self.stats.commit_s += time.monotonic() - started
 
@@ -412,7 +425,7 @@ class Database:
                     outcomes += done
                     notes += told
                     continue
-            outcomes.append((job, _told(error, job.kind.name)))
+            outcomes.append((job, _told(error, job.kind.name, self.write_trouble)))
         return outcomes, notes
 
     def _strikes_all(self, error: BaseException) -> bool:
@@ -421,11 +434,12 @@ class Database:
         return busy or self.fault is not None
 
 
-def _told(error: Exception, name: str = "read") -> Exception:
+def _told(error: Exception, name: str, trouble: Trouble) -> Exception:
     """What the caller gets for `error`; the log gets a fault of the store."""
     told = cast(Exception, mail_error(error))
     if isinstance(error, FlushFailed):
         told = StoreBroken(detail=str(error))
     if isinstance(told, StoreBroken) and told is not error:
+        trouble.begins(told.detail)
         log.error("The mail database has a fault ({name}): {detail}", name=name, detail=told.detail)
     return told
