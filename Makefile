@@ -2,7 +2,7 @@
 # make test    installs what the tests need and runs all of them
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
-# make faults  kills the node 200 times under load
+# make faults  kills the node 200 times under load and cuts its power 1,000 times
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
 # make clean   removes what the others made; mail and accounts stay
@@ -33,7 +33,7 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=200 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults/test_sigkill.py
+	SIGKILLS=200 POWERCUTS=1000 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
 
 BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(REPEATS),--repeats $(REPEATS)) \
     $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEWER),--fewer $(FEWER)) $(if $(PAGE),--page) \

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from mailnode.errors import StoreBroken
 from mailnode.interfaces import IBlobs
 from mailnode.store.sqlite import mail_error
+from mailnode.store.trouble import Trouble
 
 log = Logger()
 
@@ -42,6 +43,7 @@ class FileBlobs:
     Attributes:
         data: the folder; `spool` and `blobs` are made in it.
         call_in_reactor: `reactor.callFromThread`.
+        write_trouble, read_trouble: what the disk last failed at.
     """
 
     data: Path
@@ -49,6 +51,8 @@ class FileBlobs:
     _pool: ThreadPoolExecutor = field(
         factory=lambda: ThreadPoolExecutor(THREADS, "store-blobs"), init=False
     )
+    write_trouble: Trouble = field(factory=Trouble, init=False)
+    read_trouble: Trouble = field(factory=Trouble, init=False)
     _in_hand: set[str] = field(factory=set, init=False)
     _folders: set[str] = field(factory=set, init=False)
 
@@ -57,6 +61,8 @@ class FileBlobs:
             for folder in (self.spool, self.kept):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _flush_folder(self.data)
+            with suppress(PermissionError):  # whoever let us into it made it
+                _flush_folder(self.data.absolute().parent)
         except OSError as error:
             raise mail_error(error) from error
 
@@ -112,8 +118,12 @@ class FileBlobs:
         """Where a kept blob lies."""
         return blob_path(self.data, key)
 
-    def in_thread(self, function: Callable[[], T]) -> Deferred[T]:
-        """What `function` returns, from the pool; its OSErrors become MailErrors."""
+    def in_thread(self, function: Callable[[], T], trouble: Trouble | None = None) -> Deferred[T]:
+        """What `function` returns, from the pool; its OSErrors become MailErrors.
+
+        Args:
+            trouble: begins or is over with it.
+        """
         deferred: Deferred[T] = Deferred()
 
         def run() -> None:
@@ -123,8 +133,13 @@ class FileBlobs:
                 told = mail_error(error)
                 if isinstance(told, StoreBroken):
                     log.error("A blob can't be read or written: {detail}", detail=told.detail)
+                    # A missing file is one mail's fault, not the disk's.
+                    if trouble is not None and not isinstance(error, FileNotFoundError):
+                        trouble.begins(told.detail)
                 self.call_in_reactor(deferred.errback, told)
             else:
+                if trouble is not None:
+                    trouble.is_over()
                 self.call_in_reactor(deferred.callback, outcome)
 
         try:
@@ -196,7 +211,7 @@ class BlobWriter:
             await self._until_idle()
         if self._error is not None:
             self._error.raiseException()
-        await self.blobs.in_thread(self._keep)
+        await self.blobs.in_thread(self._keep, self.blobs.write_trouble)
         return self.key
 
     async def _discard(self) -> None:
@@ -220,7 +235,8 @@ class BlobWriter:
         piece = b"".join(self._pieces)
         self._pieces.clear()
         self._buffered, self._writing = 0, max(1, len(piece))
-        self.blobs.in_thread(lambda: self._append(piece)).addCallbacks(self._wrote, self._failed)
+        written = self.blobs.in_thread(lambda: self._append(piece), self.blobs.write_trouble)
+        written.addCallbacks(self._wrote, self._failed)
 
     def _wrote(self, _: None) -> None:
         self._writing = 0
@@ -282,7 +298,9 @@ class BlobReader:
     async def _read(self, count: int) -> bytes:
         self._reading = True
         try:
-            return await self.blobs.in_thread(lambda: self._read_some(count))
+            return await self.blobs.in_thread(
+                lambda: self._read_some(count), self.blobs.read_trouble
+            )
         finally:
             self._reading = False
             if self._closed:

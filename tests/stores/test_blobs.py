@@ -202,13 +202,13 @@ class BlobTests(StoreCase):
     async def test_a_blob_that_is_begun_while_the_spool_is_cleared_is_left(self):
         in_thread, begun = self.blobs.in_thread, []
 
-        def begin_another(function):
+        def begin_another(function, trouble=None):
             if not begun:
                 begun.append(self.blobs.create())
                 begun[0]._append(PIECE)
-            return in_thread(function)
+            return in_thread(function, trouble)
 
-        self.patch(FileBlobs, "in_thread", lambda _, function: begin_another(function))
+        self.patch(FileBlobs, "in_thread", lambda _, *asked: begin_another(*asked))
         self.assertEqual(await self.blobs.clear_spool(), 0)
         key = await begun[0].commit()
         self.assertEqual(await self.read_blob(key), PIECE)
