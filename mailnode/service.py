@@ -402,6 +402,14 @@ class Node(MultiService):
             faults["disk"] = "less free than store.free_space: mail is answered 452"
         if self.database.fault is not None:
             faults["store"] = str(self.database.fault)
+        for part, trouble in (
+            ("store", self.database.write_trouble),
+            ("store read", self.database.read_trouble),
+            ("blobs", self.blobs.write_trouble),
+            ("blobs read", self.blobs.read_trouble),
+        ):
+            if trouble.text:
+                faults.setdefault(part, trouble.text)
         return faults
 
     # Stopping
