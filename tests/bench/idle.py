@@ -31,14 +31,17 @@ def idle(target: Target, cell: Cell, wanted: int) -> Record:
         time.sleep(0.5)
         after, after_own = target.memory(), proportional_octets(target.pids())
         crowded = _latency(target)
-    count = max(1, opened["opened"])
+    count = opened["opened"]
+    grown = (after_own - before_own) / 1024
+    # Too few connections for the size of a process say nothing.
+    each = grown / count if grown > 0 and count >= opened_at_most / 2 else None
     return {
         "wanted": opened_at_most,
-        "opened": opened["opened"],
+        "opened": count,
         "open_s": opened["open_s"],
         "octets_before": before.resident,
         "octets": after.resident,
-        "kib_each": (after_own - before_own) / count / 1024,
+        "kib_each": each,
         "processes": after.processes,
         "empty_p50_ms": empty["p50_ms"],
         "empty_p99_ms": empty["p99_ms"],

@@ -1,12 +1,14 @@
-"""Puts a run's tables and charts into docs/performance.rst, between the marks that stand there.
+"""Puts a run's tables and charts into docs/performance.rst and docs/performance-tables.rst.
 
-A mark is a comment, `.. begin NAME` and `.. end NAME`; what stands between them is the run's,
-everything else is written by people.
+What stands between two comments, `.. begin NAME` and `.. end NAME`, is the run's; everything else
+is written by people. The first page has charts and what needs few rows, the second the tables of
+the cells that are in the charts.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from tests.bench.charts import Bar, Line, Panel
 from tests.bench.results import Results
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "performance.rst"
+PAGES = (DOCS / "performance.rst", DOCS / "performance-tables.rst")
 CHARTS = DOCS / "performance"
 
+TABLES = "-tables"
 GROUPS: Mapping[str, str] = {  # a mark of the page, and the title of its chart
     "smtp": "SMTP: mails a second that are in mailboxes",
     "smtp-tls": "The same with STARTTLS, a full handshake for each connection",
@@ -71,12 +74,17 @@ def draw(results: Results) -> dict[str, str]:
 def parts(results: Results) -> dict[str, str]:
     """The text for each mark of the page; those that weren't measured are absent."""
     told = {"run": "\n".join(_runs(results)), "aims": tables.aims(results)}
+    drawn = draw(results)
     for mark in dict.fromkeys(map(group, CELLS.values())):
         written = "\n".join(_tables(results, _cells(mark)))
-        if written and f"{mark}.svg" in draw(results):
-            title = GROUPS.get(mark, CELLS[mark].about if mark in CELLS else mark)
-            written = f".. image:: performance/{mark}.svg\n   :alt: {title}\n\n{written}"
-        told[mark] = written
+        image = ""
+        if f"{mark}.svg" in drawn:
+            title = GROUPS[mark] if mark in GROUPS else CELLS[mark].about
+            image = f".. image:: performance/{mark}.svg\n   :alt: {title}\n"
+        if mark in GROUPS:
+            told |= {mark: image, f"{mark}{TABLES}": written}
+        else:
+            told[mark] = f"{image}\n{written}"
     return {mark: text for mark, text in told.items() if text.strip()}
 
 
@@ -89,10 +97,12 @@ def _tables(results: Results, cells: Iterable[Cell]) -> Iterator[str]:
 def _runs(results: Results) -> Iterator[str]:
     for run in results.runs:
         took = f"{run['took_s'] / 60:.1f} minutes" if "took_s" in run else "an unknown time"
-        yield (
+        yield textwrap.fill(
             f"``{run['command']}``, {run['began']}, took {took}. Version {run['commit']}, Python "
             f"{run['python']}, Twisted {run['twisted']}, on {run['machine']}; load average at its "
-            f"begin {run['load_average']:.1f}. {run['repeats']} repeats of {run['seconds']:g} s."
+            f"begin {run['load_average']:.1f}. {run['repeats']} repeats of {run['seconds']:g} s.",
+            width=110,
+            break_on_hyphens=False,
         )
         if run["fewer"] > 1:
             yield (
@@ -116,34 +126,28 @@ def as_text(results: Results) -> str:
 
 
 def fill(text: str, told: Mapping[str, str]) -> str:
-    """The page with these parts between their marks, and nothing between the other marks.
-
-    Raises:
-        KeyError: a part has no mark in the page.
-    """
-    for mark in set(told) - set(_marks(text)):
-        raise KeyError(mark)
-    for mark in _marks(text):
-        new = told.get(mark, "Not measured by that run.\n").strip("\n")
-        found = re.compile(
-            rf"(?<=^\.\. begin {re.escape(mark)}\n).*?(?=^\.\. end {re.escape(mark)}$)", re.M | re.S
-        )
-        text = found.sub(lambda _, new=new: f"\n{new}\n\n", text)
+    """The page with these parts between their marks; the other marks say that they have none."""
+    for mark in marks(text):
+        name = re.escape(mark)
+        between = re.compile(rf"(?<=^\.\. begin {name}\n).*?(?=^\.\. end {name}$)", re.M | re.S)
+        new = told.get(mark, "Not measured by that run.").strip("\n")
+        text = between.sub(lambda _, new=new: f"\n{new}\n\n", text)
     return text
 
 
-def _marks(text: str) -> list[str]:
+def marks(text: str) -> list[str]:
     return re.findall(r"^\.\. begin (\S+)$", text, re.M)
 
 
 def write(results: Results) -> list[Path]:
-    """The page and its charts; charts of what wasn't measured are deleted."""
-    drawn = draw(results)
+    """The pages and their charts; charts of what wasn't measured are deleted."""
+    drawn, told = draw(results), parts(results)
     CHARTS.mkdir(exist_ok=True)
     for path in CHARTS.glob("*.svg"):
         if path.name not in drawn:
             path.unlink()
     for name, text in drawn.items():
         (CHARTS / name).write_text(text, "utf-8")
-    PAGE.write_text(fill(PAGE.read_text("utf-8"), parts(results)), "utf-8")
-    return [PAGE, *(CHARTS / name for name in drawn)]
+    for path in PAGES:
+        path.write_text(fill(path.read_text("utf-8"), told), "utf-8")
+    return [*PAGES, *(CHARTS / name for name in drawn)]

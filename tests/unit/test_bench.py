@@ -185,12 +185,16 @@ class Page(SynchronousTestCase):
         )
         self.assertEqual(page.fill(filled, {"a": "new\n"}), filled)
 
-    def test_a_part_without_a_mark_is_a_mistake(self) -> None:
-        self.assertRaises(KeyError, page.fill, "Head\n", {"a": "new"})
+    def test_the_real_pages_have_one_mark_for_every_part(self) -> None:
+        there = [mark for path in page.PAGES for mark in page.marks(path.read_text("utf-8"))]
+        wanted = {"run", "aims", *map(page.group, CELLS.values())}
+        wanted |= {mark + page.TABLES for mark in page.GROUPS}
+        self.assertEqual(sorted(there), sorted(wanted))
 
-    def test_the_real_page_has_a_mark_for_every_cell(self) -> None:
-        there = set(page._marks(page.PAGE.read_text("utf-8")))
-        self.assertEqual(there, {"run", "aims", *map(page.group, CELLS.values())})
+    def test_a_group_has_its_chart_on_one_page_and_its_tables_on_the_other(self) -> None:
+        told = page.parts(three((1,), (1,)))
+        self.assertIn(".. image:: performance/smtp.svg", told["smtp"])
+        self.assertTrue(told["smtp-tables"].startswith("``a20``: 4 KiB"))
 
     def test_it_says_which_command_made_the_figures_and_when(self) -> None:
         told = page.parts(three((1,), (1,)))["run"]
