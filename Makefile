@@ -33,7 +33,7 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=200 POWERCUTS=1000 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
+	SIGKILLS=200 POWERCUTS=1000 DISKFULLS=400 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
 
 BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(REPEATS),--repeats $(REPEATS)) \
     $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEWER),--fewer $(FEWER)) $(if $(PAGE),--page) \

@@ -60,6 +60,11 @@ class Checkpointer:
                 self._under_way = True
                 self._wake.notify()
 
+    def make_room(self, connection: sqlite3.Connection) -> None:
+        """The disk is full: the log is emptied, so that the next batch needs no more of it."""
+        if self._step(connection):
+            self._written = 0
+
     def close(self) -> None:
         """The thread has ended."""
         with self._wake:

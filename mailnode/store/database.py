@@ -22,7 +22,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from mailnode.errors import MailError, StoreBroken, StoreBusy
+from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
@@ -415,8 +415,10 @@ class Database:
         self.stats.failed_batches += 1
         outcomes: list[tuple[Job, Any]] = []
         notes = []
+        if full := isinstance(mail_error(error), StoreFull):
+            self._checkpointer.make_room(self._connection)
         for job in jobs:
-            if len(jobs) > 1 and not self._strikes_all(error):
+            if (full or len(jobs) > 1) and not self._strikes_all(error):
                 try:
                     done, told = self._run_jobs([job])
                 except Exception as single:

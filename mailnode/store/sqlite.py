@@ -154,7 +154,9 @@ def mail_error(error: BaseException) -> BaseException:
     """What the caller of the store gets for `error`; itself when it is no fault of the store."""
     if isinstance(error, sqlite3.Error):
         code, detail = error_code(error), _detail(error)
-        if code in _FULL:
+        # The index of the write-ahead log finds no room: no fault of the disk.
+        grows = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHMSIZE
+        if code in _FULL or grows:
             return StoreFull(detail=detail)
         if code in _BUSY:
             return StoreBusy(detail=detail)
