@@ -76,18 +76,18 @@ class DotReader(BodyFacts):
     def feed(self, chunk: bytes) -> tuple[bytes, bool]:
         """Take a chunk; return (the body's next piece, whether the body ended in it)."""
         data = self._held + chunk
-        end = data.find(_END)
+        dot = data.find(b"\r\n.")
+        end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.rest = data[end + 5 :]
-            return self._release(data[: end + 2]), True
+            return self._release(data[: end + 2], dot < end), True
         keep = _tail_to_hold(data)
         self._held = data[len(data) - keep :] if keep else b""
-        return self._release(data[: len(data) - keep]), False
+        return self._release(data[: len(data) - keep], dot >= 0), False
 
-    def _release(self, stuffed: bytes) -> bytes:
+    def _release(self, stuffed: bytes, dotted: bool) -> bytes:
         if not stuffed:
             return stuffed
-        dotted = b"\r\n." in stuffed
         piece = stuffed.replace(b"\r\n.", b"\r\n") if dotted else stuffed
         if self._virtual:  # the CRLF that we put before the first line
             piece, self._virtual = piece[self._virtual :], 0

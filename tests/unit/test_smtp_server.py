@@ -122,7 +122,13 @@ class Bodies(SmtpCase):
         self.assertEqual(self.house.messages.filed, [])
 
     def test_s19_bare_line_ends_of_strangers_are_refused_and_the_session_goes_on(self) -> None:
-        for body in (b"a\nb\r\n", b"a\rb\r\n", b"a\n.\nMAIL FROM:<evil@x>\r\n", b"a\r.\r\r\n"):
+        for body in (
+            b"a\nb\r\n",
+            b"a\rb\r\n",
+            b"a\rb\nc\r\n",
+            b"a\n.\nMAIL FROM:<evil@x>\r\n",
+            b"a\r.\r\r\n",
+        ):
             self.open(STRANGER)
             self.ready()
             said = self.talk.send(body + b".\r\n")
