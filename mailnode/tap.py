@@ -15,7 +15,7 @@ from twisted.application.service import IService
 from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
@@ -25,6 +25,8 @@ from mailnode.config import Config, ConfigError, load_config
 from mailnode.listening import KINDS
 from mailnode.service import EX_CONFIG, EX_USAGE, Node, StartFailed
 from mailnode.telemetry import LogWriter, log_to_people
+
+_log = Logger(namespace="mailnode")
 
 LOG_ROTATE_OCTETS = 100 << 20
 SWITCH_INTERVAL_S = 0.0005
@@ -143,10 +145,16 @@ def _end(code: int, why: str) -> None:
     sys.exit(code)
 
 
+class CannotStart(Exception):
+    """The node can't start, behind a terminal that twistd has left."""
+
+
 class TwistdNode(Node):
     """A node under twistd: it has the log written its way, and says why it can't start."""
 
     log_writer: LogWriter
+    daemon = False
+    pid_file: Path | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         if hasattr(parent, "setComponent") and not IService.providedBy(parent):
@@ -156,11 +164,22 @@ class TwistdNode(Node):
     def privilegedStartService(self) -> None:
         if not any(getattr(self.config.listen, kind) for kind in KINDS):
             _end(EX_USAGE, "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100")
-        _or_say_why(super().privilegedStartService)
+        self._or_say_why(super().privilegedStartService)
 
     def startService(self) -> None:
-        _or_say_why(super().startService)
+        self._or_say_why(super().startService)
         tune_interpreter()
+
+    def _or_say_why(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except StartFailed as failed:
+            if self.pid_file is not None:
+                self.pid_file.unlink(missing_ok=True)
+            if self.daemon:  # twistd's parent waits for an exception's text, and says it
+                _log.critical("the node can't start: {why}", why=failed.why)
+                raise CannotStart(failed.why) from None
+            _end(int(failed.code or 0), failed.why)
 
     def start_failed(self, why: str) -> None:
         """It is said on standard error, once."""
@@ -177,13 +196,6 @@ def tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-
-
-def _or_say_why(start: Callable[[], None]) -> None:
-    try:
-        start()
-    except StartFailed as failed:
-        _end(int(failed.code or 0), failed.why)
 
 
 def makeService(options: Options) -> Node:
@@ -209,6 +221,9 @@ def makeService(options: Options) -> Node:
         reload_config=options.load,
         on_started=_welcome if people else None,
     )
+    twistd: Any = options.parent or {}
+    node.daemon = not twistd.get("nodaemon", True)
+    node.pid_file = Path(twistd["pidfile"]).absolute() if twistd.get("pidfile") else None
     form = config.log.format
     node.log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
     return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ def check_installation(config: Config) -> Iterator[Finding]:
 def check_plugins(config: Config) -> Iterator[Finding]:
     """Whether what [plugins] names is there, found as the node finds it."""
     plugins = config.plugins
+    if config.path is not None:  # as the node does
+        sys.path.insert(0, str(config.path.resolve().parent))
     for name in plugins.filters:
         yield _check_plugin(f"filter {name}", partial(find_filters, [name]))
     for name in plugins.checkers:

@@ -23,6 +23,7 @@ from mailnode.smtp.replies import Replies
 from mailnode.wire import ChunkReader, DotReader
 
 GRACE_S = 60.0
+RECIPIENTS_TOLD = 10
 
 
 class NoValidRecipients(MailError):
@@ -254,7 +255,7 @@ class BodyReading(Replies):
             body.failure = BareLineEnd()
         if body.failure is not None:
             body.abandon()
-            self._tell_refused(body.failure, "the dot", body.origin)
+            self._tell_refused_body(body.failure, body)
             self._dialog = None
             raise body.failure
         takers, body.takers = body.takers, []
@@ -299,8 +300,13 @@ class BodyReading(Replies):
                     )
                 )
 
+    def _tell_refused_body(self, refusal: BaseException | None, body: Body) -> None:
+        """A row for each recipient, so that each of them can be asked for it."""
+        for recipient in body.recipients[:RECIPIENTS_TOLD] or [""]:
+            self._tell_refused(refusal, "the dot", body.origin, f"<{recipient}>")
+
     def _not_taken(self, failure: Failure, body: Body) -> Failure:
-        self._tell_refused(failure.value, "the dot", body.origin)
+        self._tell_refused_body(failure.value, body)
         self._dialog = None
         return failure
 

@@ -859,6 +859,13 @@ class Limits(SmtpCase):
 
 
 class Told(SmtpCase):
+    def test_a_refused_body_is_told_for_each_recipient(self) -> None:
+        self.hello().say(MAIL, RCPT, "RCPT TO:<bob@example.test>", "DATA")
+        self.house.messages.failure = StoreFull()
+        self.talk.send(b"x\r\n.\r\n")
+        told = [event.recipient for event in self.house.told if isinstance(event, RefusedMail)]
+        self.assertEqual(told, ["alice@example.test", "bob@example.test"])
+
     def test_the_id_in_the_reply_is_the_filed_mails(self) -> None:
         self.ready()
         reply = self.talk.send(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\n.\r\n")
