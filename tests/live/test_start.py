@@ -96,6 +96,26 @@ def test_a_certificate_that_can_t_be_used_is_78(folder: Path) -> None:
     assert "cert.pem" in one_line(run_twistd(folder, *options), CONFIG)
 
 
+def test_a_start_in_the_background_that_fails_says_why(folder: Path) -> None:
+    done = subprocess.run(
+        twistd("mailnode", "--smtp", "0", "--tls-cert", "nix.pem", "--tls-key", "nix.pem"),
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "can't read nix.pem" in done.stderr
+    assert "can't read nix.pem" in (folder / "twistd.log").read_text()
+    assert not (folder / "twistd.pid").exists()
+
+
+def test_a_start_without_a_port_is_64(folder: Path) -> None:
+    assert "--smtp 2525" in one_line(run_twistd(folder), USAGE)
+
+
 def test_a_users_file_that_is_no_database_is_69_and_named(folder: Path) -> None:
     (folder / "users.db").write_bytes(b"nonsense" * 512)
     assert "users.db" in one_line(run_twistd(folder, "--smtp", "0"), UNAVAILABLE)
