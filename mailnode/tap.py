@@ -154,7 +154,7 @@ class TwistdNode(Node):
 
     log_writer: LogWriter
     daemon = False
-    pid_file: Path | None = None
+    pid_file = ""
 
     def setServiceParent(self, parent: Any) -> None:
         if hasattr(parent, "setComponent") and not IService.providedBy(parent):
@@ -174,8 +174,7 @@ class TwistdNode(Node):
         try:
             start()
         except StartFailed as failed:
-            if self.pid_file is not None:
-                self.pid_file.unlink(missing_ok=True)
+            _remove_own_pid_file(self.pid_file)
             if self.daemon:  # twistd's parent waits for an exception's text, and says it
                 _log.critical("the node can't start: {why}", why=failed.why)
                 raise CannotStart(failed.why) from None
@@ -183,6 +182,15 @@ class TwistdNode(Node):
 
     def start_failed(self, why: str) -> None:
         """It is said on standard error, once."""
+
+
+def _remove_own_pid_file(name: str) -> None:
+    """What twistd wrote for this process and leaves behind a failed start; no other node's."""
+    try:
+        if name and Path(name).read_text().strip() == str(os.getpid()):
+            Path(name).unlink()
+    except OSError as error:
+        _log.info("{name} stays: {error}", name=name, error=str(error))
 
 
 def tune_interpreter() -> None:
@@ -202,9 +210,9 @@ def makeService(options: Options) -> Node:
     """What twistd calls: the node that the options describe."""
     from twisted.internet import reactor
 
-    # Durations run on the monotonic clock; set before any timer is.
     if hasattr(signal, "SIGHUP"):  # until the node takes it up, it must not end the process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Durations run on the monotonic clock; set before any timer is.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
         config = options.load()
@@ -223,7 +231,7 @@ def makeService(options: Options) -> Node:
     )
     twistd: Any = options.parent or {}
     node.daemon = not twistd.get("nodaemon", True)
-    node.pid_file = Path(twistd["pidfile"]).absolute() if twistd.get("pidfile") else None
+    node.pid_file = twistd.get("pidfile") or ""
     form = config.log.format
     node.log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
     return node

@@ -17,14 +17,15 @@ from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, tap
 from mailnode.config import Config, load_config
 from mailnode.listening import KINDS, Listener
-from mailnode.service import Node
-from mailnode.tap import Options, TwistdNode, makeService, tune_interpreter
+from mailnode.service import EX_CONFIG, Node, StartFailed
+from mailnode.tap import CannotStart, Options, TwistdNode, makeService, tune_interpreter
 from mailnode.tls import Certificate
 from tests.fakes import small_directory
 
@@ -215,6 +216,29 @@ class MakeServiceTests(TapCase):
     def test_a_port_that_is_none_is_64_and_told_once(self) -> None:
         node = self.make("--smtp", "70000", "--data", str(self.folder / "var"))
         self.assertIn("--smtp: there is no port 70000", self.ends(64, node.privilegedStartService))
+
+
+class FailedStartTests(SynchronousTestCase):
+    """Of a node behind a terminal that twistd has left: what is said is an exception's text."""
+
+    def fail(self, pid: str) -> Path:
+        pid_file = Path(self.mktemp())
+        pid_file.write_text(pid)
+        node = TwistdNode(Config(), Clock())
+        node.daemon, node.pid_file = True, str(pid_file)
+
+        def start() -> None:
+            raise StartFailed(EX_CONFIG, "there is no such certificate")
+
+        with self.assertRaisesRegex(CannotStart, "no such certificate"):
+            node._or_say_why(start)
+        return pid_file
+
+    def test_its_pid_file_is_removed(self) -> None:
+        self.assertFalse(self.fail(str(os.getpid())).exists())
+
+    def test_the_pid_file_of_another_process_stays(self) -> None:
+        self.assertEqual("1", self.fail("1").read_text())
 
 
 class TuningTests(SynchronousTestCase):
