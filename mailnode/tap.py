@@ -22,8 +22,9 @@ from twisted.python.usage import UsageError
 
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
+from mailnode.house import EX_CONFIG, EX_USAGE, StartFailed
 from mailnode.listening import KINDS
-from mailnode.service import EX_CONFIG, EX_USAGE, Node, StartFailed
+from mailnode.service import Node
 from mailnode.telemetry import LogWriter, log_to_people
 
 _log = Logger(namespace="mailnode")

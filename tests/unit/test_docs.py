@@ -28,6 +28,7 @@ from zope.interface.verify import verifyObject
 import mailnode.interfaces
 from mailnode.cli import main
 from mailnode.config import SECTIONS, all_settings, load_config
+from mailnode.house import House
 from mailnode.listening import KINDS
 from mailnode.measures import describe
 from mailnode.model import Client, Envelope, Message, Verdict
@@ -187,10 +188,10 @@ class Configuration(SynchronousTestCase):
             load_config(file, environment={})
 
     def test_every_exit_code_is_told(self) -> None:
-        import mailnode.service as service
+        import mailnode.house as house
 
         told = set(re.findall(r"^(\d\d) ", section(CONFIGURATION, "Exit codes"), re.M))
-        there = {str(code) for name, code in vars(service).items() if name.startswith("EX_")}
+        there = {str(code) for name, code in vars(house).items() if name.startswith("EX_")}
         self.assertEqual(told, there)
 
 
@@ -292,10 +293,11 @@ class PublicNames(SynchronousTestCase):
     def test_a_node_has_the_parts_that_are_promised(self) -> None:
         promised = re.search(r"the node has ((?:``\w+``(?:, | and )?\s*)+)", read(EXTENDING))
         assert promised
-        source = ast.parse(Path(sys.modules[Node.__module__].__file__ or "").read_text())
+        pages = [sys.modules[each.__module__].__file__ for each in (Node, House)]
         there = {
             node.attr
-            for node in ast.walk(source)
+            for page in pages
+            for node in ast.walk(ast.parse(Path(page or "").read_text()))
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
         }
         self.assertEqual(set(re.findall(r"\w+", promised[1])) - there - {"and"}, set())

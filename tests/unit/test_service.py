@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailnode import service
+from mailnode import house
 from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
@@ -205,7 +205,7 @@ class ReloadTests(NodeCase):
 
         node = Node(self.config(), self.reactor, reload_config=again)
         self.addCleanup(self.stop, node)
-        self.patch(service, "signal", object())  # it is the test runner's
+        self.patch(house, "signal", object())  # it is the test runner's
         node.startService()
         return node
 
@@ -275,7 +275,7 @@ class AccountTests(NodeCase):
         node = self.started()
         self.add_accounts("alice")
         self.assertIs(None, node.directory.find_sign_in("alice@example.test"))
-        self.reactor.advance(service.POLL_S)
+        self.reactor.advance(house.POLL_S)
         await self.until(lambda: node.directory.find_sign_in("alice@example.test") is not None)
 
     async def test_the_bell_makes_it_look_at_once(self) -> None:
@@ -336,7 +336,7 @@ class ReadinessTests(NodeCase):
     def test_a_failed_flush_ends_the_process_with_74(self) -> None:
         ends: list[int] = []
         self.patch(os, "_exit", ends.append)
-        service._end_after_failed_flush(OSError("no disk"))
+        house._end_after_failed_flush(OSError("no disk"))
         self.assertEqual([74], ends)
         self.assertTrue(self.lines[-1].startswith("critical: a flush failed"), self.lines)
 

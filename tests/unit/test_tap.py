@@ -23,8 +23,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, tap
 from mailnode.config import Config, load_config
+from mailnode.house import EX_CONFIG, StartFailed
 from mailnode.listening import KINDS, Listener
-from mailnode.service import EX_CONFIG, Node, StartFailed
+from mailnode.service import Node
 from mailnode.tap import CannotStart, Options, TwistdNode, makeService, tune_interpreter
 from mailnode.tls import Certificate
 from tests.fakes import small_directory

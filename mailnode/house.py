@@ -1,0 +1,344 @@
+"""What every process of a node has: settings, ports, files, accounts, the store and the bell.
+
+It starts whole or not at all, takes up changes, and stops in order. `service.Node` puts the mail
+servers into it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from mailnode.background import background
+from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
+from mailnode.config import Config, ConfigError
+from mailnode.errors import MailError
+from mailnode.listening import (
+    LISTENING,
+    BadEndpoint,
+    CannotBind,
+    Listener,
+    bind_all,
+    write_listening,
+)
+from mailnode.machine import find_hostname, raise_descriptor_limit
+from mailnode.room import Room
+from mailnode.store.accounts import Accounts
+from mailnode.store.blobs import FileBlobs
+from mailnode.store.database import Database
+from mailnode.store.journal import Journal
+from mailnode.store.locks import lock_folder
+from mailnode.store.messages import Messages
+from mailnode.store.sweep import Sweep
+from mailnode.store.watch import AccountsWatch
+from mailnode.telemetry import MailLog, Metrics
+from mailnode.tls import TlsError, open_certificate
+
+EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 74, 75, 77, 78
+POLL_S = 0.25
+
+T = TypeVar("T")
+
+_log = Logger(namespace="mailnode")
+
+
+class StartFailed(SystemExit):
+    """The node can't start: one line on standard error, and a sysexits code."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code)
+        self.why = why
+
+
+class House(MultiService):
+    """A process of a node, without a server.
+
+    Args:
+        config: the settings.
+        reactor: Twisted's, or a test's.
+        reload_config: reads the settings again, for SIGHUP.
+
+    Attributes (from `startService` on):
+        directory, accounts, database, messages, blobs, journal, certificate: the parts.
+        started: True once everything listens.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        *,
+        reload_config: Callable[[], Config] | None = None,
+    ) -> None:
+        super().__init__()
+        self.setName("mailnode")
+        self.config = config
+        self.reactor = reactor
+        self.hostname = config.node.hostname or find_hostname()
+        self.listeners: list[Listener] = []
+        self.started = False
+        self.bell = Bell()
+        self.metrics = Metrics()
+        self._reload_config = reload_config
+        self._node_lock = -1
+        self._timers: list[LoopingCall] = []
+        self._bell_port: Any = None
+        self._told_listening: Any = None
+
+    # Starting
+
+    def privilegedStartService(self) -> None:
+        """Bind every port, still as root where the node was started so."""
+        super().privilegedStartService()
+        raise_descriptor_limit()
+        self._bind()
+
+    def _bind(self) -> None:
+        try:
+            self.listeners = bind_all(self.reactor, self.config.listen)
+        except BadEndpoint as error:
+            self._fail(EX_USAGE, str(error))
+        except CannotBind as error:
+            self._fail(EX_UNAVAILABLE, str(error))
+
+    def startService(self) -> None:
+        """Open the store, build the parts, let clients in."""
+        if not self.listeners:
+            self._bind()
+        try:
+            self._find_parts()
+            self._open()
+            self._build()
+        except MailError as error:
+            self._fail(error.exit_code, f"{error.detail or error.text} (see: mailnode doctor)")
+        except (TlsError, ConfigError) as error:
+            self._fail(EX_CONFIG, str(error))
+        except OSError as error:
+            self._fail(EX_NOPERM, f"{error.filename}: {error.strerror}")
+        self._apply_limits()
+        self._connect_listeners()
+        self._start_timers()
+        self._keep_house()
+        super().startService()
+        self.started = True
+        self._greet()
+
+    def _find_parts(self) -> None:
+        """What the settings name; found before any file is opened."""
+
+    def _open(self) -> None:
+        """The files: the folder's lock, accounts, mail, certificate."""
+        data, users = self.config.data_path, self.config.users_path
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._node_lock = self._lock_folder()
+        self.accounts = Accounts.open(users, create=True)
+        subaddress = self.config.accounts.subaddress
+        self.watch = AccountsWatch(self.accounts, subaddress, self._in_thread)
+        self.watch.read_now()
+        self.directory = self.watch.directory
+        self._refuse_demo_beyond_loopback()
+        self.certificate = open_certificate(
+            self.config.tls, data / "tls", self.hostname, self.reactor.seconds
+        )
+        self.database = Database.open(
+            data / "mail.db",
+            call_in_reactor=self.reactor.callFromThread,
+            on_fatal=_end_after_failed_flush,
+        )
+
+    def _lock_folder(self) -> int:
+        """One node a data folder."""
+        return lock_folder(self.config.data_path)
+
+    def _in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args)
+
+    def _refuse_demo_beyond_loopback(self) -> None:
+        open_ports = [each for each in self.listeners if each.beyond_loopback]
+        if self.directory.demo_accounts and open_ports:
+            names = " ".join(account.key for account in self.directory.demo_accounts)
+            self._fail(
+                EX_CONFIG,
+                f"{open_ports[0].where} listens beyond this machine, and the demo accounts have "
+                f"published passwords; first: mailnode user delete {names}",
+            )
+
+    def _build(self) -> None:
+        config, clock = self.config, self.reactor
+        data = config.data_path
+        self.journal = Journal(self.database, clock)
+        self.mail_log = MailLog(clock, self.journal.append)
+        self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread)
+        self.messages = self._make_messages()
+        self.room = Room(data, self.messages.usage)
+        self.sweep = Sweep(
+            self.messages, self.blobs, self.journal, self.directory, config.journal, clock
+        )
+
+    def _make_messages(self) -> Messages:
+        return Messages(self.database, self.blobs, self.mail_log)
+
+    def _apply_limits(self) -> None:
+        """Hand the settings that can change while we run to who keeps them."""
+        self.sweep.settings = self.config.journal
+        self.room.quota = self.config.quota
+        self.room.least_free_octets = self.config.store.free_space
+
+    def _connect_listeners(self) -> None:
+        """Put a server behind each door."""
+
+    def _start_timers(self) -> None:
+        for call, every_s in (
+            (self.watch.look, POLL_S),
+            (self.room.look, 1.0),
+            (self.mail_log.each_second, 1.0),
+        ):
+            self._call_every(every_s, call)
+        self.bell.on("accounts", self.watch.look)
+
+    def _call_every(self, every_s: float, call: Callable[[], object]) -> None:
+        """Until the stop."""
+        timer = LoopingCall(call)
+        timer.clock = self.reactor
+        timer.start(every_s)
+        self._timers.append(timer)
+
+    def _keep_house(self) -> None:
+        """What one process does for the whole node: the sweep, the bell, `listening.json`."""
+        self.sweep.start()
+        self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
+        if hasattr(signal, "SIGHUP") and self._reload_config is not None:
+            signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
+        # Written once the reactor runs: who reads it may send signals, and they are caught then.
+        self._told_listening = self.reactor.callLater(
+            0, write_listening, self.config.data_path, self.hostname, self.listeners
+        )
+
+    def _greet(self) -> None:
+        for listener in self.listeners:
+            for address in listener.addresses():
+                _log.info("{kind} on {address}", kind=listener.kind, address=address)
+        if self.certificate.self_signed:
+            _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
+        if self.directory.demo_accounts:
+            _log.warn("demo accounts with published passwords are here: this machine only")
+        if not self.directory.accounts():
+            _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
+
+    def _fail(self, code: int, why: str) -> NoReturn:
+        for listener in self.listeners:
+            listener.close()
+        if hasattr(self, "database"):
+            background(self.database.close(), "closing the store")
+        if hasattr(self, "blobs"):
+            self.blobs.close()
+        if self._node_lock >= 0:
+            self._release_folder()
+        self.start_failed(why)
+        raise StartFailed(code, why)
+
+    def start_failed(self, why: str) -> None:
+        """Say why; `SystemExit` alone would end a `.tac` without a word."""
+        _log.critical("the node can't start: {why}", why=why)
+
+    # Running
+
+    def reload(self) -> None:
+        """SIGHUP: settings that can change, accounts and certificate are read again."""
+        if self._reload_config is not None:
+            try:
+                config = self._reload_config()
+            except Exception as error:
+                _log.error("the settings before stay in use: {error}", error=str(error))
+            else:
+                for section in ("node", "listen", "tls", "accounts", "log", "plugins"):
+                    if getattr(config, section) != getattr(self.config, section):
+                        _log.warn("[{section}] changed: it needs a restart", section=section)
+                self.config = config
+                self._apply_limits()
+        self.certificate.refresh()
+        self.bell.ring("accounts")
+        _log.info("reloaded")
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps the node from taking mail, by part; empty when all is well."""
+        faults: dict[str, str] = {}
+        if not self.started:
+            faults["node"] = "not started, or stopping"
+        if not self.room.on_disk:
+            faults["disk"] = "less free than store.free_space: mail is answered 452"
+        if self.database.fault is not None:
+            faults["store"] = str(self.database.fault)
+        for part, trouble in (
+            ("store", self.database.write_trouble),
+            ("store read", self.database.read_trouble),
+            ("blobs", self.blobs.write_trouble),
+            ("blobs read", self.blobs.read_trouble),
+        ):
+            if trouble.text:
+                faults.setdefault(part, trouble.text)
+        return faults
+
+    # Stopping
+
+    def stopService(self) -> Deferred[None]:
+        """No new connections; what is under way gets `limits.stop` seconds; then the files."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if not self.started:
+            await DeferredList([each for one in self.listeners for each in one.close()])
+            return
+        self.started = False
+        _log.info("stopping")
+        if self._told_listening is not None and self._told_listening.active():
+            self._told_listening.cancel()
+        await DeferredList([each for one in self.listeners for each in one.close()])
+        await self._drain()
+        for timer in self._timers:
+            timer.stop()
+        if self._bell_port is not None:
+            await maybeDeferred(self._bell_port.stopListening)
+        self.mail_log.flush()
+        self.sweep.stop()
+        await self._stop_parts()
+        await self.database.close()
+        self.blobs.close()
+        await maybeDeferred(super().stopService)
+        self._leave_house()
+        self._release_folder()
+        _log.info("stopped")
+
+    async def _drain(self) -> None:
+        """Who is served is told that it ends."""
+
+    async def _stop_parts(self) -> None:
+        """What was built beside the store ends before it."""
+
+    def _leave_house(self) -> None:
+        """Nobody finds us any more."""
+        (self.config.data_path / LISTENING).unlink(missing_ok=True)
+        (self.config.data_path / SOCKET_NAME).unlink(missing_ok=True)
+
+    def _release_folder(self) -> None:
+        """Another node may have it now."""
+        if hasattr(self, "accounts"):
+            self.accounts.close()
+        os.close(self._node_lock)
+        self._node_lock = -1
+
+
+def _end_after_failed_flush(error: BaseException) -> None:
+    """Nobody knows what is on the disk: say so and end; a supervisor starts us again."""
+    _log.critical(
+        "a flush failed, nothing more is taken and the process ends: {error}", error=str(error)
+    )
+    os._exit(EX_IOERR)
