@@ -130,7 +130,10 @@ class LineSession(LineOutput):
             self.abort()
 
     def abort(self) -> None:
+        """Cut the connection off: nothing that waits is written or carried out."""
         if not self._gone:
+            self._closing_since = self.seconds()
+            self._input, self._out = b"", []
             self.transport.abortConnection()
 
     def drain(self) -> None:

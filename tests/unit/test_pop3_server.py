@@ -325,6 +325,16 @@ class ReadingTests(Pop3Case):
         self.assertFalse(said.endswith(b".\r\n") or b"-ERR" in said)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
+    def test_what_was_asked_for_behind_a_mail_that_was_cut_off_is_not_done(self) -> None:
+        house = self.house(Blob(str(64 * 20_000)), b"two\r\n")
+        house.blobs.breaks_at = 64 * 4000
+        self.send(b"RETR 1", b"RETR 2", b"DELE 1", b"QUIT")
+        self.assertTrue(self.read_all().endswith(b"b\r\n"))
+        self.send(b"RETR 2")
+        self.assertEqual((self.take(), house.messages.deleted), (b"", []))
+        self.lose()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
 
 class ListTests(Pop3Case):
     def test_lists_of_100_000_mails_are_made_in_slices_and_wait_for_the_client(self) -> None:
