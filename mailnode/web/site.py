@@ -1,14 +1,24 @@
-"""Health and metrics over HTTP: /livez, /readyz and /metrics."""
+"""Health and metrics over HTTP: /livez, /readyz and /metrics.
+
+Whoever may come, it costs little: so many connections, and no request's body is kept.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 
+from twisted.internet.interfaces import IAddress
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import Request, Site
 
-from mailnode.machine import is_loopback
+from mailnode.machine import address_key, is_loopback
+
+MOST_CONNECTIONS = 100
+MOST_PER_ADDRESS = 20
 
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
@@ -29,6 +39,50 @@ class Page(Resource):
         return self._text(request).encode()
 
 
+class BodilessRequest(Request):
+    """A request whose body is read and thrown away.
+
+    Twisted's own puts a large one into a temporary file, as large as the client likes.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Nothing of it is needed."""
+
+
+class BoundedFactory(WrappingFactory):
+    """`MOST_CONNECTIONS` at a time, and a part of these from one address; loopback is exempt."""
+
+    noisy = False
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self._per_address: Counter[str] = Counter()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        host = _host_of(addr)
+        if len(self.protocols) >= MOST_CONNECTIONS or (
+            not is_loopback(host) and self._per_address[address_key(host)] >= MOST_PER_ADDRESS
+        ):
+            return None
+        return super().buildProtocol(addr)
+
+    def registerProtocol(self, p: ProtocolWrapper) -> None:
+        super().registerProtocol(p)
+        self._per_address[address_key(_host_of(p.getPeer()))] += 1
+
+    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
+        super().unregisterProtocol(p)
+        self._per_address[address_key(_host_of(p.getPeer()))] -= 1
+        self._per_address += Counter()  # those with a connection stay
+
+
+def _host_of(address: IAddress | None) -> str:
+    return str(getattr(address, "host", "") or "")
+
+
 def _came_by_a_proxy(request: Any) -> bool:
     names = [name.lower() for name, _values in request.requestHeaders.getAllRawHeaders()]
     return any(name.startswith(_FORWARDED) for name in names)
@@ -36,7 +90,7 @@ def _came_by_a_proxy(request: Any) -> bool:
 
 def make_site(
     readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], str], reactor: Any = None
-) -> Site:
+) -> BoundedFactory:
     """The HTTP server.
 
     Args:
@@ -56,7 +110,7 @@ def make_site(
         return "".join(f"{part}: {fault}\n" for part, fault in sorted(faults.items()))
 
     def metrics_page(request: Any) -> str:
-        host = getattr(request.getClientAddress(), "host", "") or ""
+        host = _host_of(request.getClientAddress())
         if not is_loopback(host) or _came_by_a_proxy(request):
             request.setResponseCode(403)
             return "metrics are for this machine alone\n"
@@ -65,7 +119,7 @@ def make_site(
     root = Resource()
     for path, text in ((b"livez", livez), (b"readyz", readyz), (b"metrics", metrics_page)):
         root.putChild(path, Page(text))
-    site = Site(root, timeout=60, reactor=reactor)
+    site = Site(root, BodilessRequest, timeout=60, reactor=reactor)
     site.noisy = False
     site.displayTracebacks = False
-    return site
+    return BoundedFactory(site)

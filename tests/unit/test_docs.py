@@ -236,7 +236,7 @@ class Health(SynchronousTestCase):
 
     def test_every_page_of_http_stands_there(self) -> None:
         site = make_site(dict, str)
-        there = {f"/{name.decode()}" for name in site.resource.children}
+        there = {f"/{name.decode()}" for name in site.wrappedFactory.resource.children}
         self.assertEqual(set(re.findall(r"^``(/\w+)``$", read(METRICS), re.M)), there)
 
     def test_every_event_stands_there(self) -> None:

@@ -7,7 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__
@@ -16,7 +19,7 @@ from mailnode.gate import ProxyGate
 from mailnode.measures import describe
 from mailnode.model import Accepted, Event, RefusedMail
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.web.site import make_site
+from mailnode.web.site import MOST_CONNECTIONS, MOST_PER_ADDRESS, make_site
 from tests.fakes import SmtpHouse
 
 
@@ -102,6 +105,53 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(500, status)
         self.assertNotIn("secret", body)
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
+
+
+class BoundTests(SynchronousTestCase):
+    """What strangers can make the HTTP server hold."""
+
+    def setUp(self) -> None:
+        self.site = make_site(dict, lambda: "x 1\n", Clock())
+        self.open: list[Any] = []
+
+    def come(self, host: str) -> bool:
+        peer = IPv4Address("TCP", host, 40000)
+        channel = self.site.buildProtocol(peer)
+        if channel is not None:
+            channel.makeConnection(StringTransport(peerAddress=peer))
+            self.open.append(channel)
+        return channel is not None
+
+    def leave(self) -> None:
+        self.open.pop().connectionLost(Failure(ConnectionDone()))
+
+    def test_so_many_connections_and_no_more_until_one_goes(self) -> None:
+        for _ in range(MOST_CONNECTIONS):
+            self.assertTrue(self.come("127.0.0.1"))
+        self.assertFalse(self.come("127.0.0.1"))
+        self.assertFalse(self.come("192.0.2.1"))
+        self.leave()
+        self.assertTrue(self.come("192.0.2.1"))
+        self.assertFalse(self.come("192.0.2.2"))
+
+    def test_one_address_leaves_room_for_the_others(self) -> None:
+        for _ in range(MOST_PER_ADDRESS):
+            self.assertTrue(self.come("192.0.2.1"))
+        self.assertFalse(self.come("192.0.2.1"))
+        self.assertTrue(self.come("192.0.2.2"))
+        self.leave()
+        self.leave()
+        self.assertTrue(self.come("192.0.2.1"))
+
+    def test_nothing_of_a_request_s_body_is_kept(self) -> None:
+        for length in ("Content-Length: 1000000", "Transfer-Encoding: chunked"):
+            self.come("192.0.2.1")
+            channel = self.open[-1]
+            head = f"POST /livez HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"
+            channel.dataReceived(head.encode())
+            (request,) = channel.wrappedProtocol._channel.requests
+            channel.dataReceived(b"186A0\r\n" * ("chunked" in length) + b"x" * 100_000)
+            self.assertEqual(b"", request.content.getvalue(), length)
 
 
 class MeasuresTests(SynchronousTestCase):
