@@ -40,7 +40,7 @@ from mailnode.store.messages import Messages
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.tls import TlsError, open_certificate
+from mailnode.tls import RENEWAL_LOOK_S, TlsError, open_certificate
 
 EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 74, 75, 77, 78
 POLL_S = 0.25
@@ -204,16 +204,17 @@ class House(MultiService):
             self._call_every(every_s, call)
         self.bell.on("accounts", self.watch.look)
 
-    def _call_every(self, every_s: float, call: Callable[[], object]) -> None:
+    def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""
         timer = LoopingCall(call)
         timer.clock = self.reactor
-        timer.start(every_s)
+        timer.start(every_s, now=now)
         self._timers.append(timer)
 
     def _keep_house(self) -> None:
         """What one process does for the whole node: the sweep, the bell, `listening.json`."""
         self.sweep.start()
+        self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
@@ -221,6 +222,9 @@ class House(MultiService):
         self._told_listening = self.reactor.callLater(
             0, write_listening, self.config.data_path, self.hostname, self.listeners
         )
+
+    def _renew_certificate(self) -> Deferred[None]:
+        return self._in_thread(self.certificate.renew, self.hostname)
 
     def _greet(self) -> None:
         for listener in self.listeners:

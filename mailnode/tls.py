@@ -23,7 +23,16 @@ from zope.interface import implementer
 from mailnode.config import TlsSettings
 
 SELF_SIGNED_DAYS = 825
+RENEW_DAYS = 60  # before its end
+BACKDATED_DAYS = 2  # a clock that is set back later still finds it valid
+RENEWAL_LOOK_S = 3600.0
 LOOK_EVERY_S = 1.0
+
+# How long those of our making last: now, and before they were dated back by more than an hour.
+OUR_TIMES = (
+    datetime.timedelta(days=SELF_SIGNED_DAYS),
+    datetime.timedelta(days=SELF_SIGNED_DAYS, hours=1),
+)
 
 _log = Logger()
 
@@ -82,6 +91,17 @@ class Certificate:
         """Take up changed files; a pair that can't be used changes nothing."""
         self._fault = ""
         self._take_up_changes()
+
+    def renew(self, hostname: str) -> None:
+        """One of our own making is made anew in good time; a handshake takes it up.
+
+        It may run in a thread: files alone are touched.
+        """
+        if self.self_signed:
+            try:
+                make_self_signed(self.cert.parent, hostname)
+            except OSError as error:
+                _log.error("the certificate can't be renewed: {error}", error=str(error))
 
     def _take_up_changes(self) -> None:
         try:
@@ -150,34 +170,18 @@ def open_certificate(
 def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:
     """`cert.pem` and `key.pem` for a host name, made when they are missing.
 
-    The key is written before the certificate, each under another name first, so that a
-    crash between them leaves no half pair in use.
+    A certificate made here that ends soon, or that a clock of tomorrow dated, is replaced; its
+    key stays, for somebody may have pinned it. The key is written before the certificate, each
+    under another name first, so that a crash between them leaves no half pair in use.
     """
     cert, key = folder / "cert.pem", folder / "key.pem"
     if cert.exists() and key.exists():
+        if (same := _key_to_renew(cert, key)) is not None:
+            _write_private(cert, _self_signed(same, hostname))
+            _log.info("the self-signed certificate {cert} was renewed", cert=str(cert))
         return cert, key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
-    now = datetime.datetime.now(datetime.UTC)
-    loopback = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
-    names = [x509.DNSName(each) for each in dict.fromkeys([hostname, "localhost"])]
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=SELF_SIGNED_DAYS))
-        .add_extension(
-            x509.SubjectAlternativeName([*names, *(x509.IPAddress(ip) for ip in loopback)]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(private, hashes.SHA256())
-    )
     _write_private(
         key,
         private.private_bytes(
@@ -186,8 +190,54 @@ def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:
             serialization.NoEncryption(),
         ),
     )
-    _write_private(cert, built.public_bytes(serialization.Encoding.PEM))
+    _write_private(cert, _self_signed(private, hostname))
     return cert, key
+
+
+def _key_to_renew(cert: Path, key: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The key of a certificate of our own making whose time is nearly over; else None.
+
+    What somebody else put there is left alone, and what can't be read tells why when it is used.
+    """
+    try:
+        made = x509.load_pem_x509_certificate(cert.read_bytes())
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+    except (ValueError, TypeError, OSError):
+        return None
+    begins, ends = made.not_valid_before_utc, made.not_valid_after_utc
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        return None
+    if made.issuer != made.subject or private.public_key() != made.public_key():
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    soon = now + datetime.timedelta(days=RENEW_DAYS)
+    due = now < begins or ends < soon
+    return private if due and ends - begins in OUR_TIMES else None
+
+
+def _self_signed(private: ec.EllipticCurvePrivateKey, hostname: str) -> bytes:
+    """A certificate in PEM."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=BACKDATED_DAYS)
+    loopback = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+    names = [x509.DNSName(each) for each in dict.fromkeys([hostname, "localhost"])]
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + OUR_TIMES[0])
+        .add_extension(
+            x509.SubjectAlternativeName([*names, *(x509.IPAddress(ip) for ip in loopback)]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    return built.public_bytes(serialization.Encoding.PEM)
 
 
 def _write_private(path: Path, data: bytes) -> None:

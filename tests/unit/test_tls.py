@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from cryptography import x509
@@ -120,6 +122,101 @@ class SelfSignedTests(TlsCase):
             names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             expected = list(dict.fromkeys([name, "localhost"]))
             self.assertEqual(expected, names.get_values_for_type(x509.DNSName))
+
+
+class RenewalTests(TlsCase):
+    """A certificate of our own making, `days` after it was made."""
+
+    def read(self, path: Path) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+
+    def renewed(self, days: float) -> bool:
+        cert, key = self.made()
+        before = cert.read_bytes(), key.read_bytes()
+        with self.later(days):
+            self.assertEqual((cert, key), self.made())
+            if cert.read_bytes() == before[0]:
+                return False
+            now = tls.datetime.datetime.now(tls.datetime.UTC)
+        self.assertEqual(before[1], key.read_bytes())
+        Certificate(cert, key, self.clock.seconds).load()
+        read = self.read(cert)
+        self.assertTrue(read.not_valid_before_utc < now < read.not_valid_after_utc)
+        self.assertEqual(0o600, cert.stat().st_mode & 0o777)
+        return True
+
+    @contextlib.contextmanager
+    def later(self, days: float) -> Iterator[None]:
+        """The wall clock is so many days on."""
+        real = tls.datetime
+        by = real.timedelta(days=days)
+        later = SimpleNamespace(now=lambda zone: real.datetime.now(zone) + by)
+        tls.datetime = SimpleNamespace(datetime=later, timedelta=real.timedelta, UTC=real.UTC)
+        try:
+            yield
+        finally:
+            tls.datetime = real
+
+    def test_it_stays_while_it_has_time(self) -> None:
+        for days in (0, 400, 760):
+            self.assertFalse(self.renewed(days), days)
+
+    def test_it_is_replaced_two_months_before_its_end_and_keeps_its_key(self) -> None:
+        self.assertTrue(self.renewed(765))
+
+    def test_one_that_has_ended_is_replaced(self) -> None:
+        self.assertTrue(self.renewed(2000))
+
+    def test_one_that_a_clock_of_a_later_day_made_is_replaced_once_it_would_not_be_valid(
+        self,
+    ) -> None:
+        self.assertFalse(self.renewed(-1))
+        self.assertTrue(self.renewed(-3))
+
+    def test_somebody_else_s_certificate_in_its_place_is_left_alone(self) -> None:
+        cert, key = self.made()
+        self.patch(tls, "OUR_TIMES", (tls.datetime.timedelta(days=800),) * 2)
+        before = cert.read_bytes()
+        with self.later(2000):
+            self.assertEqual((cert, key), self.made())
+        self.assertEqual(before, cert.read_bytes())
+
+    def test_a_running_node_s_is_taken_up_by_the_next_handshake(self) -> None:
+        certificate = open_certificate(
+            TlsSettings(), self.folder / "own", "mx.example.test", self.clock.seconds
+        )
+        before = self.read(certificate.cert).serial_number
+        certificate.renew("mx.example.test")
+        self.assertEqual(before, self.read(certificate.cert).serial_number)
+        with self.later(800):
+            certificate.renew("mx.example.test")
+        shown = shake_hands(certificate.serverConnectionForTLS(None)).get_peer_certificate()
+        assert shown is not None
+        self.assertNotEqual(before, shown.to_cryptography().serial_number)
+        self.assertEqual(2, len(self.said), self.said)
+
+    def test_one_that_the_settings_name_is_never_touched(self) -> None:
+        cert, key = self.made()
+        certificate = open_certificate(
+            TlsSettings(cert=str(cert), key=str(key)),
+            self.folder,
+            "mx.example.test",
+            self.clock.seconds,
+        )
+        before = cert.read_bytes()
+        with self.later(2000):
+            certificate.renew("mx.example.test")
+        self.assertEqual(before, cert.read_bytes())
+
+    def test_a_renewal_that_can_not_be_written_is_said_and_the_one_before_stays(self) -> None:
+        certificate = open_certificate(
+            TlsSettings(), self.folder / "own", "mx.example.test", self.clock.seconds
+        )
+        certificate.cert.with_suffix(".new").mkdir()
+        with self.later(800):
+            certificate.renew("mx.example.test")
+        self.assertIn("can't be renewed", self.said[0])
+        self.assertEqual("mx.example.test", self.served(certificate))
 
 
 class OpenTests(TlsCase):
