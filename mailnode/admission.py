@@ -40,6 +40,7 @@ class Sessions:
     Attributes:
         most: sessions in all.
         most_per_address: from one client address; loopback is exempt.
+        most_together: of all that `everybody` counts, other servers' too; None for no such limit.
         draining: True once the node stops: nobody else comes in.
         turned_away: connections refused for a limit.
     """
@@ -47,6 +48,8 @@ class Sessions:
     clock: IReactorTime
     most: int = 20000
     most_per_address: int = 50
+    most_together: int | None = field(default=None, init=False)
+    everybody: Callable[[], int] = field(default=lambda: 0, init=False)
     draining: bool = field(default=False, init=False)
     accepted: int = field(default=0, init=False)
     turned_away: int = field(default=0, init=False)
@@ -62,6 +65,7 @@ class Sessions:
         """Count a new session in, or say that there are too many; a /64 is one address."""
         host = address_key(host)
         full = self.draining or len(self._open) >= self.most
+        full = full or (self.most_together is not None and self.everybody() >= self.most_together)
         if full or (not loopback and self._per_address[host] >= self.most_per_address):
             self.turned_away += 1
             return False

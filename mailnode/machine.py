@@ -7,10 +7,14 @@ import resource
 import socket
 from functools import lru_cache
 
+from attrs import frozen
 from twisted.logger import Logger
 
 from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress
+
+FILES_AT_LEAST = 192  # databases, threads' pipes, ports, the log, HTTP
+FILES_PART = 16  # and a part for bodies on their way to a file or from one
 
 _log = Logger(namespace="mailnode")
 
@@ -23,6 +27,38 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError) as error:
             _log.info("the descriptor limit stays at {soft}: {error}", soft=soft, error=str(error))
+
+
+@frozen
+class ConnectionRoom:
+    """How many connections the descriptor limit leaves room for.
+
+    Attributes:
+        each: of one server, SMTP or POP3.
+        together: of all; None where `each` keeps the limit by itself.
+    """
+
+    each: int
+    together: int | None
+
+
+def connection_room(wanted: int, servers: int, descriptors: int | None = None) -> ConnectionRoom:
+    """`wanted` connections a server, or as many as there may be descriptors for.
+
+    A crowd at one server leaves a quarter to the others.
+
+    Args:
+        descriptors: this process's limit, unless given.
+    """
+    if descriptors is None:
+        descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return ConnectionRoom(wanted, None)
+    together = max(1, descriptors - max(FILES_AT_LEAST, descriptors // FILES_PART))
+    if wanted * servers <= together:
+        return ConnectionRoom(wanted, None)
+    most = together if servers == 1 else max(1, together * 3 // 4)
+    return ConnectionRoom(min(wanted, most), together)
 
 
 def find_hostname() -> str:

@@ -27,6 +27,7 @@ from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.house import House, StartFailed
 from mailnode.intake import Intake
+from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
@@ -159,17 +160,37 @@ class Node(House):
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
-        limits = self.config.limits
+        limits, room = self.config.limits, self._connection_room()
         for sessions in (self.smtp_sessions, self.pop3_sessions):
-            sessions.most = limits.connections
+            sessions.most = room.each
             sessions.most_per_address = limits.connections_per_address
-        self.gate.most = limits.connections
+            sessions.most_together, sessions.everybody = room.together, self._connections
+        self.gate.most = room.each
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.counter.blob_over = self.config.store.blob_over
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers
+
+    def _connections(self) -> int:
+        return len(self.smtp_sessions) + len(self.pop3_sessions) + len(self.gate.waiting)
+
+    def _connection_room(self) -> ConnectionRoom:
+        """As many connections as are wanted, or as there are descriptors for; the log hears."""
+        wanted = self.config.limits.connections
+        mail = {each.kind.startswith("pop3") for each in self.listeners if each.kind != "http"}
+        room = connection_room(wanted, max(1, len(mail) + bool(self.gate.networks)))
+        if room.each < wanted:
+            chosen = self.config.sources.get("limits.connections", "default") != "default"
+            (_log.warn if chosen else _log.info)(
+                "limits.connections is {wanted}, and the descriptor limit has room for {each} a "
+                "server, {together} together: no more are let in (LimitNOFILE or ulimit -Hn)",
+                wanted=wanted,
+                each=room.each,
+                together=room.together,
+            )
+        return room
 
     def _connect_listeners(self) -> None:
         mail: dict[str, Any] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from mailnode.cli import output
 from mailnode.cli.checkup import Finding, fault, good, warning
 from mailnode.config import Config
+from mailnode.machine import connection_room
 from mailnode.store.lists import MAIL_DATABASE, quick_check
 
 OPEN_FILES_AT_LEAST = 4096
@@ -106,13 +107,24 @@ def check_machine(config: Config) -> Iterator[Finding]:
     """Room on the disk, the clock, and how many files may be open."""
     yield _check_room(config)
     yield from _check_clock(config)
+    yield from _check_descriptors(config)
+
+
+def _check_descriptors(config: Config) -> Iterator[Finding]:
+    """Whether there are as many as `limits.connections` wants, which the node would lower."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = config.limits.connections
+    mend = "LimitNOFILE=65536 in the service's unit, or `ulimit -Hn 65536`"
     if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_AT_LEAST:
-        yield warning(
-            "descriptors",
-            f"only {hard} files and connections may be open at once",
-            "LimitNOFILE=65536 in the service's unit, or `ulimit -Hn 65536`",
+        what = f"only {hard} files and connections may be open at once"
+        yield warning("descriptors", what, mend)
+    elif (room := connection_room(wanted, 2, hard)).each < wanted:
+        what = (
+            f"limits.connections is {wanted}, and with {hard} descriptors a server lets in "
+            f"{room.each} ({room.together} together)"
         )
+        chosen = config.sources.get("limits.connections", "default") != "default"
+        yield warning("descriptors", what, mend) if chosen else good("descriptors", what)
 
 
 def _check_room(config: Config) -> Finding:

@@ -55,6 +55,19 @@ class LimitTests(SessionsCase):
         self.come()
         self.assertTrue(self.let_in)
 
+    def test_all_servers_together_have_so_many_and_no_more(self) -> None:
+        others = 2
+        self.sessions.most_together = 4
+        self.sessions.everybody = lambda: len(self.sessions) + others
+        self.come()
+        self.assertTrue(self.let_in)
+        self.come("192.0.2.2")
+        self.come("192.0.2.3")
+        self.assertFalse(self.let_in)
+        others = 1
+        self.come("192.0.2.3")
+        self.assertTrue(self.let_in)
+
     def test_this_machine_has_as_many_as_it_likes_of_those_there_are(self) -> None:
         for _ in range(4):
             self.come("127.0.0.1", loopback=True)

@@ -216,6 +216,15 @@ class Machine(DoctorCase):
         with patch.object(checkup_files.resource, "getrlimit", lambda what: (256, 1024)):
             self.assertIn("1024 files", self.warning("descriptors"))
 
+    def test_more_connections_than_descriptors(self) -> None:
+        with patch.object(checkup_files.resource, "getrlimit", lambda what: (256, 20_000)):
+            self.assertIn("a server lets in 14062", self.found("good")["descriptors"])
+            os.environ["MAILNODE_LIMITS__CONNECTIONS"] = "30000"
+            self.assertIn("(18750 together)", self.warning("descriptors"))
+            os.environ["MAILNODE_LIMITS__CONNECTIONS"] = "5000"
+            self.assertNotIn("descriptors", self.found("warning"))
+            self.assertNotIn("descriptors", self.found("good"))
+
 
 class Names(DoctorCase):
     def test_a_host_name_that_is_none_or_not_a_full_one(self) -> None:

@@ -9,7 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import machine
 from mailnode.machine import (
+    ConnectionRoom,
     address_key,
+    connection_room,
     find_hostname,
     is_loopback,
     plain_address,
@@ -111,3 +113,25 @@ class DescriptorTests(SynchronousTestCase):
         self.limits = (4096, 4096)
         raise_descriptor_limit()
         self.assertEqual([], asked)
+
+
+class ConnectionRoomTests(SynchronousTestCase):
+    def room(self, descriptors: int, wanted: int, servers: int) -> ConnectionRoom:
+        self.patch(resource, "getrlimit", lambda which: (descriptors, descriptors))
+        return connection_room(wanted, servers)
+
+    def test_what_fits_is_as_it_was_wanted(self) -> None:
+        self.assertEqual(ConnectionRoom(20_000, None), self.room(65_536, 20_000, 2))
+        self.assertEqual(ConnectionRoom(100, None), self.room(1024, 100, 2))
+        self.assertEqual(ConnectionRoom(20_000, None), self.room(resource.RLIM_INFINITY, 20_000, 2))
+
+    def test_what_does_not_is_less_and_leaves_descriptors_for_files(self) -> None:
+        self.assertEqual(ConnectionRoom(832, 832), self.room(1024, 20_000, 1))
+        self.assertEqual(ConnectionRoom(18_750, 18_750), self.room(20_000, 20_000, 1))
+
+    def test_of_several_servers_one_leaves_a_quarter_to_the_others(self) -> None:
+        self.assertEqual(ConnectionRoom(624, 832), self.room(1024, 20_000, 2))
+        self.assertEqual(ConnectionRoom(500, 832), self.room(1024, 500, 2))
+
+    def test_there_is_always_room_for_one(self) -> None:
+        self.assertEqual(ConnectionRoom(1, 1), self.room(64, 20_000, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 
 from twisted.internet import reactor
@@ -262,6 +263,58 @@ class ReloadTests(NodeCase):
         node = self.started()
         node.reload()
         self.assertIn("info: reloaded", self.lines)
+
+
+class RenewalTests(NodeCase):
+    async def test_the_node_looks_each_hour_whether_its_certificate_must_be_renewed(self) -> None:
+        looked: list[str] = []
+        self.patch(Certificate, "renew", lambda certificate, name: looked.append(name))
+        self.started()
+        self.reactor.advance(3599)
+        self.assertEqual([], looked)
+        self.reactor.advance(1)
+        await self.until(lambda: bool(looked))
+        self.assertEqual(["mx.example.test"], looked)
+
+
+class DescriptorTests(NodeCase):
+    """`limits.connections` beside a descriptor limit of 1,024."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(resource, "getrlimit", lambda which: (1024, 1024))
+
+    def about(self) -> list[str]:
+        return [line for line in self.lines if "limits.connections" in line]
+
+    def test_more_than_there_are_descriptors_for_is_lowered_with_a_warning(self) -> None:
+        node = self.started(limits__connections=900, listen__pop3=("1100",))
+        self.assertEqual((624, 832), (node.smtp_sessions.most, node.smtp_sessions.most_together))
+        self.assertEqual((624, 624), (node.pop3_sessions.most, node.gate.most))
+        (line,) = self.about()
+        self.assertTrue(line.startswith("warn: limits.connections is 900, "), line)
+        self.assertIn("624 a server, 832 together", line)
+
+    def test_sessions_of_all_servers_count_together(self) -> None:
+        node = self.started(limits__connections=900, listen__pop3=("1100",))
+        for sessions, count in ((node.smtp_sessions, 624), (node.pop3_sessions, 208)):
+            for _ in range(count):
+                self.assertTrue(sessions.admit(FakeSession(), "127.0.0.1", True))
+            self.assertFalse(sessions.admit(FakeSession(), "127.0.0.1", True))
+
+    def test_a_server_alone_has_them_all(self) -> None:
+        self.assertEqual(832, self.started(limits__connections=900).smtp_sessions.most)
+
+    def test_what_nobody_chose_is_lowered_with_a_word(self) -> None:
+        node = self.started(listen__pop3=("1100",))
+        self.assertEqual(624, node.smtp_sessions.most)
+        (line,) = self.about()
+        self.assertTrue(line.startswith("info: "), line)
+
+    def test_what_fits_is_left_alone(self) -> None:
+        node = self.started(limits__connections=400, listen__pop3=("1100",))
+        self.assertEqual((400, None), (node.pop3_sessions.most, node.pop3_sessions.most_together))
+        self.assertEqual([], self.about())
 
 
 class AccountTests(NodeCase):
