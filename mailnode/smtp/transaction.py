@@ -259,6 +259,8 @@ class Incoming:
         self._digest.update(chunk)
         self._size += len(chunk)
         if self._blob is not None:
+            if (lacking := HEAD_OCTETS - len(self._head)) > 0:
+                self._head += chunk[:lacking]
             return self._write(chunk)
         self._pieces.append(chunk)
         if self._size <= self.counter.blob_over:

@@ -698,6 +698,17 @@ class Addresses(SmtpCase):
             said = self.talk.send(b"Received: x\r\n" * count + b"\r\n.\r\n")
             self.assertTrue(said.startswith(start), (count, said))
 
+    def test_s31_a_header_that_goes_to_a_blob_is_looked_through_to_its_end(self) -> None:
+        self.house.counter.blob_over = 100
+        for count, start in ((50, "250 "), (51, "554 5.4.6")):
+            self.talk.say("EHLO c", MAIL, RCPT, "DATA")
+            for _ in range(count):
+                self.talk.send(b"Received: x\r\n")
+            said = self.talk.send(b"Subject: still there\r\n\r\n.\r\n")
+            self.assertTrue(said.startswith(start), (count, said))
+        ((_envelope, message),) = self.house.messages.filed
+        self.assertEqual(message.subject, "still there")
+
 
 class Time(SmtpCase):
     def test_s23_no_idle_timer_runs_while_a_reply_is_pending(self) -> None:
