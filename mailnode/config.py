@@ -205,6 +205,7 @@ class StoreSettings:
 
     blob_over: int = setting(256 * KIB, read_size, "larger bodies lie in files of their own")
     free_space: int = setting(256 * MIB, read_size, "below this MAIL is answered 452")
+    reserve: int = setting(32 * MIB, read_size, "kept for deletions on a full disk; 0: none")
 
 
 @frozen

@@ -152,6 +152,7 @@ class House(MultiService):
             data / "mail.db",
             call_in_reactor=self.reactor.callFromThread,
             on_fatal=_end_after_failed_flush,
+            reserve_octets=self.config.store.reserve,
         )
 
     def _lock_folder(self) -> int:
@@ -176,7 +177,8 @@ class House(MultiService):
         data = config.data_path
         self.journal = Journal(self.database, clock)
         self.mail_log = MailLog(clock, self.journal.append)
-        self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread)
+        reserve = self.database.reserve
+        self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = self._make_messages()
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -199,6 +201,7 @@ class House(MultiService):
         for call, every_s in (
             (self.watch.look, POLL_S),
             (self.room.look, 1.0),
+            (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
         ):
             self._call_every(every_s, call)
@@ -279,6 +282,8 @@ class House(MultiService):
             faults["node"] = "not started, or stopping"
         if not self.room.on_disk:
             faults["disk"] = "less free than store.free_space: mail is answered 452"
+        elif self.database.reserve.spent:
+            faults["disk"] = "full: what store.reserve had is for deletions, mail is answered 452"
         if self.database.fault is not None:
             faults["store"] = str(self.database.fault)
         for part, trouble in (

@@ -104,7 +104,7 @@ class Node(House):
             intake=self.intake,
             blobs=self.blobs,
             room_for=self.room.in_mailbox,
-            disk_has_room=lambda: self.room.on_disk,
+            disk_has_room=lambda: self.room.on_disk and not self.database.reserve.spent,
             in_thread=self.threads.run,
         )
         self.portal = self._make_portal()

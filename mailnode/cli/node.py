@@ -18,6 +18,10 @@ from mailnode.config import Config
 from mailnode.errors import BadAddress
 from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
+from mailnode.store.reserve import NAME as RESERVE
+from mailnode.store.reserve import Reserve
+
+CHANGE_OCTETS = 256 << 10  # a change of users.db and the journal of its pages need less
 
 
 @frozen
@@ -43,6 +47,8 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
             f"can't write {config.users_path}; run this as the user that the node runs as",
             EX_NOPERM,
         )
+    if change:
+        _ease_full_disk(config)
     accounts = Accounts.open(config.users_path)
     try:
         yield accounts
@@ -50,6 +56,13 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
         accounts.close()
     if change:
         ring_from_outside(config.data_path, "accounts")
+
+
+def _ease_full_disk(config: Config) -> None:
+    """A change of an account finds room on a full disk; a running node makes it good again."""
+    disk = os.statvfs(config.users_path.parent)
+    if disk.f_bavail * disk.f_frsize < CHANGE_OCTETS:
+        Reserve(config.data_path / RESERVE, config.store.reserve).give_up()
 
 
 def read_domain(text: str) -> str:

@@ -21,8 +21,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailnode.errors import StoreBroken
+from mailnode.errors import StoreBroken, StoreFull
 from mailnode.interfaces import IBlobs
+from mailnode.store.reserve import Reserve
 from mailnode.store.sqlite import mail_error
 from mailnode.store.trouble import Trouble
 
@@ -44,10 +45,12 @@ class FileBlobs:
         data: the folder; `spool` and `blobs` are made in it.
         call_in_reactor: `reactor.callFromThread`.
         write_trouble, read_trouble: what the disk last failed at.
+        reserve: while it is spent, nothing is written.
     """
 
     data: Path
     call_in_reactor: Callable[..., Any]
+    reserve: Reserve | None = None
     _pool: ThreadPoolExecutor = field(
         factory=lambda: ThreadPoolExecutor(THREADS, "store-blobs"), init=False
     )
@@ -264,6 +267,8 @@ class BlobWriter:
     # In the pool's threads, one at a time
 
     def _append(self, piece: bytes) -> None:
+        if self.blobs.reserve is not None and self.blobs.reserve.spent:
+            raise StoreFull(detail="what is left is for deletions")
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = os.open(self.blobs.spool / self.key, flags, 0o600)

@@ -65,6 +65,13 @@ class Checkpointer:
         if self._step(connection):
             self._written = 0
 
+    def give_back(self, connection: sqlite3.Connection) -> bool:
+        """Whether the disk has the log's room back: it was emptied and cut, and nobody read it."""
+        done = self._step(connection, "TRUNCATE")
+        if done:
+            self._written = 0
+        return done
+
     def close(self) -> None:
         """The thread has ended."""
         with self._wake:
@@ -89,13 +96,14 @@ class Checkpointer:
         finally:
             connection.close()
 
-    def _step(self, connection: sqlite3.Connection) -> bool:
+    def _step(self, connection: sqlite3.Connection, how: str = "PASSIVE") -> bool:
         try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            (busy, _, _) = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
         except sqlite3.Error as error:
             self._written = 0  # try again when as much more was written
-            log.error("Checkpoint of the mail database failed: {error}", error=error)
+            if error_code(error) != sqlite3.SQLITE_FULL:  # the job that finds no room is told
+                log.error("Checkpoint of the mail database failed: {error}", error=error)
             if error_code(error) == sqlite3.SQLITE_IOERR:
                 self.failed(error)
             return False
-        return True
+        return how == "PASSIVE" or not busy

@@ -25,6 +25,8 @@ from twisted.logger import Logger
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.jobs import Job, Stats, WriteKind
+from mailnode.store.reserve import NAME as RESERVE
+from mailnode.store.reserve import Reserve
 from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
 from mailnode.store.sqlite import schema_scripts as _schema_scripts
 from mailnode.store.trouble import Trouble
@@ -71,11 +73,13 @@ class Database:
         fault: why no job is done any more; None while all is well.
         waiting_octets: of the jobs that are not done yet.
         write_trouble, read_trouble: what the disk last failed at.
+        reserve: what a full disk still has for jobs that make room.
     """
 
     path: Path
     schema_version: int
     stats: Stats
+    reserve: Reserve
     _connection: sqlite3.Connection
     _lock_fd: int
     _call_in_reactor: CallInReactor
@@ -91,6 +95,7 @@ class Database:
     read_trouble: Trouble = field(factory=Trouble, init=False)
     _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
     _reads_waiting: int = field(default=0, init=False)
+    _log_is_large: bool = field(default=True, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
     _readers: list[threading.Thread] = field(factory=list, init=False)
     _closed: Deferred[None] | None = field(default=None, init=False)
@@ -103,6 +108,7 @@ class Database:
         call_in_reactor: CallInReactor,
         on_fatal: Callable[[BaseException], None],
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        reserve_octets: int = 0,
     ) -> Database:
         """The database, made or brought to the newest schema; its threads run.
 
@@ -111,6 +117,7 @@ class Database:
             call_in_reactor: `reactor.callFromThread`.
             on_fatal: called on the reactor thread when a flush failed: the process must say
                 so and end, for nobody knows what is on the disk. No job is done any more.
+            reserve_octets: of the file beside it that a full disk has for deletions.
 
         Raises:
             StoreTooNew: a newer version wrote it.
@@ -143,9 +150,9 @@ class Database:
                 raise
             raise told from error
         checkpointer = Checkpointer(path, lambda error: database._end(error))
-        database = cls(
-            path, version, Stats(), connection, lock_fd, call_in_reactor, on_fatal, checkpointer
-        )
+        reserve = Reserve(path.parent / RESERVE, reserve_octets)
+        arguments = connection, lock_fd, call_in_reactor, on_fatal, checkpointer
+        database = cls(path, version, Stats(), reserve, *arguments)
         database._start()
         return database
 
@@ -215,14 +222,27 @@ class Database:
             self._asking += 1
             self._wake.notify()
 
-    def transact(self, name: str, function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def transact(
+        self, name: str, function: Callable[[sqlite3.Connection], T], *, frees: bool = False
+    ) -> Deferred[T]:
         """What `function` returns, once what it wrote is committed, with others in one batch.
 
         `function` runs in the writer thread inside the transaction. It may run twice: a batch
         that fails is rolled back and done again job by job.
+
+        Args:
+            frees: it makes room, so a full disk does it from the reserve.
         """
-        kind: WriteKind[Callable[[sqlite3.Connection], T], T] = WriteKind(name, _run_transactions)
+        kind: WriteKind[Callable[[sqlite3.Connection], T], T] = WriteKind(
+            name, _run_transactions, frees=frees
+        )
         return self.submit(kind, function)
+
+    def look_at_reserve(self) -> None:
+        """Take notice of what others gave up, and have it made again where there is room."""
+        self.reserve.look()
+        if self.reserve.spent and not self.fault:
+            self.transact("reserve", lambda connection: None, frees=True).addErrback(lambda _: None)
 
     def read(self, function: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         """What `function` returns, from a thread that reads; it must fetch all that it needs.
@@ -315,6 +335,9 @@ class Database:
 
     def _write_forever(self) -> None:
         try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            self._restore_reserve()
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             while jobs := self._next_batch():
                 self._write_batch(jobs)
                 if len(jobs) >= BUSY_JOBS and not self._closing:
@@ -349,10 +372,12 @@ class Database:
         started = time.monotonic()
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
+            refused = self._refused_for_room(jobs) if self.reserve.spent else []
             try:
-                outcomes, notes = self._run_jobs(jobs)
+                outcomes, notes = self._run_jobs(jobs) if jobs else ([], [])
             except Exception as error:
                 outcomes, notes = self._run_singly(jobs, error)
+            outcomes += refused
             stats = self.stats
             stats.jobs += sum(not isinstance(outcome, BaseException) for _, outcome in outcomes)
             stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
@@ -417,10 +442,11 @@ class Database:
         notes = []
         if full := isinstance(mail_error(error), StoreFull):
             self._checkpointer.make_room(self._connection)
+            jobs = sorted(jobs, key=lambda job: job.kind.frees)  # none but these gets the reserve
         for job in jobs:
             if (full or len(jobs) > 1) and not self._strikes_all(error):
                 try:
-                    done, told = self._run_jobs([job])
+                    done, told = self._run_alone(job)
                 except Exception as single:
                     error = single
                 else:
@@ -429,6 +455,33 @@ class Database:
                     continue
             outcomes.append((job, _told(error, job.kind.name, self.write_trouble)))
         return outcomes, notes
+
+    def _run_alone(self, job: Job) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
+        """As `_run_jobs`; what makes room takes from the reserve what it needs for that."""
+        while True:
+            try:
+                return self._run_jobs([job])
+            except Exception as error:
+                full = job.kind.frees and isinstance(mail_error(error), StoreFull)
+                if not (full and self.reserve.give_up()):
+                    raise
+                # What the log holds may need the room first: cut, it gives back as much.
+                self._log_is_large = not self._checkpointer.give_back(self._connection)
+
+    def _refused_for_room(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+        """While the reserve is spent: what would eat it leaves `jobs`, each with its refusal."""
+        if self._restore_reserve():
+            return []
+        refused = [job for job in jobs if not job.kind.frees]
+        jobs[:] = [job for job in jobs if job.kind.frees]
+        return [(job, StoreFull(detail="what is left is for deletions")) for job in refused]
+
+    def _restore_reserve(self) -> bool:
+        if self.reserve.restore():
+            return True
+        if self._log_is_large:  # with what was taken from the reserve, maybe
+            self._log_is_large = not self._checkpointer.give_back(self._connection)
+        return self.reserve.restore()
 
     def _strikes_all(self, error: BaseException) -> bool:
         """Whether no other job of the batch could fare better, or would only wait as long."""

@@ -24,11 +24,13 @@ class WriteKind(Generic[P, R]):
             each, after a rollback, so it changes nothing but the database.
         committed: told the note after the commit, on the reactor thread, before the results
             are given out.
+        frees: it makes room, so a full disk does it from the reserve.
     """
 
     name: str
     run: Callable[[sqlite3.Connection, list[P]], tuple[Sequence[R], Any]]
     committed: Callable[[Any], None] | None = None
+    frees: bool = False
 
 
 @define(eq=False)

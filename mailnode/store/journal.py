@@ -218,7 +218,7 @@ class Journal:
         cutoff = time.time() - keep_s
         total = 0
         while gone := await self.database.transact(
-            "prune journal", lambda connection: _prune(connection, beyond, cutoff)
+            "prune journal", lambda connection: _prune(connection, beyond, cutoff), frees=True
         ):
             total += gone
         return total

@@ -107,7 +107,7 @@ class Messages:
 
     def __attrs_post_init__(self) -> None:
         self._accepts = WriteKind("accept", accept_mails, self._accepted)
-        self._deletes = WriteKind("delete", delete_copies, self._removed)
+        self._deletes = WriteKind("delete", delete_copies, self._removed, frees=True)
         for use in self.database.read_now(_read_uses):
             self._set_use(use)
 
@@ -236,7 +236,7 @@ class Messages:
         for account_id in gone_ids:
             while True:
                 removed = await self.database.transact(
-                    "drop account", partial(drop_some, account_id=account_id)
+                    "drop account", partial(drop_some, account_id=account_id), frees=True
                 )
                 self._removed(removed)
                 total += removed.copies
@@ -256,6 +256,7 @@ class Messages:
             total += await self.database.transact(
                 "delete unfiled",
                 partial(delete_messages_without_copy, message_ids=some, removed=removed),
+                frees=True,
             )
         self._removed(removed)
         return total

@@ -53,7 +53,11 @@ def twistd(*arguments: str) -> list[str]:
 
 
 def command(
-    folder: Path, *arguments: str, stdin: str = "", check: bool = True
+    folder: Path,
+    *arguments: str,
+    stdin: str = "",
+    check: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the `mailnode` command in a node's folder."""
     script = BIN / "mailnode"
@@ -61,7 +65,7 @@ def command(
     done = subprocess.run(
         [*program, *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(settings or {}),
         input=stdin,
         capture_output=True,
         text=True,

@@ -71,6 +71,7 @@ class StoreCase(TestCase):
     """Each test has an open store in a folder of its own."""
 
     timeout = 60
+    reserve_octets = 0
 
     def setUp(self) -> None:
         self.data = Path(self.mktemp())
@@ -88,8 +89,9 @@ class StoreCase(TestCase):
             call_in_reactor=reactor.callFromThread,
             on_fatal=self.fatal.append,
             busy_timeout_s=0.05,
+            reserve_octets=self.reserve_octets,
         )
-        self.blobs = FileBlobs(self.data, reactor.callFromThread)
+        self.blobs = FileBlobs(self.data, reactor.callFromThread, self.database.reserve)
         self.messages = Messages(self.database, self.blobs, self.heard)
 
     async def close_store(self) -> None:
