@@ -3,6 +3,7 @@
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
 # make faults  kills the node 200 times under load and cuts its power 1,000 times
+# make soak    half an hour of mixed load with faults; SOAK_SECONDS=300 chooses, PAGE=yes rewrites docs/reliability.rst
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
 # make clean   removes what the others made; mail and accounts stay
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check mends faults bench bench-peers clean
+.PHONY: run test check mends faults soak bench bench-peers clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp 2525 --pop3 1100
@@ -33,7 +34,10 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=200 POWERCUTS=1000 DISKFULLS=400 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
+	SIGKILLS=200 POWERCUTS=1000 DISKFULLS=400 CLOCK_JUMPS=300 $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
+
+soak: $(VENV)/installed-test
+	$(BIN)/python -m tests.faults.soak $(if $(SOAK_SECONDS),--seconds $(SOAK_SECONDS)) $(if $(PAGE),--page)
 
 BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(REPEATS),--repeats $(REPEATS)) \
     $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FEWER),--fewer $(FEWER)) $(if $(PAGE),--page) \

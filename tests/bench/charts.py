@@ -52,6 +52,14 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
+@frozen
+class Course:
+    """What became of something over time, on a scale of its own that begins at 0."""
+
+    title: str
+    drawn: Sequence[Line]
+
+
 def number(figure: float) -> str:
     """Three digits, thousands parted; never an exponent."""
     if figure == 0:
@@ -121,6 +129,46 @@ def lines(title: str, x_name: str, y_name: str, drawn: Sequence[Line]) -> str:
         out.append(f'<path class="{kind}" d="M{right + 14} {legend}h16" stroke-width="3"/>')
         out.append(_text(right + 36, legend + 4, line.name, "small"))
     return _document(title, y_name, bottom + 50, out)
+
+
+def courses(
+    title: str, x_name: str, panels: Sequence[Course], marks: Sequence[tuple[float, str]] = ()
+) -> str:
+    """Panels one below the other over the same time, which begins at 0.
+
+    Args:
+        marks: moments, and a letter that stands above a line through all panels.
+    """
+    left, right, height = 70.0, WIDTH - 190.0, 120.0
+    last = max(x for panel in panels for line in panel.drawn for x, _ in line.points) or 1.0
+
+    def across(x: float) -> float:
+        return left + x / last * (right - left)
+
+    out: list[str] = []
+    y = 60.0
+    for panel in panels:
+        bottom = y + height
+        scale = height / (max(y for line in panel.drawn for _, y in line.points) * 1.1 or 1.0)
+        out.append(_text(12, y - 8, panel.title, "title"))
+        for step in _steps(height / scale):
+            out.append(f'<path class="grid" d="M{left} {bottom - step * scale:.1f}H{right}"/>')
+            out.append(_text(left - 8, bottom - step * scale + 4, number(step), "small end"))
+        out.append(f'<path class="axis" d="M{left} {y}V{bottom}H{right}"/>')
+        for index, line in enumerate(panel.drawn):
+            kind = f"s{index % 3}"
+            path = " ".join(f"{across(x):.1f},{bottom - v * scale:.1f}" for x, v in line.points)
+            out.append(f'<polyline class="{kind}" points="{path}"/>')
+            out.append(f'<path class="{kind}" d="M{right + 14} {y + 18 * index}h16"/>')
+            out.append(_text(right + 36, y + 4 + 18 * index, line.name, "small"))
+        y = bottom + 46
+    for x, letter in marks:
+        out.append(f'<path class="grid" d="M{across(x):.1f} 46V{y - 46}"/>')
+        out.append(_text(across(x), 44, letter, "small middle"))
+    for step in _steps(last):
+        out.append(_text(across(step), y - 30, number(step), "small middle"))
+    out.append(_text((left + right) / 2, y - 10, x_name, "middle"))
+    return _document(title, "", y, out)
 
 
 def _steps(most: float) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""powercut.c, built, and what it recorded, read."""
+"""What stands between a program and the system, built; and what powercut.c recorded, read."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from unittest import SkipTest
 
 from attrs import frozen
 
-SOURCE = Path(__file__).with_name("powercut.c")
 CREATE, WRITE, TRUNCATE, FLUSH, FLUSH_FOLDER, RENAME, LINK, UNLINK, MKDIR, SAID = range(1, 11)
 _HEAD = struct.Struct("=IIIIQQ")
 
 
 @cache
-def build() -> Path:
-    """The shim, ready for LD_PRELOAD.
+def build(name: str = "powercut") -> Path:
+    """The shim, ready for LD_PRELOAD: powercut.c, or another here.
 
     Raises:
         SkipTest: there is no C compiler, and this is not CI.
     """
     if not shutil.which("gcc") and os.environ.get("CI") != "true":
-        raise SkipTest("needs gcc and libc6-dev, which build tests/faults/powercut.c")
+        raise SkipTest(f"needs gcc and libc6-dev, which build tests/faults/{name}.c")
     folder = Path(tempfile.mkdtemp(prefix="mailnode-shim-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / "powercut.so"
+    library, source = folder / f"{name}.so", Path(__file__).with_name(f"{name}.c")
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *flags, "-o", library, SOURCE, "-ldl", "-lpthread"], check=True)
+    subprocess.run(["gcc", *flags, "-o", library, source, "-ldl", "-lpthread"], check=True)
     return library
 
 
