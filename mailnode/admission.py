@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -57,6 +57,7 @@ class Sessions:
     _per_address: Counter[str] = field(factory=Counter, init=False)
     _empty: Deferred[None] | None = field(default=None, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
+    _turns: deque[Callable[[None], object]] = field(factory=deque, init=False)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -85,6 +86,21 @@ class Sessions:
         if self._empty is not None and not self._open:
             empty, self._empty = self._empty, None
             empty.callback(None)
+
+    def wait_for_turn(self, go_on: Callable[[None], object]) -> None:
+        """A session with much to do goes on after those that wait already.
+
+        One of them in a round of the reactor: a crowd of them delays the others by one turn.
+        """
+        self._turns.append(go_on)
+        if len(self._turns) == 1:
+            self.clock.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        go_on = self._turns.popleft()
+        if self._turns:
+            self.clock.callLater(0, self._next_turn)
+        go_on(None)
 
     def revoke(self, changed: Callable[[str], bool]) -> None:
         """End the sessions whose signed-in account has changed."""

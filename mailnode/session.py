@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COMMAND_OCTETS = 512
 SASL_OCTETS = 12288
 CLOSE_S = 10.0
-TURN_S = 0.01
+TURN_S = 0.002
 
 
 class LongLine(MailError):
@@ -196,7 +196,7 @@ class LineSession(LineOutput):
                     break
                 if self.sessions is not None and self.seconds() > until:
                     self._busy = True  # the other sessions' turn
-                    self.sessions.clock.callLater(0, self._step_done, None)
+                    self.sessions.wait_for_turn(self._step_done)
                     break
                 if self._reader is not None:
                     data, self._input, self._at = self._input[self._at :], b"", 0

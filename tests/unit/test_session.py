@@ -129,6 +129,36 @@ class TurnTests(SessionCase):
         self.assertEqual(b"", self.transport.value())
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def flood(self) -> tuple[Any, Transport]:
+        session, transport = self.connect("SMTP")
+        session.seconds = self.tick
+        session.dataReceived(b"EHLO client.example\r\n" + b"NOOP\r\n" * 1000)
+        return session, transport
+
+    def round_of_the_reactor(self) -> None:
+        """All that is due is called; what becomes due by it waits for the next round."""
+        due, self.clock.calls = self.clock.calls, []
+        for call in due:
+            call.func(*call.args, **call.kw)
+
+    def test_in_a_round_of_the_reactor_one_of_those_that_take_long_has_a_turn(self) -> None:
+        floods = [self.flood() for _ in range(5)]
+        answered = [transport.value().count(b"250 2.0.0") for _session, transport in floods]
+        for turn in range(10):
+            self.round_of_the_reactor()
+            now = [transport.value().count(b"250 2.0.0") for _session, transport in floods]
+            moved = [at for at in range(5) if now[at] > answered[at]]
+            self.assertEqual([turn % 5], moved)
+            answered = now
+
+    def test_one_that_is_lost_in_the_queue_holds_nobody_up(self) -> None:
+        (first, _), (_, second) = self.flood(), self.flood()
+        first.connectionLost()
+        for _ in range(1000):
+            self.round_of_the_reactor()
+        self.assertEqual(1000, second.value().count(b"250 2.0.0"))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
 
 class Kernel(Transport):
     """A socket whose kernel takes `room` octets at a time; -1: the connection is lost."""
