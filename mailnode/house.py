@@ -153,6 +153,7 @@ class House(MultiService):
             call_in_reactor=self.reactor.callFromThread,
             on_fatal=_end_after_failed_flush,
             reserve_octets=self.config.store.reserve,
+            clock=self.reactor,
         )
 
     def _lock_folder(self) -> int:

@@ -178,7 +178,7 @@ class LineSession(LineOutput):
         self._active_at = self.seconds()
         if self._closing_since is not None:
             return
-        self._input = self._input[self._at :] + data
+        self._input = self._input[self._at :] + data if self._at < len(self._input) else data
         self._at = 0
         if self._busy or self._blocked:
             self._pause()
@@ -189,12 +189,15 @@ class LineSession(LineOutput):
         if self._working:  # a reply came at once, further down this stack
             return
         self._working = True
-        until = self.seconds() + TURN_S
+        until = self._active_at + TURN_S
+        first = True
         try:
             while not (self._busy or self._blocked) and self._at < len(self._input):
                 if self._closing_since is not None:
                     break
-                if self.sessions is not None and self.seconds() > until:
+                if first:
+                    first = False
+                elif self.sessions is not None and self.seconds() > until:
                     self._busy = True  # the other sessions' turn
                     self.sessions.wait_for_turn(self._step_done)
                     break

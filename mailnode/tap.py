@@ -30,7 +30,6 @@ from mailnode.telemetry import LogWriter, log_to_people
 _log = Logger(namespace="mailnode")
 
 LOG_ROTATE_OCTETS = 100 << 20
-SWITCH_INTERVAL_S = 0.0005
 GARBAGE_THRESHOLDS = (20_000, 50, 50)
 
 _PORT_HELP = {
@@ -197,11 +196,9 @@ def _remove_own_pid_file(name: str) -> None:
 def tune_interpreter() -> None:
     """For a process that is a node and nothing else.
 
-    A statement of SQLite hands the GIL over twice: the thread that waits for it asks sooner.
     What lives from the start on is never garbage, and a mail leaves no cycles behind, so the
     collector looks more seldom.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)

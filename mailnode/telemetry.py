@@ -52,9 +52,8 @@ class MailLog:
     def committed(self, events: Iterable[Event]) -> None:
         """These happened and are durable."""
         told = [event for event in events if self._count(event)]
-        for left, event in enumerate(told, 1 - len(told)):
-            words = partial(_words, event)
-            _log.info("{words()}", event=event.name, mail=event, words=words, more=left < 0)
+        if told:  # one event of the log for the batch, and a line of its own for each of them
+            _log.info("{words()}", mails=told, words=partial(_all_words, told))
 
     def _count(self, event: Event) -> bool:
         """Count it; whether it has a line of its own."""
@@ -123,46 +122,59 @@ class LogWriter:
         try:
             if event["log_level"] < self.level or _is_chatter(event):
                 return
-            line = self._json(event) if self.as_json else self._text(event)
+            at = _stamp(event["log_time"])
+            mails = event.get("mails")
+            lines = self._line(at, event) if mails is None else self._lines(at, mails)
         except Exception as error:
-            line = f"a log event could not be written: {type(error).__name__}"
-            if self.as_json:
-                line = _to_json({"at": _stamp(time.time()), "level": "error", "message": line})
+            lines = self._not_written(error)
         try:
-            self._write(line)
-            if not event.get("more"):  # a batch's lines are written together
-                self.out.flush()
+            self._write(lines)
+            self.out.flush()
         except (OSError, ValueError):  # nobody reads the other end any more
             pass
 
-    def _write(self, line: str) -> None:
-        try:
-            self.out.write(line + "\n")
-        except UnicodeEncodeError:  # not a log in UTF-8
-            self.out.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    def _lines(self, at: str, mails: Iterable[Event]) -> str:
+        line_of = _mail_json if self.as_json else _mail_text
+        lines = []
+        for mail in mails:
+            try:
+                lines.append(line_of(at, mail))
+            except Exception as error:  # the others of its batch have theirs
+                lines.append(self._not_written(error))
+        return "\n".join(lines)
 
-    def _json(self, event: dict[str, Any]) -> str:
-        row: dict[str, object] = {"at": _stamp(event["log_time"])}
-        mail = event.get("mail")
-        if isinstance(mail, Event):
-            row["event"] = mail.name
-            for key in ("mail_id", "sender", "recipient", "client"):
-                if (value := getattr(mail, key)) not in (None, ""):
-                    row[key] = value
-            row.update({k: v for k, v in mail.detail.items() if k != "dialog"})
-        else:
-            row["level"] = event["log_level"].name
-            row["message"] = _one_text(event)
-        return _to_json(row)
-
-    def _text(self, event: dict[str, Any]) -> str:
-        mail = event.get("mail")
-        text = _printable(
-            _words(mail).replace("\n", "?") if isinstance(mail, Event) else _one_text(event)
-        )
+    def _line(self, at: str, event: dict[str, Any]) -> str:
         level = event["log_level"]
+        text = _one_text(event)
+        if self.as_json:
+            return _to_json({"at": at, "level": level.name, "message": text})
         mark = "" if level <= LogLevel.info else f"{level.name.upper()} "
-        return f"{_stamp(event['log_time'])} {mark}{text}"
+        return f"{at} {mark}{_printable(text)}"
+
+    def _not_written(self, error: Exception) -> str:
+        text = f"a log event could not be written: {type(error).__name__}"
+        if not self.as_json:
+            return text
+        return _to_json({"at": _stamp(time.time()), "level": "error", "message": text})
+
+    def _write(self, lines: str) -> None:
+        try:
+            self.out.write(lines + "\n")
+        except UnicodeEncodeError:  # not a log in UTF-8
+            self.out.write(lines.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+
+
+def _mail_json(at: str, mail: Event) -> str:
+    row: dict[str, object] = {"at": at, "event": mail.name}
+    for key in ("mail_id", "sender", "recipient", "client"):
+        if (value := getattr(mail, key)) not in (None, ""):
+            row[key] = value
+    row.update({k: v for k, v in mail.detail.items() if k != "dialog"})
+    return _to_json(row)
+
+
+def _mail_text(at: str, mail: Event) -> str:
+    return f"{at} {_printable(_words(mail).replace(chr(10), '?'))}"
 
 
 _PORT_CHATTER = re.compile(r" starting on |^(Starting|Stopping) factory |^\(.*Port .*Closed\)$")
@@ -182,6 +194,10 @@ def _one_text(event: dict[str, Any]) -> str:
     text = formatEvent(event)
     failure = event.get("log_failure")
     return f"{text}\n{failure.getTraceback()}" if failure is not None else text
+
+
+def _all_words(events: Sequence[Event]) -> str:
+    return "\n".join(map(_words, events))
 
 
 def _words(event: Event) -> str:

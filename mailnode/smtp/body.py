@@ -6,7 +6,7 @@ Only CRLF.CRLF ends DATA, whatever the lengths of the lines (S3); BDAT counts oc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
@@ -250,17 +250,17 @@ class BodyReading(Replies):
         if self._gone:
             body.abandon()
             return None
-        lines = any(isinstance(taker, LineTaker) for taker in body.takers)
-        if body.failure is None and lines and _bare_line_ends(body.reader):
+        takers = body.takers
+        if body.failure is None and _bare_line_ends(body.reader) and _any_takes_lines(takers):
             body.failure = BareLineEnd()
         if body.failure is not None:
             body.abandon()
             self._tell_refused_body(body.failure, body)
             self._dialog = None
             raise body.failure
-        takers, body.takers = body.takers, []
+        body.takers = []
         if len(takers) == 1:
-            done = maybeDeferred(_ended(takers[0], body))
+            done = maybeDeferred(_end, takers[0], body)
         else:
             done = Deferred.fromCoroutine(_end_in_turn(takers, body))
         done.addCallbacks(self._taken, self._not_taken, callbackArgs=(body,), errbackArgs=(body,))
@@ -269,7 +269,7 @@ class BodyReading(Replies):
     def _taken(self, result: Any, body: Body) -> None:
         self._dialog = None
         mail_id = getattr(result, "mail_id", "") or getattr(body.origin, "mail_id", "")
-        self._reply(250, "2.0.0", f"Ok {mail_id}")
+        self.sendLine(b"250 2.0.0 Ok %b" % str(mail_id).encode())
         if body.handed:
             self._tell_handed(body)
 
@@ -375,17 +375,18 @@ def _bare_line_ends(facts: Any) -> bool:
     return facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf)
 
 
-def _ended(taker: Any, body: Body) -> Callable[[], Any]:
-    def step() -> Any:
-        taker.end(body.reader)
-        done = taker.message.eomReceived()
-        if getattr(taker.message, "commits", False):
-            body.filed = True
-        else:
-            body.handed.append(taker)
-        return done
+def _any_takes_lines(takers: Sequence[LineTaker | ChunkTaker]) -> bool:
+    return any(isinstance(taker, LineTaker) for taker in takers)
 
-    return step
+
+def _end(taker: LineTaker | ChunkTaker, body: Body) -> Any:
+    taker.end(body.reader)
+    done = taker.message.eomReceived()
+    if getattr(taker.message, "commits", False):
+        body.filed = True
+    else:
+        body.handed.append(taker)
+    return done
 
 
 def _name_of(message: Any) -> str:
@@ -398,7 +399,7 @@ async def _end_in_turn(takers: list[LineTaker | ChunkTaker], body: Body) -> Any:
     result: Any = None
     while takers:
         try:
-            result = await maybeDeferred(_ended(takers.pop(0), body))
+            result = await maybeDeferred(_end, takers.pop(0), body)
         except BaseException:
             for taker in takers:
                 taker.message.connectionLost()

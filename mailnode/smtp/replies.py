@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twisted.mail import smtp
@@ -62,7 +63,7 @@ class Replies(LineSession, smtp.ESMTP):
         """Events go nowhere for a server without a factory."""
 
     def hostname(self) -> str:
-        return bytes(self.host).decode("ascii", "replace")
+        return _text_of(self.host)
 
     def sendCode(self, code: int, message: bytes | str = b"") -> None:
         """Twisted's way to reply; an enhanced code is put in where it is missing (S18)."""
@@ -75,13 +76,7 @@ class Replies(LineSession, smtp.ESMTP):
         self._reply(code, enhanced, text)
 
     def _reply(self, code: int, enhanced: str, text: str) -> None:
-        mark = f"{enhanced} " if enhanced else ""
-        if "\n" not in text:
-            self.sendLine(f"{code} {mark}{text}".encode())
-            return
-        *lines, last = text.splitlines()
-        said = "".join(f"{code}-{mark}{line}\r\n" for line in lines)
-        self.sendLine(f"{said}{code} {mark}{last}".encode())
+        self.sendLine(_reply_of(code, enhanced, text))
 
     def commandFailed(self, answer: MailError) -> None:
         self._reply(answer.smtp_code, answer.enhanced, answer.text)
@@ -135,6 +130,22 @@ class Replies(LineSession, smtp.ESMTP):
                 detail=detail,
             )
         )
+
+
+@lru_cache(maxsize=256)
+def _text_of(name: bytes) -> str:
+    return bytes(name).decode("ascii", "replace")
+
+
+@lru_cache(maxsize=256)
+def _reply_of(code: int, enhanced: str, text: str) -> bytes:
+    """The lines of a reply, without the last one's CRLF; most are said again and again."""
+    mark = f"{enhanced} " if enhanced else ""
+    if "\n" not in text:
+        return f"{code} {mark}{text}".encode()
+    *lines, last = text.splitlines()
+    said = "".join(f"{code}-{mark}{line}\r\n" for line in lines)
+    return f"{said}{code} {mark}{last}".encode()
 
 
 def _bare(rest: str) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from twisted.cred import credentials, error
+from twisted.cred import error
+from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.mail import smtp
@@ -363,9 +364,7 @@ class SmtpServer(BodyReading):
             return self.delivery.validateFrom(helo, origin)
         if self.portal is None:
             raise smtp.SMTPBadSender(origin)
-        login = self.portal.login(
-            credentials.Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery
-        )
+        login = self.portal.login(Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery)
         avatar = settled(login)
         if not isinstance(avatar, Deferred):
             self._take_avatar(avatar)

@@ -20,11 +20,13 @@ from typing import Any, TypeVar, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.jobs import Job, Stats, WriteKind
+from mailnode.store.pace import Pace
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
 from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
@@ -38,8 +40,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 BATCH_JOBS = 256
-BUSY_JOBS = 8
-GATHER_S = 0.002
+BUSY_JOBS = 8  # from so many in a batch on, the next one is not begun at once
 BATCH_OCTETS = 16 << 20
 QUEUE_OCTETS = 128 << 20
 QUEUE_JOBS = 20_000
@@ -89,6 +90,8 @@ class Database:
     _asking: int = field(default=0, init=False)
     _wake: threading.Condition = field(factory=threading.Condition, init=False)
     _closing: bool = field(default=False, init=False)
+    _pace: Pace | None = field(default=None, init=False)
+    _held: bool = field(default=False, init=False)  # the writer waits for the pace
     fault: StoreBroken | None = field(default=None, init=False)
     waiting_octets: int = field(default=0, init=False)
     write_trouble: Trouble = field(factory=Trouble, init=False)
@@ -109,6 +112,7 @@ class Database:
         on_fatal: Callable[[BaseException], None],
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         reserve_octets: int = 0,
+        clock: IReactorTime | None = None,
     ) -> Database:
         """The database, made or brought to the newest schema; its threads run.
 
@@ -118,6 +122,7 @@ class Database:
             on_fatal: called on the reactor thread when a flush failed: the process must say
                 so and end, for nobody knows what is on the disk. No job is done any more.
             reserve_octets: of the file beside it that a full disk has for deletions.
+            clock: the reactor's, to gather fuller batches by while many write (`pace`).
 
         Raises:
             StoreTooNew: a newer version wrote it.
@@ -153,6 +158,8 @@ class Database:
         reserve = Reserve(path.parent / RESERVE, reserve_octets)
         arguments = connection, lock_fd, call_in_reactor, on_fatal, checkpointer
         database = cls(path, version, Stats(), reserve, *arguments)
+        if clock is not None:
+            database._pace = Pace(clock, database._queue.__len__, database._release)
         database._start()
         return database
 
@@ -213,8 +220,16 @@ class Database:
             with self._wake:
                 self._queue.append(job)
                 self._asking += 1
-                self._wake.notify()
+                if not self._held:
+                    self._wake.notify()
+            if self._held and self._pace is not None and len(self._queue) >= BATCH_JOBS:
+                self._pace.let_go()
         return job.deferred
+
+    def _release(self) -> None:
+        with self._wake:
+            self._held = False
+            self._wake.notify()
 
     def flush(self) -> None:
         """What rides is written now."""
@@ -262,8 +277,10 @@ class Database:
         """What was queued is written, the threads have ended, the files are closed."""
         if self._closed is None:
             self._closed = Deferred()
+            if self._pace is not None:
+                self._pace.end()
             with self._wake:
-                self._closing = True
+                self._closing, self._held = True, False
                 self._wake.notify()
             for _ in range(READERS):
                 self._reads.put(None)
@@ -292,6 +309,8 @@ class Database:
                 job.deferred.errback(outcome)
             else:
                 job.deferred.callback(outcome)
+        if self._held and self._pace is not None and not self._closing:
+            self._pace.hold()
 
     def _settle_read(self, deferred: Deferred[Any], outcome: Any) -> None:
         self._reads_waiting -= 1
@@ -340,8 +359,6 @@ class Database:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             while jobs := self._next_batch():
                 self._write_batch(jobs)
-                if len(jobs) >= BUSY_JOBS and not self._closing:
-                    time.sleep(GATHER_S)  # many write at once: a fuller batch costs them less
         finally:
             self._checkpointer.close()
             if self._closing:
@@ -355,7 +372,7 @@ class Database:
         octets = 0
         with self._wake:
             while not jobs:
-                while not self._asking and not self._closing:
+                while (self._held or not self._asking) and not self._closing:
                     self._wake.wait()
                 while self._queue and len(jobs) < BATCH_JOBS and octets < BATCH_OCTETS:
                     job = self._queue.popleft()
@@ -381,6 +398,8 @@ class Database:
             stats = self.stats
             stats.jobs += sum(not isinstance(outcome, BaseException) for _, outcome in outcomes)
             stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
+            if self._pace is not None and len(jobs) >= BUSY_JOBS and not self._closing:
+                self._held = True
             self._call_in_reactor(self._settle, outcomes, notes)
             octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
             self._checkpointer.wrote(octets, self._connection)

@@ -15,7 +15,6 @@ import json
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -89,7 +88,9 @@ async def measure(options: argparse.Namespace, data: Path) -> dict[str, object]:
         raise SystemExit(f"fatal: {error}")
 
     call = reactor.callFromThread
-    database = Database.open(data / "mail.db", call_in_reactor=call, on_fatal=on_fatal)
+    database = Database.open(
+        data / "mail.db", call_in_reactor=call, on_fatal=on_fatal, clock=reactor
+    )
     blobs = FileBlobs(data, call)
     load = Load(Messages(database, blobs, Silent()), options)
     began, cpu, thread = time.monotonic(), cpu_s(), time.thread_time()
@@ -126,9 +127,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--boxes", type=int, default=2)
     parser.add_argument("--data", type=Path, default=None, help="a folder that is made and removed")
-    parser.add_argument("--switch-interval", type=float, default=0.0005)
     options = parser.parse_args()
-    sys.setswitchinterval(options.switch_interval)
     data = options.data or Path(tempfile.mkdtemp(dir=os.environ.get("TMPDIR", "/var/tmp")))
 
     def show(result):

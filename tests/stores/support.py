@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -90,9 +91,14 @@ class StoreCase(TestCase):
             on_fatal=self.fatal.append,
             busy_timeout_s=0.05,
             reserve_octets=self.reserve_octets,
+            **self.database_options(),
         )
         self.blobs = FileBlobs(self.data, reactor.callFromThread, self.database.reserve)
         self.messages = Messages(self.database, self.blobs, self.heard)
+
+    def database_options(self) -> dict[str, Any]:
+        """What else `Database.open` is given."""
+        return {}
 
     async def close_store(self) -> None:
         await self.database.close()

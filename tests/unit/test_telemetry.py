@@ -49,13 +49,13 @@ class MailLogTests(LoggedCase):
         self.log = MailLog(self.clock, self.rows.extend)
 
     def lines(self) -> list[str]:
-        return [each["event"] for each in self.logged]
+        return [mail.name for each in self.logged for mail in each["mails"]]
 
     def test_an_event_is_counted_and_has_one_line(self) -> None:
         event = SignedIn(recipient="alice@example.test", client="192.0.2.1")
         self.log.tell(event)
         self.assertEqual({"signed-in": 1}, dict(self.log.counts))
-        self.assertIs(event, self.logged[0]["mail"])
+        self.assertEqual([event], self.logged[0]["mails"])
         self.assertEqual(["signed-in"], self.lines())
         self.assertEqual([event], self.rows)
 
@@ -79,11 +79,13 @@ class MailLogTests(LoggedCase):
         self.log.committed([accepted(detail={"size_octets": 11})])
         self.assertEqual(111, self.log.octets_accepted)
 
-    def test_only_the_last_line_of_a_batch_has_nothing_behind_it(self) -> None:
+    def test_a_batch_is_one_event_of_the_log_with_each_mail_in_it(self) -> None:
         self.log.committed([accepted(), Delivered(), accepted(), Delivered(), accepted()])
-        self.assertEqual([True, True, False], [each["more"] for each in self.logged])
+        self.assertEqual(1, len(self.logged))
+        self.assertEqual(["accepted"] * 3, self.lines())
+        self.assertEqual(3, len(formatEvent(self.logged[0]).splitlines()))
         self.log.committed([Delivered()])
-        self.assertEqual(3, len(self.logged))
+        self.assertEqual(1, len(self.logged))
 
     def test_ten_refusals_a_minute_of_one_client_are_told_and_the_rest_is_summed(self) -> None:
         for _ in range(25):
@@ -124,7 +126,7 @@ class MailLogTests(LoggedCase):
         for _ in range(30):
             self.log.tell(refused("192.0.2.1"))
         self.log.tell(refused("192.0.2.2"))
-        self.assertEqual("192.0.2.2", self.logged[-1]["mail"].client)
+        self.assertEqual("192.0.2.2", self.logged[-1]["mails"][0].client)
 
     def test_a_64_of_ipv6_is_one_client(self) -> None:
         for host in range(30):
@@ -200,15 +202,15 @@ class LogWriterTests(SynchronousTestCase):
         self.assertEqual(
             f"2023-11-14T22:13:20.250Z accepted {ID} from=<a@x.example> client=192.0.2.1 "
             'size_octets=100 subject="Hello you"\n',
-            self.write({"mail": event}),
+            self.write({"mails": [event]}),
         )
 
     def test_a_strangers_words_do_not_pass_for_another_field(self) -> None:
-        line = self.write({"mail": accepted(sender='"> to=<victim@v.example"@x.example')})
+        line = self.write({"mails": [accepted(sender='"> to=<victim@v.example"@x.example')]})
         self.assertIn(r'from="<\"> to=<victim@v.example\"@x.example>"', line)
 
     def test_json_is_one_object_a_line(self) -> None:
-        row = self.row({"mail": accepted(recipient="b@example.test", folder_id=4)})
+        row = self.row({"mails": [accepted(recipient="b@example.test", folder_id=4)]})
         self.assertEqual(
             {
                 "at": "2023-11-14T22:13:20.250Z", "event": "accepted", "mail_id": ID,
@@ -237,8 +239,8 @@ class LogWriterTests(SynchronousTestCase):
     def test_the_dialog_is_never_logged(self) -> None:
         event = refused()
         event.detail["dialog"] = "C: AUTH PLAIN secret"  # type: ignore[index]
-        self.write({"mail": event})
-        self.write({"mail": event}, as_json=True)
+        self.write({"mails": [event]})
+        self.write({"mails": [event]}, as_json=True)
         self.assertIn("550", self.out.getvalue())
         self.assertNotIn("dialog", self.out.getvalue())
         self.assertNotIn("secret", self.out.getvalue())
@@ -247,7 +249,7 @@ class LogWriterTests(SynchronousTestCase):
         nasty = "x\r\n2023 accepted \x1b[2Jforged\x00\x85\u2028\u202e"
         event = RefusedMail(recipient="x\n2023", detail={"helo": nasty})
         for as_json in (False, True):
-            self.write({"mail": event}, as_json)
+            self.write({"mails": [event]}, as_json)
             self.logger(as_json).warn("a client said {what}", what=nasty)
         said = self.out.getvalue()
         self.assertEqual(4, said.count("forged"))
@@ -276,7 +278,7 @@ class LogWriterTests(SynchronousTestCase):
                 {"log_level": LogLevel.info, "log_time": 0.0, "log_format": "{it}",
                  "it": Unprintable()},
                 {"log_level": LogLevel.info, "log_time": 0.0,
-                 "mail": accepted(detail={"size": Unprintable(), (1, 2): "no key"})},
+                 "mails": [accepted(detail={"size": Unprintable(), (1, 2): "no key"})]},
             ):  # fmt: skip
                 before = self.out.getvalue().count("\n")
                 writer(event)
@@ -299,10 +301,17 @@ class LogWriterTests(SynchronousTestCase):
         self.assertNotIn("a warning", self.out.getvalue())
 
     def test_a_batch_s_lines_are_flushed_once(self) -> None:
-        for more in (True, True, False):
-            self.write({"mail": accepted(), "more": more})
+        self.write({"mails": [accepted(), accepted(), accepted()]})
         self.assertEqual(3, self.out.getvalue().count("\n"))
         self.assertEqual(1, self.out.flushes)
+
+    def test_a_line_that_can_t_be_written_hides_no_other_of_its_batch(self) -> None:
+        bad = accepted(detail={"size": Unprintable()})
+        for as_json in (False, True):
+            lines = self.write({"mails": [accepted(), bad, accepted()]}, as_json).splitlines()[-3:]
+            self.assertIn(ID, lines[0])
+            self.assertIn("could not be written", lines[1])
+            self.assertIn(ID, lines[2])
 
     def test_twisted_s_chatter_is_passed_over_but_not_its_errors(self) -> None:
         for text in (
