@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.store.accounts import Accounts
+from tests.bench.measuring import Record, build_load, load
 from tests.bench.processes import MIB, cpu_s, memory
 from tests.faults.crowd import ADDRESSES, ENVELOPE, come
 from tests.live.node import DOMAIN, Node, copy_folder, make_folder
@@ -224,6 +225,37 @@ class OverloadTests(CrowdCase):
         self.assertLess(part(beside, 0.5), part(alone, 0.5) * (2 if FULL else 100))
         self.node.stop()
         self.assertGreaterEqual(self.journal("refused-more"), ADDRESSES)
+
+    def offered(self) -> Record:
+        """What becomes of 500 mails a second, on 20 kept connections."""
+        how = ("-R", 500, "-T", 8, "-k", "-s", 20, "-f", "alice")
+        told = load("smtpload", "-p", self.node.port("smtp"), *how)
+        self.assertEqual(told["failed"], 0, told["first_error"])
+        return told
+
+    def test_500_mails_a_second_come_in_beside_5000_refusals(self) -> None:
+        if not FULL:
+            raise SkipTest("the load generators are built for FULL_CROWDS=yes alone")
+        build_load()
+        self.start()
+        self.offered()
+        figures: list[Record] = []
+        for rate in (0, 5000, 0, 5000, 0, 5000):
+            began = self.cpu_s()
+            if rate:
+                with come("refused", self.node.port("smtp"), 100, rate) as others:
+                    figures.append(self.offered())
+                figures[-1]["refused"] = others.codes()["550"] / others.went["took_s"]
+            else:
+                figures.append(self.offered())
+            figures[-1]["cpu_s"] = self.cpu_s() - began
+        alone, beside = figures[::2], figures[1::2]
+        for name in ("rate", "p50_ms", "p99_ms", "cpu_s"):
+            self.tell(**{name: [f"{each[name]:.1f}" for each in (*alone, *beside)]})
+        self.tell(refused=[f"{each['refused']:.0f}" for each in beside])
+        slower = statistics.median(each["rate"] for each in beside)
+        self.assertGreater(slower, 0.8 * statistics.median(each["rate"] for each in alone))
+        self.assertGreater(min(each["refused"] for each in beside), 4000)
 
 
 class ArrivalTests(CrowdCase):
