@@ -139,7 +139,7 @@ class House(MultiService):
         data, users = self.config.data_path, self.config.users_path
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node_lock = self._lock_folder()
-        self.accounts = Accounts.open(users, create=True)
+        self.accounts = Accounts.open(users, create=True, data=data)
         subaddress = self.config.accounts.subaddress
         self.watch = AccountsWatch(self.accounts, subaddress, self._in_thread)
         self.watch.read_now()

@@ -6,6 +6,7 @@ from mailnode.cli.accounts import alias, domain, user
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.rollback import rollback
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
 
@@ -20,7 +21,8 @@ main = RootGroup(
     mailnode.toml is read when --config or MAILNODE_CONFIG names it, never by itself.
     """,
 )
-for command in (init, domain, user, alias, mailbox, trace, config, doctor, verify, version):
+COMMANDS = (init, domain, user, alias, mailbox, trace, config, doctor, verify, rollback, version)
+for command in COMMANDS:
     main.add_command(command)
 
 __all__ = ["main"]

@@ -25,7 +25,7 @@ def check_accounts(config: Config) -> Iterator[Finding]:
         return
     require_users(config)
     try:
-        accounts = Accounts.open(config.users_path)
+        accounts = Accounts.open(config.users_path, data=config.data_path)
         try:
             directory = accounts.load_directory(config.accounts.subaddress)
             domains = [domain.name for domain in accounts.domains()]

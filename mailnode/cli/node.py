@@ -13,11 +13,19 @@ from attrs import frozen
 
 from mailnode.addresses import Address, parse_address, parse_domain
 from mailnode.bell import ring_from_outside
-from mailnode.cli.frame import EX_CANTCREAT, EX_CONFIG, EX_NOPERM, Mistake, config_of
+from mailnode.cli.frame import (
+    EX_CANTCREAT,
+    EX_CONFIG,
+    EX_NOPERM,
+    EX_TEMPFAIL,
+    Mistake,
+    config_of,
+)
 from mailnode.config import Config
-from mailnode.errors import BadAddress
+from mailnode.errors import BadAddress, NodeRunning
 from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
+from mailnode.store.locks import lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
 
@@ -49,7 +57,7 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
         )
     if change:
         _ease_full_disk(config)
-    accounts = Accounts.open(config.users_path)
+    accounts = Accounts.open(config.users_path, data=config.data_path)
     try:
         yield accounts
     finally:
@@ -115,6 +123,28 @@ def require_mail(config: Config) -> Path:
     if not os.access(path, os.R_OK):
         raise Mistake(f"can't read {path}; run this as the user that the node runs as", EX_NOPERM)
     return path
+
+
+def lock_stopped_node(config: Config) -> int:
+    """A descriptor that keeps a node from starting on the data folder, until it is closed.
+
+    Raises:
+        Mistake: there is no such folder, or a node runs on it.
+    """
+    if not config.data_path.is_dir():
+        raise Mistake(
+            f"there is no {config.data_path}; for a node elsewhere give --data or --config, or go "
+            "to its folder",
+            EX_CONFIG,
+        )
+    try:
+        return lock_folder(config.data_path)
+    except NodeRunning:
+        running = running_node(config)
+        which = f", process {running.pid}" if running else ""
+        raise Mistake(
+            f"a node runs on {config.data_path}{which}: stop it first", EX_TEMPFAIL
+        ) from None
 
 
 def make_private_folder(path: Path) -> bool:

@@ -91,7 +91,7 @@ def _create_accounts(config: Config) -> Accounts:
             "first",
             EX_CANTCREAT,
         )
-    return Accounts.open(config.users_path, create=True)
+    return Accounts.open(config.users_path, create=True, data=config.data_path)
 
 
 def _places(config: Config) -> dict[str, str]:

@@ -27,7 +27,9 @@ from mailnode.errors import (
     StoreBroken,
 )
 from mailnode.store.directory import CATCH_ALL, Account, Alias, Directory, Domain
-from mailnode.store.sqlite import connect, mail_error, migrate, schema_scripts
+from mailnode.store.exchange import KEPT, finish_exchange
+from mailnode.store.sqlite import connect, mail_error, schema_scripts
+from mailnode.store.upgrade import upgrade
 
 __all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
 
@@ -51,6 +53,7 @@ class Accounts:
     """The file of accounts, open."""
 
     path: Path
+    _kept: Path
     _connection: sqlite3.Connection
     _watcher: sqlite3.Connection
     _lock: RLock = field(factory=RLock, init=False)
@@ -62,11 +65,12 @@ class Accounts:
         self._file = _identity(self.path)
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = False) -> Accounts:
+    def open(cls, path: str | Path, *, create: bool = False, data: Path | None = None) -> Accounts:
         """Open users.db and bring its schema up to date.
 
         Args:
             create: make the file, 0600, when there is none.
+            data: the data folder, where a copy is kept before an upgrade; its own, without one.
 
         Raises:
             NotFound: there is no such file (and none is to be made), or no such folder.
@@ -74,6 +78,8 @@ class Accounts:
             StoreBroken: it can't be read, or isn't a users.db.
         """
         path = Path(path)
+        kept = (data or path.parent) / KEPT
+        finish_exchange(path)
         if create:
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -85,7 +91,7 @@ class Accounts:
                 raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
         elif not path.exists():
             raise NotFound(f"There is no {path}; make it with: mailnode init")
-        return cls(path, *_connections(path))
+        return cls(path, kept, *_connections(path, kept))
 
     def close(self) -> None:
         with self._lock:
@@ -298,7 +304,7 @@ class Accounts:
         except OSError:  # moved away: what is open still counts
             return
         if file != self._file:
-            connection, watcher = _connections(self.path)
+            connection, watcher = _connections(self.path, self._kept)
             with self._lock:
                 self.close()
                 self._connection, self._watcher, self._file = connection, watcher, file
@@ -322,12 +328,12 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _connections(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def _connections(path: Path, kept: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """One that works, and one that only looks and never waits."""
     with _answered(path):
         connection = connect(path)
         try:
-            _upgrade(connection, path)
+            _upgrade(connection, path, kept)
             return connection, connect(path, busy_timeout_s=0)
         except BaseException:
             connection.close()
@@ -357,7 +363,7 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+def _upgrade(connection: sqlite3.Connection, path: Path, kept: Path) -> None:
     """The file has the newest schema; nothing is written when it had that before."""
     scripts = schema_scripts("accounts")
     with _transaction(connection, "BEGIN"):  # one look: somebody may be making it
@@ -365,7 +371,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     if foreign:
         raise StoreBroken(detail=f"{path} is an SQLite file of something else")
     try:
-        migrate(connection, scripts)
+        upgrade(connection, path, scripts, kept)
     except sqlite3.OperationalError:
         if _version(connection) != max(scripts):  # else another process did it meanwhile
             raise

@@ -25,13 +25,15 @@ from twisted.logger import Logger
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
 from mailnode.store.checkpoint import Checkpointer
+from mailnode.store.exchange import KEPT, finish_exchange
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.pace import Pace
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
-from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, migrate, prepare
+from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, prepare
 from mailnode.store.sqlite import schema_scripts as _schema_scripts
 from mailnode.store.trouble import Trouble
+from mailnode.store.upgrade import upgrade
 
 log = Logger()
 
@@ -135,12 +137,13 @@ class Database:
                 path.parent / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
             fcntl.flock(lock_fd, fcntl.LOCK_EX)
+            finish_exchange(path)
             prepare(path)
             connection = connect(
                 path, cache_octets=WRITER_CACHE_OCTETS, busy_timeout_s=busy_timeout_s
             )
             try:
-                version = migrate(connection, _schema_scripts())
+                version = upgrade(connection, path, _schema_scripts(), path.parent / KEPT)
             except BaseException:
                 connection.close()
                 raise

@@ -7,6 +7,7 @@ It runs behind a serving node, in short transactions.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,11 @@ from twisted.python.failure import Failure
 from mailnode.background import background
 from mailnode.config import JournalSettings
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.exchange import KEPT
 from mailnode.store.journal import Journal
 from mailnode.store.messages import Messages
 from mailnode.store.sqlite import padded
+from mailnode.store.upgrade import delete_old_copies
 
 if TYPE_CHECKING:
     from mailnode.store.directory import LiveDirectory
@@ -113,6 +116,9 @@ class Sweep:
             "mails in no folder": await self.messages.delete_unfiled(),
             "mails of deleted accounts": await self.drop_gone_accounts(),
             "journal rows": await self.journal.prune(self.settings.keep, self.settings.size),
+            "old copies": await self.blobs.in_thread(
+                lambda: delete_old_copies(self.blobs.data / KEPT, time.time())
+            ),
         }
         self.done_once = True
         if any(swept.values()):

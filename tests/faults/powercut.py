@@ -139,7 +139,7 @@ class Program:
         self.say(changed=[name, f"hash-{number}"])
 
 
-def record(folder: Path, seed: int) -> list[Step]:
+def record(folder: Path, seed: int, program: str = "tests.faults.powercut") -> list[Step]:
     """What the program does in `folder`, step by step."""
     folder.mkdir(parents=True)
     log = folder.with_suffix(".log")
@@ -150,7 +150,7 @@ def record(folder: Path, seed: int) -> list[Step]:
     }
     root = Path(__file__).parents[2]
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.faults.powercut", folder.resolve(), log.resolve(), str(seed)],
+        [sys.executable, "-m", program, folder.resolve(), log.resolve(), str(seed)],
         cwd=root,
         env=environ | {"PYTHONPATH": str(root)},
         capture_output=True,

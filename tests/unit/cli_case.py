@@ -60,7 +60,7 @@ class CommandCase(SynchronousTestCase):
         return lines[0]
 
     def make_accounts(self, *addresses: str, **facts: Any) -> None:
-        accounts = Accounts.open(self.folder / "users.db", create=True)
+        accounts = Accounts.open(self.folder / "users.db", create=True, data=self.folder / "var")
         try:
             known = {domain.name for domain in accounts.domains()}
             for address in map(parse_address, addresses):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
+import sqlite3
 import threading
 
 from twisted.internet import reactor
@@ -175,6 +177,18 @@ class RefusedStartTests(NodeCase):
             self.assertIn("mailnode doctor", why)
             self.assertEqual(b"nonsense" * 512, path.read_bytes())
             path.unlink()
+        await self.starts_now()
+
+    async def test_files_of_a_newer_version_are_78_and_left_alone(self) -> None:
+        await self.stop(self.started())
+        for path in (self.folder / "users.db", self.folder / "var" / "mail.db"):
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute("PRAGMA user_version = 9999")
+                before = path.read_bytes()
+                self.assertIn("schema version 9999", self.refused(78))
+                self.assertEqual(before, path.read_bytes())
+                connection.execute(f"PRAGMA user_version = {version}")
         await self.starts_now()
 
     async def test_a_folder_that_can_not_be_made_is_77_and_named(self) -> None:

@@ -1,0 +1,176 @@
+"""Back to the databases of before an upgrade. What came since is kept, and told.
+
+The newer databases stay under `kept/rollback-TIME`, and each mail that came since lies there as
+a file that any program can read: the bodies of large ones would else go with the next sweep.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from attrs import Factory, define
+
+from mailnode.store.accept import served_head
+from mailnode.store.blobs import blob_path
+from mailnode.store.exchange import (
+    PIECE_OCTETS,
+    copy_file,
+    flush,
+    keep,
+    make_kept_folder,
+    part_of,
+    put_in_place,
+)
+from mailnode.store.lists import MAIL_DATABASE
+from mailnode.store.sqlite import connect
+from mailnode.store.upgrade import Copy, copies
+
+MAILS = "mails"
+
+
+@define
+class RolledBack:
+    """What was done with one database.
+
+    Attributes:
+        copy: what stands in its place now.
+        version_before: of the newer schema.
+        kept: where the newer one lies.
+        mails: files of mails that came since, one a copy.
+        unreadable: mails that came since and whose octets can't be read; they are in `kept`.
+        deleted_since: mails that were deleted since and are back.
+        accounts: of users.db, that were made since, and are in it.
+        lost_accounts: that were made since and could not be taken along.
+    """
+
+    copy: Copy
+    version_before: int
+    kept: Path
+    mails: list[Path] = Factory(list)
+    unreadable: list[str] = Factory(list)
+    deleted_since: int = 0
+    accounts: list[str] = Factory(list)
+    lost_accounts: list[str] = Factory(list)
+
+
+def newest_copy(path: Path, kept: Path) -> Copy | None:
+    """What `path` would be brought back to: the newest copy of an older schema than it has."""
+    if not path.exists():
+        return None
+    with closing(connect(path, read_only=True)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    found = [each for each in copies(kept) if each.database == path.name and each.version < version]
+    return found[-1] if found else None
+
+
+def roll_back(path: Path, copy: Copy, data: Path, aside: Path) -> RolledBack:
+    """The copy takes the place of `path`, whole and flushed, and nothing that came since is lost.
+
+    The node must not run.
+
+    Args:
+        aside: a folder to keep the newer database and the mails in.
+
+    Raises:
+        sqlite3.Error, OSError: one can't be read or written; the databases are as they were.
+    """
+    make_kept_folder(aside)
+    part = part_of(path)
+    copy_file(copy.path, part)
+    with closing(connect(path, read_only=True)) as newer, closing(connect(part)) as older:
+        (version,) = newer.execute("PRAGMA user_version").fetchone()
+        done = RolledBack(copy, version, aside / path.name)
+        if path.name == MAIL_DATABASE:
+            _export_mails(newer, older, data, aside / MAILS, done)
+            _give_no_uid_again(newer, older)
+        else:
+            _take_accounts_along(newer, older, done)
+    keep(path, aside)
+    put_in_place(part, path)
+    return done
+
+
+_COPIES = """
+    SELECT message.mail_id, message.sender, message.prefix, message.blob_key, message.body,
+        delivery.recipient, delivery.folder_id, delivery.uid
+    FROM delivery JOIN message ON message.id = delivery.message_id WHERE message.mail_id = ?
+"""
+
+
+def _export_mails(
+    newer: sqlite3.Connection, older: sqlite3.Connection, data: Path, folder: Path, done: RolledBack
+) -> None:
+    """Each copy of a mail that the older database hasn't is a file, as it would be served."""
+    before = {mail_id for (mail_id,) in older.execute("SELECT mail_id FROM message")}
+    there = 0
+    for (mail_id,) in newer.execute("SELECT mail_id FROM message").fetchall():
+        if mail_id in before:
+            there += 1
+            continue
+        for _, sender, prefix, blob_key, body, recipient, folder_id, uid in newer.execute(
+            _COPIES, (mail_id,)
+        ):
+            make_kept_folder(folder)
+            target = folder / f"{mail_id}-{folder_id}-{uid}.eml"
+            try:
+                with target.open("wb") as file:
+                    file.write(served_head(sender, recipient, prefix))
+                    if blob_key is None:
+                        file.write(body)
+                    else:
+                        with blob_path(data, blob_key).open("rb") as blob:
+                            shutil.copyfileobj(blob, file, PIECE_OCTETS)
+            except FileNotFoundError:
+                target.unlink()
+                done.unreadable.append(mail_id)
+                continue
+            target.chmod(0o600)
+            flush(target)
+            done.mails.append(target)
+    if done.mails:
+        flush(folder)
+    done.deleted_since = len(before) - there
+
+
+def _give_no_uid_again(newer: sqlite3.Connection, older: sqlite3.Connection) -> None:
+    """A uid that a mail had since names no other mail."""
+    rows = newer.execute("SELECT uid_next, id FROM folder").fetchall()
+    older.execute("BEGIN IMMEDIATE")
+    older.executemany("UPDATE folder SET uid_next = max(uid_next, ?) WHERE id = ?", rows)
+    (last_id,) = newer.execute(
+        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'folder'"
+    ).fetchone()
+    if last_id is not None:
+        older.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'folder'", (last_id,)
+        )
+    older.execute("COMMIT")
+
+
+def _take_accounts_along(
+    newer: sqlite3.Connection, older: sqlite3.Connection, done: RolledBack
+) -> None:
+    """What was made since stands in the older file, too, or the next sweep would drop its mail."""
+    older.execute("BEGIN IMMEDIATE")
+    for table in ("domain", "account", "alias"):
+        known = {name for _, name, *_ in newer.execute(f"PRAGMA table_info({table})")}
+        columns = [
+            name for _, name, *_ in older.execute(f"PRAGMA table_info({table})") if name in known
+        ]
+        marks = ", ".join("?" * len(columns))
+        insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        for row in newer.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"):
+            values = dict(zip(columns, row, strict=True))
+            if older.execute(f"SELECT 1 FROM {table} WHERE id = ?", (values["id"],)).fetchone():
+                continue
+            name = str(values.get("name") or values.get("key"))
+            try:
+                older.execute(insert, row)
+            except sqlite3.IntegrityError:
+                done.lost_accounts.append(f"{table} {name}")
+            else:
+                done.accounts.append(f"{table} {name}")
+    older.execute("COMMIT")

@@ -1,0 +1,129 @@
+"""`mailnode rollback` goes back to before an upgrade, and loses nothing that came since."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from mailnode.store import sqlite
+from mailnode.store.blobs import blob_path
+from mailnode.store.locks import lock_folder
+from mailnode.store.sqlite import connect
+from mailnode.store.upgrade import upgrade
+from tests.faults.upgrading import newer_scripts, newer_version
+from tests.unit.cli_case import CommandCase
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+
+
+class RollbackTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_accounts(ALICE, BOB)
+        self.before = self.file_mail(ALICE)
+        self.mail_db = self.folder / "var" / "mail.db"
+
+    def upgrade(self) -> None:
+        with newer_version():
+            self.make_accounts()
+        connection = connect(self.mail_db)
+        upgrade(connection, self.mail_db, newer_scripts(), self.folder / "var" / "kept")
+        connection.close()
+
+    def rows(self, path: Path, text: str) -> list[tuple]:
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute(text).fetchall()
+        finally:
+            connection.close()
+
+    def file_newer_mail(self, *boxes: str, **facts) -> str:
+        """By the newer version, which alone opens its store."""
+        from tests.unit import cli_case
+
+        self.patch(cli_case, "schema_scripts", newer_scripts)
+        with newer_version():
+            mail_id = self.file_mail(*boxes, **facts)
+        self.patch(cli_case, "schema_scripts", sqlite.schema_scripts)
+        return mail_id
+
+    def roll_back(self) -> list[dict]:
+        with newer_version():
+            return self.run_json("rollback")["rolled_back"]
+
+    def test_both_databases_are_as_before_and_mail_that_came_since_lies_in_files(self) -> None:
+        self.upgrade()
+        since = self.file_newer_mail(ALICE, BOB, body=b"Subject: since\r\n\r\nthen\r\n")
+        mail, users = self.roll_back()
+        self.assertEqual(
+            (mail["database"], mail["from_schema"], mail["to_schema"]), ("mail.db", 2, 1)
+        )
+        self.assertEqual((users["database"], users["to_schema"]), ("users.db", 1))
+        self.assertEqual(self.rows(self.mail_db, "PRAGMA user_version"), [(1,)])
+        self.assertEqual(self.rows(self.mail_db, "SELECT mail_id FROM message"), [(self.before,)])
+        files = [Path(name).read_bytes() for name in mail["mails_since"]]
+        self.assertEqual(len(files), 2)
+        self.assertTrue(all(each.endswith(b"\r\nSubject: since\r\n\r\nthen\r\n") for each in files))
+        self.assertIn(b"Delivered-To: bob@example.test\r\n", b"".join(files))
+        kept = Path(mail["newer_kept_in"])
+        self.assertIn((since,), self.rows(kept, "SELECT mail_id FROM message"))
+
+    def test_a_large_mail_that_came_since_is_whole_in_its_file(self) -> None:
+        self.upgrade()
+        since = self.file_newer_mail(ALICE)
+        blob = blob_path(self.folder / "var", "a" * 32)
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(b"large")
+        connection = connect(self.mail_db)
+        connection.execute(
+            "UPDATE message SET body = NULL, blob_key = ? WHERE mail_id = ?", ("a" * 32, since)
+        )
+        connection.close()
+        (name,) = self.roll_back()[0]["mails_since"]
+        self.assertTrue(Path(name).read_bytes().endswith(b"\r\nlarge"))
+
+    def test_no_uid_that_a_mail_had_since_is_given_again(self) -> None:
+        self.upgrade()
+        self.file_newer_mail(ALICE)
+        self.file_newer_mail(ALICE)
+        self.roll_back()
+        self.file_mail(ALICE)
+        self.assertEqual(self.rows(self.mail_db, "SELECT uid FROM delivery"), [(1,), (4,)])
+
+    def test_accounts_that_were_made_since_stay(self) -> None:
+        self.upgrade()
+        with newer_version():
+            self.make_accounts("carol@example.test")
+        users = self.roll_back()[1]
+        self.assertEqual(users["made_since"], ["account carol@example.test"])
+        self.assertEqual(len(self.run_json("user list")), 3)
+
+    def test_mails_that_were_deleted_since_are_told(self) -> None:
+        self.upgrade()
+        connection = connect(self.mail_db)
+        connection.execute("DELETE FROM delivery")
+        connection.execute("DELETE FROM message")
+        connection.close()
+        self.assertEqual(self.roll_back()[0]["deleted_since"], 1)
+
+    def test_it_says_in_words_what_it_did_and_what_comes_next(self) -> None:
+        self.upgrade()
+        self.file_newer_mail(ALICE)
+        with newer_version():
+            said = self.run_command("rollback").stdout
+        self.assertIn("mail.db is back to schema 1", said)
+        self.assertIn("1 mail came since: ", said)
+        self.assertIn("install the version of mailnode that ran before", said)
+
+    def test_without_an_upgrade_there_is_nothing_to_go_back_to(self) -> None:
+        self.assertIn("there is nothing to go back to", self.refusal("rollback", 65))
+
+    def test_a_node_that_runs_is_75(self) -> None:
+        self.upgrade()
+        lock = lock_folder(self.folder / "var")
+        self.addCleanup(os.close, lock)
+        self.assertIn("stop it first", self.refusal("rollback", 75))
+
+    def test_where_no_node_was_is_78(self) -> None:
+        self.assertIn("there is no ", self.refusal("rollback --data nowhere", 78))
