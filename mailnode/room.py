@@ -15,6 +15,16 @@ from mailnode.config import QuotaSettings
 _log = Logger(namespace="mailnode")
 
 
+BODIES_OCTETS = 256 << 20  # of all bodies on their way in that are in memory, about
+LEAST_SHARE_OCTETS = 16 << 10  # most mails are smaller, and a file for each would cost much
+
+
+def body_share(wanted_octets: int, sessions: int) -> int:
+    """How much of one body may be in memory when so many sessions are open."""
+    share = max(LEAST_SHARE_OCTETS, BODIES_OCTETS // max(1, sessions))
+    return min(wanted_octets, share)
+
+
 class Owner(Protocol):
     """What counts of an account; None is the node's default, 0 no limit."""
 

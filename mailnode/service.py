@@ -33,9 +33,11 @@ from mailnode.plugins import find_checkers, find_delivery, find_filters, find_su
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.pop3.server import Pop3Server
+from mailnode.room import body_share
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.server import SmtpServer
 from mailnode.smtp.transaction import Counter, Postbox
+from mailnode.store.blobs import PIECE_OCTETS
 from mailnode.store.directory import Account
 from mailnode.store.locks import MaildropLocks
 from mailnode.threads import Threads
@@ -169,9 +171,15 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
-        self.counter.blob_over = self.config.store.blob_over
+        self._share_memory()
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers
+
+    def _share_memory(self) -> None:
+        """Bodies on their way in: the more sessions, the less of each is in memory."""
+        sessions = len(self.smtp_sessions)
+        self.counter.blob_over = body_share(self.config.store.blob_over, sessions)
+        self.blobs.piece_octets = body_share(PIECE_OCTETS, sessions)
 
     def _connections(self) -> int:
         return len(self.smtp_sessions) + len(self.pop3_sessions) + len(self.gate.waiting)
@@ -209,6 +217,7 @@ class Node(House):
     def _start_timers(self) -> None:
         self.smtp_sessions.start()
         self.pop3_sessions.start()
+        self._call_every(1.0, self._share_memory)
         super()._start_timers()
 
     def _greet(self) -> None:

@@ -32,7 +32,6 @@ log = Logger()
 T = TypeVar("T")
 
 PIECE_OCTETS = 512 << 10
-BUFFER_OCTETS = 1 << 20
 THREADS = 2
 
 
@@ -46,6 +45,7 @@ class FileBlobs:
         call_in_reactor: `reactor.callFromThread`.
         write_trouble, read_trouble: what the disk last failed at.
         reserve: while it is spent, nothing is written.
+        piece_octets: so much of a blob is written at once, and twice that is in memory at most.
     """
 
     data: Path
@@ -56,6 +56,7 @@ class FileBlobs:
     )
     write_trouble: Trouble = field(factory=Trouble, init=False)
     read_trouble: Trouble = field(factory=Trouble, init=False)
+    piece_octets: int = field(default=PIECE_OCTETS, init=False)
     _in_hand: set[str] = field(factory=set, init=False)
     _folders: set[str] = field(factory=set, init=False)
 
@@ -187,9 +188,9 @@ class BlobWriter:
             return fail(self._error)
         self._pieces.append(data)
         self._buffered += len(data)
-        if self._buffered >= PIECE_OCTETS and not self._writing:
+        if self._buffered >= self.blobs.piece_octets and not self._writing:
             self._write_piece()
-        if self._buffered + self._writing < BUFFER_OCTETS:
+        if self._buffered + self._writing < 2 * self.blobs.piece_octets:
             return None
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -243,7 +244,7 @@ class BlobWriter:
 
     def _wrote(self, _: None) -> None:
         self._writing = 0
-        if self._buffered >= PIECE_OCTETS and not self._idle:
+        if self._buffered >= self.blobs.piece_octets and not self._idle:
             self._write_piece()
         self._tell()
 
@@ -256,7 +257,7 @@ class BlobWriter:
             idle, self._idle = self._idle, []
             for done in idle:
                 done.callback(None)
-        if self._error is not None or self._buffered + self._writing < BUFFER_OCTETS:
+        if self._error is not None or self._buffered + self._writing < 2 * self.blobs.piece_octets:
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 if self._error is None:

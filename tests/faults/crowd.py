@@ -102,6 +102,16 @@ class Crowd:
             writer.write(bytes([octet]))
             await asyncio.sleep(1.0)
 
+    async def half(self, number: int) -> None:
+        """Sends the first 500,000 octets of a body, and stops there."""
+        _reader, writer = await self.connect()
+        writer.write(LINES % DOMAIN.encode() + b"Subject: half\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"0123456789abcdef" * 4 * 78 + b"12345\r\n")
+            await writer.drain()
+        self.arrive(number)
+        await asyncio.sleep(3600)
+
     async def deaf(self, number: int) -> None:
         """Asks and asks, and never reads."""
         _reader, writer = await self.connect_deaf()

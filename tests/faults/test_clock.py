@@ -1,6 +1,6 @@
 """The wall clock jumps a day forth and back: nobody is cut off, forgotten, lost or doubled.
 
-A real node under clock.c, whose wall clock the test sets. 8 jumps; CLOCK_JUMPS=600 for more.
+A real node under clock.c, whose wall clock the test sets. 6 jumps; CLOCK_JUMPS=600 for more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.faults.ledger import Ledger, Mail, Traffic
 from tests.faults.shim import build
 from tests.live.node import DOMAIN, PASSWORD, Node, command, copy_folder, make_folder
 
-JUMPS = int(os.environ.get("CLOCK_JUMPS", "8"))
+JUMPS = int(os.environ.get("CLOCK_JUMPS", "6"))
 SEED = int(os.environ.get("CLOCK_SEED", "1"))
 DAY = 86400
 BETWEEN_S = 0.3

@@ -11,9 +11,10 @@ from zope.interface.verify import verifyObject
 from mailnode.errors import StoreBroken, StoreFull
 from mailnode.interfaces import IBlobs
 from mailnode.store import blobs as blobs_module
-from mailnode.store.blobs import BUFFER_OCTETS, PIECE_OCTETS, FileBlobs
+from mailnode.store.blobs import PIECE_OCTETS, FileBlobs
 from tests.stores.support import StoreCase
 
+BUFFER_OCTETS = 2 * PIECE_OCTETS
 PIECE = bytes(range(256)) * 256  # 64 KiB
 
 
@@ -87,6 +88,19 @@ class BlobTests(StoreCase):
                 await wait
         await writer.commit()
         self.assertGreaterEqual(min(sizes), PIECE_OCTETS)
+
+    async def test_where_many_come_less_of_each_is_in_memory(self):
+        writer = self.blobs.create()
+        self.assertIs(writer.write(PIECE * 5), None)  # not enough for a piece of the usual size
+        self.assertEqual(writer._writing, 0)
+        self.blobs.piece_octets = len(PIECE)
+        wait = writer.write(PIECE)
+        self.assertEqual((writer._buffered, writer._writing), (0, 6 * len(PIECE)))
+        await wait
+        for _ in range(10):
+            await (writer.write(PIECE * 2) or self.blobs.in_thread(str))
+            self.assertLess(writer._buffered + writer._writing, 2 * len(PIECE))
+        self.assertEqual(await self.read_blob(await writer.commit()), PIECE * 26)
 
     async def test_a_discarded_blob_leaves_nothing_before_or_after_its_commit(self):
         early, late, empty = self.blobs.create(), self.blobs.create(), self.blobs.create()

@@ -9,7 +9,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import QuotaSettings
-from mailnode.room import Room
+from mailnode.room import BODIES_OCTETS, Room, body_share
 from tests.unit.test_directory import account
 
 TOO_MUCH = 1 << 62
@@ -67,3 +67,20 @@ class Quota(SynchronousTestCase):
         self.owner = account(1, "alice", quota_octets=0, quota_mails=3)
         self.assertTrue(self.fits(TOO_MUCH, (0, 2), QuotaSettings(octets=1, mails=1)))
         self.assertFalse(self.fits(1, (0, 3), QuotaSettings(octets=1, mails=9)))
+
+
+class MemoryTests(SynchronousTestCase):
+    """How much of a body on its way in stays in memory."""
+
+    def test_it_is_what_is_wanted_while_sessions_are_few(self) -> None:
+        for sessions in (0, 1, 1024):
+            self.assertEqual(256 << 10, body_share(256 << 10, sessions))
+
+    def test_many_sessions_share_what_there_is(self) -> None:
+        self.assertEqual(128 << 10, body_share(256 << 10, 2048))
+        for sessions in (2_000, 5_000, 16_000):
+            self.assertLessEqual(sessions * body_share(256 << 10, sessions), BODIES_OCTETS)
+
+    def test_small_mails_stay_in_memory_whatever_the_crowd(self) -> None:
+        self.assertEqual(16 << 10, body_share(256 << 10, 1_000_000))
+        self.assertEqual(1 << 10, body_share(1 << 10, 1_000_000))

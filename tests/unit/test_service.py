@@ -279,6 +279,21 @@ class ReloadTests(NodeCase):
         self.assertIn("info: reloaded", self.lines)
 
 
+class MemoryTests(NodeCase):
+    def test_many_sessions_share_the_memory_for_bodies(self) -> None:
+        node = self.started()
+        self.assertEqual((256 << 10, 512 << 10), (node.counter.blob_over, node.blobs.piece_octets))
+        sessions = [FakeSession() for _ in range(4096)]
+        for session in sessions:
+            node.smtp_sessions.admit(session, "127.0.0.1", True)
+        self.reactor.advance(1)
+        self.assertEqual((64 << 10, 64 << 10), (node.counter.blob_over, node.blobs.piece_octets))
+        for session in sessions:
+            node.smtp_sessions.leave(session)
+        self.reactor.advance(1)
+        self.assertEqual((256 << 10, 512 << 10), (node.counter.blob_over, node.blobs.piece_octets))
+
+
 class RenewalTests(NodeCase):
     async def test_the_node_looks_each_hour_whether_its_certificate_must_be_renewed(self) -> None:
         looked: list[str] = []
