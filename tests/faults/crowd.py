@@ -137,7 +137,7 @@ class Crowd:
         """Asks for people who aren't here until it is sent away, and comes again."""
         self.arrive(number)
         while True:
-            self._due = max(self._due + 10 / self.rate, time.monotonic() - 0.1)
+            self._due = max(self._due + 10 / self.rate, time.monotonic() - 0.01)
             await asyncio.sleep(self._due - time.monotonic())
             with contextlib.suppress(*GONE):
                 reader, writer = await self.connect(f"127.0.1.{1 + number % ADDRESSES}")
