@@ -15,7 +15,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 TICK_S = 0.001
-LONGEST_S = 0.020
+LONGEST_S = 0.010
 BUSY_SHARE = 0.6
 
 
@@ -40,7 +40,7 @@ class Pace:
 
     def hold(self) -> None:
         """The last batch is done: the next one begins once jobs wait for it and the reactor has
-        time, and 20 ms from now at the latest."""
+        time, and 10 ms from now at the latest."""
         self.end()
         self._until = self.clock.seconds() + LONGEST_S
         self._look_later()

@@ -33,7 +33,7 @@ class PaceTests(SynchronousTestCase):
             self.cpu += TICK_S * share
             self.clock.advance(TICK_S)
 
-    def test_while_the_reactor_works_the_batch_is_held_for_20_ms_at_most(self) -> None:
+    def test_while_the_reactor_works_the_batch_is_held_for_10_ms_at_most(self) -> None:
         self.waiting = 5
         self.pace.hold()
         self.pass_time(LONGEST_S - TICK_S, share=1.0)
