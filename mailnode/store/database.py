@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -28,11 +27,19 @@ from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.exchange import KEPT, finish_exchange
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.pace import Pace
+from mailnode.store.reads import READERS, Reads
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
-from mailnode.store.sqlite import BUSY_TIMEOUT_S, connect, error_code, mail_error, prepare
+from mailnode.store.sqlite import (
+    BUSY_TIMEOUT_S,
+    FlushFailed,
+    connect,
+    error_code,
+    mail_error,
+    prepare,
+)
 from mailnode.store.sqlite import schema_scripts as _schema_scripts
-from mailnode.store.trouble import Trouble
+from mailnode.store.trouble import Trouble, told_of
 from mailnode.store.upgrade import upgrade
 
 log = Logger()
@@ -46,10 +53,7 @@ BUSY_JOBS = 8  # from so many in a batch on, the next one is not begun at once
 BATCH_OCTETS = 16 << 20
 QUEUE_OCTETS = 128 << 20
 QUEUE_JOBS = 20_000
-QUEUE_READS = 2_000
-READERS = 2
 WRITER_CACHE_OCTETS = 16 << 20
-READER_CACHE_OCTETS = 4 << 20
 BATCH_WAL_OCTETS = 48 << 10  # what a batch puts into the write-ahead log, about,
 JOB_WAL_OCTETS = 1536  # and each of its jobs beside its own octets
 
@@ -60,10 +64,6 @@ def _run_transactions(
     connection: sqlite3.Connection, functions: list[Callable[[sqlite3.Connection], Any]]
 ) -> tuple[list[Any], None]:
     return [function(connection) for function in functions], None
-
-
-class FlushFailed(Exception):
-    """A COMMIT could not be flushed; nobody knows what is on the disk."""
 
 
 @define(eq=False)
@@ -98,8 +98,7 @@ class Database:
     waiting_octets: int = field(default=0, init=False)
     write_trouble: Trouble = field(factory=Trouble, init=False)
     read_trouble: Trouble = field(factory=Trouble, init=False)
-    _reads: queue.SimpleQueue[Any] = field(factory=queue.SimpleQueue, init=False)
-    _reads_waiting: int = field(default=0, init=False)
+    _reads: Reads = field(init=False)
     _log_is_large: bool = field(default=True, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
     _readers: list[threading.Thread] = field(factory=list, init=False)
@@ -167,9 +166,10 @@ class Database:
         return database
 
     def _start(self) -> None:
+        self._reads = Reads(self.path, self._call_in_reactor, self.read_trouble)
         self._checkpointer.start()
         names = [("store-writer", self._write_forever)]
-        names += [(f"store-reader-{number}", self._read_forever) for number in range(READERS)]
+        names += [(f"store-reader-{number}", self._reads.serve) for number in range(READERS)]
         for name, target in names:
             thread = threading.Thread(None, self._run_thread, name, (target,), daemon=True)
             self._threads.append(thread)
@@ -269,12 +269,7 @@ class Database:
             StoreBusy: too many wait already.
             StoreBroken: the database can't be read.
         """
-        if self._closing or self._reads_waiting >= QUEUE_READS:
-            return fail(StoreBusy(detail="closed, or too many reads wait"))
-        deferred: Deferred[T] = Deferred()
-        self._reads_waiting += 1
-        self._reads.put((function, deferred))
-        return deferred
+        return self._reads.ask(function)
 
     def close(self) -> Deferred[None]:
         """What was queued is written, the threads have ended, the files are closed."""
@@ -285,8 +280,7 @@ class Database:
             with self._wake:
                 self._closing, self._held = True, False
                 self._wake.notify()
-            for _ in range(READERS):
-                self._reads.put(None)
+            self._reads.end()
             self._threads_ended()
         return self._closed
 
@@ -315,13 +309,6 @@ class Database:
         if self._held and self._pace is not None and not self._closing:
             self._pace.hold()
 
-    def _settle_read(self, deferred: Deferred[Any], outcome: Any) -> None:
-        self._reads_waiting -= 1
-        if isinstance(outcome, BaseException):
-            deferred.errback(outcome)
-        else:
-            deferred.callback(outcome)
-
     # Called in the threads
 
     def _run_thread(self, target: Callable[[], None]) -> None:
@@ -338,22 +325,6 @@ class Database:
             self.fault = StoreBroken(detail=f"the store ended: {error}")
             log.critical("The mail database failed, the node ends: {error}", error=error)
             self._call_in_reactor(self._on_fatal, error)
-
-    def _read_forever(self) -> None:
-        connection = connect(self.path, read_only=True, cache_octets=READER_CACHE_OCTETS)
-        try:
-            while (item := self._reads.get()) is not None:
-                function, deferred = item
-                try:
-                    outcome = function(connection)
-                except Exception as error:
-                    outcome = _told(error, "read", self.read_trouble)
-                else:
-                    self.read_trouble.is_over()
-                self._call_in_reactor(self._settle_read, deferred, outcome)
-                del item, function, deferred, outcome
-        finally:
-            connection.close()
 
     def _write_forever(self) -> None:
         try:
@@ -475,7 +446,7 @@ class Database:
                     outcomes += done
                     notes += told
                     continue
-            outcomes.append((job, _told(error, job.kind.name, self.write_trouble)))
+            outcomes.append((job, told_of(error, job.kind.name, self.write_trouble)))
         return outcomes, notes
 
     def _run_alone(self, job: Job) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
@@ -509,14 +480,3 @@ class Database:
         """Whether no other job of the batch could fare better, or would only wait as long."""
         busy = isinstance(error, sqlite3.Error) and isinstance(mail_error(error), StoreBusy)
         return busy or self.fault is not None
-
-
-def _told(error: Exception, name: str, trouble: Trouble) -> Exception:
-    """What the caller gets for `error`; the log gets a fault of the store."""
-    told = cast(Exception, mail_error(error))
-    if isinstance(error, FlushFailed):
-        told = StoreBroken(detail=str(error))
-    if isinstance(told, StoreBroken) and told is not error:
-        trouble.begins(told.detail)
-        log.error("The mail database has a fault ({name}): {detail}", name=name, detail=told.detail)
-    return told

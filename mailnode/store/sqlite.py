@@ -150,6 +150,10 @@ def error_code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
+class FlushFailed(Exception):
+    """A COMMIT could not be flushed; nobody knows what is on the disk."""
+
+
 def mail_error(error: BaseException) -> BaseException:
     """What the caller of the store gets for `error`; itself when it is no fault of the store."""
     if isinstance(error, sqlite3.Error):
@@ -164,6 +168,8 @@ def mail_error(error: BaseException) -> BaseException:
             return StoreBroken(detail=detail)
     elif isinstance(error, OSError):
         return _file_error(error)
+    elif isinstance(error, FlushFailed):
+        return StoreBroken(detail=str(error))
     return error
 
 
