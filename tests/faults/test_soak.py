@@ -19,7 +19,7 @@ from tests.faults import soak
 from tests.faults.ledger import Ledger, Mail
 from tests.faults.soak import LETTERS, Report, Sample, Soak
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "4"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "3"))
 SEED = int(os.environ.get("SOAK_SEED", "1"))
 NAMES = ("alice", "bob")
 IN_FRONT = b"Return-Path: <a@b>\r\nDelivered-To: c@d\r\nReceived: from x\r\n\tby y; z\r\n"
