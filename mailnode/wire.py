@@ -76,7 +76,7 @@ class DotReader(BodyFacts):
     def feed(self, chunk: bytes) -> tuple[bytes, bool]:
         """Take a chunk; return (the body's next piece, whether the body ended in it)."""
         data = self._held + chunk
-        dot = data.find(b"\r\n.")
+        dot = data.find(b"\r\n.") if b"." in data else -1  # base64 has none, and `in` is fast
         end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.rest = data[end + 5 :]
