@@ -16,7 +16,8 @@ from zope.interface import implementer
 
 from mailnode.model import Blob, Event
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.store.messages import FolderInfo, Snapshot, StoredMail
+from mailnode.store.messages import FolderInfo, StoredMail
+from mailnode.store.snapshots import Snapshot
 from tests.dialogs.replay import Wire
 
 HEAD = b"Return-Path: <>\r\nDelivered-To: alice@example.test\r\n"

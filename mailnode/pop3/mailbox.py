@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mailnode.store.blobs import FileBlobs
     from mailnode.store.directory import Account
     from mailnode.store.locks import MaildropLocks
-    from mailnode.store.messages import Messages, Snapshot
+    from mailnode.store.messages import Messages
+    from mailnode.store.snapshots import Snapshot
 
 
 @implementer(IMaildrop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from array import array
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Protocol
@@ -31,6 +30,7 @@ from mailnode.store.removal import (
     delete_messages_without_copy,
     drop_some,
 )
+from mailnode.store.snapshots import Snapshot, Snapshots
 from mailnode.store.sqlite import packed, padded, unpack
 
 READ_AT_ONCE = 512
@@ -52,23 +52,6 @@ class FolderInfo:
     uidvalidity: int
     octets: int
     mails: int
-
-
-@frozen(eq=False)
-class Snapshot:
-    """What lies in a folder, ascending by uid; the arrays have one length.
-
-    Attributes:
-        uids: array of 'I'.
-        message_ids: array of 'Q'.
-        sizes: array of 'I', octets as served.
-    """
-
-    folder_id: int
-    uidvalidity: int
-    uids: array[int]
-    message_ids: array[int]
-    sizes: array[int]
 
 
 @frozen
@@ -102,6 +85,7 @@ class Messages:
     log: Committed
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
+    _snapshots: Snapshots = field(factory=Snapshots, init=False)
     _accepts: WriteKind[tuple[Envelope, Message], tuple[Filed, ...]] = field(init=False)
     _deletes: WriteKind[tuple[int, Sequence[int]], int] = field(init=False)
 
@@ -177,7 +161,7 @@ class Messages:
         Errors:
             StoreBusy, StoreBroken.
         """
-        return self.database.read(lambda connection: _read_snapshot(connection, folder_id))
+        return self.database.read(partial(self._snapshots.read, folder_id=folder_id))
 
     def read_mails(
         self, folder_id: int, wanted: Sequence[tuple[int, int]]
@@ -288,23 +272,6 @@ def _make_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo:
     made = _read_inbox(connection, account_id)
     assert made is not None
     return made
-
-
-def _read_snapshot(connection: sqlite3.Connection, folder_id: int) -> Snapshot:
-    columns = ", ".join(packed(name) for name in ("uid", "message_id", "size_octets"))
-    uids, message_ids, sizes = connection.execute(
-        f"SELECT {columns} FROM (SELECT uid, message_id, size_octets FROM delivery"
-        " WHERE folder_id = ? ORDER BY uid) AS copies",
-        (folder_id,),
-    ).fetchone()
-    row = connection.execute("SELECT uidvalidity FROM folder WHERE id = ?", (folder_id,)).fetchone()
-    return Snapshot(
-        folder_id,
-        row[0] if row else 0,
-        array("I", unpack(uids)),
-        array("Q", unpack(message_ids)),
-        array("I", unpack(sizes)),
-    )
 
 
 def _read_mails(
