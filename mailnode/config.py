@@ -26,6 +26,7 @@ ENVIRONMENT_PREFIX = "MAILNODE_"
 
 
 MOST = 10**18  # of anything: a database's number holds it
+MOST_WORKERS = 64
 
 
 class ConfigError(Exception):
@@ -73,6 +74,16 @@ def read_count(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise ValueError("a whole number, 0 or more")
+
+
+def read_workers(value: object) -> int:
+    try:
+        workers = read_count(value)
+    except ValueError:
+        workers = 0
+    if 1 <= workers <= MOST_WORKERS:
+        return workers
+    raise ValueError(f"a whole number from 1 to {MOST_WORKERS}")
 
 
 def read_flag(value: object) -> bool:
@@ -144,6 +155,7 @@ class NodeSettings:
     )
     users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
     data: str = setting("var", read_text, "folder of mail, keys and locks")
+    workers: int = setting(1, read_workers, "processes that serve; with 1 there is no other")
 
 
 @frozen

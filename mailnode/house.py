@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
@@ -42,8 +43,10 @@ from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
 from mailnode.tls import RENEWAL_LOOK_S, TlsError, open_certificate
 
-EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 64, 69, 74, 75, 77, 78
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
+EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
 POLL_S = 0.25
+NEED_A_RESTART = ("node", "listen", "tls", "accounts", "log", "plugins")
 
 T = TypeVar("T")
 
@@ -80,18 +83,23 @@ class House(MultiService):
     ) -> None:
         super().__init__()
         self.setName("mailnode")
+        self.who = ""  # in front of what one of several processes logs
         self.config = config
         self.reactor = reactor
         self.hostname = config.node.hostname or find_hostname()
         self.listeners: list[Listener] = []
         self.started = False
-        self.bell = Bell()
+        self.bell = self._make_bell()
         self.metrics = Metrics()
         self._reload_config = reload_config
         self._node_lock = -1
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
         self._told_listening: Any = None
+        self._standing = False
+
+    def _make_bell(self) -> Bell:
+        return Bell()
 
     # Starting
 
@@ -128,8 +136,8 @@ class House(MultiService):
         self._start_timers()
         self._keep_house()
         super().startService()
-        self.started = True
-        self._greet()
+        self._standing = True
+        self._open_doors()
 
     def _find_parts(self) -> None:
         """What the settings name; found before any file is opened."""
@@ -216,16 +224,21 @@ class House(MultiService):
         self._timers.append(timer)
 
     def _keep_house(self) -> None:
-        """What one process does for the whole node: the sweep, the bell, `listening.json`."""
+        """What one process does for the whole node: it sweeps, hears the bell and signals."""
         self.sweep.start()
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
+
+    def _open_doors(self) -> None:
+        """Everything listens: scripts and people are told where."""
+        self.started = True
         # Written once the reactor runs: who reads it may send signals, and they are caught then.
         self._told_listening = self.reactor.callLater(
             0, write_listening, self.config.data_path, self.hostname, self.listeners
         )
+        self._greet()
 
     def _renew_certificate(self) -> Deferred[None]:
         return self._in_thread(self.certificate.renew, self.hostname)
@@ -267,10 +280,11 @@ class House(MultiService):
             except Exception as error:
                 _log.error("the settings before stay in use: {error}", error=str(error))
             else:
-                for section in ("node", "listen", "tls", "accounts", "log", "plugins"):
-                    if getattr(config, section) != getattr(self.config, section):
+                kept = {section: getattr(self.config, section) for section in NEED_A_RESTART}
+                for section in NEED_A_RESTART:
+                    if getattr(config, section) != kept[section]:
                         _log.warn("[{section}] changed: it needs a restart", section=section)
-                self.config = config
+                self.config = evolve(config, **kept)
                 self._apply_limits()
         self.certificate.refresh()
         self.bell.ring("accounts")
@@ -304,11 +318,11 @@ class House(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if not self.started:
+        if not self._standing:
             await DeferredList([each for one in self.listeners for each in one.close()])
             return
-        self.started = False
-        _log.info("stopping")
+        self._standing = self.started = False
+        _log.info("{who}stopping", who=self.who)
         if self._told_listening is not None and self._told_listening.active():
             self._told_listening.cancel()
         await DeferredList([each for one in self.listeners for each in one.close()])
@@ -325,7 +339,7 @@ class House(MultiService):
         await maybeDeferred(super().stopService)
         self._leave_house()
         self._release_folder()
-        _log.info("stopped")
+        _log.info("{who}stopped", who=self.who)
 
     async def _drain(self) -> None:
         """Who is served is told that it ends."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+from twisted.internet import unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mailnode.config import ListenSettings
@@ -24,6 +27,7 @@ from mailnode.machine import is_loopback
 KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
 LISTENING = "listening.json"
 TRIES_FOR_A_PAIR = 20
+_PLAIN = ("tcp", "tcp6", "unix", "systemd", "fd")
 
 
 class CannotBind(Exception):
@@ -74,6 +78,22 @@ class Listener:
             self._ports = _bind_loopback(reactor, self.where, self.door, backlog)
         else:
             self._ports = [_bind_endpoint(reactor, self.where, self.door, backlog)]
+
+    def hand_over(self) -> list[int]:
+        """The sockets' descriptors; from now on nobody is accepted here."""
+        for port in self._ports:
+            port.stopReading()
+        return [port.fileno() for port in self._ports]
+
+    def adopt(self, reactor: Any, descriptors: Iterable[int], backlog: int) -> None:
+        """Accept from sockets that another process bound for the same `where`, and closes."""
+        for descriptor in descriptors:
+            adopting: Any = _AdoptingReactor(reactor, descriptor, backlog)
+            if self.where.partition(":")[0] in _PLAIN or self.where.isdigit():
+                self._ports.append(adopting.listenTCP(0, self.door))
+            else:  # what the endpoint puts around each connection, such as TLS, is around ours
+                self._ports.append(_bind_endpoint(adopting, self.where, self.door, backlog))
+            os.close(descriptor)
 
     def addresses(self) -> Iterator[str]:
         """`host:port` of each socket, IPv6 in brackets, `unix:PATH`."""
@@ -192,6 +212,39 @@ def _bind_endpoint(reactor: Any, where: str, door: Door, backlog: int) -> Any:
             raise BadEndpoint(f"there is no such port as in {where}: they end at 65535")
         raise CannotBind(f"can't listen on {where}: {_reason(results[0].value)}")
     return results[0]
+
+
+@define(eq=False)
+class _AdoptingReactor:
+    """A reactor whose next port is there already."""
+
+    _reactor: Any
+    _descriptor: int
+    _backlog: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, _port: object, factory: Any, *_: object, **__: object) -> Any:
+        with socket.socket(fileno=os.dup(self._descriptor)) as bound:
+            family = bound.family
+        if family != socket.AF_UNIX:
+            return self._reactor.adoptStreamPort(self._descriptor, family, factory)
+        port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)
+        # The file is the other process's: with a name outside the file system Twisted neither
+        # changes its mode nor removes it.
+        port._bindPath = b"\0" + port._bindPath
+        port.backlog = self._backlog
+        port.startListening()
+        return port
+
+    def listenUNIX(self, _address: object, factory: Any, *_: object, **__: object) -> Any:
+        return self.listenTCP(0, factory)
+
+    def listenSSL(
+        self, _port: object, factory: Any, contextFactory: Any, *_: object, **__: object
+    ) -> Any:
+        return self.listenTCP(0, TLSMemoryBIOFactory(contextFactory, False, factory))
 
 
 def _reason(error: BaseException | None) -> str:

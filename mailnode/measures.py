@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from mailnode import __version__
 
@@ -100,6 +101,35 @@ def describe(
         "accounts in users.db",
         lambda: len(directory.accounts()),
     )
+
+
+def describe_workers(
+    metrics: Metrics, *, serving: Callable[[], int], replaced: Callable[[], int]
+) -> None:
+    """Name what a node of several processes measures besides."""
+    metrics.gauge("mailnode_workers", "workers that serve", serving)
+    metrics.counter("mailnode_workers_replaced_total", "workers that ended untold", replaced)
+
+
+SAME_EVERYWHERE = {"mailnode_info", "mailnode_start_time_seconds", "mailnode_accounts"}
+
+
+def add_up(parts: Iterable[Mapping[str, Any]], *, counters_only: bool = False) -> dict[str, Any]:
+    """The values of several processes as those of one; what all have alike is the first's."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if counters_only and not name.endswith("_total"):
+                continue
+            if name not in total:
+                total[name] = Counter(value) if isinstance(value, Mapping) else value
+            elif name in SAME_EVERYWHERE:
+                continue
+            elif isinstance(value, Mapping):
+                total[name].update(value)
+            else:
+                total[name] += value
+    return total
 
 
 def _version() -> str:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.cred.checkers import AllowAnonymousAccess
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
+from mailnode.addresses import Address
 from mailnode.admission import Sessions
 from mailnode.config import Config
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
@@ -130,7 +131,7 @@ class Node(House):
     def _make_portal(self) -> SignInPortal:
         factories: Any = {IMessageDeliveryFactory: self._postbox}
         factories[IMailboxPOP3] = self.maildrops.open
-        make = self.watch.make_account if self.config.accounts.create_on_sign_in else None
+        make = self._make_account if self.config.accounts.create_on_sign_in else None
         own = AccountChecker(self.directory, self.passwords)
         others = CheckersInTurn(self._other_checkers)
         return SignInPortal(
@@ -141,6 +142,9 @@ class Node(House):
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
         )
+
+    def _make_account(self, address: Address) -> Deferred[Account]:
+        return self.watch.make_account(address)
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         return self._wrap_delivery(Postbox(self.counter, account)), _nothing

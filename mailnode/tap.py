@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from twisted.application.service import IService
-from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.logger import ILogObserver, Logger
@@ -22,15 +20,17 @@ from twisted.python.usage import UsageError
 
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
-from mailnode.house import EX_CONFIG, EX_USAGE, StartFailed
+from mailnode.cred.checkers import mended
+from mailnode.house import EX_CONFIG, EX_USAGE, House, StartFailed
+from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS
 from mailnode.service import Node
 from mailnode.telemetry import LogWriter, log_to_people
+from mailnode.workers.supervisor import Supervisor
 
 _log = Logger(namespace="mailnode")
 
 LOG_ROTATE_OCTETS = 100 << 20
-GARBAGE_THRESHOLDS = (20_000, 50, 50)
 
 _PORT_HELP = {
     "smtp": ("SMTP with STARTTLS", "--smtp 2525 or --smtp tcp:25"),
@@ -73,6 +73,7 @@ class Options(UsageOptions, AuthOptionMixin):
         ["users", "u", None, "File of domains, accounts and aliases. Example: --users users.db"],
         ["data", "d", None, "Folder of mail, keys and locks. Example: --data var"],
         ["config", "c", None, "TOML file of settings. Example: --config mailnode.toml"],
+        ["workers", "w", None, "Processes that serve. Example: --workers 4"],
         ["hostname", "H", None, "Name in greetings. Example: --hostname mx.example.org"],
         ["tls-cert", None, None, "Certificate chain, PEM. Example: --tls-cert fullchain.pem"],
         ["tls-key", None, None, "Its private key, PEM. Example: --tls-key privkey.pem"],
@@ -82,6 +83,7 @@ class Options(UsageOptions, AuthOptionMixin):
 
     def __init__(self) -> None:
         self.ports: dict[str, list[str]] = {}
+        self.auth: list[str] = []
         super().__init__()
 
     for _kind in KINDS:
@@ -95,6 +97,7 @@ class Options(UsageOptions, AuthOptionMixin):
             kind = description.partition(":")[0]  # what follows may be a password
             why = str(error).removeprefix("Unexpected error: ")
             raise UsageError(f"--auth {kind}: {why}; see twistd mailnode --help-auth") from None
+        self.auth.append(description)
 
     opt_auth.__doc__ = (
         "Ask this checker who may sign in, in place of the passwords in users.db; may be given "
@@ -134,6 +137,7 @@ class Options(UsageOptions, AuthOptionMixin):
 _SETTING_OPTIONS = {
     "users": "node.users",
     "data": "node.data",
+    "workers": "node.workers",
     "hostname": "node.hostname",
     "tls-cert": "tls.cert",
     "tls-key": "tls.key",
@@ -149,7 +153,7 @@ class CannotStart(Exception):
     """The node can't start, behind a terminal that twistd has left."""
 
 
-class TwistdNode(Node):
+class UnderTwistd(House):
     """A node under twistd: it has the log written its way, and says why it can't start."""
 
     log_writer: LogWriter
@@ -184,6 +188,18 @@ class TwistdNode(Node):
         """It is said on standard error, once."""
 
 
+class TwistdNode(UnderTwistd, Node):
+    """A node of one process."""
+
+
+class TwistdSupervisor(UnderTwistd, Supervisor):
+    """A node of several processes."""
+
+    def end_process(self, code: int, why: str) -> None:
+        _remove_own_pid_file(self.pid_file)
+        super().end_process(code, why)
+
+
 def _remove_own_pid_file(name: str) -> None:
     """What twistd wrote for this process and leaves behind a failed start; no other node's."""
     try:
@@ -193,18 +209,7 @@ def _remove_own_pid_file(name: str) -> None:
         _log.info("{name} stays: {error}", name=name, error=str(error))
 
 
-def tune_interpreter() -> None:
-    """For a process that is a node and nothing else.
-
-    What lives from the start on is never garbage, and a mail leaves no cycles behind, so the
-    collector looks more seldom.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-
-
-def makeService(options: Options) -> Node:
+def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     """What twistd calls: the node that the options describe."""
     from twisted.internet import reactor
 
@@ -220,37 +225,22 @@ def makeService(options: Options) -> Node:
         sys.path.insert(0, str(config.path.resolve().parent))
     out = _log_file(options.parent or {})
     people = log_to_people(out)
-    node = TwistdNode(
-        config,
-        reactor,
-        checkers=[_mended(each) for each in options.get("credCheckers") or ()],
-        reload_config=options.load,
-        on_started=_welcome if people else None,
-    )
+    form = config.log.format
+    log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
+    more: dict[str, Any] = {"reload_config": options.load}
+    more["on_started"] = _welcome if people else None
+    node: TwistdNode | TwistdSupervisor
+    if config.node.workers == 1:
+        checkers = [mended(each) for each in options.get("credCheckers") or ()]
+        node = TwistdNode(config, reactor, checkers=checkers, **more)
+    else:
+        more |= {"as_json": log_writer.as_json, "write_log": log_writer.pass_on}
+        node = TwistdSupervisor(config, reactor, auth=options.auth, **more)
     twistd: Any = options.parent or {}
     node.daemon = not twistd.get("nodaemon", True)
     node.pid_file = twistd.get("pidfile") or ""
-    form = config.log.format
-    node.log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
+    node.log_writer = log_writer
     return node
-
-
-def _mended(checker: Any) -> Any:
-    """A checker of Twisted's as it should be.
-
-    `memory:` keeps text, while what clients say is bytes, so that nobody could sign in; `file:`
-    reads all of its file, on the reactor, for each who asks.
-    """
-    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
-        users: Any = checker.users
-        checker.users = {_octets(name): _octets(word) for name, word in users.items()}
-    elif isinstance(checker, FilePasswordDB):
-        checker.cache = True  # read again when the file changes
-    return checker
-
-
-def _octets(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
 
 
 def _log_file(twistd: Any) -> IO[str]:
@@ -269,7 +259,7 @@ def say(text: str) -> None:
     print(text, file=sys.__stdout__)
 
 
-def _welcome(node: Node) -> None:
+def _welcome(node: House) -> None:
     """For people on a terminal: where it listens, who can sign in, two lines to paste."""
     say("")
     say(f"  mailnode {__version__} is {node.hostname}")
@@ -294,7 +284,7 @@ def _welcome(node: Node) -> None:
     say("")
 
 
-def _command(node: Node) -> str:
+def _command(node: House) -> str:
     """The `mailnode` command as it must be typed to reach this node's files."""
     beside = Path(sys.argv[0]).with_name("mailnode")
     command = str(beside) if "/" in sys.argv[0] and beside.exists() else "mailnode"
@@ -306,7 +296,7 @@ def _command(node: Node) -> str:
     return command
 
 
-def _say_lines_to_paste(node: Node, demo: Any) -> None:
+def _say_lines_to_paste(node: House, demo: Any) -> None:
     ports = {each.kind: next(each.addresses(), "") for each in node.listeners}
     smtp, pop3 = ports.get("smtp", ""), ports.get("pop3", "")
     if len(demo) < 2 or not smtp or not pop3:

@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import IO, Any
 
@@ -143,6 +143,14 @@ class LogWriter:
                 lines.append(self._not_written(error))
         return "\n".join(lines)
 
+    def pass_on(self, lines: str) -> None:
+        """Write lines that another process of the node made, each ended."""
+        try:
+            self._write(lines.removesuffix("\n"))
+            self.out.flush()
+        except (OSError, ValueError):
+            pass
+
     def _line(self, at: str, event: dict[str, Any]) -> str:
         level = event["log_level"]
         text = _one_text(event)
@@ -269,11 +277,17 @@ class Metrics:
         """(name, what it counts), for the documentation's test."""
         return [(name, about) for name, _kind, about, _value in self._families]
 
-    def text(self) -> str:
+    def values(self) -> dict[str, Any]:
+        """What each has now, by name."""
+        return {name: value() for name, _kind, _about, value in self._families}
+
+    def text(self, values: Mapping[str, Any] | None = None) -> str:
+        """The page, of the values now or of those given."""
+        values = self.values() if values is None else values
         lines = []
-        for name, kind, about, value in self._families:
+        for name, kind, about, _value in self._families:
             lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
-            now = value()
+            now = values[name]
             if isinstance(now, dict):
                 lines += [f"{name}{{{label}}} {number}" for label, number in sorted(now.items())]
             else:

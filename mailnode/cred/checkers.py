@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import (
+    FilePasswordDB,
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -119,3 +123,21 @@ def _text(octets: bytes) -> str | None:
         return octets.decode()
     except UnicodeDecodeError:
         return None
+
+
+def mended(checker: Any) -> Any:
+    """A checker of Twisted's as it should be.
+
+    `memory:` keeps text, while what clients say is bytes, so that nobody could sign in; `file:`
+    reads all of its file, on the reactor, for each who asks.
+    """
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        users: Any = checker.users
+        checker.users = {_octets(name): _octets(word) for name, word in users.items()}
+    elif isinstance(checker, FilePasswordDB):
+        checker.cache = True  # read again when the file changes
+    return checker
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

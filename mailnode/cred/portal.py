@@ -62,6 +62,15 @@ class Failures:
         if len(self._counts) > MOST_KEYS:
             self._counts.popitem(last=False)
 
+    def told(self) -> list[tuple[str, float]]:
+        """(key, failures that still count), for another process."""
+        return [(key, self.recent(key)) for key in self._counts]
+
+    def take(self, told: Iterable[tuple[str, float]]) -> None:
+        """Know what another process told."""
+        for key, count in told:
+            self._counts[key] = (count, self._clock.seconds())
+
 
 def _same(name: str) -> str:
     return name.casefold()
@@ -71,11 +80,18 @@ def _untold(event: Event) -> None:
     pass
 
 
+def _nobody(address: str, name: str) -> None:
+    pass
+
+
 class SignInPortal(Portal):
     """Twisted's portal: slow for guessers, quick for the anonymous, and it tells.
 
     Credentials may have `client`, the address they came from. What is refused is refused
     with `SignInDenied`, whatever the checker raised.
+
+    Attributes:
+        failed_here: hears of each failure: the address and the name that are slow for it.
     """
 
     _log = Logger()
@@ -98,6 +114,7 @@ class SignInPortal(Portal):
         self._anonymous_pass = False
         self._clock, self._tell, self._sign_in_key = clock, tell, sign_in_key
         self._addresses, self._names = Failures(clock), Failures(clock)
+        self.failed_here: Callable[[str, str], object] = _nobody
         super().__init__(realm, checkers)
 
     def registerChecker(
@@ -172,9 +189,21 @@ class SignInPortal(Portal):
     def _failed(self, address: str, key: str) -> float:
         """Count a failure; how long its answer waits."""
         delay_s = max(self._addresses.delay_s(address), self._names.delay_s(key))
+        self.note_failure(address, key)
+        self.failed_here(address, key)
+        return delay_s
+
+    def note_failure(self, address: str, key: str) -> None:
+        """From now on this address and this name are slow, wherever it was that they failed."""
         self._addresses.add(address)
         self._names.add(key)
-        return delay_s
+
+    def take_failures(
+        self, addresses: Iterable[tuple[str, float]], names: Iterable[tuple[str, float]]
+    ) -> None:
+        """Know what failed before this process began (`Failures.told`)."""
+        self._addresses.take(addresses)
+        self._names.take(names)
 
 
 def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +33,13 @@ T = TypeVar("T")
 
 PIECE_OCTETS = 512 << 10
 THREADS = 2
+
+Elsewhere = Callable[[], Coroutine[Deferred[Any], Any, Collection[str]]]
+
+
+async def nowhere() -> Collection[str]:
+    """This process is the only one that has blobs in hand."""
+    return ()
 
 
 @implementer(IBlobs)
@@ -106,12 +113,17 @@ class FileBlobs:
         """(key, size in octets, written at) of every blob that is kept."""
         return self.in_thread(lambda: list_blobs(self.kept))
 
-    async def clear_spool(self) -> int:
-        """What an ended process left half-written is gone; how many files."""
+    async def clear_spool(self, elsewhere: Elsewhere = nowhere) -> int:
+        """What an ended process left half-written is gone; how many files.
+
+        Args:
+            elsewhere: gives the keys that other processes of the node have in hand.
+        """
         listed = await self.in_thread(
             lambda: [path for path in self.spool.iterdir() if path.is_file()]
         )
-        left = [path for path in listed if path.name not in self._in_hand]
+        in_hand = {*await elsewhere(), *self._in_hand}
+        left = [path for path in listed if path.name not in in_hand]
         return await self.in_thread(lambda: _unlink(left))
 
     def close(self) -> None:

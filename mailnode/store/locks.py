@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field
 
 from mailnode.errors import NodeRunning
 from mailnode.store.sqlite import mail_error
+
+WORKERS_LOCK = "workers.lock"
+TRIES, PAUSE_S = 500, 0.01
 
 
 @define(eq=False)
@@ -64,7 +69,39 @@ def lock_folder(data: Path) -> int:
     lock = os.open(data / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _wait_for_workers(data)
     except OSError:
         os.close(lock)
         raise NodeRunning(detail=f"another node runs on the data folder {data}") from None
     return lock
+
+
+def join_folder(data: Path) -> int:
+    """A descriptor that says: this process serves the data folder for the node that has it.
+
+    It goes with the process; `lock_folder` waits for it.
+    """
+    lock = os.open(data / WORKERS_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _wait_for_workers(data: Path) -> None:
+    """Those of a node that was killed have ended; they do by themselves, at once.
+
+    Raises:
+        OSError: they have not.
+    """
+    try:
+        lock = os.open(data / WORKERS_LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # there never were any
+        return
+    try:
+        for _ in range(TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(PAUSE_S)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(lock)

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from mailnode.background import background
 from mailnode.config import JournalSettings
-from mailnode.store.blobs import FileBlobs
+from mailnode.store.blobs import Elsewhere, FileBlobs, nowhere
 from mailnode.store.exchange import KEPT
 from mailnode.store.journal import Journal
 from mailnode.store.messages import Messages
@@ -43,6 +43,7 @@ class Sweep:
 
     Attributes:
         directory: says which accounts there are.
+        elsewhere: blobs that other processes of the node have in hand.
         done_once: whether the sweep of the start is over.
     """
 
@@ -52,6 +53,7 @@ class Sweep:
     directory: LiveDirectory
     settings: JournalSettings
     clock: IReactorTime
+    elsewhere: Elsewhere = nowhere
     done_once: bool = field(default=False, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
     _pruning: LoopingCall | None = field(default=None, init=False)
@@ -111,7 +113,7 @@ class Sweep:
             StoreBusy, StoreFull, StoreBroken: the rest waits for the next time.
         """
         swept = {
-            "unfinished blobs": await self.blobs.clear_spool(),
+            "unfinished blobs": await self.blobs.clear_spool(self.elsewhere),
             "blobs without a mail": await self.delete_orphans(),
             "mails in no folder": await self.messages.delete_unfiled(),
             "mails of deleted accounts": await self.drop_gone_accounts(),
@@ -132,7 +134,7 @@ class Sweep:
         already, or never gets one: no clock decides.
         """
         listed = await self.blobs.keys()
-        in_hand = self.blobs.in_hand
+        in_hand = {*await self.elsewhere(), *self.blobs.in_hand}
         others = [key for key, _, _ in listed if key not in in_hand]
         gone = 0
         for at in range(0, len(others), KEYS_AT_ONCE):

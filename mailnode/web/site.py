@@ -10,33 +10,54 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from mailnode.machine import address_key, is_loopback
 
 MOST_CONNECTIONS = 100
 MOST_PER_ADDRESS = 20
 
+Refresh = Callable[[], Deferred[None] | None]
+
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
 
 class Page(Resource):
-    """A text made anew for each request."""
+    """A text made anew for each request, once what it tells of is up to date."""
 
     isLeaf = True
 
-    def __init__(self, text: Callable[[Any], str]) -> None:
+    def __init__(self, text: Callable[[Any], str], refresh: Refresh) -> None:
         super().__init__()
         self._text = text
+        self._refresh = refresh
 
-    def render_GET(self, request: Any) -> bytes:
+    def render_GET(self, request: Any) -> int:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
         request.setHeader(b"x-content-type-options", b"nosniff")
-        return self._text(request).encode()
+        gone: list[object] = []
+        request.notifyFinish().addBoth(gone.append)
+        ready = maybeDeferred(self._refresh)
+        ready.addCallback(lambda _: self._text(request).encode())
+        ready.addCallbacks(
+            lambda text: None if gone else self._answer(request, text),
+            lambda failure: None if gone else request.processingFailed(failure),
+        )
+        return NOT_DONE_YET
+
+    def _answer(self, request: Any, text: bytes) -> None:
+        request.setHeader(b"content-length", b"%d" % len(text))
+        request.write(text)
+        request.finish()
+
+
+def _nothing() -> None:
+    """What is told is so now."""
 
 
 class BodilessRequest(Request):
@@ -89,7 +110,10 @@ def _came_by_a_proxy(request: Any) -> bool:
 
 
 def make_site(
-    readiness: Callable[[], Mapping[str, str]], metrics: Callable[[], str], reactor: Any = None
+    readiness: Callable[[], Mapping[str, str]],
+    metrics: Callable[[], str],
+    reactor: Any = None,
+    refresh: Refresh = _nothing,
 ) -> BoundedFactory:
     """The HTTP server.
 
@@ -97,6 +121,7 @@ def make_site(
         readiness: what keeps the node from serving, by part: empty when all is well.
         metrics: the metrics page.
         reactor: keeps its time; Twisted's, if none is given.
+        refresh: is waited for before either is asked.
     """
 
     def livez(request: Any) -> str:
@@ -117,8 +142,9 @@ def make_site(
         return metrics()
 
     root = Resource()
-    for path, text in ((b"livez", livez), (b"readyz", readyz), (b"metrics", metrics_page)):
-        root.putChild(path, Page(text))
+    root.putChild(b"livez", Page(livez, _nothing))
+    root.putChild(b"readyz", Page(readyz, refresh))
+    root.putChild(b"metrics", Page(metrics_page, refresh))
     site = Site(root, BodilessRequest, timeout=60, reactor=reactor)
     site.noisy = False
     site.displayTracebacks = False

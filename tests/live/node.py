@@ -27,6 +27,7 @@ import mailnode
 BIN = Path(sys.executable).parent
 PASSWORD = "correct horse 7"
 DOMAIN = "example.test"
+WORKERS = int(os.environ.get("WORKERS", "1"))
 START_S = 20.0
 STOP_S = 40.0
 
@@ -96,6 +97,7 @@ class Node:
         settings: MAILNODE_SECTION__KEY in its environment.
         twistd_options: in front of `mailnode`, such as --uid.
         before: a program that starts twistd, such as setpriv.
+        workers: processes that serve; WORKERS=2 around the tests makes it 2 for all of them.
     """
 
     folder: Path
@@ -104,6 +106,7 @@ class Node:
     settings: Mapping[str, str] = field(factory=dict)
     twistd_options: Sequence[str] = ()
     before: Sequence[str] = ()
+    workers: int = WORKERS
     process: subprocess.Popen[bytes] | None = None
     listening: dict[str, list[str]] = field(factory=dict)
 
@@ -122,6 +125,8 @@ class Node:
     def start(self) -> Node:
         """Start twistd and wait until every port is bound."""
         named = ["--hostname", self.hostname] if self.hostname else []
+        if self.workers > 1:
+            named += ["--workers", str(self.workers)]
         started = twistd(
             "-n", "--pidfile=", *self.twistd_options, "mailnode", *named, *self.options
         )

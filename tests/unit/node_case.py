@@ -25,11 +25,17 @@ class FakePort:
     def __init__(self, host: str, number: int, factory: Any) -> None:
         kind = IPv6Address if ":" in host else IPv4Address
         self.address = kind("TCP", host or "0.0.0.0", number)
-        self.factory, self.open = factory, True
+        self.factory, self.open, self.reads = factory, True, True
         factory.doStart()
 
     def getHost(self) -> Any:
         return self.address
+
+    def fileno(self) -> int:
+        return int(self.address.port)
+
+    def stopReading(self) -> None:
+        self.reads = False
 
     def stopListening(self) -> None:
         if self.open:

@@ -30,7 +30,7 @@ from mailnode.cli import main
 from mailnode.config import SECTIONS, all_settings, load_config
 from mailnode.house import House
 from mailnode.listening import KINDS
-from mailnode.measures import describe
+from mailnode.measures import describe, describe_workers
 from mailnode.model import Client, Envelope, Message, Verdict
 from mailnode.service import Node
 from mailnode.smtp.factory import SmtpFactory
@@ -227,6 +227,7 @@ class Health(SynchronousTestCase):
             sessions={"smtp": any_},
             gate=any_,
         )
+        describe_workers(metrics, serving=any_, replaced=any_)
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))
         told = {
             f"{name} {kind}"

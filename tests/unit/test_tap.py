@@ -21,12 +21,13 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode import __version__, tap
+from mailnode import __version__, interpreter, tap
 from mailnode.config import Config, load_config
 from mailnode.house import EX_CONFIG, StartFailed
+from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS, Listener
 from mailnode.service import Node
-from mailnode.tap import CannotStart, Options, TwistdNode, makeService, tune_interpreter
+from mailnode.tap import CannotStart, Options, TwistdNode, TwistdSupervisor, makeService
 from mailnode.tls import Certificate
 from tests.fakes import small_directory
 
@@ -116,7 +117,9 @@ class OptionsTests(TapCase):
 
     def test_the_help_has_an_example_for_every_option_of_ours(self) -> None:
         text = " ".join(str(Options()).split())
-        asked = [*KINDS, "users", "data", "config", "hostname", "tls-cert", "tls-key", "auth"]
+        asked = [
+            *KINDS, "users", "data", "config", "workers", "hostname", "tls-cert", "tls-key", "auth",
+        ]  # fmt: skip
         for option in asked:
             self.assertRegex(text, rf"Example: --{option} \S", option)
         self.assertIn("twistd -n mailnode --smtp 2525 --pop3 1100", text)
@@ -153,6 +156,28 @@ class MakeServiceTests(TapCase):
     def test_durations_run_on_the_monotonic_clock(self) -> None:
         self.make()
         self.assertLess(abs(reactor.seconds() - time.monotonic()), 1)  # type: ignore[attr-defined]
+
+    def test_with_workers_it_is_a_supervisor_whose_workers_make_their_own_checkers(self) -> None:
+        options = self.options("--smtp", "2525", "--workers", "3", "--auth", "memory:bob:word")
+        options.parent = {}  # type: ignore[assignment]
+        node = makeService(options)
+        assert isinstance(node, TwistdSupervisor)
+        self.assertEqual((3, ["memory:bob:word"]), (node.config.node.workers, node.auth))
+        self.assertTrue(node.as_json)
+        node.write_log("one\ntwo\n")
+        self.assertEqual("one\ntwo\n", self.said.getvalue())
+
+    def test_a_node_that_gives_up_leaves_no_pid_file_and_says_why(self) -> None:
+        ends: list[int] = []
+        self.patch(os, "_exit", ends.append)
+        node = TwistdSupervisor(Config(), Clock())
+        pid_file = self.folder / "pid"
+        pid_file.write_text(str(os.getpid()))
+        node.pid_file = str(pid_file)
+        node.end_process(70, "workers end")
+        self.assertEqual([70], ends)
+        self.assertFalse(pid_file.exists())
+        self.assertEqual("mailnode: workers end\n", self.complained.getvalue())
 
     def test_a_mistake_in_the_settings_is_one_line_and_78(self) -> None:
         self.assertIn("none.toml", self.ends(78, self.make, "--config", "none.toml"))
@@ -247,7 +272,7 @@ class TuningTests(SynchronousTestCase):
         self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         tune_interpreter()
-        self.assertEqual(tap.GARBAGE_THRESHOLDS, gc.get_threshold())
+        self.assertEqual(interpreter.GARBAGE_THRESHOLDS, gc.get_threshold())
         self.assertGreater(gc.get_freeze_count(), 0)
 
 

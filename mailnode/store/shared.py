@@ -1,0 +1,107 @@
+"""Messages whose folders other processes of the node fill and empty, too."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+
+from mailnode.store.accept import AcceptNote, FolderUse
+from mailnode.store.messages import Messages
+from mailnode.store.removal import Removed
+from mailnode.store.sqlite import padded
+
+AT_ONCE = 512
+
+
+@define(eq=False)
+class SharedMessages(Messages):
+    """Knows what mailboxes hold, whoever filled them.
+
+    Attributes:
+        changed: folders that this process changed; others are to be told of them.
+    """
+
+    changed: set[int] = field(factory=set, init=False)
+    _reading: bool = field(default=False, init=False)
+    _meanwhile: set[int] = field(factory=set, init=False)
+    _again: set[int] = field(factory=set, init=False)
+    _all_again: bool = field(default=False, init=False)
+
+    def _accepted(self, note: AcceptNote) -> None:
+        super()._accepted(note)
+        self._changes(use.folder_id for use in note.uses)
+
+    def _removed(self, removed: Removed) -> None:
+        super()._removed(removed)
+        self._changes(removed.folders)
+        self._changes(use.folder_id for use in removed.uses)
+
+    def _changes(self, folder_ids: Iterable[int]) -> None:
+        for folder_id in folder_ids:
+            self.changed.add(folder_id)
+            self._meanwhile.add(folder_id)
+
+    def tell_changed(self) -> list[int]:
+        """`changed`, which is empty now."""
+        told = sorted(self.changed)
+        self.changed.clear()
+        return told
+
+    def changed_elsewhere(self, folder_ids: Iterable[int] | None) -> None:
+        """What these folders hold is to be read again; None: what all hold."""
+        if folder_ids is None:
+            self._all_again = True
+        else:
+            self._again.update(folder_ids)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to catch up with."""
+        return bool(self._again or self._all_again) and not self._reading
+
+    async def catch_up(self) -> None:
+        """Read what changed elsewhere; what changes here meanwhile is read at the next call.
+
+        Raises:
+            StoreBusy, StoreBroken: it is read at the next call.
+        """
+        if not self.behind:
+            return
+        wanted = None if self._all_again else self._again
+        self._again, self._all_again = set(), False
+        self._meanwhile.clear()
+        self._reading = True
+        try:
+            uses = await self.database.read(_uses_of(wanted))
+        except BaseException:
+            self._again |= wanted or set()
+            self._all_again = self._all_again or wanted is None
+            raise
+        finally:
+            self._reading = False
+        found = {use.folder_id: use for use in uses}
+        for folder_id in (set(self._folders) if wanted is None else wanted) | found.keys():
+            if folder_id in self._meanwhile:  # which of the two is newer, nobody knows
+                self._again.add(folder_id)
+            elif folder_id in found:
+                self._set_use(found[folder_id])
+            else:
+                self._forget_folder(folder_id)
+
+
+def _uses_of(folder_ids: set[int] | None) -> Callable[[sqlite3.Connection], list[FolderUse]]:
+    columns = "SELECT id, account_id, octets, mails FROM folder"
+
+    def read(connection: sqlite3.Connection) -> list[FolderUse]:
+        if folder_ids is None:
+            return [FolderUse(*row) for row in connection.execute(columns)]
+        wanted, found = list(folder_ids), list[FolderUse]()
+        for at in range(0, len(wanted), AT_ONCE):
+            marks, values = padded(wanted[at : at + AT_ONCE])
+            rows = connection.execute(f"{columns} WHERE id IN ({marks})", values)
+            found += [FolderUse(*row) for row in rows]
+        return found
+
+    return read

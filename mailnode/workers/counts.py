@@ -1,0 +1,95 @@
+"""How many connections each client has with all workers, in memory that they share.
+
+Each worker writes its own column alone, so nobody waits for a lock. A client's address picks
+one number in each of four rows by a keyed hash; its connections are at most the least of the four.
+So memory is the same for any number of clients, a count is never too low, and nobody who does
+not know the key can make two addresses meet.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from hashlib import blake2b
+
+from attrs import define, field
+
+SERVERS = ("smtp", "pop3")
+ROWS, SLOTS = 4, 1 << 14
+NUMBERS = 1 + ROWS * SLOTS  # of one server in one column: all connections, then the rows
+NUMBER_OCTETS = 4
+
+
+def make_memory(workers: int) -> int:
+    """A descriptor of memory for that many columns, all 0; it goes with the last who has it."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("mailnode-counts")
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    os.ftruncate(memory, workers * _column_octets())
+    return memory
+
+
+def _column_octets() -> int:
+    return len(SERVERS) * NUMBERS * NUMBER_OCTETS
+
+
+@define(eq=False)
+class Counts:
+    """The columns of all workers.
+
+    Args:
+        memory: a descriptor, of `make_memory`.
+        workers: how many columns there are.
+        key: of the hash; the same for all.
+    """
+
+    memory: int
+    workers: int
+    key: bytes = field(repr=False)
+    _map: mmap.mmap = field(init=False)
+    _numbers: memoryview = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._map = mmap.mmap(self.memory, self.workers * _column_octets())
+        self._numbers = memoryview(self._map).cast("I")
+
+    def add(self, worker: int, server: str, address: str, count: int) -> None:
+        """A connection more (1) or less (-1) from this address."""
+        begin = self._begin(worker, server)
+        self._numbers[begin] += count
+        for place in self._places(address):
+            self._numbers[begin + place] += count
+
+    def total(self, server: str) -> int:
+        """Connections with all workers."""
+        return sum(self._numbers[self._begin(worker, server)] for worker in range(self.workers))
+
+    def of_address(self, server: str, address: str) -> int:
+        """Those of one address with all workers; never too few."""
+        begins = [self._begin(worker, server) for worker in range(self.workers)]
+        return min(
+            sum(self._numbers[begin + place] for begin in begins) for place in self._places(address)
+        )
+
+    def clear(self, worker: int) -> None:
+        """This worker is dead, and its connections with it."""
+        octets = _column_octets()
+        self._map[worker * octets : (worker + 1) * octets] = bytes(octets)
+
+    def close(self) -> None:
+        self._numbers.release()
+        self._map.close()
+        os.close(self.memory)
+
+    def _begin(self, worker: int, server: str) -> int:
+        return (worker * len(SERVERS) + SERVERS.index(server)) * NUMBERS
+
+    def _places(self, address: str) -> list[int]:
+        digest = blake2b(address.encode(), digest_size=2 * ROWS, key=self.key).digest()
+        return [
+            1 + row * SLOTS + int.from_bytes(digest[2 * row : 2 * row + 2]) % SLOTS
+            for row in range(ROWS)
+        ]

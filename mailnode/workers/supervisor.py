@@ -1,0 +1,340 @@
+"""The supervisor: starts the workers, does once what is for all of them, and replaces the dead.
+
+It binds every port and accepts nobody: the workers inherit the sockets. It has the lock of the
+data folder, sweeps the store, hears the bell and signals, and answers health and metrics.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from mailnode import __version__
+from mailnode.background import background
+from mailnode.bell import Bell
+from mailnode.config import Config
+from mailnode.cred.portal import Failures
+from mailnode.errors import StoreBusy
+from mailnode.gate import ProxyGate
+from mailnode.house import EX_IOERR, EX_SOFTWARE, EX_TEMPFAIL, House
+from mailnode.measures import add_up, describe, describe_workers
+from mailnode.store.messages import Messages
+from mailnode.store.shared import SharedMessages
+from mailnode.web.site import make_site
+from mailnode.workers.counts import Counts, make_memory
+from mailnode.workers.process import WorkerProcess
+from mailnode.workers.sharing import PassedBell
+from mailnode.workers.words import (
+    COUNTS,
+    FROM_SUPERVISOR,
+    TO_LOG,
+    TO_SUPERVISOR,
+    Task,
+    pack_config,
+)
+
+ANSWER_S = 1.0
+IN_HAND_S = 30.0
+TELL_S = 0.1
+AT_ONCE_S = 3.0
+MOST_DEATHS_AT_ONCE, DEATHS_S = 3, 60.0
+FLUSHES_S = 60.0
+LATE_STOP_S = 10.0
+
+_log = Logger(namespace="mailnode")
+
+
+class Supervisor(House):
+    """A node of several processes.
+
+    Args:
+        config: the settings; `node.workers` says how many.
+        reactor: Twisted's, or a test's.
+        auth: descriptions of credential checkers (`--auth`): each worker makes its own.
+        reload_config: reads the settings again, for SIGHUP.
+        on_started: called once all workers serve.
+        as_json: the form of the workers' log.
+        write_log: writes lines that workers logged.
+    """
+
+    bell: PassedBell
+    messages: SharedMessages
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        *,
+        auth: Sequence[str] = (),
+        reload_config: Callable[[], Config] | None = None,
+        on_started: Callable[[House], None] | None = None,
+        as_json: bool = True,
+        write_log: Callable[[str], object] = sys.stdout.write,
+    ) -> None:
+        super().__init__(config, reactor, reload_config=reload_config)
+        self.auth = list(auth)
+        self.as_json, self.write_log = as_json, write_log
+        self.workers: dict[int, WorkerProcess] = {}
+        self.replaced = 0
+        self._on_started = on_started
+        self._addresses, self._names = Failures(reactor), Failures(reactor)
+        self._past: dict[str, Any] = {}
+        self._deaths_at_once: list[float] = []
+        self._flush_failed_at = float("-inf")
+        self._all_gone: Deferred[None] | None = None
+
+    # Starting
+
+    def _make_bell(self) -> Bell:
+        return PassedBell(pass_on=lambda topic: self._hint_others(None, "ring", topic))
+
+    def _make_messages(self) -> Messages:
+        return SharedMessages(self.database, self.blobs, self.mail_log)
+
+    def _build(self) -> None:
+        super()._build()
+        self.sweep.elsewhere = self._in_hand
+        self.secret = secrets.token_bytes(32)
+        workers = self.config.node.workers
+        self.counts = Counts(make_memory(workers), workers, self.secret)
+        describe(
+            self.metrics,
+            log=self.mail_log,
+            database=self.database,
+            journal=self.journal,
+            directory=self.directory,
+            sessions={},
+            gate=ProxyGate(self.reactor),
+        )
+        describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
+
+    def _connect_listeners(self) -> None:
+        """Those of mail are for the workers."""
+        self._ports: list[tuple[str, str, list[int]]] = []
+        for listener in self.listeners:
+            if listener.kind == "http":
+                site = make_site(self.readiness, self.metrics_text, self.reactor, self.refresh)
+                listener.door.inner = site
+                site.doStart()
+            else:
+                self._ports.append((listener.kind, listener.where, listener.hand_over()))
+
+    def _start_timers(self) -> None:
+        super()._start_timers()
+        self._call_every(TELL_S, self._tell)
+
+    def _open_doors(self) -> None:
+        """They open once all workers serve."""
+        for number in range(self.config.node.workers):
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        """A worker runs, and serves soon."""
+        worker = WorkerProcess(number, self.reactor, self)
+        descriptors: dict[int, Any] = {FROM_SUPERVISOR: "w", TO_SUPERVISOR: "r"}
+        descriptors |= dict.fromkeys(TO_LOG, "r")
+        descriptors[COUNTS] = self.counts.memory
+        ports: list[tuple[str, str, list[int]]] = []
+        for kind, where, sockets in self._ports:
+            first = max(descriptors) + 1
+            descriptors |= dict(enumerate(sockets, first))
+            ports.append((kind, where, list(range(first, first + len(sockets)))))
+        program = [sys.executable, "-P", "-m", "mailnode.workers"]
+        self.reactor.spawnProcess(
+            worker,
+            program[0],
+            [*program, str(number + 1), os.fspath(self.config.data_path)],
+            # Its modules are ours, and what it logs is UTF-8, whatever the terminal takes.
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
+            childFDs=descriptors,
+        )
+        self.workers[number] = worker
+        task = Task(
+            number=number,
+            version=__version__,
+            hostname=self.hostname,
+            config=pack_config(self.config),
+            auth=self.auth,
+            as_json=self.as_json,
+            ports=ports,
+            workers=self.config.node.workers,
+            secret=self.secret.hex(),
+            failures=(self._addresses.told(), self._names.told()),
+        )
+        worker.say(attrs.asdict(task))
+
+    # What workers say
+
+    def logged(self, lines: bytes) -> None:
+        self.write_log(lines.decode("utf-8", "replace"))
+
+    def serves(self, worker: WorkerProcess) -> None:
+        pid = worker.transport.pid
+        _log.info("{worker} serves: process {pid}", worker=worker.name, pid=pid)
+        if self._standing and not self.started and self._serving() == self.config.node.workers:
+            super()._open_doors()
+            if self._on_started is not None:
+                self._on_started(self)
+
+    def failed(self, worker: WorkerProcess, failed: list[tuple[str, str]]) -> None:
+        for address, name in failed:
+            self._addresses.add(address)
+            self._names.add(name)
+        self._hint_others(worker, "failed", failed)
+
+    def changed(self, worker: WorkerProcess, folder_ids: list[int]) -> None:
+        self._hint_others(worker, "changed", folder_ids)
+
+    def made_account(self, worker: WorkerProcess) -> None:
+        """Tell it once all others have read users.db, or are late."""
+        self.watch.look()
+        known = self._ask("accounts", ANSWER_S, but=worker)
+        known.addCallback(lambda _: worker.say("known"))
+
+    def rang(self, worker: WorkerProcess, topic: str) -> None:
+        self.bell.ring_here(topic)
+        self._hint_others(worker, "ring", topic)
+
+    def _hint_others(self, worker: WorkerProcess | None, *words: object) -> None:
+        for other in self.workers.values():
+            if other is not worker:
+                other.hint(*words)
+
+    def _tell(self) -> None:
+        """Workers must know of folders that the sweep emptied."""
+        if self.messages.changed:
+            self._hint_others(None, "changed", self.messages.tell_changed())
+
+    # Deaths
+
+    def ended(self, worker: WorkerProcess) -> None:
+        """It is replaced, unless the node stops, or must."""
+        del self.workers[worker.number]
+        self.counts.clear(worker.number)
+        self._past = add_up([self._past, worker.values], counters_only=True)
+        if not self._standing:
+            if not self.workers and self._all_gone is not None:
+                self._all_gone.callback(None)
+            return
+        fault = self._why_not_again(worker)
+        if fault is None:
+            _log.error("{worker} ended {how}: another begins", worker=worker.name, how=worker.how)
+            try:
+                self._start(worker.number)
+            except OSError as error:
+                fault = EX_TEMPFAIL, f"no process can be started: {error}"
+        if fault is not None:
+            background(self._give_up(*fault), "stopping the node")
+            return
+        self.replaced += 1
+        self._hint_others(self.workers[worker.number], "changed", None)  # it may not have told all
+
+    def _why_not_again(self, worker: WorkerProcess) -> tuple[int, str] | None:
+        """(exit code, why the node must stop); None where another may do better."""
+        now = self.reactor.seconds()
+        said = worker.cannot_start
+        if said is not None and not self.started:
+            return said
+        if worker.exit_code == EX_IOERR:
+            if now - self._flush_failed_at < FLUSHES_S:
+                return EX_IOERR, "flushes fail again and again"
+            self._flush_failed_at = now
+        if now - worker.began_at < AT_ONCE_S:
+            recent = [at for at in self._deaths_at_once if now - at < DEATHS_S]
+            self._deaths_at_once = [*recent, now]
+        if len(self._deaths_at_once) < MOST_DEATHS_AT_ONCE:
+            return None
+        code, why = said or (EX_SOFTWARE, f"{worker.name} ended {worker.how}")
+        return code, f"workers end as soon as they begin: {why}"
+
+    async def _give_up(self, code: int, why: str) -> None:
+        _log.critical("the node stops: {why}", why=why)
+        await self.stopService()
+        self.end_process(code, why)
+
+    def end_process(self, code: int, why: str) -> None:
+        """Everything has stopped; whoever started the node learns the code."""
+        print(f"mailnode: {why}", file=sys.__stderr__)
+        os._exit(code)
+
+    # Running
+
+    def _apply_limits(self) -> None:
+        super()._apply_limits()
+        for worker in self.workers.values():
+            worker.say("settings", pack_config(self.config))
+
+    def refresh(self) -> Deferred[None]:
+        """What workers last told is of now, but for those that don't answer."""
+        return self._ask("report", ANSWER_S).addCallback(lambda _: None)
+
+    def _ask(
+        self, word: str, timeout_s: float, but: WorkerProcess | None = None
+    ) -> Deferred[list[tuple[bool, Any]]]:
+        asked = [each.ask(word) for each in self.workers.values() if each is not but]
+        return DeferredList(asked, consumeErrors=True).addTimeout(timeout_s, self.reactor)
+
+    async def _in_hand(self) -> Collection[str]:
+        """Blobs that workers have in hand.
+
+        Raises:
+            StoreBusy: not all of them say.
+        """
+        answers = await self._ask("in_hand", IN_HAND_S)
+        if not all(answered for answered, _ in answers):
+            raise StoreBusy(detail="a worker does not say which blobs it writes")
+        return {key for _, keys in answers for key in keys or ()}
+
+    def readiness(self) -> dict[str, str]:
+        """What keeps the node, or any of its workers, from taking mail."""
+        faults = super().readiness()
+        for number in range(self.config.node.workers):
+            worker = self.workers.get(number)
+            name = f"worker {number + 1}"
+            if worker is None or not worker.serves:
+                faults[name] = "not started, or stopping"
+            elif worker.silent:
+                faults[name] = "it does not answer"
+            else:
+                for part, fault in worker.faults.items():
+                    if faults.get(part) != fault:
+                        faults[f"{name}, {part}"] = fault
+        return faults
+
+    def metrics_text(self) -> str:
+        """The metrics of all processes, those that have ended included."""
+        own = self.metrics.values()
+        told = [worker.values for worker in self.workers.values()]
+        return self.metrics.text(add_up([own, self._past, *told]))
+
+    def _serving(self) -> int:
+        return sum(worker.serves for worker in self.workers.values())
+
+    # Stopping
+
+    async def _drain(self) -> None:
+        """Workers serve to the end what is under way, and end."""
+        if not self.workers:
+            return
+        self._all_gone = Deferred()
+        for worker in self.workers.values():
+            worker.say("stop")
+        late = self.reactor.callLater(self.config.limits.stop + LATE_STOP_S, self._kill_all)
+        await self._all_gone
+        if late.active():
+            late.cancel()
+
+    def _kill_all(self) -> None:
+        for worker in list(self.workers.values()):
+            _log.error("{worker} does not stop: it is killed", worker=worker.name)
+            worker.transport.signalProcess("KILL")
+
+    async def _stop_parts(self) -> None:
+        self.counts.close()
