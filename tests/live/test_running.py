@@ -66,7 +66,7 @@ def test_a_changed_certificate_is_taken_up_without_a_restart(folder: Path) -> No
                 ),
                 f"{service} serves the new certificate",
             )
-        assert served_certificate(node) != first
+        until(lambda: served_certificate(node) != first, "each worker serves the new certificate")
         with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=10) as session:
             session.starttls(context=_no_checks())
             assert isinstance(session.sock, ssl.SSLSocket)
