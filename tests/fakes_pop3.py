@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from mailnode.model import Blob, Event
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.store.messages import FolderInfo, StoredMail
+from mailnode.store.messages import StoredMail
 from mailnode.store.snapshots import Snapshot
 from tests.dialogs.replay import Wire
 
@@ -39,18 +39,13 @@ class FakeMessages:
     fault: Exception | None = None
     held: Deferred[None] | None = None
 
-    def inbox(self, account_id: int) -> Deferred[FolderInfo]:
+    def open_inbox(self, account_id: int) -> Deferred[Snapshot]:
         if self.fault:
             return fail(self.fault)
-        return succeed(FolderInfo(7, account_id, "INBOX", 1000, 0, 0))
-
-    def snapshot(self, folder_id: int) -> Deferred[Snapshot]:
         uids = [uid for uid in range(11, 11 + len(self.bodies)) if uid not in self.deleted]
         sizes = [len(HEAD) + self._size(self.bodies[uid - 11]) for uid in uids]
         ids = [uid * 100 for uid in uids]
-        return succeed(
-            Snapshot(folder_id, 1000, array("I", uids), array("Q", ids), array("I", sizes))
-        )
+        return succeed(Snapshot(7, 1000, array("I", uids), array("Q", ids), array("I", sizes)))
 
     def _size(self, body: bytes | Blob) -> int:
         return int(body.key) if isinstance(body, Blob) else len(body)

@@ -192,8 +192,7 @@ class Maildrops:
         if not self.locks.acquire(account.id):
             raise MaildropInUse()
         try:
-            inbox = await self.messages.inbox(account.id)
-            snapshot = await self.messages.snapshot(inbox.folder_id)
+            snapshot = await self.messages.open_inbox(account.id)
         except BaseException:
             self.locks.release(account.id)
             raise

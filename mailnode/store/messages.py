@@ -155,6 +155,21 @@ class Messages:
             )
         return found
 
+    async def open_inbox(self, account_id: int) -> Snapshot:
+        """What lies in the account's INBOX now, in one hop to a thread; a missing one is made.
+
+        Raises:
+            StoreBusy, StoreFull, StoreBroken.
+        """
+
+        def read(connection: sqlite3.Connection) -> Snapshot | None:
+            found = _read_inbox(connection, account_id)
+            return self._snapshots.read(connection, found.folder_id) if found else None
+
+        return await self.database.read(read) or await self.snapshot(
+            (await self.inbox(account_id)).folder_id
+        )
+
     def snapshot(self, folder_id: int) -> Deferred[Snapshot]:
         """What lies in the folder now, copied: no read transaction stays open.
 

@@ -130,6 +130,14 @@ class InboxTests(StoreCase):
         (filed,) = await self.messages.file_message(envelope(7), message())
         self.assertEqual(filed.folder_id, inbox.folder_id)
 
+    async def test_opened_it_says_what_lies_there_and_a_missing_one_is_made(self):
+        empty = await self.messages.open_inbox(7)
+        self.assertEqual([], list(empty.uids))
+        (filed,) = await self.messages.file_message(envelope(7), message())
+        opened = await self.messages.open_inbox(7)
+        self.assertEqual((filed.folder_id, [1]), (opened.folder_id, list(opened.uids)))
+        self.assertEqual(empty.folder_id, opened.folder_id)
+
     async def test_the_uidvalidity_stays_and_fits_32_bits(self):
         inbox = await self.messages.inbox(7)
         await self.messages.file_message(envelope(7), message())
