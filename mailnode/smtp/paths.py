@@ -131,7 +131,7 @@ def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> Address:
     if not path.isascii() and not smtputf8:
         raise NeedsSmtpUtf8()
     for name, _value in parameters:
-        raise UnknownParameter(f"{name} is not offered here")
+        raise UnknownParameter(f"{name:.40} is not offered here")
     return address
 
 
@@ -159,7 +159,7 @@ def _split_parameters(text: str) -> list[tuple[str, str]]:
             raise BadSyntax()
         name = match.group(1).upper()
         if name in found:
-            raise BadSyntax(f"{name} is given twice")
+            raise BadSyntax(f"{name:.40} is given twice")
         found[name] = match.group(2) or ""
     return list(found.items())
 
@@ -189,7 +189,7 @@ def _mail_parameters(given: list[tuple[str, str]]) -> MailParameters:
                 raise BadSyntax("AUTH is an address in xtext, or <>")
             auth = value
         else:
-            raise UnknownParameter(f"{name} is not offered here")
+            raise UnknownParameter(f"{name:.40} is not offered here")
     return MailParameters(size_octets=size, body=body, smtputf8=utf8, auth=auth)
 
 

@@ -564,6 +564,12 @@ class Replies(SmtpCase):
         self.hello().say(MAIL)
         self.check(f"{RCPT} NOTIFY=NEVER", "555 5.5.4")
 
+    def test_s15_a_reply_about_a_long_parameter_is_no_longer_than_a_reply_may_be(self) -> None:
+        self.hello()
+        for words in ("X" * 900, "X" * 400 + " " + "X" * 400):
+            (reply,) = self.talk.say(f"{MAIL} {words}")
+            self.assertLessEqual(len(reply), 510, reply)
+
     def test_s16_an_unforeseen_failure_is_temporary(self) -> None:
         self.ready()
         self.house.messages.failure = RuntimeError("a bug in /var/secret")
