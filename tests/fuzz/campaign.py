@@ -1,0 +1,83 @@
+"""Fuzzes all targets side by side and counts.
+
+    python -m tests.fuzz.campaign                     10 million inputs in all
+    python -m tests.fuzz.campaign --inputs 100000 --seconds 60 --jobs 1
+
+Ends with 1 when something was found; the last column says where the input lies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tests.mends import ROOT
+
+SHARES = {"smtp": 0.3, "pop3": 0.3, "wire": 0.2, "addresses": 0.2}
+
+
+@frozen
+class Counted:
+    """One target's run: `found` is "" where nothing was wrong."""
+
+    target: str
+    inputs: int
+    seconds: float
+    found: str
+
+
+def fuzz(target: str, inputs: int, keep: Path, options: Any) -> Counted:
+    """Run one target in a process of its own."""
+    command = [
+        *("-m", "tests.fuzz.run", target, f"--inputs={inputs}", f"--keep={keep / target}"),
+        *(f"--seed={options.seed}", f"--seconds={options.seconds}"),
+    ]
+    log = keep / f"{target}.log"
+    with log.open("w", encoding="utf-8") as told:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+        )
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"target"')]
+    said = json.loads(lines[-1]) if lines else {"inputs": 0, "seconds": 0.0, "found": ""}
+    found = said["found"] or (f"ended with {done.returncode}: {log}" if done.returncode else "")
+    return Counted(target, said["inputs"], said["seconds"], found)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.campaign")
+    parser.add_argument("--inputs", type=int, default=10_000_000, help="in all")
+    parser.add_argument("--seconds", type=int, default=0, help="the most for one target; 0: any")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-j", "--jobs", type=int, default=2)
+    options = parser.parse_args(arguments)
+    keep = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        runs = [
+            pool.submit(fuzz, target, int(options.inputs * share), keep, options)
+            for target, share in SHARES.items()
+        ]
+        counted = [run.result() for run in runs]
+    for each in counted:
+        verdict = f"{each.found[:200]} ({keep / each.target})" if each.found else "nothing"
+        print(f"{each.target:10} {each.inputs:11,} inputs {each.seconds:9.1f} s  {verdict}")
+    found = sum(bool(each.found) for each in counted)
+    print(f"{sum(each.inputs for each in counted):,} inputs, {found} findings; kept in {keep}")
+    return int(found > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
