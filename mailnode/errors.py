@@ -203,6 +203,12 @@ class NotFound(AccountError):
     http_status, exit_code = 404, 67
 
 
+class NoFolder(AccountError):
+    """A file is to be made in a folder that isn't there."""
+
+    http_status, exit_code = 404, 73
+
+
 class AlreadyThere(AccountError):
     http_status, exit_code = 409, 73
 

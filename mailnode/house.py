@@ -36,7 +36,7 @@ from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.journal import Journal
-from mailnode.store.locks import lock_folder
+from mailnode.store.locks import RUNS_THERE, is_locked, lock_folder
 from mailnode.store.messages import Messages
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
@@ -115,6 +115,8 @@ class House(MultiService):
         except BadEndpoint as error:
             self._fail(EX_USAGE, str(error))
         except CannotBind as error:
+            if is_locked(self.config.data_path):  # it has the port, and that is the smaller news
+                self._fail(EX_TEMPFAIL, RUNS_THERE.format(self.config.data_path))
             self._fail(EX_UNAVAILABLE, str(error))
 
     def startService(self) -> None:
@@ -343,6 +345,9 @@ class House(MultiService):
 
     async def _drain(self) -> None:
         """Who is served is told that it ends."""
+
+    def cut_off(self) -> None:
+        """The stop waits for nobody any more."""
 
     async def _stop_parts(self) -> None:
         """What was built beside the store ends before it."""

@@ -46,6 +46,8 @@ from mailnode.web.site import make_site
 
 __all__ = ["Node", "StartFailed"]
 
+TELL_STOP_S = 1.0
+
 _log = Logger(namespace="mailnode")
 
 
@@ -77,6 +79,7 @@ class Node(House):
         super().__init__(config, reactor, reload_config=reload_config)
         self.checkers = list(checkers)
         self._on_started = on_started
+        self._drained: Deferred[Any] | None = None
 
     # Starting
 
@@ -252,9 +255,28 @@ class Node(House):
             consumeErrors=True,  # the limit cancels what still waits
         )
         drained.addTimeout(self.config.limits.stop, self.reactor, onTimeoutCancel=_nothing_more)
+        self._drained = drained
+        told = self.reactor.callLater(TELL_STOP_S, self._tell_who_is_left)
         await drained
+        if told.active():
+            told.cancel()
         self.smtp_sessions.stop()
         self.pop3_sessions.stop()
+
+    def _tell_who_is_left(self) -> None:
+        left = len(self.smtp_sessions) + len(self.pop3_sessions)
+        _log.info(
+            "stopping: {left} sessions are still busy and get up to {limit:g} s; "
+            "Ctrl-C (SIGINT) cuts them off",
+            left=left,
+            limit=self.config.limits.stop,
+        )
+
+    def cut_off(self) -> None:
+        """The stop waits for nobody any more; what was not answered 250 is kept nowhere."""
+        if self._drained is not None and not self._drained.called:
+            _log.warn("what is still under way is cut off")
+            self._drained.cancel()
 
     async def _stop_parts(self) -> None:
         await self.passwords.stop()

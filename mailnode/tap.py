@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import grp
 import os
+import pwd
+import re
 import signal
 import sys
 import time
@@ -10,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.application.service import IService
+from twisted.application.service import IProcess, IService
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
@@ -84,6 +89,8 @@ class Options(UsageOptions, AuthOptionMixin):
     def __init__(self) -> None:
         self.ports: dict[str, list[str]] = {}
         self.auth: list[str] = []
+        self.uid: int | None = None
+        self.gid: int | None = None
         super().__init__()
 
     for _kind in KINDS:
@@ -91,10 +98,12 @@ class Options(UsageOptions, AuthOptionMixin):
     del _kind
 
     def opt_auth(self, description: str) -> None:
+        kind, _, rest = description.partition(":")  # what follows may be a password
+        if kind == "file" and rest.strip():
+            _require_readable(rest)
         try:
             super().opt_auth(description)
         except UsageError as error:
-            kind = description.partition(":")[0]  # what follows may be a password
             why = str(error).removeprefix("Unexpected error: ")
             raise UsageError(f"--auth {kind}: {why}; see twistd mailnode --help-auth") from None
         self.auth.append(description)
@@ -103,6 +112,27 @@ class Options(UsageOptions, AuthOptionMixin):
         "Ask this checker who may sign in, in place of the passwords in users.db; may be given "
         "several times, --help-auth lists what there is. Example: --auth file:passwords"
     )
+
+    def opt_uid(self, name: str) -> None:
+        """Become this user once every port is bound; started as root. Example: --uid mailnode"""
+        try:
+            self.uid = int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+            if self.gid is None:
+                self.gid = pwd.getpwuid(self.uid).pw_gid
+        except KeyError:
+            mend = f"make one: useradd --system {name}"
+            if name.isdecimal():
+                mend = "give --gid before --uid, or the name of a user"
+            raise UsageError(f"--uid {name}: this machine has no such user; {mend}") from None
+
+    def opt_gid(self, name: str) -> None:
+        """Become this group as well, in place of the user's own. Example: --gid mail"""
+        try:
+            self.gid = int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        except KeyError:
+            raise UsageError(
+                f"--gid {name}: this machine has no such group; make one: groupadd --system {name}"
+            ) from None
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -117,7 +147,25 @@ class Options(UsageOptions, AuthOptionMixin):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            _end(EX_USAGE, str(error))
+            _end(EX_USAGE, str(error) + self._nearest(str(error)))
+
+    def _nearest(self, wrong: str) -> str:
+        """What was meant by an option that is none, in words; "" where nothing is like it."""
+        found = re.fullmatch(r"option --?(\S+) not recognized", wrong)
+        if not found:
+            return ""
+        word = found.group(1)
+        twistd = dict.fromkeys(self.parent.synonyms if self.parent else (), "in front of mailnode")
+        known = {name.replace("_", "-"): where for name, where in twistd.items()}
+        known |= dict.fromkeys(map(str, self.synonyms), "")
+        if word not in known:
+            near = difflib.get_close_matches(word, known, n=1)
+            if not near:
+                return "; see twistd mailnode --help"
+            word = near[0]
+            dashes = "-" if len(word) == 1 else "--"
+            return f"; did you mean {dashes}{word}{known[word] and f', {known[word]}'}?"
+        return f": it is twistd's own and stands {known[word]}"
 
     def load(self) -> Config:
         """The settings that these options, the environment and the file give.
@@ -144,6 +192,16 @@ _SETTING_OPTIONS = {
 }
 
 
+def _require_readable(name: str) -> None:
+    """Twisted's `file:` takes a file that isn't there, and refuses everybody later."""
+    try:
+        Path(name).open("rb").close()
+    except OSError as error:
+        raise UsageError(
+            f"--auth file: can't read {name}: {error.strerror}; it holds lines name:password"
+        ) from None
+
+
 def _end(code: int, why: str) -> None:
     print(f"mailnode: {why}", file=sys.__stderr__)
     sys.exit(code)
@@ -159,10 +217,14 @@ class UnderTwistd(House):
     log_writer: LogWriter
     daemon = False
     pid_file = ""
+    uid: int | None = None
+    gid: int | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         if hasattr(parent, "setComponent") and not IService.providedBy(parent):
             parent.setComponent(ILogObserver, self.log_writer)
+            process = IProcess(parent)
+            process.uid, process.gid = self.uid, self.gid
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
@@ -173,6 +235,17 @@ class UnderTwistd(House):
     def startService(self) -> None:
         self._or_say_why(super().startService)
         tune_interpreter()
+
+    def stopService(self) -> Deferred[None]:
+        """As a node's; Ctrl-C once more cuts off what is still under way.
+
+        Twisted's own handlers would stop the reactor a second time, which is an error.
+        """
+        if self.started:
+            hurry = self.reactor.callFromThread
+            signal.signal(signal.SIGINT, lambda *_: hurry(self.cut_off))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().stopService()
 
     def _or_say_why(self, start: Callable[[], None]) -> None:
         try:
@@ -240,6 +313,7 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     node.daemon = not twistd.get("nodaemon", True)
     node.pid_file = twistd.get("pidfile") or ""
     node.log_writer = log_writer
+    node.uid, node.gid = options.uid, options.gid
     return node
 
 

@@ -57,7 +57,7 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
         made.append(str(config.data_path))
     if not config.users_path.exists():
         made.append(str(config.users_path))
-    accounts = _create_accounts(config)
+    accounts = Accounts.open(config.users_path, create=True, data=config.data_path)
     try:
         known = {found.name for found in accounts.domains()}
         for name in names:
@@ -82,16 +82,6 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
     for thing in made or ["nothing: all of it was there"]:
         output.say(f"made {thing}")
     output.say(_next_step(domains, bool(user)))
-
-
-def _create_accounts(config: Config) -> Accounts:
-    if not config.users_path.parent.is_dir():
-        raise Mistake(
-            f"there is no folder {config.users_path.parent} for {config.users_path.name}: make it "
-            "first",
-            EX_CANTCREAT,
-        )
-    return Accounts.open(config.users_path, create=True, data=config.data_path)
 
 
 def _places(config: Config) -> dict[str, str]:

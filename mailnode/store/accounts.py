@@ -23,6 +23,7 @@ from mailnode.errors import (
     AlreadyThere,
     BadAddress,
     MailError,
+    NoFolder,
     NotFound,
     StoreBroken,
 )
@@ -73,7 +74,8 @@ class Accounts:
             data: the data folder, where a copy is kept before an upgrade; its own, without one.
 
         Raises:
-            NotFound: there is no such file (and none is to be made), or no such folder.
+            NotFound: there is no such file, and none is to be made.
+            NoFolder: there is none to make it in.
             StoreTooNew: a newer version of mailnode wrote it.
             StoreBroken: it can't be read, or isn't a users.db.
         """
@@ -86,7 +88,9 @@ class Accounts:
             except FileExistsError:
                 pass
             except (FileNotFoundError, NotADirectoryError):
-                raise NotFound(f"There is no folder {path.parent} to make {path.name} in") from None
+                raise NoFolder(
+                    f"There is no folder {path.parent} for {path.name}: make it first"
+                ) from None
             except OSError as error:
                 raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
         elif not path.exists():

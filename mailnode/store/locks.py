@@ -15,6 +15,7 @@ from mailnode.store.sqlite import mail_error
 
 WORKERS_LOCK = "workers.lock"
 TRIES, PAUSE_S = 500, 0.01
+RUNS_THERE = "another node runs on the data folder {}"
 
 
 @define(eq=False)
@@ -72,7 +73,7 @@ def lock_folder(data: Path) -> int:
         _wait_for_workers(data)
     except OSError:
         os.close(lock)
-        raise NodeRunning(detail=f"another node runs on the data folder {data}") from None
+        raise NodeRunning(detail=RUNS_THERE.format(data)) from None
     return lock
 
 
@@ -105,3 +106,18 @@ def _wait_for_workers(data: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(lock)
+
+
+def is_locked(data: Path) -> bool:
+    """Whether a node has this data folder now; nothing is made, and no lock is kept."""
+    try:
+        lock = os.open(data / "node.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

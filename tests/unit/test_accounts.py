@@ -16,6 +16,7 @@ from mailnode.errors import (
     AccountError,
     AlreadyThere,
     BadAddress,
+    NoFolder,
     NotFound,
     StoreBroken,
     StoreBusy,
@@ -51,7 +52,7 @@ class OpenTests(AccountsCase):
         self.assertFalse(self.path.with_name("none.db").exists())
 
     def test_a_missing_folder_is_named(self) -> None:
-        with self.assertRaisesRegex(NotFound, "no folder"):
+        with self.assertRaisesRegex(NoFolder, "no folder"):
             Accounts.open(self.path / "below" / "users.db", create=True)
 
     def test_opening_and_reading_leave_the_file_unchanged(self) -> None:

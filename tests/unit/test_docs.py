@@ -189,9 +189,11 @@ class Configuration(SynchronousTestCase):
 
     def test_every_exit_code_is_told(self) -> None:
         import mailnode.house as house
+        from mailnode.errors import NoFolder
 
         told = set(re.findall(r"^(\d\d) ", section(CONFIGURATION, "Exit codes"), re.M))
         there = {str(code) for name, code in vars(house).items() if name.startswith("EX_")}
+        there.add(str(NoFolder.exit_code))
         self.assertEqual(told, there)
 
 

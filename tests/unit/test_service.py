@@ -10,6 +10,7 @@ import sqlite3
 import threading
 
 from twisted.internet import reactor
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -150,6 +151,21 @@ class RefusedStartTests(NodeCase):
         await self.stop(first)
         self.assertFalse(second.started)
         self.started()
+
+    async def test_the_folder_is_named_before_a_port_that_the_other_node_has(self) -> None:
+        self.started()
+
+        def taken(*args: object, **kwargs: object) -> None:
+            raise CannotListenError("127.0.0.1", 2525, OSError("in use"))
+
+        self.patch(self.reactor, "listenTCP", taken)
+        failed = self.assertRaises(StartFailed, self.start, self.node())
+        self.assertEqual(75, failed.code)
+        self.assertIn(f"another node runs on the data folder {self.data}", failed.why)
+
+    async def test_a_folder_for_the_accounts_that_is_not_there_is_73_and_named(self) -> None:
+        self.users = self.folder / "nowhere" / "users.db"
+        self.assertIn(f"There is no folder {self.folder / 'nowhere'}", self.refused(73))
 
     async def test_a_certificate_that_can_not_be_used_is_78(self) -> None:
         settings = {"tls__cert": "/no/cert.pem", "tls__key": "/no/key.pem"}
@@ -476,6 +492,29 @@ class StopTests(NodeCase):
         for session in sessions.values():
             self.assertEqual(["drain", "abort"], session.calls)
         self.assertTrue(any("is cut off" in line for line in self.lines))
+
+    async def test_who_is_waited_for_is_said_after_a_second(self) -> None:
+        node = self.started()
+        session = FakeSession()
+        node.smtp_sessions.admit(session, "127.0.0.1", True)
+        stopped = node.stopService()
+        self.reactor.advance(1.0)
+        self.assertTrue(any("1 sessions are still busy and get up to 30 s" in line
+                            for line in self.lines), self.lines)  # fmt: skip
+        node.smtp_sessions.leave(session)
+        await self.waited(stopped)
+
+    async def test_a_stop_in_a_hurry_waits_for_nobody(self) -> None:
+        node = self.started()
+        node.cut_off()
+        session = FakeSession()
+        node.smtp_sessions.admit(session, "127.0.0.1", True)
+        stopped = node.stopService()
+        node.cut_off()
+        await self.waited(stopped)
+        self.assertEqual(["drain", "abort"], session.calls)
+        self.assertLess(self.reactor.seconds(), 1)
+        node.cut_off()
 
     async def test_refusals_summed_so_far_are_told(self) -> None:
         node = self.started()

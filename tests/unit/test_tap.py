@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import pwd
 import re
 import sys
 import time
@@ -12,13 +13,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.application.service import Application, IServiceCollection
+from twisted.application.service import Application, IProcess, IServiceCollection
 from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, interpreter, tap
@@ -107,10 +109,29 @@ class OptionsTests(TapCase):
             (["--pop3"], "pop3"),
             (["--smtp", "0", "stray"], '"stray" is no option'),
             (["--auth", "nonsense:x"], "--auth nonsense: "),
+            (["--auth", "file:nix"], "--auth file: can't read nix: No such file"),
+            (["--uid", "no-such-user"], "useradd --system no-such-user"),
+            (["--uid", "54321"], "give --gid"),
+            (["--gid", "no-such-group"], "groupadd --system no-such-group"),
         ):
             self.complained.truncate(0)
             self.complained.seek(0)
             self.assertIn(told, self.ends(64, self.options, *words))
+
+    def test_an_option_that_is_none_is_answered_with_the_nearest(self) -> None:
+        for word, told in (
+            ("--smpt", "did you mean --smtp?"),
+            ("--tls-crt", "did you mean --tls-cert?"),
+            ("--pidfle", "did you mean --pidfile, in front of mailnode?"),
+            ("--pidfile", "it is twistd's own and stands in front of mailnode"),
+            ("-n", "it is twistd's own and stands in front of mailnode"),
+            ("--zzz", "see twistd mailnode --help"),
+        ):
+            self.complained.truncate(0)
+            self.complained.seek(0)
+            options = Options()
+            options.parent = ServerOptions()
+            self.assertIn(told, self.ends(64, options.parseOptions, [word]))
 
     def test_a_password_in_a_wrong_auth_is_not_shown(self) -> None:
         self.assertNotIn("secret", self.ends(64, self.options, "--auth", "nonsense:a:secret"))
@@ -119,6 +140,7 @@ class OptionsTests(TapCase):
         text = " ".join(str(Options()).split())
         asked = [
             *KINDS, "users", "data", "config", "workers", "hostname", "tls-cert", "tls-key", "auth",
+            "uid", "gid",
         ]  # fmt: skip
         for option in asked:
             self.assertRegex(text, rf"Example: --{option} \S", option)
@@ -220,6 +242,19 @@ class MakeServiceTests(TapCase):
         node.setServiceParent(application)
         self.assertIs(node.log_writer, application.getComponent(ILogObserver))
         self.assertIn(node, IServiceCollection(application))
+
+    def test_twistd_becomes_the_user_that_is_named(self) -> None:
+        nobody = pwd.getpwnam("nobody")
+        for words, ids in (
+            (["--uid", "nobody"], (nobody.pw_uid, nobody.pw_gid)),
+            (["--uid", "nobody", "--gid", "7"], (nobody.pw_uid, 7)),
+            (["--gid", "7", "--uid", "54321"], (54321, 7)),
+            ([], (None, None)),
+        ):
+            application = Application("mail")
+            self.make(*words).setServiceParent(application)
+            process = IProcess(application)
+            self.assertEqual(ids, (process.uid, process.gid))
 
     def test_checkers_of_twisted_s_work_with_what_clients_say(self) -> None:
         passwords = self.folder / "passwords"
