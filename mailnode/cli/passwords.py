@@ -49,8 +49,8 @@ def _prompt(words: str) -> str:
 
 
 def _require_good(password: str, demo: bool) -> None:
-    if not password:
-        raise Mistake("the password is empty; nothing was changed", EX_DATAERR)
+    if not password.strip():
+        raise Mistake("the password is empty or blank; nothing was changed", EX_DATAERR)
     if any(unicodedata.category(character) == "Cc" for character in password):
         raise Mistake("the password holds a control character; choose another", EX_DATAERR)
     if len(password) < LEAST_CHARACTERS and not demo:

@@ -51,7 +51,8 @@ def trace(
     Whether it was taken or refused and why, where it lies, who fetched or deleted it. The
     MAIL-ID stands in the reply to the sender, in the mail's Received field and in the log.
     Events are kept as long as journal.keep and journal.size say, dialogs where
-    journal.dialog is on.
+    journal.dialog is on. Of one address's refusals ten a minute are told, the rest is only
+    counted.
     """
     if bool(mail_id) == bool(to or sender):
         raise click.UsageError("give a MAIL-ID, or --to or --from with an ADDRESS", ctx)

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.cli import frame, main
+from mailnode.cli.frame import Mistake
+from mailnode.cli.passwords import _require_good
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.unit.cli_case import CommandCase
 
@@ -213,3 +215,9 @@ class Output(CommandCase):
         lines = self.run_command("user list").stdout.splitlines()
         self.assertEqual(len(lines), 2)
         self.assertNotIn("\x1b", lines[1])
+
+
+class BlankPasswordTests(SynchronousTestCase):
+    def test_a_blank_password_is_none(self) -> None:
+        with self.assertRaisesRegex(Mistake, "empty or blank"):
+            _require_good(" " * 9, demo=False)
