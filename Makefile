@@ -36,7 +36,7 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=200 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 CLOCK_JUMPS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
+	SIGKILLS=200 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 DAMAGES=500 CLOCK_JUMPS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
 
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.faults.soak $(if $(SOAK_SECONDS),--seconds $(SOAK_SECONDS)) $(if $(PAGE),--page)

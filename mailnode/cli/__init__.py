@@ -6,6 +6,7 @@ from mailnode.cli.accounts import alias, domain, user
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
@@ -21,7 +22,20 @@ main = RootGroup(
     mailnode.toml is read when --config or MAILNODE_CONFIG names it, never by itself.
     """,
 )
-COMMANDS = (init, domain, user, alias, mailbox, trace, config, doctor, verify, rollback, version)
+COMMANDS = (
+    init,
+    domain,
+    user,
+    alias,
+    mailbox,
+    trace,
+    config,
+    doctor,
+    verify,
+    repair,
+    rollback,
+    version,
+)
 for command in COMMANDS:
     main.add_command(command)
 

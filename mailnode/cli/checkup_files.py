@@ -96,7 +96,7 @@ def check_database(config: Config) -> Iterator[Finding]:
             yield fault(
                 "database",
                 f"{path} is damaged: {faults[0]}",
-                "stop the node, keep a copy of the folder, then put a backup in its place; "
+                "stop the node and `mailnode repair`, which keeps all that can be read; "
                 "`mailnode verify` names every mail concerned",
             )
         else:

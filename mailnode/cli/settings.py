@@ -165,10 +165,12 @@ def verify(ctx: click.Context) -> None:
     """
     config = config_of(ctx)
     require_mail(config)
-    faults = list(find_faults(config.data_path))
+    faults = list(find_faults(config.data_path, config.users_path))
     if not answer_json(ctx, {"faults": [attrs.asdict(fault) for fault in faults]}):
         for fault in faults:
             output.say(str(fault), "red")
+        if faults:
+            output.say("stop the node and `mailnode repair`: it keeps all that can be read")
         if not faults:
             output.say(f"no fault in {config.data_path}", "green")
     if faults:

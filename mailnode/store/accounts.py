@@ -349,7 +349,7 @@ def _answered(path: Path) -> Iterator[None]:
     """SQLite's errors in our words."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         answer = mail_error(error)
         if isinstance(answer, MailError):
             answer.detail = f"{path}: {answer.detail}"

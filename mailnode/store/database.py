@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
 from mailnode.store.checkpoint import Checkpointer
-from mailnode.store.exchange import KEPT, finish_exchange
+from mailnode.store.exchange import KEPT, finish_exchange, refuse_to_begin_anew
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.pace import Pace
 from mailnode.store.reads import READERS, Reads
@@ -137,6 +137,7 @@ class Database:
             )
             fcntl.flock(lock_fd, fcntl.LOCK_EX)
             finish_exchange(path)
+            refuse_to_begin_anew(path)
             prepare(path)
             connection = connect(
                 path, cache_octets=WRITER_CACHE_OCTETS, busy_timeout_s=busy_timeout_s
@@ -189,7 +190,7 @@ class Database:
                 return function(connection)
             finally:
                 connection.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise mail_error(error) from error
 
     # Called on the reactor thread

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mailnode.errors import StoreBroken
+
 KEPT = "kept"
 PIECE_OCTETS = 1 << 20
 BESIDE = ("-wal", "-shm", "-journal")
@@ -112,3 +114,16 @@ def finish_exchange(path: Path) -> bool:
     next_of(path).rename(path)
     flush(folder)
     return True
+
+
+def refuse_to_begin_anew(path: Path) -> None:
+    """Nothing, but where a mail database is gone.
+
+    Raises:
+        StoreBroken: a new one would name none of the blobs, and the sweep would delete them.
+    """
+    empty = not path.exists() or not path.stat().st_size
+    if empty and any((path.parent / "blobs").glob("??/*")):
+        raise StoreBroken(
+            detail="it is missing or empty, and blobs of mail are here: mailnode repair keeps them"
+        )

@@ -121,9 +121,31 @@ def quick_check(path: Path) -> Iterator[str]:
                     yield line
     except MailError as error:
         yield error.detail or error.text
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         yield str(error)
 
 
 def sqlite_version() -> str:
     return sqlite3.sqlite_version
+
+
+_TYPES = {"INTEGER": "integer", "REAL": "real", "TEXT": "text", "BLOB": "blob"}
+
+
+def wrong_types(connection: sqlite3.Connection) -> Iterator[str]:
+    """Each column with a value of another type than it was declared with: one flipped bit does it.
+
+    SQLite doesn't call it a fault.
+    """
+    tables = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    ).fetchall()
+    for (table,) in tables:
+        for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall():
+            found = connection.execute(
+                f"SELECT typeof({column}) FROM {table}"
+                f" WHERE typeof({column}) NOT IN (?, 'null') LIMIT 1",
+                (_TYPES.get(declared, declared),),
+            ).fetchone()
+            if found:
+                yield f"{table}.{column} holds a value of type {found[0]}"

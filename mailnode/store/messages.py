@@ -10,8 +10,10 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from mailnode.background import background
+from mailnode.errors import StoreBroken
 from mailnode.model import Blob, Envelope, Event, Filed, Message
 from mailnode.store.accept import (
     INBOX,
@@ -31,7 +33,9 @@ from mailnode.store.removal import (
     drop_some,
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
-from mailnode.store.sqlite import packed, padded, unpack
+from mailnode.store.sqlite import DAMAGED, packed, padded, unpack
+
+log = Logger()
 
 READ_AT_ONCE = 512
 
@@ -92,7 +96,12 @@ class Messages:
     def __attrs_post_init__(self) -> None:
         self._accepts = WriteKind("accept", accept_mails, self._accepted)
         self._deletes = WriteKind("delete", delete_copies, self._removed, frees=True)
-        for use in self.database.read_now(_read_uses):
+        try:
+            uses = self.database.read_now(_read_uses)
+        except StoreBroken as error:  # others' mail is served all the same
+            log.error("A folder is damaged, quotas count anew: {error}", error=str(error))
+            uses = []
+        for use in uses:
             self._set_use(use)
 
     # Filing
@@ -191,7 +200,7 @@ class Messages:
         """
         if not wanted:
             return succeed([])
-        return self.database.read(lambda connection: _read_mails(connection, folder_id, wanted))
+        return self.database.read(lambda connection: _read_some(connection, folder_id, wanted))
 
     # Deletion
 
@@ -287,6 +296,18 @@ def _make_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo:
     made = _read_inbox(connection, account_id)
     assert made is not None
     return made
+
+
+def _read_some(
+    connection: sqlite3.Connection, folder_id: int, wanted: Sequence[tuple[int, int]]
+) -> list[StoredMail]:
+    """As `_read_mails`; where one of them is damaged, the first alone."""
+    try:
+        return _read_mails(connection, folder_id, wanted)
+    except DAMAGED:
+        if len(wanted) == 1:
+            raise
+        return _read_mails(connection, folder_id, wanted[:1])
 
 
 def _read_mails(

@@ -24,6 +24,9 @@ BUSY_TIMEOUT_S = 5.0
 T = TypeVar("T")
 MOST_ROWS = 64
 STATEMENTS = 512
+# What reading a damaged database raises: Python reads SQLite's words as UTF-8, and damaged names
+# stand in them.
+DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 def connect(
@@ -76,7 +79,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise mail_error(error) from error
 
 

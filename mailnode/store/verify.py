@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
-from mailnode.errors import MailError
+from mailnode.errors import MailError, StoreBroken
 from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path, list_blobs
-from mailnode.store.sqlite import mail_error, reading
+from mailnode.store.lists import wrong_types
+from mailnode.store.octets import PIECE_OCTETS, measure
+from mailnode.store.sqlite import DAMAGED, mail_error, reading
 
 MESSAGES_AT_ONCE = 64
-PIECE_OCTETS = 1 << 20
 YOUNG_S = 3600.0
 
 
@@ -41,56 +43,124 @@ class Fault:
         return f"{self.what}: {self.where}{mail}: {self.text}"
 
 
-def verify(data: Path) -> Iterator[Fault]:
-    """Each fault in the data folder, found by reading all of it.
+def verify(data: Path, users: Path | None = None) -> Iterator[Fault]:
+    """Each fault in the data folder, and in the file of accounts, found by reading all of it.
 
     Bodies are compared with their digests, so a flipped bit is found. What a running node
     changes meanwhile is looked at twice before it is called a fault.
 
     Raises:
-        StoreBusy, StoreBroken: the database can't be opened.
+        StoreBusy: try again.
     """
-    with reading(data / "mail.db") as connection:
-        try:
-            yield from _database(connection)
-            yield from _messages(connection, data)
-            yield from _blobs(connection, data)
-            yield from _counters(connection)
-            yield from _strays(connection)
-        except sqlite3.DatabaseError as error:
-            told = mail_error(error)
-            text = told.detail if isinstance(told, MailError) else str(error)
-            yield Fault("database", "mail.db", f"can't be read on: {text}")
+    try:
+        with reading(data / "mail.db") as connection:
+            for look in (_database, _messages, _blobs, _counters, _strays):
+                try:
+                    yield from look(connection, data)
+                except DAMAGED as error:
+                    yield _unreadable("mail.db", error)
+    except (StoreBroken, *DAMAGED) as error:
+        yield _unreadable("mail.db", error)
+    if users is not None and users.exists():
+        yield from _users(users)
 
 
-def _database(connection: sqlite3.Connection) -> Iterator[Fault]:
+def _unreadable(name: str, error: Exception) -> Fault:
+    told = mail_error(error)
+    text = told.detail if isinstance(told, MailError) else str(error)
+    return Fault("database", name, f"can't be read on: {text}")
+
+
+def _users(path: Path) -> Iterator[Fault]:
+    try:
+        with reading(path) as connection:
+            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                yield Fault("database", path.name, "is empty, or has no schema of ours")
+            yield from _integrity(connection, path.name)
+    except (StoreBroken, *DAMAGED) as error:
+        yield _unreadable(path.name, error)
+
+
+def _database(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
+    yield from _integrity(connection, "mail.db")
+
+
+def _integrity(connection: sqlite3.Connection, name: str) -> Iterator[Fault]:
     for (line,) in connection.execute("PRAGMA integrity_check"):
         if line != "ok":
-            yield Fault("database", "mail.db", line)
+            yield Fault("database", name, line)
+    for line in wrong_types(connection):
+        yield Fault("database", name, line)
 
 
 _MESSAGES = f"""
     SELECT id, mail_id, sender, prefix, size_octets, dot_lines, digest, blob_key, body
     FROM message WHERE id > ? ORDER BY id LIMIT {MESSAGES_AT_ONCE}
 """
+_MESSAGE = """
+    SELECT id, mail_id, sender, prefix, size_octets, dot_lines, digest, blob_key, body
+    FROM message WHERE id = ?
+"""
+_HEAD = (int, str, str, bytes, int, int, bytes)
+_ROWS = ((*_HEAD, type(None), bytes), (*_HEAD, str, type(None)))
 _COPIES = "SELECT folder_id, uid, recipient, size_octets FROM delivery WHERE message_id = ?"
 
 
 def _messages(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
     last_id = 0
-    while rows := connection.execute(_MESSAGES, (last_id,)).fetchall():
+    while True:
+        try:
+            rows = connection.execute(_MESSAGES, (last_id,)).fetchall()
+        except DAMAGED:
+            break
+        if not rows:
+            return
         for row in rows:
-            last_id, mail_id, sender, prefix, size, dot_lines, digest, blob_key, body = row
-            if blob_key is None:
-                where = f"message {last_id}"
-                yield from _octets(where, mail_id, [body], size, digest, dot_lines)
-            else:
-                yield from _blob(connection, data, row)
-            for folder_id, uid, recipient, told in connection.execute(_COPIES, (last_id,)):
-                served = len(served_head(sender, recipient, prefix)) + size
-                if told != served:
-                    where = f"folder {folder_id} uid {uid}"
-                    yield Fault("size", where, f"says {told} octets, serves {served}", mail_id)
+            last_id = row[0]
+            yield from _message(connection, data, row)
+    for message_id, mail_id in _ids(connection, last_id):
+        try:
+            row = connection.execute(_MESSAGE, (message_id,)).fetchone()
+        except DAMAGED as error:
+            told = mail_error(error)
+            text = told.detail if isinstance(told, MailError) else str(error)
+            yield Fault("message", f"message {message_id}", f"can't be read: {text}", mail_id)
+        else:
+            if row is not None:
+                yield from _message(connection, data, row)
+
+
+def _ids(connection: sqlite3.Connection, after_id: int) -> list[tuple[int, str]]:
+    """(id, mail id) of what an index or the copies name: the table itself can't be read on."""
+    found: dict[int, str] = {}
+    for text in (
+        "SELECT message_id, '' FROM delivery INDEXED BY delivery_message WHERE message_id > ?",
+        "SELECT id, mail_id FROM message INDEXED BY sqlite_autoindex_message_1"
+        " WHERE mail_id > '' AND id > ?",
+    ):
+        with suppress(*DAMAGED):
+            for message_id, mail_id in connection.execute(text, (after_id,)):
+                found[message_id] = mail_id
+    return sorted(found.items())
+
+
+def _message(connection: sqlite3.Connection, data: Path, row: tuple[Any, ...]) -> Iterator[Fault]:
+    message_id, mail_id, sender, prefix, size, dot_lines, digest, blob_key, body = row
+    if tuple(map(type, row)) not in _ROWS:
+        yield Fault("message", f"message {message_id}", "a value is of a wrong type", str(mail_id))
+        return
+    if blob_key is None:
+        where = f"message {message_id}"
+        yield from _octets(where, mail_id, [body], size, digest, dot_lines)
+    else:
+        yield from _blob(connection, data, row)
+    for folder_id, uid, recipient, told in connection.execute(_COPIES, (message_id,)):
+        if not isinstance(recipient, str):
+            continue
+        served = len(served_head(sender, recipient, prefix)) + size
+        if told != served:
+            where = f"folder {folder_id} uid {uid}"
+            yield Fault("size", where, f"says {told} octets, serves {served}", mail_id)
 
 
 def _blob(connection: sqlite3.Connection, data: Path, row: tuple[object, ...]) -> Iterator[Fault]:
@@ -116,18 +186,13 @@ def _octets(
     what: str = "body",
 ) -> Iterator[Fault]:
     """Compare octets with what the row says of them."""
-    seen, total, dots, tail = hashlib.sha256(), 0, 0, b"\r\n"
-    for piece in pieces:
-        seen.update(piece)
-        total += len(piece)
-        dots += (tail + piece).count(b"\r\n.")
-        tail = (tail + piece)[-2:]
-    if total != size:
-        yield Fault(what, where, f"has {total} octets, should have {size}", mail_id)
-    elif seen.digest() != digest:
+    real = measure(pieces)
+    if real.size != size:
+        yield Fault(what, where, f"has {real.size} octets, should have {size}", mail_id)
+    elif real.digest != digest:
         yield Fault(what, where, "its octets are not the ones that came", mail_id)
-    elif dots != dot_lines:
-        text = f"{dots} lines begin with a dot, the row says {dot_lines}"
+    elif real.dots != dot_lines:
+        text = f"{real.dots} lines begin with a dot, the row says {dot_lines}"
         yield Fault(what, where, text, mail_id)
 
 
@@ -152,7 +217,7 @@ _COUNTERS = """
 """
 
 
-def _counters(connection: sqlite3.Connection) -> Iterator[Fault]:
+def _counters(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
     for row in connection.execute(_COUNTERS):
         folder_id, mails, octets, uid_next, true_mails, true_octets, last_uid = row
         where = f"folder {folder_id}"
@@ -184,7 +249,7 @@ _UNFILED = """
 """
 
 
-def _strays(connection: sqlite3.Connection) -> Iterator[Fault]:
+def _strays(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
     for folder_id, uid, message_id in connection.execute(_COPIES_OF_NOTHING):
         yield Fault("copy", f"folder {folder_id} uid {uid}", f"there is no message {message_id}")
     for folder_id, uid, _ in connection.execute(_COPIES_NOWHERE):

@@ -1,0 +1,144 @@
+"""`mailnode repair` says line by line what was kept and what was lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+
+from mailnode.store.locks import lock_folder
+from tests.unit.cli_case import CommandCase
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+RAW = b"Subject: x\r\n\r\nmarmalade\r\n"
+
+
+class RepairTests(CommandCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_accounts(ALICE, BOB)
+        self.mail_db = self.folder / "var" / "mail.db"
+        self.mails = [self.file_mail(ALICE, body=RAW), self.file_mail(ALICE, BOB)]
+        self.change("UPDATE message SET digest = ? WHERE id = 1", hashlib.sha256(RAW).digest())
+        for message_id, body in self.rows("SELECT id, body FROM message"):
+            digest = hashlib.sha256(body).digest()
+            self.change("UPDATE message SET digest = ? WHERE id = ?", digest, message_id)
+
+    def change(self, text: str, *values: object) -> None:
+        connection = sqlite3.connect(self.mail_db, isolation_level=None)
+        connection.execute(text, values)
+        connection.close()
+
+    def rows(self, text: str) -> list[tuple]:
+        connection = sqlite3.connect(self.mail_db)
+        try:
+            return connection.execute(text).fetchall()
+        finally:
+            connection.close()
+
+    def test_a_whole_store_is_left_as_it_is(self) -> None:
+        before = self.mail_db.stat().st_ino
+        self.assertEqual(self.run_json("repair"), {"kept_in": None, "done": []})
+        self.assertEqual(self.mail_db.stat().st_ino, before)
+        self.assertIn("nothing to repair", self.run_command("repair").stdout)
+
+    def test_a_changed_body_is_marked_and_gets_a_new_uid(self) -> None:
+        self.change(
+            "UPDATE message SET body = CAST(replace(body, 'marmalade', 'marmelade') AS BLOB)"
+            " WHERE id = 1"
+        )
+        self.run_command("verify", exit_code=65)
+        answer = self.run_json("repair")
+        (told,) = [each for each in answer["done"] if each["what"] == "mail"]
+        self.assertEqual((told["kind"], told["mail_id"]), ("kept", self.mails[0]))
+        self.assertEqual(self.rows("SELECT uid FROM delivery WHERE message_id = 1"), [(3,)])
+        ((prefix, body),) = self.rows("SELECT prefix, body FROM message WHERE id = 1")
+        self.assertTrue(prefix.startswith(b"X-Mailnode-Damaged: 20"))
+        self.assertIn(b"marmelade", body)
+        self.assertTrue(os.path.exists(f"{answer['kept_in']}/mail.db"))
+        self.run_command("verify")
+
+    def test_a_value_of_another_type_is_named_and_is_what_it_was(self) -> None:
+        self.change("UPDATE message SET body = CAST(body AS TEXT) WHERE id = 1")
+        self.assertIn("message.body", self.run_command("verify", exit_code=65).stdout)
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT body FROM message WHERE id = 1"), [(RAW,)])
+        self.run_command("verify")
+
+    def test_a_lost_body_becomes_a_note_and_the_exit_code_says_so(self) -> None:
+        self.change("UPDATE message SET body = NULL, blob_key = ? WHERE id = 2", "a" * 32)
+        said = self.run_command("repair", exit_code=65).stdout
+        self.assertIn(f"lost: mail message 2 (mail {self.mails[1]}): from <shop@example.net>", said)
+        ((body,),) = self.rows("SELECT body FROM message WHERE id = 2")
+        self.assertIn(b"Subject: A mail that was lost: Your order", body)
+        self.assertIn(b"shop@example.net", body)
+        self.run_command("verify")
+
+    def test_counters_are_right_again(self) -> None:
+        self.change("UPDATE folder SET mails = 9, octets = 9, uid_next = 1")
+        self.change("UPDATE counter SET next = 1")
+        self.run_command("repair")
+        self.run_command("verify")
+        self.assertEqual(self.rows("SELECT uid_next FROM folder ORDER BY id"), [(3,), (2,)])
+
+    def test_a_mail_without_a_place_goes_back_to_it(self) -> None:
+        octets = self.mail_db.read_bytes()
+        self.change("DELETE FROM delivery")
+        self.change("PRAGMA writable_schema = ON")
+        self.mail_db.write_bytes(b"\0" * 100 + self.mail_db.read_bytes()[100:])
+        self.assertNotEqual(octets, self.mail_db.read_bytes())
+        self.run_command("repair")
+        copies = self.rows("SELECT message_id, recipient FROM delivery ORDER BY 1, 2")
+        self.assertEqual(copies, [(1, ALICE), (2, ALICE), (2, BOB)])
+        self.run_command("verify")
+
+    def test_a_copy_that_names_another_mail_gets_its_own_back(self) -> None:
+        where = "WHERE name = 'delivery_message'"
+        ((name, root, text),) = self.rows(f"SELECT name, rootpage, sql FROM sqlite_schema {where}")
+        connection = sqlite3.connect(self.mail_db, isolation_level=None)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"DELETE FROM sqlite_schema {where}")
+        connection.close()
+        self.change("UPDATE delivery SET message_id = 1 WHERE folder_id = 2")  # Alice's, for Bob
+        connection = sqlite3.connect(self.mail_db, isolation_level=None)
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "INSERT INTO sqlite_schema VALUES ('index', ?, 'delivery', ?, ?)", (name, root, text)
+        )
+        connection.close()
+        self.run_command("verify", exit_code=65)
+        self.run_command("repair")
+        copies = self.rows("SELECT message_id FROM delivery WHERE folder_id = 2")
+        self.assertEqual(copies, [(2,)])
+        self.run_command("verify")
+
+    def test_users_db_gets_its_accounts_back(self) -> None:
+        path = self.folder / "users.db"
+        octets = path.read_bytes()
+        at = octets.index(b"$argon2id$")
+        start = at // 4096 * 4096
+        path.write_bytes(octets[:start] + bytes(4096) + octets[start + 4096 :])
+        self.assertIn("users.db", self.run_command("verify", exit_code=65).stdout)
+        said = self.run_command("repair", exit_code=65).stdout
+        self.assertIn(f"mailnode user passwd {ALICE}", said)
+        self.assertEqual([row["address"] for row in self.run_json("user list")], [ALICE, BOB])
+        self.assertEqual([row["mails"] for row in self.run_json("mailbox list")], [2, 1])
+
+    def test_without_its_mail_db_a_folder_keeps_its_blobs(self) -> None:
+        blob = self.folder / "var" / "blobs" / "ab" / ("ab" * 16)
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(b"a mail")
+        self.mail_db.unlink()
+        answer = self.run_json("repair")
+        (told,) = [each for each in answer["done"] if each["what"] == "blob"]
+        with open(told["where"], "rb") as file:
+            self.assertEqual(file.read(), b"a mail")
+        self.run_command("verify")
+
+    def test_a_node_that_runs_is_75(self) -> None:
+        lock = lock_folder(self.folder / "var")
+        self.addCleanup(os.close, lock)
+        self.assertIn("stop it first", self.refusal("repair", 75))
+
+    def test_where_no_node_was_is_78(self) -> None:
+        self.assertIn("there is no ", self.refusal("repair --data nowhere", 78))
