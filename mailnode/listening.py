@@ -235,6 +235,7 @@ class _AdoptingReactor:
         # changes its mode nor removes it.
         port._bindPath = b"\0" + port._bindPath
         port.backlog = self._backlog
+        port._shouldShutdown = False  # that would be for all who have the socket
         port.startListening()
         return port
 

@@ -1,6 +1,10 @@
 """Kills a node at random moments under load, and asks what became of every mail.
 
-    python -m tests.faults.sigkill FOLDER [ROUNDS] [SEED]
+    python -m tests.faults.sigkill FOLDER [ROUNDS] [SEED] [WORKERS]
+    python -m tests.faults.sigkill FOLDER ROUNDS SEED alone
+
+A node of two workers is killed whole or its supervisor alone; `alone` kills one worker each time,
+while the node serves on.
 
 A mail is acknowledged once its 250 was read. Each is made again from its number alone, so what
 comes back is compared to the byte.
@@ -10,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import random
+import signal
 import smtplib
 import sys
 import threading
@@ -21,6 +27,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
+from mailnode.workers.supervisor import AT_ONCE_S
 from tests.live.node import DOMAIN, Node, command, copy_folder, make_folder, without_ours
 
 SENDERS = 4
@@ -60,6 +67,8 @@ class Load:
     tried: list[Sent] = field(factory=list)
     acknowledged: set[str] = field(factory=set)
     refused: list[str] = field(factory=list)
+    again: bool = False
+    ended: bool = False
     _threads: list[threading.Thread] = field(factory=list)
 
     def start(self) -> None:
@@ -75,10 +84,16 @@ class Load:
 
     def _send(self) -> None:
         gone = (OSError, smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError)
-        with contextlib.suppress(*gone):
-            session = smtplib.SMTP("127.0.0.1", self.node.port("smtp"), timeout=30)
+        while not self.ended:
+            with contextlib.suppress(*gone):
+                self._send_by_one_connection()
+            if not self.again:
+                return
+
+    def _send_by_one_connection(self) -> None:
+        with smtplib.SMTP("127.0.0.1", self.node.port("smtp"), timeout=30) as session:
             session.ehlo("load.example")
-            while True:
+            while not self.ended:
                 mail = Sent(self.seed, next(self.numbers))
                 self.tried.append(mail)
                 recipients = [f"{name}@{DOMAIN}" for name in mail.recipients()]
@@ -112,22 +127,24 @@ class Report:
     faults: list[str] = field(factory=list)
 
     def __str__(self) -> str:
+        starts = (
+            f"a start takes {self.recovery_s:.2f} s with them, {self.bare_start_s:.2f} s without; "
+        )
         return (
             f"{self.rounds} kills: {self.tried} mails tried, {self.acknowledged} acknowledged, "
             f"{self.kept_unacknowledged} whole without a 250; "
-            f"a start takes {self.recovery_s:.2f} s with them, {self.bare_start_s:.2f} s without; "
-            f"{len(self.faults)} faults"
+            f"{starts if self.recovery_s else ''}{len(self.faults)} faults"
         )
 
 
-def run(folder: Path, rounds: int, seed: int) -> Report:
+def run(folder: Path, rounds: int, seed: int, workers: int = 1) -> Report:
     """Load, kill and start a node `rounds` times, then read every maildrop.
 
     Args:
         folder: with alice and bob in its users.db, and no mail.
     """
     chance, report = random.Random(seed), Report(rounds=rounds)
-    node = Node(folder, options=("--smtp", "0", "--pop3", "0"))
+    node = Node(folder, options=("--smtp", "0", "--pop3", "0"), workers=workers)
     numbers: itertools.count[int] = itertools.count(1)
     tried: list[Sent] = []
     acknowledged: set[str] = set()
@@ -137,23 +154,83 @@ def run(folder: Path, rounds: int, seed: int) -> Report:
             load = Load(node, seed, numbers)
             load.start()
             time.sleep(chance.uniform(0.02, LONGEST_LOAD_S))
-            node.kill()
+            chance.choice((node.kill, node.kill_all))()
             load.join()
             tried += load.tried
             acknowledged |= load.acknowledged
             report.faults += [f"refused: {what}" for what in load.refused]
-        bare = Node(copy_folder(folder, folder / "bare"), options=node.options)
+        bare = Node(copy_folder(folder, folder / "bare"), options=node.options, workers=workers)
         report.recovery_s, report.bare_start_s = _best_starts(node, bare)
         node.start()
-        judge(report, tried, acknowledged, {name: node.each_mail(name) for name in NAMES})
-        node.stop()
+        _judge_node(report, node, tried, acknowledged)
     finally:
         node.kill()
+    return report
+
+
+def run_workers(folder: Path, rounds: int, seed: int) -> Report:
+    """Under one load kill a worker of two `rounds` times, then read every maildrop."""
+    chance, report = random.Random(seed), Report(rounds=rounds)
+    node = Node(folder, options=("--smtp", "0", "--pop3", "0"), workers=2)
+    try:
+        node.start()
+        load = Load(node, seed, itertools.count(1), again=True)
+        load.start()
+        since: dict[int, float] = {}
+        killed: set[int] = set()
+        try:
+            for _ in range(rounds):
+                time.sleep(chance.uniform(0.02, LONGEST_LOAD_S))
+                victim = _old_worker(node, since, killed)
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
+        finally:
+            load.ended = True
+            load.join()
+        report.faults += [f"refused: {what}" for what in load.refused]
+        if not _are_replaced(node, rounds):
+            report.faults.append(f"not every worker was replaced:\n{node.tail()}")
+        _judge_node(report, node, load.tried, load.acknowledged)
+    finally:
+        node.kill()
+    return report
+
+
+def _old_worker(node: Node, since: dict[int, float], killed: set[int]) -> int:
+    """The worker that has served longest, once nobody can take its death for one at its start.
+
+    Args:
+        since: when each was first seen; kept up to date.
+    """
+    while True:
+        now = time.monotonic()
+        pids = set(node.worker_pids()) - killed
+        for pid in pids:
+            since.setdefault(pid, now)
+        old = [pid for pid in pids if now - since[pid] > AT_ONCE_S]
+        if old:
+            return min(old, key=lambda pid: since[pid])
+        time.sleep(0.02)
+
+
+def _are_replaced(node: Node, count: int) -> bool:
+    """Whether the node says so, in time."""
+    deadline = time.monotonic() + 15
+    while node.text().count("ended by signal 9: another begins") != count:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _judge_node(report: Report, node: Node, tried: Sequence[Sent], acknowledged: set[str]) -> None:
+    """Of a node that is up; it is stopped."""
+    judge(report, tried, acknowledged, {name: node.each_mail(name) for name in NAMES})
+    node.stop()
     report.tried, report.acknowledged = len(tried), len(acknowledged)
-    checked = command(folder, "verify", check=False)
+    checked = command(node.folder, "verify", check=False)
     if checked.returncode != 0:
         report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
-    return report
 
 
 def _best_starts(*nodes: Node) -> list[float]:
@@ -200,9 +277,13 @@ def judge(
 
 
 def main() -> int:
-    folder, *numbers = sys.argv[1:]
-    rounds, seed = [*map(int, numbers), *[20, 1][len(numbers) :]]
-    report = run(make_folder(Path(folder)), rounds, seed)
+    name, *more = sys.argv[1:]
+    rounds, seed, workers = [*more, *["20", "1", "1"][len(more) :]]
+    folder = make_folder(Path(name))
+    if workers == "alone":
+        report = run_workers(folder, int(rounds), int(seed))
+    else:
+        report = run(folder, int(rounds), int(seed), int(workers))
     print(report)
     print("\n".join(report.faults[:50]))
     return 1 if report.faults else 0

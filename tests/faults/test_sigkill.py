@@ -1,6 +1,7 @@
 """What was acknowledged outlives a kill -9 at any moment, once, and whole.
 
-20 kills; SIGKILLS=200 for more, SIGKILL_SEED for other moments.
+20 kills of one process, 5 of two workers and 5 of one of them; SIGKILLS=200 for so many of each,
+SIGKILL_SEED for other moments.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.faults.sigkill import Report, Sent, judge
 from tests.live.node import make_folder
 
 KILLS = int(os.environ.get("SIGKILLS", "20"))
+WORKER_KILLS = int(os.environ.get("SIGKILLS", "5"))
 SEED = int(os.environ.get("SIGKILL_SEED", "1"))
 
 pytestmark = pytest.mark.timeout(120 + 10 * KILLS)
@@ -64,7 +66,18 @@ class JudgeTests(SynchronousTestCase):
 class SigkillTests(SynchronousTestCase):
     def test_nothing_acknowledged_is_missing_or_doubled_and_nothing_is_torn(self) -> None:
         report = sigkill.run(make_folder(Path(self.mktemp())), KILLS, SEED)
+        self.judge(report)
+        self.assertLess(report.recovery_s, report.bare_start_s + 2.0)
+
+    def test_so_it_is_with_two_workers_killed_all_or_by_the_death_of_their_supervisor(self) -> None:
+        report = sigkill.run(make_folder(Path(self.mktemp())), WORKER_KILLS, SEED, workers=2)
+        self.judge(report)
+        self.assertLess(report.recovery_s, report.bare_start_s + 2.0)
+
+    def test_so_it_is_with_one_of_two_workers_killed_while_the_other_serves_on(self) -> None:
+        self.judge(sigkill.run_workers(make_folder(Path(self.mktemp())), WORKER_KILLS, SEED))
+
+    def judge(self, report: Report) -> None:
         print(report, file=sys.stderr)
         self.assertEqual(report.faults[:20], [])
-        self.assertGreater(report.acknowledged, 10 * KILLS, "the load was no load")
-        self.assertLess(report.recovery_s, report.bare_start_s + 2.0)
+        self.assertGreater(report.acknowledged, 10 * report.rounds, "the load was no load")

@@ -218,8 +218,23 @@ class Node:
         at = next((at for at, line in enumerate(lines) if words in line), 0)
         return "\n".join(lines[max(at - 3, 0) : at + 30])
 
+    def worker_pids(self) -> list[int]:
+        """The processes of a node with workers, those that are just beginning too."""
+        assert self.process is not None
+        pids = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            pids += map(int, (task / "children").read_text().split())
+        return sorted(pids)
+
+    def kill_all(self) -> None:
+        """SIGKILL for each process of it, at once."""
+        for pid in self.worker_pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.kill()
+
     def kill(self) -> None:
-        """SIGKILL, at once."""
+        """SIGKILL, at once; its workers end by themselves."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
