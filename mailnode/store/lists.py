@@ -149,3 +149,9 @@ def wrong_types(connection: sqlite3.Connection) -> Iterator[str]:
             ).fetchone()
             if found:
                 yield f"{table}.{column} holds a value of type {found[0]}"
+            if declared == "TEXT":
+                try:
+                    for _ in connection.execute(f"SELECT {column} FROM {table}"):
+                        pass
+                except sqlite3.OperationalError as error:
+                    yield f"{table}.{column} holds a text that is none: {error}"

@@ -167,7 +167,7 @@ def mail_error(error: BaseException) -> BaseException:
             return StoreFull(detail=detail)
         if code in _BUSY:
             return StoreBusy(detail=detail)
-        if code in _BROKEN:
+        if code in _BROKEN or "Could not decode to UTF-8" in detail:
             return StoreBroken(detail=detail)
     elif isinstance(error, OSError):
         return _file_error(error)

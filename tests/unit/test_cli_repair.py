@@ -65,6 +65,13 @@ class RepairTests(CommandCase):
         self.assertEqual(self.rows("SELECT body FROM message WHERE id = 1"), [(RAW,)])
         self.run_command("verify")
 
+    def test_a_text_that_is_none_is_named_and_made_one(self) -> None:
+        self.change("UPDATE message SET sender = CAST(x'61ff62' AS TEXT) WHERE id = 1")
+        self.assertIn("message.sender", self.run_command("verify", exit_code=65).stdout)
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT sender FROM message WHERE id = 1"), [("a\ufffdb",)])
+        self.run_command("verify")
+
     def test_a_lost_body_becomes_a_note_and_the_exit_code_says_so(self) -> None:
         self.change("UPDATE message SET body = NULL, blob_key = ? WHERE id = 2", "a" * 32)
         said = self.run_command("repair", exit_code=65).stdout
