@@ -83,6 +83,7 @@ class Listener:
         """The sockets' descriptors; from now on nobody is accepted here."""
         for port in self._ports:
             port.stopReading()
+            port._shouldShutdown = False  # closing it here must not end it for the others
         return [port.fileno() for port in self._ports]
 
     def adopt(self, reactor: Any, descriptors: Iterable[int], backlog: int) -> None:

@@ -23,7 +23,7 @@ from mailnode.config import Config
 from mailnode.cred.portal import Failures
 from mailnode.errors import StoreBusy
 from mailnode.gate import ProxyGate
-from mailnode.house import EX_IOERR, EX_SOFTWARE, EX_TEMPFAIL, House
+from mailnode.house import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, House
 from mailnode.measures import add_up, describe, describe_workers
 from mailnode.store.messages import Messages
 from mailnode.store.shared import SharedMessages
@@ -133,7 +133,11 @@ class Supervisor(House):
     def _open_doors(self) -> None:
         """They open once all workers serve."""
         for number in range(self.config.node.workers):
-            self._start(number)
+            try:
+                self._start(number)
+            except OSError as error:
+                background(self._give_up(*_no_process(error)), "stopping the node")
+                return
 
     def _start(self, number: int) -> None:
         """A worker runs, and serves soon."""
@@ -229,7 +233,7 @@ class Supervisor(House):
             try:
                 self._start(worker.number)
             except OSError as error:
-                fault = EX_TEMPFAIL, f"no process can be started: {error}"
+                fault = _no_process(error)
         if fault is not None:
             background(self._give_up(*fault), "stopping the node")
             return
@@ -338,3 +342,9 @@ class Supervisor(House):
 
     async def _stop_parts(self) -> None:
         self.counts.close()
+
+
+def _no_process(error: OSError) -> tuple[int, str]:
+    """(exit code, why) of a node whose worker can't even begin."""
+    code = EX_NOPERM if isinstance(error, PermissionError) else EX_TEMPFAIL
+    return code, f"no worker can be started: {error}"

@@ -252,7 +252,7 @@ def test_a_proxy_without_a_header_is_closed_and_a_stranger_with_one_is_none(node
         with connect(node, service, b"EHLO client.example\r\n") as client:
             assert closed_without_a_word(client), service
     node.wait_for_log("the PROXY header of 127.0.0.1 is missing")
-    assert node.text().count("the PROXY header of") == 1
+    assert 1 <= node.text().count("the PROXY header of") <= node.workers  # each tells it once
     with urllib.request.urlopen(f"http://127.0.0.1:{node.port('http')}/metrics") as page:
         counted = f'mailnode_proxy_headers_refused_total{{why="missing"}} {len(SERVICES)}'
         assert counted in page.read().decode()

@@ -67,12 +67,19 @@ def test_a_changed_certificate_is_taken_up_without_a_restart(folder: Path) -> No
                 f"{service} serves the new certificate",
             )
         until(lambda: served_certificate(node) != first, "each worker serves the new certificate")
-        with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=10) as session:
-            session.starttls(context=_no_checks())
-            assert isinstance(session.sock, ssl.SSLSocket)
-            der = session.sock.getpeercert(binary_form=True)
-            assert der is not None
-            assert same(ssl.DER_cert_to_PEM_cert(der), folder / "cert.pem")
+        until(
+            lambda: same(starttls_certificate(node), folder / "cert.pem"),
+            "STARTTLS serves the new certificate",
+        )
+
+
+def starttls_certificate(node: Node) -> str:
+    with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=10) as session:
+        session.starttls(context=_no_checks())
+        assert isinstance(session.sock, ssl.SSLSocket)
+        der = session.sock.getpeercert(binary_form=True)
+        assert der is not None
+        return ssl.DER_cert_to_PEM_cert(der)
 
 
 def _no_checks() -> ssl.SSLContext:

@@ -67,6 +67,9 @@ class SupervisorCase(NodeCase):
 
         self.reactor.spawnProcess = spawn  # type: ignore[attr-defined]
 
+    def fails(self, *_: Any, **__: Any) -> None:
+        raise PermissionError("python3")
+
     def supervisor(self, **more: object) -> Supervisor:
         node = Supervisor(
             self.config(**{"node__workers": 2} | more),
@@ -144,6 +147,12 @@ class StartTests(SupervisorCase):
         await self.until(lambda: bool(self.given_up))
         self.assertEqual([(78, "there is no such filter")], self.given_up)
         self.assertTrue(self.folder_is_free())
+
+    async def test_a_python_that_its_user_may_not_run_is_77(self) -> None:
+        self.reactor.spawnProcess = self.fails  # type: ignore[attr-defined]
+        self.supervisor()
+        await self.until(lambda: bool(self.given_up))
+        self.assertEqual([(77, "no worker can be started: python3")], self.given_up)
 
 
 class WordsTests(SupervisorCase):
@@ -403,7 +412,7 @@ class DeathTests(SupervisorCase):
         first.end(number=9)
         second.end()
         await self.until(lambda: bool(self.given_up))
-        self.assertEqual((75, "no process can be started: no memory"), self.given_up[0])
+        self.assertEqual((75, "no worker can be started: no memory"), self.given_up[0])
 
 
 class StopTests(SupervisorCase):
