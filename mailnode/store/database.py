@@ -344,25 +344,32 @@ class Database:
     def _next_batch(self) -> list[Job]:
         """The jobs that wait, when one of them asks; nothing once the store is closed."""
         jobs: list[Job] = []
-        octets = 0
         with self._wake:
             while not jobs:
                 while (self._held or not self._asking) and not self._closing:
                     self._wake.wait()
-                while self._queue and len(jobs) < BATCH_JOBS and octets < BATCH_OCTETS:
-                    job = self._queue.popleft()
-                    octets += job.size_octets
-                    jobs.append(job)
-                    self._asking -= not job.rides
-                if not self._queue:
-                    self._asking = 0
-                    if self._closing:
-                        break
+                self._take(jobs)
+                if not self._queue and self._closing:
+                    break
         return jobs
+
+    def _take(self, jobs: list[Job]) -> None:
+        """What waits joins `jobs`, as far as a batch goes; whoever calls has `_wake`."""
+        octets = sum([job.size_octets for job in jobs])
+        while self._queue and len(jobs) < BATCH_JOBS and octets < BATCH_OCTETS:
+            job = self._queue.popleft()
+            octets += job.size_octets
+            jobs.append(job)
+            self._asking -= not job.rides
+        if not self._queue:
+            self._asking = 0
 
     def _write_batch(self, jobs: list[Job]) -> None:
         started = time.monotonic()
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        if self._queue:  # what came while another process had the lock is of this batch, too
+            with self._wake:
+                self._take(jobs)
         try:
             refused = self._refused_for_room(jobs) if self.reserve.spent else []
             try:
