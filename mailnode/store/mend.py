@@ -69,6 +69,7 @@ class Mending:
     def run(self) -> None:
         """All of it, in the open transaction."""
         if self.rebuilt:
+            self._judge_folders()
             self._judge_copies()
             self._file_what_lies_nowhere()
         self._make_folders()
@@ -86,7 +87,42 @@ class Mending:
         row: tuple | None = self.new.execute(text, values).fetchone()  # type: ignore[type-arg]
         return row
 
-    # Which copy is whose
+    # What is whose
+
+    def _judge_folders(self) -> None:
+        """Where a folder and the index disagree whose it is, the journal decides, or the index."""
+        hints = "hint_sqlite_autoindex_folder_1"
+        for folder_id, account_id, name in self.new.execute(
+            f"SELECT id, account_id, name FROM folder WHERE NOT EXISTS"
+            f" (SELECT 1 FROM {hints} WHERE a = account_id AND b = name AND c = id)"
+        ).fetchall():
+            moved = self._one(f"SELECT c FROM {hints} WHERE a = ? AND b = ?", account_id, name)
+            owner = self._one(f"SELECT a, b FROM {hints} WHERE c = ?", folder_id)
+            if owner is not None:
+                kept = account_id == self._owner_in_journal(folder_id)
+                self.new.execute(
+                    "UPDATE OR IGNORE folder SET account_id = ?, name = ? WHERE id = ?",
+                    (
+                        account_id if kept else owner[0],
+                        INBOX if INBOX in (name, owner[1]) else owner[1],
+                        folder_id,
+                    ),
+                )
+            elif moved is not None:
+                self.new.execute(
+                    "UPDATE OR IGNORE folder SET id = ? WHERE id = ?", (moved[0], folder_id)
+                )
+            else:
+                continue
+            self.tell("mended", "folder", folder_id, "was another's")
+
+    def _owner_in_journal(self, folder_id: int) -> int | None:
+        row = self._one(
+            "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
+            " AND event = 'delivered' ORDER BY id DESC",
+            folder_id,
+        )
+        return self.account_of(row[0]) if row and row[0] else None
 
     def _judge_copies(self) -> None:
         """Where a copy and the index disagree, the journal and the size say which is right.

@@ -99,25 +99,40 @@ class RepairTests(CommandCase):
         self.assertEqual(copies, [(1, ALICE), (2, ALICE), (2, BOB)])
         self.run_command("verify")
 
+    def change_beside_its_index(self, index: str, text: str) -> None:
+        """As a flipped bit does: the index knows nothing of it."""
+        where = f"WHERE name = '{index}'"
+        (row,) = self.rows(f"SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema {where}")
+        for more, values in (
+            (f"DELETE FROM sqlite_schema {where}", ()),
+            ("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", row),
+        ):
+            connection = sqlite3.connect(self.mail_db, isolation_level=None)
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute(more, values)
+            connection.close()
+            if not values:
+                self.change(text)
+
     def test_a_copy_that_names_another_mail_gets_its_own_back(self) -> None:
-        where = "WHERE name = 'delivery_message'"
-        ((name, root, text),) = self.rows(f"SELECT name, rootpage, sql FROM sqlite_schema {where}")
-        connection = sqlite3.connect(self.mail_db, isolation_level=None)
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute(f"DELETE FROM sqlite_schema {where}")
-        connection.close()
-        self.change("UPDATE delivery SET message_id = 1 WHERE folder_id = 2")  # Alice's, for Bob
-        connection = sqlite3.connect(self.mail_db, isolation_level=None)
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute(
-            "INSERT INTO sqlite_schema VALUES ('index', ?, 'delivery', ?, ?)", (name, root, text)
+        self.change_beside_its_index(
+            "delivery_message", "UPDATE delivery SET message_id = 1 WHERE folder_id = 2"
         )
-        connection.close()
         self.run_command("verify", exit_code=65)
         self.run_command("repair")
         copies = self.rows("SELECT message_id FROM delivery WHERE folder_id = 2")
         self.assertEqual(copies, [(2,)])
         self.run_command("verify")
+
+    def test_a_folder_whose_name_is_damaged_is_the_inbox_again(self) -> None:
+        before = self.rows("SELECT id, account_id, name FROM folder")
+        ((root,),) = self.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'folder'")
+        octets, start = bytearray(self.mail_db.read_bytes()), (root - 1) * 4096
+        octets[octets.index(b"INBOX", start)] ^= 4
+        self.mail_db.write_bytes(octets)
+        self.assertNotEqual(self.rows("SELECT id, account_id, name FROM folder"), before)
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT id, account_id, name FROM folder"), before)
 
     def test_users_db_gets_its_accounts_back(self) -> None:
         path = self.folder / "users.db"
