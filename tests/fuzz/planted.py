@@ -79,11 +79,8 @@ def find(fault: Fault, folder: Path, options: Any) -> Finding:
     path.write_text(fault.patch.applied(path.read_text("utf-8")), "utf-8")
     copy.check_import()
     command = [
-        "-m",
-        "tests.fuzz.run",
-        fault.target,
-        f"--seconds={MOST_S}",
-        f"--seed={options.seed}",
+        *("-m", "tests.fuzz.run", fault.target, f"--seconds={MOST_S}", f"--seed={options.seed}"),
+        f"--keep={folder / f'kept{fault.number}'}",
     ]
     if options.no_corpus:
         command.append("--no-corpus")

@@ -4,8 +4,8 @@
     python -m tests.fuzz.run pop3 --seconds 60 --inputs 100000 --keep FOLDER
 
 The last line says how many inputs there were and how long it took. What is found stands in the
-folder of `--keep` as `crash-...` (or `timeout-...`), and ends the run with 77 (70). An input is
-tried again, alone and without atheris, with `--input FILE`.
+folder of `--keep`, or one under /tmp, as `crash-...` (or `timeout-...`), and ends the run with 77
+(70). An input is tried again, alone and without atheris, with `--input FILE`.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def main() -> None:
         targets = import_module("tests.fuzz.targets")
     counted = Counted(options.target, targets.TARGETS[options.target], time.monotonic())
     atexit.register(counted.tell)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        keep = options.keep or Path(scratch)
-        keep.mkdir(parents=True, exist_ok=True)
-        atheris.Setup(_flags(options, targets, keep), counted)
-        atheris.Fuzz()
+    keep = options.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    keep.mkdir(parents=True, exist_ok=True)
+    print(f"what is new and what is found is kept in {keep}", flush=True)
+    atheris.Setup(_flags(options, targets, keep), counted)
+    atheris.Fuzz()
 
 
 def _uncovered() -> Iterator[str]:

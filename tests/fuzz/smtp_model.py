@@ -280,7 +280,12 @@ class SmtpModel(Walk):
             self.wrong(f"{address} was accepted and is nobody here")
         return {each.account_id for each in found if each.account_id != 4}, set()
 
-    # Bodies
+    def _local(self, path: bytes) -> str:
+        found = None if path.lower() == b"<postmaster>" else _address_in(path, self)
+        return found.lower().rpartition("@")[0] if found else ""
+
+    def _has_foreign(self, local: str) -> bool:
+        return "f" in self.settings and any(self._local(p) == local for *_, p in self.recipients)
 
     def _DATA(self, rest: bytes) -> None:
         if rest:
@@ -289,7 +294,7 @@ class SmtpModel(Walk):
         if self.body is not None or self.sender is False or not self.recipients:
             self._take({503})
             return
-        if "f" in self.settings and any(b"loop@" in path.lower() for *_, path in self.recipients):
+        if self._has_foreign("loop"):
             self._take({451})
             self._reset()
             return
@@ -314,7 +319,7 @@ class SmtpModel(Walk):
             self._seen_store = {self.store}
             if self.sender is False or not self.recipients:
                 self.body_failed = 503
-            elif "f" in self.settings and any(b"loop@" in p.lower() for *_, p in self.recipients):
+            elif self._has_foreign("loop"):
                 self._reset()
                 self.body, self.body_failed = bytearray(), 451
         if self.at + wanted > len(self.stream):
@@ -369,7 +374,7 @@ class SmtpModel(Walk):
         for each_accounts, each_functions, path in self.recipients:
             accounts |= each_accounts
             functions |= each_functions
-            if path[1:5].lower() == b"bob@":
+            if self._local(path) == "bob":
                 messages += 1
             else:
                 together = 1
@@ -405,7 +410,7 @@ class SmtpModel(Walk):
             self._take({502})
         elif not (self.secure or "l" in self.settings):
             self._take({538})
-        elif not 1 <= len(words := rest.split()) <= 2:
+        elif len(words := rest.split()) not in (1, 2):
             self._take({501})
         elif words[0].upper() not in (b"PLAIN", b"LOGIN"):
             self._take({504})

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import tomllib
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import mailnode
 from tests.fuzz import planted
 from tests.fuzz.client import Planned
 from tests.fuzz.script import MOST_OCTETS, Script
 from tests.fuzz.targets import TARGETS, corpus_of, words_of
-from tests.mends import ROOT
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 LETTERS = {"smtp": "ltiuaAembdfpoyPSFLN", "pop3": "ltiaAeoyPSFnghbxXfDUu", "wire": "m"}
@@ -149,7 +150,8 @@ class PlantedTests(SynchronousTestCase):
         faults = planted.read_faults()
         self.assertGreaterEqual(len(faults), 12)
         for fault in faults:
-            source = (ROOT / fault.patch.file).read_text("utf-8")
+            path = Path(mailnode.__file__).parents[1] / fault.patch.file  # the tree, or the wheel
+            source = path.read_text("utf-8")
             self.assertNotEqual(fault.patch.applied(source), source)
             self.assertIn(fault.target, TARGETS)
 
