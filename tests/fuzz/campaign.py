@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from attrs import frozen
 
 from tests.mends import ROOT
 
+_DONE = re.compile(r"^Done (\d+) runs in (\d+) second", re.M)
 SHARES = {"smtp": 0.3, "pop3": 0.3, "wire": 0.2, "addresses": 0.2}
 
 
@@ -52,9 +54,13 @@ def fuzz(target: str, inputs: int, keep: Path, options: Any) -> Counted:
             text=True,
         )
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"target"')]
-    said = json.loads(lines[-1]) if lines else {"inputs": 0, "seconds": 0.0, "found": ""}
-    found = said["found"] or (f"ended with {done.returncode}: {log}" if done.returncode else "")
-    return Counted(target, said["inputs"], said["seconds"], found)
+    if lines:  # told by Python's exit, which comes with a finding alone
+        said = json.loads(lines[-1])
+        return Counted(target, said["inputs"], said["seconds"], said["found"] or str(log))
+    counted = _DONE.search(log.read_text("utf-8", "replace"))
+    if done.returncode or counted is None:
+        return Counted(target, 0, 0.0, f"ended with {done.returncode}: {log}")
+    return Counted(target, int(counted[1]), float(counted[2]), "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
