@@ -125,14 +125,15 @@ class RepairTests(CommandCase):
         self.run_command("verify")
 
     def test_a_folder_whose_name_is_damaged_is_the_inbox_again(self) -> None:
-        before = self.rows("SELECT id, account_id, name FROM folder")
+        before = self.rows("SELECT id, account_id, name, uid_next FROM folder")
         ((root,),) = self.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'folder'")
         octets, start = bytearray(self.mail_db.read_bytes()), (root - 1) * 4096
-        octets[octets.index(b"INBOX", start)] ^= 4
+        page = octets[start : start + 4096].replace(b"INBOX", b"ILBOX")
+        octets[start : start + 4096] = page
         self.mail_db.write_bytes(octets)
-        self.assertNotEqual(self.rows("SELECT id, account_id, name FROM folder"), before)
+        self.assertNotEqual(self.rows("SELECT id, account_id, name, uid_next FROM folder"), before)
         self.run_command("repair")
-        self.assertEqual(self.rows("SELECT id, account_id, name FROM folder"), before)
+        self.assertEqual(self.rows("SELECT id, account_id, name, uid_next FROM folder"), before)
 
     def test_users_db_gets_its_accounts_back(self) -> None:
         path = self.folder / "users.db"
