@@ -8,15 +8,17 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ProcessDone
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from mailnode.errors import StoreBusy
 from mailnode.workers.words import FROM_SUPERVISOR, TO_SUPERVISOR, Lines, call, pack
 
 SILENT_S = 5.0
+LAST_WORDS_S = 1.0
 
 
 class Boss(Protocol):
@@ -62,6 +64,7 @@ class WorkerProcess(ProcessProtocol):
     _log_rest: dict[int, bytes] = field(factory=dict, init=False)
     _asked: dict[str, deque[Deferred[Any]]] = field(factory=dict, init=False)
     _missed: bool = field(default=False, init=False)
+    _last_words: IDelayedCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.began_at = self.heard_at = self.clock.seconds()
@@ -73,7 +76,7 @@ class WorkerProcess(ProcessProtocol):
     @property
     def silent(self) -> bool:
         """Whether it should have told something long ago."""
-        return self.serves and self.clock.seconds() - self.heard_at > SILENT_S
+        return self.clock.seconds() - self.heard_at > SILENT_S
 
     def say(self, *words: object) -> None:
         """It hears this, after all that was said before; nobody does once it has ended."""
@@ -89,7 +92,13 @@ class WorkerProcess(ProcessProtocol):
             self.say(*words)
 
     def ask(self, word: str) -> Deferred[Any]:
-        """What it answers to a word; None when it ends instead."""
+        """What it answers to a word; None when it ends instead.
+
+        Errors:
+            StoreBusy: it has long said nothing, and is not asked: that would fill our memory, too.
+        """
+        if self.silent:
+            return fail(StoreBusy(detail=f"{self.name} does not answer"))
         answer: Deferred[Any] = Deferred()
         self._asked.setdefault(word, deque()).append(answer)
         self.say(word)
@@ -146,8 +155,19 @@ class WorkerProcess(ProcessProtocol):
         for message in self._lines.feed(data):
             call(self, message)
 
+    def processExited(self, reason: Failure) -> None:
+        """A program that it started may hold its pipes open for ever: nobody waits for that."""
+        self._last_words = self.clock.callLater(LAST_WORDS_S, self._close_pipes)
+
+    def _close_pipes(self) -> None:
+        # `loseConnection` of a pipe that is read waits until it could be written to: for ever.
+        for pipe in list(self.transport.pipes.values()):
+            pipe.connectionLost(Failure(ConnectionDone()))
+
     def processEnded(self, reason: Failure) -> None:
         self.serves = False
+        if self._last_words is not None and self._last_words.active():
+            self._last_words.cancel()
         for rest in self._log_rest.values():
             if rest:
                 self.boss.logged(rest + b"\n")

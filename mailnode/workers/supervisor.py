@@ -10,10 +10,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessExitedAlready
 from twisted.logger import Logger
 
 from mailnode import __version__
@@ -338,7 +340,12 @@ class Supervisor(House):
     def _kill_all(self) -> None:
         for worker in list(self.workers.values()):
             _log.error("{worker} does not stop: it is killed", worker=worker.name)
-            worker.transport.signalProcess("KILL")
+            with suppress(ProcessExitedAlready):
+                worker.transport.signalProcess("KILL")
+
+    def cut_off(self) -> None:
+        for worker in self.workers.values():
+            worker.say("cut_off")
 
     async def _stop_parts(self) -> None:
         self.counts.close()

@@ -180,6 +180,9 @@ class Worker(Node):
             self._stopping.addErrback(lambda failure: _log.failure("the stop failed", failure))
             self._stopping.addBoth(lambda _: self._ended())
 
+    def hear_cut_off(self) -> None:
+        self.cut_off()
+
     def _leave_house(self) -> None:
         """The supervisor does."""
 

@@ -24,6 +24,7 @@ class FakeProcess:
     def __init__(self, protocol: WorkerProcess, pid: int, arguments: Any, files: Any) -> None:
         self.protocol, self.pid, self.arguments, self.files = protocol, pid, arguments, files
         self.told: list[list[Any]] = []
+        self.pipes = {descriptor: FakePipe(self, descriptor) for descriptor in range(4)}
         self.signals: list[str] = []
 
     def writeToChild(self, descriptor: int, data: bytes) -> None:
@@ -44,9 +45,23 @@ class FakeProcess:
         self.protocol.childDataReceived(TO_SUPERVISOR, pack(*words))
 
     def end(self, code: int = 0, number: int | None = None) -> None:
+        self.protocol.processEnded(Failure(self.why(code, number)))
+
+    def why(self, code: int = 0, number: int | None = None) -> Exception:
         status = number if number is not None else code << 8
-        why = ProcessTerminated(code or None, number, status) if code or number else ProcessDone(0)
-        self.protocol.processEnded(Failure(why))
+        return ProcessTerminated(code or None, number, status) if code or number else ProcessDone(0)
+
+
+class FakePipe:
+    """One of its pipes; with the last the process has ended."""
+
+    def __init__(self, process: FakeProcess, descriptor: int) -> None:
+        self.process, self.descriptor = process, descriptor
+
+    def connectionLost(self, reason: Failure) -> None:
+        del self.process.pipes[self.descriptor]
+        if not self.process.pipes:
+            self.process.end(number=signal.SIGKILL)
 
 
 class SupervisorCase(NodeCase):
@@ -231,6 +246,8 @@ class WordsTests(SupervisorCase):
 
         async def swept() -> list[object]:
             for process in self.spawned:
+                if process.protocol in node.workers.values():
+                    process.says("report", {}, {})
                 process.told.clear()
             gone: list[object] = []
             Deferred.fromCoroutine(node.sweep.delete_orphans()).addBoth(gone.append)
@@ -325,8 +342,44 @@ class HealthTests(SupervisorCase):
         first.says("report", {}, {})
         self.assertEqual([["changed", None]], first.told[1:])
 
+    def test_one_that_hangs_is_not_asked_again_and_again(self) -> None:
+        node = self.serving()
+        self.reactor.pump([1.0] * 6)
+        self.spawned[1].says("report", {}, {})
+        fresh = node.refresh()
+        self.assertEqual([], self.spawned[0].words())
+        self.spawned[1].says("report", {}, {})
+        self.assertIs(None, self.successResultOf(fresh))
+
+    def test_hints_for_one_that_never_comes_to_serve_are_not_kept(self) -> None:
+        self.supervisor()
+        first, second = self.spawned
+        second.says("serves")
+        self.reactor.pump([1.0] * 6)
+        second.says("changed", [1])
+        self.assertEqual([], first.words())
+        first.says("serves")
+        self.assertEqual([["changed", None]], first.told[1:])
+
 
 class DeathTests(SupervisorCase):
+    def test_one_whose_pipes_another_program_holds_is_replaced_all_the_same(self) -> None:
+        self.serving()
+        second = self.spawned[1]
+        second.protocol.processExited(Failure(second.why(number=signal.SIGKILL)))
+        self.reactor.advance(0.9)
+        self.assertEqual(2, len(self.spawned), "what it said last may be on the way")
+        self.reactor.advance(0.1)
+        self.assertEqual(1, self.spawned[2].task.number)
+        self.assertEqual([], self.reactor_calls_of(second))
+
+    def reactor_calls_of(self, process: FakeProcess) -> list[object]:
+        return [
+            call
+            for call in self.reactor.getDelayedCalls()
+            if getattr(call.func, "__self__", None) is process.protocol
+        ]
+
     def test_one_that_dies_is_replaced_at_once_under_its_number(self) -> None:
         node = self.serving()
         first, second = self.spawned
@@ -416,6 +469,14 @@ class DeathTests(SupervisorCase):
 
 
 class StopTests(SupervisorCase):
+    async def test_a_stop_in_a_hurry_has_workers_cut_off_what_is_under_way(self) -> None:
+        node = self.serving()
+        self.reactor.advance(0)
+        node.stopService()
+        node.cut_off()
+        for process in self.spawned:
+            self.assertEqual(["stop", "cut_off"], process.words()[-2:])
+
     async def test_workers_end_first_and_nothing_is_left(self) -> None:
         node = self.serving()
         self.reactor.advance(0)
