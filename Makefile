@@ -2,7 +2,7 @@
 # make test    installs what the tests need and runs all of them
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
-# make faults  kills the node 200 times under load and cuts its power 1,000 times
+# make faults  kills the node and its workers 200 times each under load, cuts its power 1,000 times
 # make soak    half an hour of mixed load with faults; SOAK_SECONDS=300 chooses, PAGE=yes rewrites docs/reliability.rst
 # make fuzz    shows that the corpus reaches 95 % of the branches, that planted faults are found, and holds
 #              10 million inputs against the protocols' models; INPUTS=100000 SECONDS=60 (a target) for fewer
