@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -46,9 +47,12 @@ class Page(Resource):
         ready.addCallback(lambda _: self._text(request).encode())
         ready.addCallbacks(
             lambda text: None if gone else self._answer(request, text),
-            lambda failure: None if gone else request.processingFailed(failure),
+            lambda failure: None if gone else self._failed(request, failure),
         )
         return NOT_DONE_YET
+
+    def _failed(self, request: Any, failure: Failure) -> None:
+        request.processingFailed(failure)  # it logs it, and gives it back
 
     def _answer(self, request: Any, text: bytes) -> None:
         request.setHeader(b"content-length", b"%d" % len(text))
