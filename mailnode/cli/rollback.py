@@ -71,6 +71,7 @@ def _facts(done: RolledBack) -> dict[str, Any]:
         "deleted_since": done.deleted_since,
         "made_since": done.accounts,
         "not_taken_along": done.lost_accounts,
+        "back_disabled": done.back_disabled,
     }
 
 
@@ -90,5 +91,7 @@ def _say(done: RolledBack) -> None:
         output.say(f"{count} that somebody deleted since: back in the maildrops", "yellow")
     for name in done.accounts:
         output.say(f"{name} was made since, and stays")
+    for name in done.back_disabled:
+        output.say(f"{name} was deleted since: the account is back, and disabled", "yellow")
     for name in done.lost_accounts:
         output.say(f"{name} was made since, and is only in {done.kept}", "red")

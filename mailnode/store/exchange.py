@@ -37,9 +37,19 @@ def flush(path: Path) -> None:
 def make_kept_folder(folder: Path) -> Path:
     """A folder for what is kept aside, its owner's alone, and durably there."""
     for each in (folder.parent, folder):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not each.is_dir():
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            own_as(each, each.parent)
         flush(each.parent)
     return folder
+
+
+def own_as(path: Path, like: Path) -> None:
+    """What root makes belongs to whom `like` does: the node could not open it else."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        with suppress(PermissionError):  # a root that may not: it is as it was made
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def fresh_folder(kept: Path, what: str) -> Path:
@@ -57,6 +67,7 @@ def copy_file(source: Path, target: Path) -> None:
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as to, source.open("rb") as file:
         shutil.copyfileobj(file, to, PIECE_OCTETS)
+        own_as(target, source)
         to.flush()
         os.fsync(fd)
 
@@ -93,6 +104,8 @@ def part_of(path: Path) -> Path:
 
 def put_in_place(part: Path, path: Path) -> None:
     """A finished database takes the place of `path`; `keep` that before."""
+    if path.exists():
+        own_as(part, path)
     flush(part)
     part.rename(next_of(path))
     finish_exchange(path)

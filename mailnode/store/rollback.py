@@ -21,6 +21,7 @@ from mailnode.store.exchange import (
     flush,
     keep,
     make_kept_folder,
+    own_as,
     part_of,
     put_in_place,
 )
@@ -44,6 +45,7 @@ class RolledBack:
         deleted_since: mails that were deleted since and are back.
         accounts: of users.db, that were made since, and are in it.
         lost_accounts: that were made since and could not be taken along.
+        back_disabled: accounts that were deleted since and are back, but let nobody in.
     """
 
     copy: Copy
@@ -54,6 +56,7 @@ class RolledBack:
     deleted_since: int = 0
     accounts: list[str] = Factory(list)
     lost_accounts: list[str] = Factory(list)
+    back_disabled: list[str] = Factory(list)
 
 
 def newest_copy(path: Path, kept: Path) -> Copy | None:
@@ -80,6 +83,7 @@ def roll_back(path: Path, copy: Copy, data: Path, aside: Path) -> RolledBack:
     make_kept_folder(aside)
     part = part_of(path)
     copy_file(copy.path, part)
+    own_as(part, path)
     with closing(connect(path, read_only=True)) as newer, closing(connect(part)) as older:
         (version,) = newer.execute("PRAGMA user_version").fetchone()
         done = RolledBack(copy, version, aside / path.name)
@@ -128,6 +132,7 @@ def _export_mails(
                 done.unreadable.append(mail_id)
                 continue
             target.chmod(0o600)
+            own_as(target, folder)
             flush(target)
             done.mails.append(target)
     if done.mails:
@@ -155,6 +160,7 @@ def _take_accounts_along(
 ) -> None:
     """What was made since stands in the older file, too, or the next sweep would drop its mail."""
     older.execute("BEGIN IMMEDIATE")
+    _let_nobody_in_again(newer, older, done)
     for table in ("domain", "account", "alias"):
         known = {name for _, name, *_ in newer.execute(f"PRAGMA table_info({table})")}
         columns = [
@@ -174,3 +180,26 @@ def _take_accounts_along(
             else:
                 done.accounts.append(f"{table} {name}")
     older.execute("COMMIT")
+
+
+# What says who an account's owner is and whether they may come in.
+_MAY = "password_hash", "disabled", "demo", "changed_at"
+
+
+def _let_nobody_in_again(
+    newer: sqlite3.Connection, older: sqlite3.Connection, done: RolledBack
+) -> None:
+    """A password that was changed stays changed, and whoever was shut out stays out.
+
+    An upgrade that did harm leaves `changed_at` alone: what it did is undone.
+    """
+    columns, settings = ", ".join(_MAY), ", ".join(f"{name} = ?" for name in _MAY)
+    for account_id, key, changed_at in older.execute(
+        "SELECT id, key, changed_at FROM account"
+    ).fetchall():
+        row = newer.execute(f"SELECT {columns} FROM account WHERE id = ?", (account_id,)).fetchone()
+        if row is None:
+            older.execute("UPDATE account SET disabled = 1 WHERE id = ?", (account_id,))
+            done.back_disabled.append(key)
+        elif row[-1] != changed_at:
+            older.execute(f"UPDATE account SET {settings} WHERE id = ?", (*row, account_id))

@@ -6,6 +6,7 @@ name can be used.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sqlite3
@@ -16,13 +17,13 @@ from pathlib import Path
 from attrs import frozen
 
 from mailnode.errors import StoreFull
-from mailnode.store.exchange import flush, make_kept_folder, stamp
+from mailnode.store.exchange import flush, make_kept_folder, own_as, stamp
 from mailnode.store.sqlite import connect, migrate
 
 KEEP_S = 7 * 86400.0
 SPARE_OCTETS = 32 << 20  # beside the copy, for the change itself
 
-_NAME = re.compile(r"(?P<database>.+\.db)-schema-(?P<version>\d+)-(?P<stamp>\d{8}T\d{6}Z)")
+_NAME = re.compile(r"(?P<database>.+)-schema-(?P<version>\d+)-(?P<stamp>\d{8}T\d{6}Z)")
 
 
 @frozen
@@ -58,10 +59,23 @@ def upgrade(connection: sqlite3.Connection, path: Path, scripts: dict[int, str],
         StoreTooNew: the file is beyond the newest script.
         StoreFull: there is no room for the copy; nothing was changed.
     """
+    if not _is_older(connection, scripts):
+        return migrate(connection, scripts)
+    make_kept_folder(kept)
+    lock = os.open(kept, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if version := _is_older(connection, scripts):  # else another process was first
+            keep_copy(connection, path, version, kept)
+        return migrate(connection, scripts)
+    finally:
+        os.close(lock)
+
+
+def _is_older(connection: sqlite3.Connection, scripts: dict[int, str]) -> int:
+    """The version of a database that is there and has an older schema; else 0."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if 0 < version < max(scripts):
-        keep_copy(connection, path, version, kept)
-    return migrate(connection, scripts)
+    return version if 0 < version < max(scripts) else 0
 
 
 def keep_copy(
@@ -77,7 +91,7 @@ def keep_copy(
         StoreFull: there is no room for it.
     """
     make_kept_folder(kept)
-    _clear_parts(kept)
+    _clear_parts(kept)  # whoever makes one has the lock
     before = [
         each for each in copies(kept) if (each.database, each.version) == (path.name, version)
     ]
@@ -93,6 +107,7 @@ def keep_copy(
     copy = kept / f"{path.name}-schema-{version}-{stamp(now())}"
     part = copy.with_name(f"{copy.name}.part")
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    own_as(part, path)
     made = connect(part)
     try:
         made.execute("PRAGMA synchronous = OFF")
@@ -120,5 +135,5 @@ def delete_old_copies(kept: Path, now: float) -> int:
 
 
 def _clear_parts(kept: Path) -> None:
-    for part in kept.glob("*.db-schema-*.part*"):
+    for part in kept.glob("*-schema-*.part*"):
         part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -92,6 +93,24 @@ class UpgradeTests(StoreCase):
             Accounts.open(path, data=self.data).close()
         (copy,) = copies(self.kept)
         self.assertEqual((copy.database, copy.version), ("users.db", 1))
+
+    def test_of_two_that_upgrade_at_once_one_keeps_the_copy(self) -> None:
+        path = self.data / "users.db"
+        Accounts.open(path, create=True, data=self.data).close()
+        waits = fcntl.flock
+
+        def another_is_first(fd: int, how: int) -> None:
+            self.patch(fcntl, "flock", waits)
+            Accounts.open(path, data=self.data).close()
+            waits(fd, how)
+
+        with newer_version():
+            self.patch(fcntl, "flock", another_is_first)
+            Accounts.open(path, data=self.data).close()
+        (copy,) = copies(self.kept)
+        connection = sqlite3.connect(copy.path)
+        self.addCleanup(connection.close)
+        self.assertEqual((copy.version,), connection.execute("PRAGMA user_version").fetchone())
 
     async def test_who_opens_a_store_finishes_an_exchange_that_was_begun(self) -> None:
         path = self.data / "mail.db"

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from mailnode.store import sqlite
+from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import blob_path
 from mailnode.store.locks import lock_folder
 from mailnode.store.sqlite import connect
@@ -98,6 +99,46 @@ class RollbackTests(CommandCase):
         users = self.roll_back()[1]
         self.assertEqual(users["made_since"], ["account carol@example.test"])
         self.assertEqual(len(self.run_json("user list")), 3)
+
+    def test_who_may_not_sign_in_any_more_may_not_after_it_either(self) -> None:
+        self.make_accounts("carol@example.test")
+        self.upgrade()
+        with newer_version():
+            accounts = Accounts.open(self.folder / "users.db", data=self.folder / "var")
+            self.addCleanup(accounts.close)
+            accounts.set_password(ALICE, "another")
+            accounts.set_disabled(BOB, True)
+            accounts.delete_account("carol@example.test")
+        users = self.roll_back()[1]
+        self.assertEqual(users["back_disabled"], ["carol@example.test"])
+        self.assertEqual(
+            self.rows(
+                self.folder / "users.db",
+                "SELECT password_hash = 'another', disabled FROM account ORDER BY key",
+            ),
+            [(1, 0), (0, 1), (0, 1)],
+        )
+
+    def test_users_db_may_have_any_name(self) -> None:
+        (self.folder / "users.db").rename(self.folder / "people")
+        with newer_version():
+            Accounts.open(self.folder / "people", data=self.folder / "var").close()
+            (done,) = self.run_json("rollback --users people")["rolled_back"]
+        self.assertEqual(done["database"], "people")
+        self.assertEqual(self.rows(self.folder / "people", "PRAGMA user_version"), [(1,)])
+
+    def test_what_root_makes_is_the_node_s(self) -> None:
+        given: list[str] = []
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "chown", lambda path, *_: given.append(Path(path).name))
+        self.upgrade()
+        self.assertIn("kept", given)
+        self.assertEqual(2, sum("-schema-1-" in name for name in given))
+        given.clear()
+        self.file_newer_mail(ALICE)
+        self.roll_back()
+        self.assertTrue({"mails", "mail.db.part", "users.db.part"} <= set(given))
+        self.assertTrue(any(name.endswith(".eml") for name in given))
 
     def test_mails_that_were_deleted_since_are_told(self) -> None:
         self.upgrade()
