@@ -142,6 +142,10 @@ class LineSession(LineOutput):
             self.sayGoodbye()
             self.close()
 
+    def _drain_at_stop(self) -> None:
+        if self.sessions is not None and self.sessions.draining:
+            self.drain()
+
     def revoke(self) -> None:
         """The account that is signed in has changed: this session ends."""
         if self._busy:
@@ -211,9 +215,10 @@ class LineSession(LineOutput):
         self._flush()
         if self._busy or self._blocked or self._closing_since is not None:
             return
+        self._drain_at_stop()
         if self._half_closed:
             self.close()
-        elif self._paused:
+        elif self._paused and self._closing_since is None:
             self._paused = False
             self.transport.resumeProducing()
 
@@ -285,8 +290,8 @@ class LineSession(LineOutput):
             return
         if self._revoked:
             self.revoke()
-        elif self.sessions is not None and self.sessions.draining:
-            self.drain()
+        else:
+            self._drain_at_stop()
         self._work()
 
     def refuse(self, error: BaseException) -> None:

@@ -835,6 +835,15 @@ class Time(SmtpCase):
         self.house.messages.waiting[0].callback(())
         self.assertEqual([r[:3] for r in self.talk.read().splitlines()], ["250", "421"])
 
+    def test_s30_a_transaction_that_is_given_up_ends_the_session_too(self) -> None:
+        self.talk.send(b"EHLO client.example\r\nMAIL FROM:<a@b.example>\r\n")
+        self.house.sessions.drain()
+        said = self.talk.send(b"NOOP\r\n")
+        self.assertEqual([r[:3] for r in said.splitlines()], ["250"])
+        said = self.talk.send(b"RSET\r\n")
+        self.assertEqual([r[:3] for r in said.splitlines()], ["250", "421"])
+        self.assertTrue(self.talk.transport.disconnecting)
+
     def test_s30_nobody_comes_in_while_the_node_stops(self) -> None:
         self.house.sessions.drain()
         late = self.house.connect()
