@@ -9,7 +9,7 @@ import click
 
 from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.node import open_accounts
+from mailnode.cli.node import open_accounts, require_mail
 from mailnode.config import Config
 from mailnode.store.accounts import Account
 from mailnode.store.lists import Sums, account_sums, list_mails
@@ -25,6 +25,7 @@ def mailbox() -> None:
 def mailbox_list(ctx: click.Context) -> None:
     """Show how much each mailbox holds, beside its quota."""
     config = config_of(ctx)
+    require_mail(config)
     with open_accounts(ctx) as accounts:
         known = {account.id: account for account in accounts.accounts()}
     sums = account_sums(config.data_path)
@@ -86,6 +87,7 @@ def mailbox_show(ctx: click.Context, address: str, limit: int) -> None:
     config = config_of(ctx)
     with open_accounts(ctx) as accounts:
         account = accounts.account(address)
+    require_mail(config)
     mails = list_mails(config.data_path, account.id, limit)
     if answer_json(ctx, [attrs.asdict(mail) for mail in mails]):
         return

@@ -116,8 +116,8 @@ def require_mail(config: Config) -> Path:
         there = True
     if not there:
         raise Mistake(
-            f"there is no {path}: the node makes it when it first starts; for a node elsewhere "
-            "give --data or --config, or go to its folder",
+            f"there is no node's data in {config.data_path}, no mail.db: a node makes it when it "
+            "first starts; for a node elsewhere give --data or --config, or go to its folder",
             EX_CONFIG,
         )
     if not os.access(path, os.R_OK):

@@ -90,7 +90,7 @@ def open_mail(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def account_sums(data: Path) -> dict[int, Sums]:
-    """How much each account has that ever got mail, by its id; empty before the first start."""
+    """How much each account has that ever got mail, by its id; empty without a mail database."""
     path = data / MAIL_DATABASE
     if not path.exists():
         return {}

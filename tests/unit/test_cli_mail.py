@@ -68,10 +68,21 @@ class Lists(MailCase):
         self.assertEqual(rows[DAVE]["quota_octets"], 2 << 20)
         self.assertEqual(rows[DAVE]["quota_mails"], 9)
 
-    def test_a_mailbox_without_mail_stands_there_too_even_before_the_first_start(self) -> None:
+    def test_a_mailbox_without_mail_stands_there_too(self) -> None:
+        self.write_mail(lambda connection: None)
         self.assertEqual([row["mails"] for row in self.run_json("mailbox list")], [0, 0])
         self.assertEqual(self.run_json(f"mailbox show {CAROL}"), [])
         self.assertIn("never", self.run_command("mailbox list").stdout)
+
+    def test_a_folder_without_a_nodes_data_is_called_so_and_is_78(self) -> None:
+        self.file_mail(CAROL)
+        Path("other").mkdir()
+        Path("other/notes.txt").write_text("no mail")
+        for folder in ("other", "missing"):
+            for line in ("mailbox list", f"mailbox show {CAROL}", f"trace --to {CAROL}", "verify"):
+                told = self.refusal(f"{line} --data {folder}", 78)
+                self.assertIn("there is no node's data in", told)
+                self.assertIn(folder, told)
 
     def test_mail_of_a_deleted_account_is_named_as_such(self) -> None:
         self.file_mail(DAVE)

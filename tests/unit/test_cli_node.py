@@ -110,6 +110,7 @@ class FileTests(CommandCase):
 class MailboxTests(CommandCase):
     def test_no_mailbox_and_no_mail_are_said_with_what_to_do(self) -> None:
         self.make_accounts()
+        self.write_mail(lambda connection: None)
         self.assertIn("mailnode user add", self.run_command("mailbox list").stdout)
         self.make_accounts(CAROL)
         self.file_mail(CAROL)
@@ -119,6 +120,7 @@ class MailboxTests(CommandCase):
 
     def test_a_mailbox_s_own_quota_goes_before_the_node_s(self) -> None:
         self.make_accounts(CAROL, quota_octets=7, quota_mails=3)
+        self.write_mail(lambda connection: None)
         (row,) = self.run_json("mailbox list")
         self.assertEqual((7, 3), (row["quota_octets"], row["quota_mails"]))
 
