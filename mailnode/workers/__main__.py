@@ -30,8 +30,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     reactor: Any = twisted_reactor
     reactor.seconds = time.monotonic
+    from_supervisor = take_input()
     try:
-        task, rest = read_task(FROM_SUPERVISOR)
+        task, rest = read_task(from_supervisor)
     except EOFError:
         return
     globalLogBeginner.beginLoggingTo(
@@ -46,7 +47,7 @@ def main() -> None:
     try:
         worker = Worker(task, reactor, pipe.say, ended)
         stdio: Any = StandardIO
-        stdio(pipe, FROM_SUPERVISOR, TO_SUPERVISOR, reactor)
+        stdio(pipe, from_supervisor, TO_SUPERVISOR, reactor)
         worker.privilegedStartService()
         worker.startService()
     except StartFailed as failed:
@@ -59,6 +60,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(worker.hear_stop))
     tune_interpreter()
     reactor.run(installSignalHandlers=False)
+
+
+def take_input() -> int:
+    """What the supervisor says, under a descriptor that no program of a plug-in's inherits.
+
+    Those get an empty standard input: what they read would be lost to us, "stop" included.
+    """
+    ours = os.dup(FROM_SUPERVISOR)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, FROM_SUPERVISOR)
+    os.close(empty)
+    return ours
 
 
 def _end(code: int, why: str) -> None:
