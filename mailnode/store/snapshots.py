@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from mailnode.store.sqlite import packed, unpack
 
 KEPT_MAILS = 500_000  # 16 octets each
+FOLDER_MAILS = 32  # what is kept of a folder beside its mails counts as so many
 
 
 @frozen(eq=False)
@@ -40,7 +41,7 @@ class Snapshots:
     """Reads them, in any thread that has a connection.
 
     Attributes:
-        most_mails: in all that are kept.
+        most_mails: in all that are kept; an empty folder has its part, too.
     """
 
     most_mails: int = KEPT_MAILS
@@ -66,14 +67,18 @@ class Snapshots:
         with self._lock:
             before = self._kept.pop(folder_id, None)
             if before is not None:
-                self._mails -= len(before[1].uids)
+                self._mails -= _weight(before[1])
                 if before[0] > modseq:  # another thread read later
                     modseq, snapshot = before
             self._kept[folder_id] = modseq, snapshot
-            self._mails += len(snapshot.uids)
+            self._mails += _weight(snapshot)
             while self._mails > self.most_mails:
                 _folder_id, (_modseq, oldest) = self._kept.popitem(last=False)
-                self._mails -= len(oldest.uids)
+                self._mails -= _weight(oldest)
+
+
+def _weight(snapshot: Snapshot) -> int:
+    return len(snapshot.uids) + FOLDER_MAILS
 
 
 def _update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from functools import partial
 
-from mailnode.store.snapshots import Snapshot, Snapshots
+from mailnode.store.snapshots import FOLDER_MAILS, Snapshot, Snapshots
 from tests.stores.support import StoreCase, envelope, message
 
 
@@ -98,15 +98,25 @@ class SnapshotsTests(StoreCase):
         await self.assert_true(folder_id)
 
     async def test_no_more_are_kept_than_there_is_room_for(self) -> None:
-        self.snapshots.most_mails = 5
+        self.snapshots.most_mails = 5 + 2 * FOLDER_MAILS
         folders = [await self.file_mails(account_id, 2) for account_id in (1, 2, 3)]
         kept = [await self.read(folder_id) for folder_id in folders]
         self.assertIs(kept[2], await self.read(folders[2]))
         self.assertIs(kept[1], await self.read(folders[1]))
         self.assertIsNot(kept[0], await self.read(folders[0]))
-        large = await self.file_mails(4, 6)
+        large = await self.file_mails(4, 6 + FOLDER_MAILS)
         self.assertIsNot(await self.read(large), await self.read(large))
         await self.assert_true(large)
+
+    async def test_a_crowd_of_empty_folders_has_its_bound_too(self) -> None:
+        self.snapshots.most_mails = 3 * FOLDER_MAILS
+        first = await self.read(1001)
+        for folder_id in (1002, 1003):
+            await self.read(folder_id)
+        self.assertIs(first, await self.read(1001))
+        for folder_id in (1004, 1005, 1006):
+            await self.read(folder_id)
+        self.assertIsNot(first, await self.read(1001))
 
     async def test_no_transaction_stays_open_whatever_fails(self) -> None:
         folder_id = await self.file_mails(1, 1)
