@@ -42,7 +42,8 @@ class RolledBack:
         kept: where the newer one lies.
         mails: files of mails that came since, one a copy.
         unreadable: mails that came since and whose octets can't be read; they are in `kept`.
-        deleted_since: mails that were deleted since and are back.
+        deleted_since: mails that were deleted since and are back; large ones whose blob went with
+            them are not.
         accounts: of users.db, that were made since, and are in it.
         lost_accounts: that were made since and could not be taken along.
         back_disabled: accounts that were deleted since and are back, but let nobody in.
@@ -89,6 +90,7 @@ def roll_back(path: Path, copy: Copy, data: Path, aside: Path) -> RolledBack:
         done = RolledBack(copy, version, aside / path.name)
         if path.name == MAIL_DATABASE:
             _export_mails(newer, older, data, aside / MAILS, done)
+            done.deleted_since -= _leave_out_bodiless(newer, older, data)
             _give_no_uid_again(newer, older)
         else:
             _take_accounts_along(newer, older, done)
@@ -138,6 +140,35 @@ def _export_mails(
     if done.mails:
         flush(folder)
     done.deleted_since = len(before) - there
+
+
+def _leave_out_bodiless(newer: sqlite3.Connection, older: sqlite3.Connection, data: Path) -> int:
+    """Mails that were deleted since, and their blobs with them, stay deleted; how many.
+
+    In a maildrop they would be mails that nobody can read.
+    """
+    there = {mail_id for (mail_id,) in newer.execute("SELECT mail_id FROM message")}
+    large = older.execute("SELECT id, mail_id, blob_key FROM message WHERE blob_key IS NOT NULL")
+    gone = [
+        (message_id,)
+        for message_id, mail_id, blob_key in large.fetchall()
+        if mail_id not in there and not blob_path(data, blob_key).exists()
+    ]
+    older.execute("BEGIN IMMEDIATE")
+    for (message_id,) in gone:
+        older.execute(_UNCOUNT, {"message": message_id})
+    older.executemany("DELETE FROM delivery WHERE message_id = ?", gone)
+    older.executemany("DELETE FROM message WHERE id = ?", gone)
+    older.execute("COMMIT")
+    return len(gone)
+
+
+_UNCOUNT = """
+    UPDATE folder SET modseq = modseq + 1, (octets, mails) = (
+        SELECT folder.octets - sum(size_octets), folder.mails - count(*) FROM delivery
+        WHERE folder_id = folder.id AND message_id = :message)
+    WHERE id IN (SELECT folder_id FROM delivery WHERE message_id = :message)
+"""
 
 
 def _give_no_uid_again(newer: sqlite3.Connection, older: sqlite3.Connection) -> None:

@@ -148,6 +148,28 @@ class RollbackTests(CommandCase):
         connection.close()
         self.assertEqual(self.roll_back()[0]["deleted_since"], 1)
 
+    def test_a_large_mail_that_was_deleted_since_with_its_blob_is_no_mail_without_a_body(
+        self,
+    ) -> None:
+        large = self.file_mail(ALICE, BOB)
+        connection = connect(self.mail_db)
+        connection.execute(
+            "UPDATE message SET body = NULL, blob_key = ? WHERE mail_id = ?", ("b" * 32, large)
+        )
+        connection.close()
+        self.upgrade()
+        connection = connect(self.mail_db)
+        connection.execute("DELETE FROM delivery")
+        connection.execute("DELETE FROM message")
+        connection.close()
+        self.assertEqual(self.roll_back()[0]["deleted_since"], 1)
+        self.assertEqual(self.rows(self.mail_db, "SELECT mail_id FROM message"), [(self.before,)])
+        counted = (
+            "SELECT octets - total(size_octets), folder.mails - count(uid)"
+            " FROM folder LEFT JOIN delivery ON folder_id = id GROUP BY id"
+        )
+        self.assertEqual(self.rows(self.mail_db, counted), [(0, 0), (0, 0)])
+
     def test_it_says_in_words_what_it_did_and_what_comes_next(self) -> None:
         self.upgrade()
         self.file_newer_mail(ALICE)
