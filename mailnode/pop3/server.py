@@ -229,7 +229,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
         if user is None:
             raise WrongState("Say USER first")
         password = b" ".join((password, *words))
-        return self._signing_in(maybeDeferred(self.authenticateUserPASS, user, password))
+        return self._signing_in(maybeDeferred(self.authenticateUserPASS, user, password), user)
 
     def authenticateUserPASS(self, user: bytes, password: bytes) -> Any:
         if self.portal is None:
@@ -259,21 +259,26 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
 
     def saslFinished(self, credentials: Any) -> object:
         login: Deferred[Any] = maybeDeferred(self.portal.login, credentials, None, pop3.IMailbox)
-        return self._signing_in(login)
+        return self._signing_in(login, getattr(credentials, "username", None) or b"")
 
-    def _signing_in(self, login: Deferred[Any]) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._sign_in(login))
+    def _signing_in(self, login: Deferred[Any], name: bytes) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._sign_in(login, name))
 
-    async def _sign_in(self, login: Deferred[Any]) -> None:
-        """The client is in TRANSACTION, or told why not; logout is called once (P4)."""
+    async def _sign_in(self, login: Deferred[Any], name: bytes) -> None:
+        """The client is in TRANSACTION, or told why not; logout is called once (P4).
+
+        An account that changes while its maildrop is opened lets nobody in.
+        """
+        self.account = name.decode("utf-8", "replace")
         try:
             _interface, mailbox, self._onLogout = await login
             drop = None if self._gone else await OpenDrop.of(mailbox)
         except Exception as refusal:
+            self.account, self._revoked = "", False
             self._log_out()
             self._sign_in_refused(refusal)
             return
-        if drop is None or self._gone:
+        if drop is None or self._gone or self._revoked:
             self._log_out()
             return
         self.mbox, self.drop = mailbox, drop

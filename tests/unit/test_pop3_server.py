@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -76,6 +77,36 @@ class SignInTests(Pop3Case):
         self.assertEqual(self.say(b"USER alice", b"PASS secret", b"STAT"), b"+OK Send PASS\r\n")
         held.callback(None)
         self.assertEqual(self.take(), b"+OK 1 messages (2 octets)\r\n+OK 1 2\r\n")
+
+    def test_an_account_that_changes_while_its_maildrop_is_opened_lets_nobody_in(self) -> None:
+        maildrop: Deferred[Any] = Deferred()
+        self.session(lambda: maildrop, signed_in=False)
+        self.say(b"USER alice", b"PASS secret")
+        self.sessions.revoke(lambda name: name == "alice")
+        maildrop.callback(ForeignMailbox(MAIL))
+        self.assertEqual(self.take(), b"-ERR [AUTH] Your account has changed, sign in again\r\n")
+        self.assertEqual(self.say(b"LIST"), b"")
+        self.assertTrue(self.wire.disconnecting)
+        self.assertEqual(self.portal.logouts, 1)
+
+    def test_it_is_so_behind_auth_too(self) -> None:
+        maildrop: Deferred[Any] = Deferred()
+        self.session(lambda: maildrop, signed_in=False)
+        self.say(b"AUTH PLAIN " + b64encode(b"\0alice\0secret"))
+        self.sessions.revoke(lambda name: name == "alice")
+        maildrop.callback(ForeignMailbox(MAIL))
+        self.assertTrue(self.take().startswith(b"-ERR [AUTH]"))
+
+    def test_a_sign_in_that_failed_leaves_nothing_to_revoke(self) -> None:
+        self.session(lambda: ForeignMailbox(MAIL), signed_in=False)
+        self.portal.held = Deferred()
+        self.say(b"USER mallory", b"PASS wrong")
+        self.sessions.revoke(lambda name: True)
+        self.portal.held.callback(None)
+        self.clock.advance(10)
+        self.assertTrue(self.take().startswith(b"-ERR"))
+        self.sessions.revoke(lambda name: True)
+        self.assertRegex(self.say(b"USER alice", b"PASS secret"), rb"^\+OK.*\r\n\+OK 1 ")
 
     def test_p04_who_leaves_during_the_sign_in_is_logged_out_once(self) -> None:
         self.session(lambda: ForeignMailbox(), signed_in=False)
