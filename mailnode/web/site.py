@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -37,6 +38,15 @@ class Page(Resource):
         self._text = text
         self._refresh = refresh
 
+    def render(self, request: Any) -> int | bytes:
+        """Twisted's own refusal of other methods is of a deprecated class."""
+        if request.method in (b"GET", b"HEAD"):
+            return self.render_GET(request)
+        request.setResponseCode(405)
+        request.setHeader(b"allow", b"GET, HEAD")
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"there is nothing to send here\n"
+
     def render_GET(self, request: Any) -> int:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
@@ -58,6 +68,13 @@ class Page(Resource):
         request.setHeader(b"content-length", b"%d" % len(text))
         request.write(text)
         request.finish()
+
+
+class Root(Resource):
+    """What stands under /, and nothing else."""
+
+    def getChild(self, path: bytes, request: Any) -> Any:
+        return notFound()
 
 
 def _nothing() -> None:
@@ -145,7 +162,7 @@ def make_site(
             return "metrics are for this machine alone\n"
         return metrics()
 
-    root = Resource()
+    root = Root()
     root.putChild(b"livez", Page(livez, _nothing))
     root.putChild(b"readyz", Page(readyz, refresh))
     root.putChild(b"metrics", Page(metrics_page, refresh))

@@ -96,6 +96,7 @@ class SiteTests(SynchronousTestCase):
             self.assertEqual(404, self.ask(path)[0], path)
         self.assertEqual(405, self.ask("/livez", "Content-Length: 0", verb="POST")[0])
         self.assertEqual((200, ""), self.ask("/livez", verb="HEAD")[::2])
+        self.assertEqual([], self.flushWarnings())
 
     def test_a_page_that_breaks_shows_nothing_of_it(self) -> None:
         def broken() -> str:
