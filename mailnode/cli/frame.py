@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.errors import MailError
 
@@ -26,6 +27,7 @@ EX_NOPERM = 77
 EX_CONFIG = 78
 EX_INTERRUPTED = 130
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 _CHOICES = "mailnode.choices"  # in click's meta, which a command shares with its groups
 
 
@@ -74,7 +76,21 @@ def node_options() -> list[click.Parameter]:
             callback=_choose,
             help="Answer in JSON, for programs.",
         ),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_say_version,
+            help="Show mailnode's version and exit.",
+        ),
     ]
+
+
+def _say_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"mailnode {__version__}")
+        ctx.exit()
 
 
 def choices(ctx: click.Context) -> dict[str, Any]:
@@ -105,6 +121,7 @@ class NodeCommand(click.Command):
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
+        kwargs.setdefault("context_settings", _HELP)
         super().__init__(*args, **kwargs)
         self.example = example
 
@@ -119,6 +136,7 @@ class NodeGroup(click.Group):
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
+        kwargs.setdefault("context_settings", _HELP)
         kwargs["no_args_is_help"] = False
         super().__init__(*args, **kwargs)
         self.example = example

@@ -12,6 +12,7 @@ import click
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode import __version__
 from mailnode.cli import frame, main
 from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
@@ -19,7 +20,7 @@ from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.unit.cli_case import CommandCase
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.rst"
-SHARED = ["--users", "--data", "--config", "--json", "--help"]
+SHARED = ["--users", "--data", "--config", "--json", "--version", "--help"]
 
 
 def all_commands(
@@ -51,6 +52,13 @@ class EveryCommand(SynchronousTestCase):
         for path, command in all_commands():
             missing = set(SHARED) - set(options_of(command))
             self.assertEqual(missing, set(), " ".join(path))
+
+    def test_each_says_the_version_and_has_a_short_way_to_its_help(self) -> None:
+        for path, _ in all_commands():
+            told = CliRunner().invoke(main, [*path[1:], "--version"])
+            self.assertEqual((told.exit_code, told.output), (0, f"mailnode {__version__}\n"), path)
+            short, long = (CliRunner().invoke(main, [*path[1:], h]) for h in ("-h", "--help"))
+            self.assertEqual((short.exit_code, short.output), (0, long.output), path)
 
     def test_help_explains_each_and_every_option_and_ends_with_an_example(self) -> None:
         for path, command in all_commands():
