@@ -169,6 +169,9 @@ class Database:
     def _start(self) -> None:
         self._reads = Reads(self.path, self._call_in_reactor, self.read_trouble)
         self._checkpointer.start()
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self._restore_reserve()  # first: who found none would take the disk for full
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         names = [("store-writer", self._write_forever)]
         names += [(f"store-reader-{number}", self._reads.serve) for number in range(READERS)]
         for name, target in names:
@@ -329,9 +332,6 @@ class Database:
 
     def _write_forever(self) -> None:
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-            self._restore_reserve()
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             while jobs := self._next_batch():
                 self._write_batch(jobs)
         finally:

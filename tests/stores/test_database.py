@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -345,3 +346,23 @@ class SchemaTests(StoreCase):
         recovered = sqlite3.connect(copy / "mail.db")
         self.addCleanup(recovered.close)
         self.assertEqual(recovered.execute("SELECT count(*) FROM delivery").fetchone(), (1,))
+
+
+class ReserveTests(StoreCase):
+    reserve_octets = 64 << 10
+
+    async def test_a_store_that_is_open_has_its_reserve_and_takes_mail(self):
+        """Not a moment later: who looked meanwhile took the disk for full."""
+        self.assertEqual(self.reserve_octets, (self.data / "reserve").stat().st_size)
+        self.database.reserve.look()
+        self.assertFalse(self.database.reserve.spent)
+
+    async def test_it_is_made_before_anybody_can_look(self):
+        await self.close_store()
+        (self.data / "reserve").unlink()
+        began = threading.Event()
+        self.patch(Database, "_write_forever", lambda _self: began.wait(10))
+        self.open_store()
+        self.database.reserve.look()
+        self.assertFalse(self.database.reserve.spent)
+        began.set()
