@@ -16,7 +16,7 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import open_accounts, read_address, read_domain
+from mailnode.cli.node import open_accounts, read_address, read_domain, with_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
 from mailnode.config import MOST, read_size
 from mailnode.cred.passwords import hash_password
@@ -132,7 +132,7 @@ def user_add(
 ) -> None:
     """Make an account. Its password is asked for twice, or read from standard input."""
     with open_accounts(ctx, change=True) as accounts:
-        wanted = read_address(_with_domain(accounts, address))
+        wanted = read_address(with_domain(accounts, address))
         _require_new(accounts, str(wanted), wanted.domain)
         password = ask_password(ctx, f"Password for {wanted}", demo=demo)
         added = accounts.add_account(
@@ -144,11 +144,6 @@ def user_add(
         )
     if not answer_json(ctx, account_facts(added)):
         output.say(f"{added.address} has an account and can receive mail")
-
-
-def _with_domain(accounts: Accounts, name: str) -> str:
-    domains = accounts.domains()
-    return name if "@" in name or not domains else f"{name}@{domains[0].name}"
 
 
 def _require_new(accounts: Accounts, name: str, domain_name: str) -> None:
@@ -359,20 +354,22 @@ def alias() -> None:
 def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None:
     """Deliver mail for SOURCE to each TARGET.
 
-    *@DOMAIN stands for every address there that nobody else has.
+    *@DOMAIN stands for every address there that nobody else has. A bare name means the first
+    domain.
     """
-    wanted = str(read_address(source))
     with open_accounts(ctx, change=True) as accounts:
+        source, *targets_meant = (with_domain(accounts, name) for name in (source, *targets))
+        wanted = str(read_address(source))
         added: list[Alias] = []
         try:
-            for target in map(str, map(read_address, targets)):
+            for target in map(str, map(read_address, targets_meant)):
                 added.append(accounts.add_alias(wanted, target))
         except (MailError, Mistake):
             for done in added:
                 accounts.delete_alias(done.source, done.target)
             raise
-    if not answer_json(ctx, {"source": source, "targets": list(targets)}):
-        output.say(f"mail for {source} goes to {', '.join(targets)}")
+    if not answer_json(ctx, {"source": source, "targets": targets_meant}):
+        output.say(f"mail for {source} goes to {', '.join(targets_meant)}")
 
 
 @alias.command("list", cls=NodeCommand, example="mailnode alias list --domain example.org")
@@ -403,6 +400,8 @@ def alias_list(ctx: click.Context, domain_name: str | None) -> None:
 def alias_delete(ctx: click.Context, source: str, target: str | None) -> None:
     """Delete one target of an alias, or all of them."""
     with open_accounts(ctx, change=True) as accounts:
+        source = with_domain(accounts, source)
+        target = with_domain(accounts, target) if target else None
         accounts.delete_alias(
             str(read_address(source)), str(read_address(target)) if target else None
         )

@@ -89,6 +89,12 @@ def read_address(text: str) -> Address:
         raise Mistake(f"{text!r}: {error}; an address is such as carol@example.org") from None
 
 
+def with_domain(accounts: Accounts, name: str) -> str:
+    """The address that a person means by a bare name: at the first domain."""
+    domains = accounts.domains()
+    return name if "@" in name or not domains else f"{name}@{domains[0].name}"
+
+
 def require_users(config: Config) -> None:
     path = config.users_path
     if not path.exists():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import click
 from mailnode.addresses import parse_address
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
-from mailnode.cli.node import require_mail
+from mailnode.cli.node import open_accounts, require_mail, with_domain
 from mailnode.cli.story import Story, tell_story
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH, Event
@@ -52,15 +52,24 @@ def trace(
     MAIL-ID stands in the reply to the sender, in the mail's Received field and in the log.
     Events are kept as long as journal.keep and journal.size say, dialogs where
     journal.dialog is on. Of one address's refusals ten a minute are told, the rest is only
-    counted.
+    counted. A bare name as ADDRESS means the first domain.
     """
     if bool(mail_id) == bool(to or sender):
         raise click.UsageError("give a MAIL-ID, or --to or --from with an ADDRESS", ctx)
-    path = require_mail(config_of(ctx))
+    if mail_id and "@" in mail_id:
+        raise click.UsageError(
+            f"{mail_id} is an address, no MAIL-ID: give it as --to {mail_id} or --from {mail_id}",
+            ctx,
+        )
+    config = config_of(ctx)
+    path = require_mail(config)
+    to, sender = _full(ctx, to), _full(ctx, sender)
     if mail_id:
         stories = [_trace_one(path, mail_id.upper())]
     else:
-        stories = _trace_many(path, _spelling(to), _spelling(sender), limit)
+        asked = {"to": _spelling(to) or "", "sender": _spelling(sender)}
+        asked["subaddress"] = config.accounts.subaddress
+        stories = _trace_many(path, asked, limit)
     if not stories:
         raise Mistake(f"the journal holds no mail {_asked(to, sender)}", EX_NOUSER)
     if answer_json(ctx, [_story_facts(story, show_dialog) for story in stories]):
@@ -69,6 +78,14 @@ def trace(
         if number:
             output.say("")
         _show(story, show_dialog)
+
+
+def _full(ctx: click.Context, name: str | None) -> str | None:
+    """The address that a bare name means; anything else as it is."""
+    if not name or "@" in name or "<" in name:
+        return name
+    with open_accounts(ctx) as accounts:
+        return with_domain(accounts, name)
 
 
 def _spelling(address: str | None) -> str | None:
@@ -96,12 +113,12 @@ def _trace_one(path: Path, mail_id: str) -> Story:
     return tell_story(mail_id, events)
 
 
-def _trace_many(path: Path, to: str | None, sender: str | None, limit: int) -> list[Story]:
-    """The newest `limit` mails that fit, the oldest of them first."""
+def _trace_many(path: Path, wanted: Mapping[str, Any], limit: int) -> list[Story]:
+    """The newest `limit` mails that fit what `read_events` is asked, the oldest of them first."""
     asked = 4 * limit
     with open_mail(path) as connection:
         while True:
-            found = read_events(connection, to=to or "", sender=sender, limit=asked)
+            found = read_events(connection, **wanted, limit=asked)
             mails = _by_mail(found)[-limit:]
             if len(mails) == limit or len(found) < asked:
                 break

@@ -91,22 +91,36 @@ def _sessions_of(
     }
 
 
+LAST_CHARACTER = chr(0x10FFFF)
+
+
 def read_events(
-    connection: sqlite3.Connection, *, to: str = "", sender: str | None = None, limit: int = 100
+    connection: sqlite3.Connection,
+    *,
+    to: str = "",
+    sender: str | None = None,
+    subaddress: str = "",
+    limit: int = 100,
 ) -> list[Event]:
     """The newest `limit` events, oldest first, that match all that is given.
 
     Args:
         to: an address that was asked for, or a mailbox.
         sender: the reverse-path; "" is `<>`.
+        subaddress: what parts `alice` from `alice+detail`: mail to such fits, too, whoever took
+            it; "" for an exact `to` alone.
     """
     where, values = ["1 = 1"], list[object]()
     if to:
         where.append(
             "id IN (SELECT id FROM journal WHERE recipient = ?"
-            " UNION SELECT id FROM journal WHERE mailbox = ?)"
+            " UNION SELECT id FROM journal WHERE mailbox = ?"
+            " UNION SELECT id FROM journal WHERE recipient >= ? AND recipient < ?"
+            " AND substr(recipient, -length(?)) = ?)"
         )
-        values += (to, to)
+        local, at, domain = to.rpartition("@")
+        begin = local + (subaddress or at)
+        values += (to, to, begin, begin + LAST_CHARACTER, at + domain, at + domain)
     if sender is not None:
         where.append(
             "(sender = ? OR mail_id IN"

@@ -244,8 +244,18 @@ class Aliases(AccountCase):
     def test_one_that_is_not_there_is_67(self) -> None:
         self.refusal("alias delete sales@example.org", 67)
 
-    def test_a_bare_name_is_65_and_says_what_an_address_is(self) -> None:
-        self.assertIn("an address is such as", self.refusal("alias add sales alice", 65))
+    def test_a_bare_name_means_the_first_domain(self) -> None:
+        self.run_command("alias add sales alice bob")
+        aliases = [
+            {"source": "sales@example.org", "targets": ["alice@example.org", "bob@example.org"]}
+        ]
+        self.assertEqual(self.run_json("alias list"), aliases)
+        self.run_command("alias delete sales bob")
+        aliases[0]["targets"] = ["alice@example.org"]
+        self.assertEqual(self.run_json("alias list"), aliases)
+
+    def test_no_address_is_65_and_says_what_an_address_is(self) -> None:
+        self.assertIn("an address is such as", self.refusal("alias add a@b@c alice", 65))
 
 
 class TheBell(AccountCase):

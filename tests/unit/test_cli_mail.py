@@ -238,6 +238,35 @@ class Traces(MailCase):
             told = words_of(found[delivered.mail_id]["events"])
             self.assertIn(f"mailbox of {CAROL} (asked for: carol+shop@example.org) as uid 7", told)
 
+    def test_a_bare_name_means_the_first_domain(self) -> None:
+        to_carol = self.file_mail(CAROL, sender=DAVE)
+        self.file_mail(DAVE)
+        for line in ("trace --to carol", "trace --from dave", "trace --to '<carol@EXAMPLE.org>'"):
+            self.assertEqual([each["mail_id"] for each in self.run_json(line)], [to_carol], line)
+        self.file_mail(CAROL, sender="")
+        self.assertEqual(len(self.run_json("trace --from '<>'")), 1)
+        self.assertIn("to nobody@example.org", self.refusal("trace --to nobody", 67))
+
+    def test_an_address_finds_what_went_to_its_subaddresses_whoever_took_it(self) -> None:
+        self.file_mail(CAROL)
+        found = new_mail_id()
+        detail = {"handed_to": "tickets.open_ticket"}
+        self.keep_events(
+            Delivered(mail_id=found, recipient="help+17@example.org", detail=detail),
+            Delivered(mail_id=new_mail_id(), recipient="help+17@sub-example.org", detail=detail),
+            Delivered(mail_id=new_mail_id(), recipient="helpers@example.org", detail=detail),
+        )
+        for name in ("help@example.org", "help", "help+17@example.org"):
+            told = self.run_json(f"trace --to {name}")
+            self.assertEqual([each["mail_id"] for each in told], [found], name)
+        Path("node.toml").write_text('[accounts]\nsubaddress = ""\n')
+        self.refusal("trace --to help --config node.toml", 67)
+
+    def test_an_address_in_the_place_of_an_id_is_told_where_it_goes(self) -> None:
+        self.file_mail(CAROL)
+        told = self.refusal(f"trace {CAROL}", 64)
+        self.assertIn(f"--to {CAROL} or --from {CAROL}", told)
+
     def test_from_finds_the_senders_mails_and_with_to_both_count(self) -> None:
         mine = self.file_mail(CAROL, sender="x@example.net")
         self.file_mail(CAROL, sender="y@example.net")
