@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,15 +135,58 @@ def _context_of(cert: Path, key: Path) -> SSL.Context:
     context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!MD5")
     context.set_session_id(b"mailnode")
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    chain, private = _read(cert), _read(key)
+    if b"ENCRYPTED" in private:  # OpenSSL would ask on the terminal, and wait
+        raise TlsError(f"{key} has a passphrase; without: openssl pkey -in {key} -out NEW-KEY")
     try:
-        if b"ENCRYPTED" in key.read_bytes():  # OpenSSL would ask on the terminal, and wait
-            raise TlsError("the key has a passphrase; without: openssl pkey -in KEY -out NEW-KEY")
         context.use_certificate_chain_file(os.fspath(cert))
+    except (SSL.Error, crypto.Error) as error:
+        raise TlsError(_what_is_wrong_with(cert, chain, "certificate", error)) from None
+    try:
         context.use_privatekey_file(os.fspath(key))
         context.check_privatekey()
-    except (SSL.Error, crypto.Error, OSError, TlsError) as error:
-        raise TlsError(f"{cert} and {key} can't be used: {_reason(error)}") from None
+    except (SSL.Error, crypto.Error) as error:
+        if "mismatch" in _reason(error):
+            raise TlsError(
+                f"{key} is not the key of {cert}: tls.key must name the one that the first "
+                "certificate in tls.cert was made for"
+            ) from None
+        raise TlsError(_what_is_wrong_with(key, private, "private key", error)) from None
     return context
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        mend = ""
+        if error.errno in (errno.EACCES, errno.EPERM):
+            mend = "; the user that the node runs as must be let in"
+        raise TlsError(f"can't read {path}: {error.strerror}{mend}") from None
+
+
+_BEGINNINGS = {
+    "certificate": re.compile(rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----"),
+    "private key": re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----"),
+}
+_FROM_DER = {"certificate": "openssl x509", "private key": "openssl pkey"}
+
+
+def _what_is_wrong_with(path: Path, text: bytes, wanted: str, error: Exception) -> str:
+    """What OpenSSL found in a file, with the mend; of a damaged one it says "PEM lib" alone."""
+    (other,) = _BEGINNINGS.keys() - {wanted}
+    if _BEGINNINGS[wanted].search(text):
+        reason = _reason(error)
+        why = "is damaged" if reason.endswith(" lib") else f"can't be used: {reason}"
+        return f"the {wanted} in {path} {why}; put a good copy there, or a newly made one"
+    if _BEGINNINGS[other].search(text):
+        return f"{path} holds a {other} and no {wanted}: tls.cert and tls.key may be exchanged"
+    if not text.strip():
+        return f"{path} is empty; it must hold a {wanted} in PEM"
+    return (
+        f"{path} holds no {wanted} in PEM; from DER: "
+        f"{_FROM_DER[wanted]} -inform DER -in {path} -out NEW-FILE"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -240,14 +242,39 @@ class OpenTests(TlsCase):
     def test_a_pair_that_can_not_be_used_is_told_with_its_files(self) -> None:
         cert, key = self.made()
         _other_cert, other_key = self.made(folder="other")
-        nonsense = self.folder / "nonsense.pem"
-        nonsense.write_text("half a certifi")
-        for pair in ((cert, other_key), (nonsense, key), (cert, nonsense), (cert, cert)):
+        files: dict[str, bytes] = {
+            "nonsense": b"half a certifi",
+            "empty": b"\n",
+            "cut-cert": cert.read_bytes()[:-80],
+            "cut-key": key.read_bytes()[:-60],
+        }
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
+        nonsense, empty, cut_cert, cut_key = (self.folder / name for name in files)
+        for pair, wrong in (
+            ((cert, other_key), f"{other_key} is not the key of {cert}"),
+            ((nonsense, key), f"{nonsense} holds no certificate in PEM"),
+            ((cert, nonsense), f"{nonsense} holds no private key in PEM"),
+            ((empty, key), f"{empty} is empty"),
+            ((cert, empty), f"{empty} is empty"),
+            ((cert, cert), f"{cert} holds a certificate and no private key"),
+            ((key, cert), f"{key} holds a private key and no certificate"),
+            ((cut_cert, key), f"the certificate in {cut_cert} is damaged"),
+            ((cert, cut_key), f"the private key in {cut_key}"),
+        ):
             error = self.assertRaises(TlsError, self.open, cert=str(pair[0]), key=str(pair[1]))
-            self.assertIn(f"{pair[0]} and {pair[1]} can't be used: ", str(error))
+            self.assertTrue(str(error).startswith(wrong), str(error))
             self.assertNotIn("\n", str(error))
+            self.assertNotIn(" lib", str(error))
         error = self.assertRaises(TlsError, self.open, cert=str(cert), key="/no/such.pem")
         self.assertEqual("can't read /no/such.pem: No such file or directory", str(error))
+
+    def test_a_file_that_may_not_be_read_is_told_with_who_must_be_let_in(self) -> None:
+        cert, key = self.made()
+        denied = PermissionError(errno.EACCES, "Permission denied", str(key))
+        with patch.object(Path, "read_bytes", side_effect=denied):
+            error = self.assertRaises(TlsError, self.open, cert=str(cert), key=str(key))
+        self.assertIn("Permission denied; the user that the node runs as", str(error))
 
     def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_for_it(self) -> None:
         cert, key = self.made()
