@@ -46,6 +46,7 @@ class WorkerProcess(ProcessProtocol):
         cannot_start: (exit code, why), when it said so.
         how: the way it ended, in words.
         exit_code: None for a signal.
+        unheard_s: seconds that its supervisor has seen pass without a word from it.
     """
 
     number: int
@@ -63,6 +64,7 @@ class WorkerProcess(ProcessProtocol):
     _lines: Lines = field(factory=Lines, init=False)
     _log_rest: dict[int, bytes] = field(factory=dict, init=False)
     _asked: dict[str, deque[Deferred[Any]]] = field(factory=dict, init=False)
+    unheard_s: int = field(default=0, init=False)
     _missed: bool = field(default=False, init=False)
     _last_words: IDelayedCall | None = field(default=None, init=False)
 
@@ -148,7 +150,7 @@ class WorkerProcess(ProcessProtocol):
             if end:
                 self.boss.logged(lines + end)
             return
-        self.heard_at = self.clock.seconds()
+        self.heard_at, self.unheard_s = self.clock.seconds(), 0
         if self._missed:
             self._missed = False
             self.say("changed", None)

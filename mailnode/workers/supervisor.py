@@ -49,6 +49,7 @@ AT_ONCE_S = 3.0
 MOST_DEATHS_AT_ONCE, DEATHS_S = 3, 60.0
 FLUSHES_S = 60.0
 LATE_STOP_S = 10.0
+UNHEARD_S = 30
 
 _log = Logger(namespace="mailnode")
 
@@ -131,6 +132,7 @@ class Supervisor(House):
     def _start_timers(self) -> None:
         super()._start_timers()
         self._call_every(TELL_S, self._tell)
+        self._call_every(1.0, self._kill_hanging)
 
     def _open_doors(self) -> None:
         """They open once all workers serve."""
@@ -219,6 +221,22 @@ class Supervisor(House):
             self._hint_others(None, "changed", self.messages.tell_changed())
 
     # Deaths
+
+    def _kill_hanging(self) -> None:
+        """One that hangs in a commit holds the lock that the others need, and keeps all waiting.
+
+        Seconds are counted as they are seen: a supervisor that was held up itself accuses nobody.
+        """
+        for worker in list(self.workers.values()) if self._standing else ():
+            worker.unheard_s += worker.serves
+            if worker.unheard_s >= UNHEARD_S:
+                worker.unheard_s = 0
+                _log.error(
+                    "{worker} has said nothing for {s} s: it is killed",
+                    worker=worker.name,
+                    s=UNHEARD_S,
+                )
+                self._kill(worker)
 
     def ended(self, worker: WorkerProcess) -> None:
         """It is replaced, unless the node stops, or must."""
@@ -340,8 +358,11 @@ class Supervisor(House):
     def _kill_all(self) -> None:
         for worker in list(self.workers.values()):
             _log.error("{worker} does not stop: it is killed", worker=worker.name)
-            with suppress(ProcessExitedAlready):
-                worker.transport.signalProcess("KILL")
+            self._kill(worker)
+
+    def _kill(self, worker: WorkerProcess) -> None:
+        with suppress(ProcessExitedAlready):
+            worker.transport.signalProcess("KILL")
 
     def cut_off(self) -> None:
         for worker in self.workers.values():

@@ -13,7 +13,13 @@ from twisted.python.failure import Failure
 from mailnode.config import Config
 from mailnode.house import EX_IOERR, EX_SOFTWARE
 from mailnode.workers.process import WorkerProcess
-from mailnode.workers.supervisor import AT_ONCE_S, DEATHS_S, LATE_STOP_S, Supervisor
+from mailnode.workers.supervisor import (
+    AT_ONCE_S,
+    DEATHS_S,
+    LATE_STOP_S,
+    UNHEARD_S,
+    Supervisor,
+)
 from mailnode.workers.words import COUNTS, TO_SUPERVISOR, Task, pack, unpack_config
 from tests.unit.node_case import NodeCase
 
@@ -510,3 +516,33 @@ class StopTests(SupervisorCase):
             process.end()
         await self.waited(stopped)
         self.assertTrue(self.folder_is_free())
+
+
+class HangTests(SupervisorCase):
+    """A worker that hangs may hold the lock that all commits need."""
+
+    def pass_seconds(self, seconds: int, *, heard: int) -> None:
+        """The worker of that number tells of itself each second."""
+        for _ in range(seconds):
+            self.spawned[heard].says("report", {}, {})
+            self.reactor.advance(1)
+
+    def test_a_worker_that_is_not_heard_for_long_is_killed_and_replaced(self) -> None:
+        self.serving()
+        self.pass_seconds(UNHEARD_S - 1, heard=1)
+        self.assertEqual([[], []], [each.signals for each in self.spawned])
+        self.pass_seconds(2, heard=1)
+        self.assertEqual([["KILL"], []], [each.signals for each in self.spawned[:2]])
+        self.assertEqual(3, len(self.spawned))
+        self.assertEqual(0, self.spawned[2].task.number)
+
+    def test_a_supervisor_that_was_held_up_itself_kills_nobody(self) -> None:
+        self.serving()
+        self.reactor.advance(10 * UNHEARD_S)
+        self.assertEqual([[], []], [each.signals for each in self.spawned])
+
+    def test_one_that_does_not_serve_yet_has_its_time(self) -> None:
+        self.supervisor()
+        for _ in range(2 * UNHEARD_S):
+            self.reactor.advance(1)
+        self.assertEqual([[], []], [each.signals for each in self.spawned])
