@@ -238,7 +238,13 @@ class House(MultiService):
         self.started = True
         # Written once the reactor runs: who reads it may send signals, and they are caught then.
         self._told_listening = self.reactor.callLater(
-            0, write_listening, self.config.data_path, self.hostname, self.listeners
+            0,
+            write_listening,
+            self.config.data_path,
+            self.hostname,
+            self.listeners,
+            self.certificate.cert,
+            self.certificate.key,
         )
         self._greet()
 
@@ -253,7 +259,7 @@ class House(MultiService):
             _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
-        if not self.directory.accounts():
+        if not self.directory.accounts() and not self.config.plugins.delivery:
             _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
 
     def _fail(self, code: int, why: str) -> NoReturn:

@@ -143,9 +143,12 @@ def _close_all(listeners: Iterable[Listener]) -> None:
         listener.close()
 
 
-def write_listening(data: Path, hostname: str, listeners: Iterable[Listener]) -> None:
-    """`listening.json`: which ports the node has, for scripts that asked for port 0."""
+def write_listening(
+    data: Path, hostname: str, listeners: Iterable[Listener], cert: Path, key: Path
+) -> None:
+    """`listening.json`: the ports that the node has, for who asked for port 0, and its TLS pair."""
     told: dict[str, Any] = {"pid": os.getpid(), "hostname": hostname}
+    told |= {"tls_cert": os.fspath(cert.absolute()), "tls_key": os.fspath(key.absolute())}
     told |= {kind: [] for kind in KINDS}
     for listener in listeners:
         told[listener.kind] += listener.addresses()

@@ -62,13 +62,17 @@ def check_hostname(config: Config) -> Iterator[Finding]:
 
 def check_certificate(config: Config) -> Iterator[Finding]:
     """The TLS pair: there, readable, belonging together, valid, for this name."""
-    if not config.tls.cert:
-        cert, key = config.data_path / "tls" / "cert.pem", config.data_path / "tls" / "key.pem"
+    own = config.data_path / "tls" / "cert.pem", config.data_path / "tls" / "key.pem"
+    running = running_node(config)
+    if running is not None and running.pair is not None:  # its options may name another
+        cert, key = running.pair
+    elif config.tls.cert:
+        cert, key = Path(config.tls.cert), Path(config.tls.key)
+    else:
+        cert, key = own
         if not cert.exists():
             yield good("tls", "no certificate is set: the node makes a self-signed one in var/tls")
             return
-    else:
-        cert, key = Path(config.tls.cert), Path(config.tls.key)
     mend = "set tls.cert and tls.key to a certificate chain and its key, PEM, that this user reads"
     try:
         chain = x509.load_pem_x509_certificates(cert.read_bytes())
@@ -87,7 +91,9 @@ def check_certificate(config: Config) -> Iterator[Finding]:
     if ours != theirs:
         yield fault("tls", f"{key} is not the key of {cert}", mend)
         return
-    yield from _check_leaf(leaf, cert, host_name(config), made_here=not config.tls.cert)
+    yield from _check_leaf(
+        leaf, cert, host_name(config), made_here=cert.absolute() == own[0].absolute()
+    )
 
 
 def _check_leaf(

@@ -34,11 +34,16 @@ CHANGE_OCTETS = 256 << 10  # a change of users.db and the journal of its pages n
 
 @frozen
 class Running:
-    """What a node that is up says of itself in var/listening.json."""
+    """What a node that is up says of itself in var/listening.json.
+
+    Attributes:
+        pair: files of its certificate and key; None where it does not say.
+    """
 
     pid: int
     hostname: str
     listening: Mapping[str, tuple[str, ...]]
+    pair: tuple[Path, Path] | None = None
 
 
 @contextlib.contextmanager
@@ -172,7 +177,10 @@ def running_node(config: Config) -> Running | None:
         if not _alive(pid):
             return None
         listening = {name: tuple(map(str, told.get(name, ()))) for name in KINDS}
-        return Running(pid, str(told.get("hostname", "")), listening)
+        pair = None
+        if "tls_cert" in told and "tls_key" in told:
+            pair = Path(told["tls_cert"]), Path(told["tls_key"])
+        return Running(pid, str(told.get("hostname", "")), listening, pair)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

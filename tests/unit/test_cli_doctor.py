@@ -120,6 +120,12 @@ class People(DoctorCase):
         self.run_command("user delete carol --yes")
         self.assertIn("mailnode user add", self.warning("accounts"))
 
+    def test_no_account_is_needed_where_a_function_takes_mail(self) -> None:
+        self.run_command("user delete carol --yes")
+        os.environ["MAILNODE_PLUGINS__DELIVERY"] = "mailnode.smtp.functions:FunctionMailboxes"
+        self.assertNotIn("accounts", self.found("warning"))
+        self.assertIn("FunctionMailboxes may take it", self.found("good")["accounts"])
+
     def test_demo_accounts_are_a_warning_and_beyond_loopback_a_fault(self) -> None:
         self.make_accounts("demo@example.org", demo=True)
         self.assertIn("mailnode user delete demo@example.org", self.warning("demo"))
@@ -319,6 +325,17 @@ class Ports(DoctorCase):
         good = self.found("good")["ports"]
         self.assertIn(f"process {os.getpid()}", good)
         self.assertIn("smtp [::1]:25", good)
+
+    def test_a_running_nodes_pair_is_looked_at_whatever_is_set_here(self) -> None:
+        self.make_pair(ends=5 * DAY)
+        cert, key = (Path(os.environ[f"MAILNODE_TLS__{name}"]) for name in ("CERT", "KEY"))
+        for name in ("CERT", "KEY"):
+            del os.environ[f"MAILNODE_TLS__{name}"]
+        told = {"pid": os.getpid(), "hostname": NAME}
+        told |= {"tls_cert": str(cert.absolute()), "tls_key": str(key.absolute())}
+        Path("var/listening.json").write_text(json.dumps(told))
+        Path("var/listening.json").chmod(0o600)
+        self.assertIn(f"{cert.absolute()} expires on", self.warning("tls"))
 
     def test_a_node_that_was_killed_is_not_running(self) -> None:
         told = {"pid": 2**22 + 1, "hostname": NAME, "smtp": ["127.0.0.1:25"]}

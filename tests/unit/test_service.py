@@ -66,6 +66,8 @@ class StartTests(NodeCase):
         self.assertEqual(["127.0.0.1:2525", "[::1]:2525"], told["smtp"])
         self.assertEqual(["127.0.0.1:40002", "[::1]:40002", "0.0.0.0:110"], told["pop3"])
         self.assertEqual([], told["smtps"])
+        self.assertEqual(str((self.data / "tls" / "cert.pem").absolute()), told["tls_cert"])
+        self.assertEqual(str((self.data / "tls" / "key.pem").absolute()), told["tls_key"])
 
     def test_what_it_makes_is_its_owner_s_alone(self) -> None:
         before = os.umask(0)
