@@ -14,7 +14,14 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from mailnode.addresses import Address, fold_local, parse_address
-from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbox, RelayDenied
+from mailnode.errors import (
+    AliasLoop,
+    BadAddress,
+    MailboxDisabled,
+    NoSuchMailbox,
+    RelayDenied,
+    StoreBroken,
+)
 from mailnode.model import Recipient
 
 ALIAS_DEPTH = 10
@@ -98,13 +105,19 @@ class Directory:
             domains: in the order of their ids; bare sign-in names mean the first.
             accounts: in the order of their ids.
             subaddress: what parts `alice` from `alice+detail`; "" for no subaddresses.
+
+        Raises:
+            StoreBroken: an alias has no address, as only a foreign program writes it.
         """
         names = [domain.name for domain in domains]
         by_id = {account.id: account for account in accounts}
         targets: dict[str, list[Address]] = {}
         for alias in aliases:
-            source = parse_address(alias.source).key
-            targets.setdefault(source, []).append(parse_address(alias.target))
+            try:
+                source, target = parse_address(alias.source).key, parse_address(alias.target)
+            except BadAddress as error:
+                raise _bad_row(alias, error) from None
+            targets.setdefault(source, []).append(target)
         return cls(
             first_domain=names[0] if names else None,
             demo_accounts=tuple(account for account in by_id.values() if account.demo),
@@ -305,3 +318,11 @@ class LiveDirectory:
                 listener(changed)
             except Exception:
                 self._log.failure("a listener failed on changed accounts")
+
+
+def _bad_row(alias: Alias, error: BadAddress) -> StoreBroken:
+    return StoreBroken(
+        detail=f"users.db: the row of table alias with id {alias.id}, {alias.source!r} to "
+        f"{alias.target!r}, is no alias: {error.text}; with the node stopped: "
+        f'sqlite3 users.db "DELETE FROM alias WHERE id = {alias.id}"'
+    )

@@ -6,6 +6,7 @@ import datetime
 import errno
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +126,14 @@ class People(DoctorCase):
         os.environ["MAILNODE_PLUGINS__DELIVERY"] = "mailnode.smtp.functions:FunctionMailboxes"
         self.assertNotIn("accounts", self.found("warning"))
         self.assertIn("FunctionMailboxes may take it", self.found("good")["accounts"])
+
+    def test_an_alias_row_that_is_no_address_is_named(self) -> None:
+        self.run_command("alias add sales carol")
+        connection = sqlite3.connect("users.db")
+        connection.execute("UPDATE alias SET target = 'carol at home'")
+        connection.commit()
+        connection.close()
+        self.assertIn("DELETE FROM alias WHERE id = 1", self.fault("accounts"))
 
     def test_demo_accounts_are_a_warning_and_beyond_loopback_a_fault(self) -> None:
         self.make_accounts("demo@example.org", demo=True)

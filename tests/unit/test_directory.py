@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
-from mailnode.errors import AliasLoop, MailboxDisabled, NoSuchMailbox, RelayDenied
+from mailnode.errors import AliasLoop, MailboxDisabled, NoSuchMailbox, RelayDenied, StoreBroken
 from mailnode.model import Recipient
 from mailnode.store.directory import Account, Alias, Directory, Domain, LiveDirectory
 
@@ -31,6 +31,15 @@ def directory(
         [Alias(number, *pair) for number, pair in enumerate(full)],
         subaddress,
     )
+
+
+class BadRowTests(SynchronousTestCase):
+    def test_an_alias_that_is_no_address_is_named_with_its_row_and_the_mend(self) -> None:
+        good = ("sales", "alice")
+        for bad in (("sales", "a b@example.test"), ("two@at@example.test", "alice")):
+            error = self.assertRaises(StoreBroken, directory, aliases=(good, good, bad))
+            for words in ("id 2,", bad[0], bad[1], "DELETE FROM alias WHERE id = 2"):
+                self.assertIn(words, error.detail)
 
 
 class ExpandTests(SynchronousTestCase):
