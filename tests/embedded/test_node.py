@@ -10,6 +10,7 @@ from typing import Any
 from twisted.application.service import Application, IServiceCollection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -57,10 +58,13 @@ class NodeCase(TestCase):
         self.addCleanup(node.stopService)
         return node
 
-    def add_alice(self, node: Node) -> None:
+    async def add_alice(self, node: Node) -> None:
+        address = parse_address("alice@example.test")
         node.accounts.add_domain("example.test")
-        node.accounts.add_account(parse_address("alice@example.test"), hash_password(PASSWORD))
+        node.accounts.add_account(address, hash_password(PASSWORD))
         node.bell.ring("accounts")
+        while node.directory.find(address) is None:  # it is read in a thread
+            await deferLater(reactor, 0.01)
 
     def port(self, node: Node, kind: str) -> int:
         (where,) = [each for each in node.listeners if each.kind == kind]
@@ -94,7 +98,7 @@ class NodeTests(NodeCase):
     async def test_it_takes_a_mail_and_gives_it_out_and_starts_again(self) -> None:
         node = self.start()
         self.assertEqual({}, node.readiness())
-        self.add_alice(node)
+        await self.add_alice(node)
         await self.send(node, "alice@example.test")
         (mail,) = await self.fetch(node)
         self.assertIn(b"by mx.example.test", mail)
@@ -107,7 +111,7 @@ class NodeTests(NodeCase):
 
     async def test_its_parts_can_be_set_by_name(self) -> None:
         node = self.start(plugins__delivery=f"{__name__}:mailboxes")
-        self.add_alice(node)
+        await self.add_alice(node)
         subjects.clear()
         await self.send(node, "note@example.test")
         self.assertEqual(["Hello"], subjects)
@@ -115,7 +119,7 @@ class NodeTests(NodeCase):
 
     async def test_its_parts_can_be_used_and_broken(self) -> None:
         node = self.start()
-        self.add_alice(node)
+        await self.add_alice(node)
 
         self.patch(node.intake, "messages", BusyStore())
         error = await self.assertFailure(
@@ -135,7 +139,7 @@ class NodeTests(NodeCase):
         refused = self.assertRaises(StartFailed, third.startService)
         self.assertEqual(75, refused.code)
         self.assertIn("another node runs", refused.why)
-        self.add_alice(first)
+        await self.add_alice(first)
         await self.send(first, "alice@example.test")
 
     async def test_a_node_that_can_not_start_leaves_nothing_behind(self) -> None:
