@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.protocol import connectionDone
+
 OUTPUT_OCTETS = 65536
 AT_ONCE_OCTETS = 65536
 DIALOG_OCTETS = 16384
@@ -67,21 +69,37 @@ class LineOutput:
         epoll_ctl and an event: half of a short command's price. Only where nothing waits in
         the transport's own buffer, and never inside TLS.
         """
-        transport = self.transport
-        if (
-            self.secure
-            or getattr(transport, "_tempDataLen", None) != 0
-            or len(transport.dataBuffer) != transport.offset
-            or transport.disconnecting
-        ):
+        if not self._nothing_waits():
             return False
-        sent = transport.writeSomeData(data)
-        if sent == len(data):
-            return True
-        if isinstance(sent, int) and sent > 0:
-            transport.write(data[sent:])
-            return True
-        return False  # the connection is lost, or full: `write` finds out and tells
+        try:
+            sent = self.transport.socket.send(data)
+        except OSError:  # the connection is lost, or full: `write` finds out and tells
+            return False
+        if sent < len(data):
+            self.transport.write(data[sent:])
+        return True
+
+    def _nothing_waits(self) -> bool:
+        """Whether all that was written is the kernel's; False inside TLS, where nobody knows."""
+        transport = self.transport
+        return (
+            not self.secure
+            and getattr(transport, "_tempDataLen", None) == 0
+            and len(transport.dataBuffer) == transport.offset
+            and not transport.disconnecting
+        )
+
+    def _hang_up(self) -> None:
+        """Close the connection once what was written is out: now, when it is.
+
+        Twisted's `loseConnection` waits for an event that nothing holds up, and for three calls
+        of epoll_ctl.
+        """
+        self.transport.unregisterProducer()
+        if self._nothing_waits():
+            self.transport.connectionLost(connectionDone)
+        else:
+            self.transport.loseConnection()
 
     # IPushProducer: the transport's send buffer is over 64 KiB, or drained (S25)
 

@@ -77,6 +77,7 @@ class LineSession(LineOutput):
     _half_closed = False
     _revoked = False
     _closing_since: float | None = None
+    _hangs_up = False
     _reader: Callable[[bytes], object] | None = None  # takes raw octets instead of lines
     _sasl: Any = None
 
@@ -117,8 +118,11 @@ class LineSession(LineOutput):
             self._flush()
             self._closing_since = self.seconds()
             self._input = b""
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            if self._working:
+                self._hangs_up = True  # once the command that says so is done
+            else:
+                self.transport.unregisterProducer()
+                self.transport.loseConnection()
 
     def turnAway(self) -> None:
         """Close a connection that is one too many: no sweep will look at it.
@@ -133,6 +137,7 @@ class LineSession(LineOutput):
         """Cut the connection off: nothing that waits is written or carried out."""
         if not self._gone:
             self._closing_since = self.seconds()
+            self._hangs_up = False
             self._input, self._out = b"", []
             self.transport.abortConnection()
 
@@ -213,6 +218,9 @@ class LineSession(LineOutput):
         finally:
             self._working = False
         self._flush()
+        if self._hangs_up and not self._gone:
+            self._hangs_up = False
+            self._hang_up()
         if self._busy or self._blocked or self._closing_since is not None:
             return
         self._drain_at_stop()

@@ -151,12 +151,19 @@ class AtOnceWire(FuzzWire):
     _tempDataLen = offset = 0
     dataBuffer = b""
 
-    def writeSomeData(self, data: bytes) -> int | Exception:
+    @property
+    def socket(self) -> AtOnceWire:
+        return self
+
+    def send(self, data: bytes) -> int:
         if self.waiting:
-            return ConnectionLost()
+            raise ConnectionResetError()
         taken = data[: max(1, len(data) * 3 // 4)] if len(self.said) % 3 else data
         self.write(taken)
         return len(taken)
+
+    def connectionLost(self, reason: object) -> None:
+        self.closing = True
 
 
 def wire_for(settings: frozenset[str]) -> FuzzWire:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
@@ -161,7 +163,7 @@ class TurnTests(SessionCase):
 
 
 class Kernel(Transport):
-    """A socket whose kernel takes `room` octets at a time; -1: the connection is lost."""
+    """A transport over a kernel that takes `room` octets at a time; -1: the connection is lost."""
 
     dataBuffer, offset, _tempDataLen = b"", 0, 0
     room: Any = 1 << 20
@@ -169,12 +171,23 @@ class Kernel(Transport):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.at_once: list[bytes] = []
+        self.lost: list[Failure] = []
+        self.socket = self
 
-    def writeSomeData(self, data: bytes) -> Any:
-        taken = data[: self.room] if self.room >= 0 else b""
+    def write(self, data: bytes) -> None:
+        self._tempDataLen += len(data)
+        super().write(data)
+
+    def send(self, data: bytes) -> int:
+        if self.room <= 0:
+            raise BlockingIOError() if self.room == 0 else ConnectionResetError()
+        taken = data[: self.room]
         self.at_once.append(taken)
         self.io.write(taken)
-        return len(taken) if self.room >= 0 else OSError("lost")
+        return len(taken)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason)
 
 
 class AtOnceTests(SessionCase):
@@ -182,7 +195,7 @@ class AtOnceTests(SessionCase):
 
     def said(self, **transport: Any) -> Kernel:
         """A transport to which the greeting was said."""
-        session = self.factories["SMTP"].buildProtocol(None)
+        self.session = session = self.factories["SMTP"].buildProtocol(None)
         kernel = Kernel(peerAddress=PEER)
         for name, value in transport.items():
             setattr(kernel, name, value)
@@ -201,8 +214,32 @@ class AtOnceTests(SessionCase):
 
     def test_a_full_kernel_and_a_lost_connection_are_the_transport_s_to_find_out(self) -> None:
         for room in (0, -1):
-            self.assertEqual([b""], self.said(room=room).at_once)
+            self.assertEqual([], self.said(room=room).at_once)
 
     def test_nothing_overtakes_what_waits(self) -> None:
         for waits in ({"_tempDataLen": 3}, {"dataBuffer": b"abc"}, {"disconnecting": True}):
             self.assertEqual([], self.said(**waits).at_once)
+
+    def test_a_session_that_ends_is_closed_at_once(self) -> None:
+        kernel = self.said()
+        self.session.dataReceived(b"NOOP\r\nQUIT\r\nNOOP\r\n")
+        self.assertEqual([True], [bool(why.check(ConnectionDone)) for why in kernel.lost])
+        self.assertTrue(
+            kernel.value().endswith(b"250 2.0.0 Ok\r\n221 2.0.0 mx.example.test Bye\r\n")
+        )
+        self.assertIs(None, kernel.producer)
+        self.assertFalse(kernel.disconnecting)
+
+    def test_a_goodbye_that_the_kernel_does_not_take_is_waited_for(self) -> None:
+        kernel = self.said()
+        kernel.room = 4
+        self.session.dataReceived(b"QUIT\r\n")
+        self.assertEqual([], kernel.lost)
+        self.assertTrue(kernel.disconnecting)
+        self.assertTrue(kernel.value().endswith(b"221 2.0.0 mx.example.test Bye\r\n"))
+
+    def test_one_that_was_cut_off_meanwhile_is_not_closed_in_order(self) -> None:
+        kernel = self.said()
+        self.session.do_NOOP = lambda _: (self.session.close(), self.session.abort())
+        self.session.dataReceived(b"NOOP\r\n")
+        self.assertEqual([], kernel.lost)
