@@ -240,6 +240,23 @@ class JournalSettings:
 
 
 @frozen
+class OutboundSettings:
+    """[outbound]"""
+
+    keep: float = setting(5 * 86400.0, read_duration, "how long a mail is tried before it bounces")
+    retry_first: float = setting(60.0, read_duration, "wait behind the first failed attempt")
+    retry_most: float = setting(4 * 3600.0, read_duration, "longest wait between two attempts")
+    notice: float = setting(4 * 3600.0, read_duration, "a sender is told of a delay after this")
+    connections: int = setting(20, read_count, "connections to one next hop")
+    resolvers: tuple[str, ...] = setting(
+        (), read_list, "DNS servers, address or address:port; empty: this machine's"
+    )
+    rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
+    burst: int = setting(50, read_count, "of these, how many at once")
+    any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+
+
+@frozen
 class LogSettings:
     """[log]"""
 
@@ -280,6 +297,7 @@ class Config:
     plugins: PluginSettings = PluginSettings()
     sources: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
     path: Path | None = None
+    outbound: OutboundSettings = OutboundSettings()
 
     @property
     def users_path(self) -> Path:
@@ -299,6 +317,7 @@ SECTIONS: Mapping[str, type] = {
     "store": StoreSettings,
     "accounts": AccountSettings,
     "journal": JournalSettings,
+    "outbound": OutboundSettings,
     "log": LogSettings,
     "plugins": PluginSettings,
 }

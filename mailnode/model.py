@@ -51,12 +51,19 @@ class Client:
 
 @frozen
 class MailParameters:
-    """What stood behind MAIL FROM:<...> (RFC 1870, 6152, 6531, 4954)."""
+    """What stood behind MAIL FROM:<...> (RFC 1870, 6152, 6531, 4954, 3461).
+
+    Attributes:
+        ret: "FULL" or "HDRS": what a report gives back; "" when not said.
+        envid: the sender's name for this mail, xtext undone; "" when not said.
+    """
 
     size_octets: int = 0
     body: str = "7BIT"
     smtputf8: bool = False
     auth: str = ""
+    ret: str = ""
+    envid: str = ""
 
 
 @frozen
@@ -67,16 +74,52 @@ class Recipient:
         address: what Delivered-To says: the address as it was asked for.
         account_id: of the mailbox's owner.
         mailbox: the owner's canonical address.
+        notify, orcpt: as `Remote` has them.
     """
 
     address: Address
     account_id: int
     mailbox: str
+    notify: str = ""
+    orcpt: str = ""
+
+
+@frozen
+class Remote:
+    """One recipient at another host: a row of the queue.
+
+    Attributes:
+        address: where it goes.
+        alias: the address here that led to it; None when the sender named it.
+        sender: the reverse-path that it leaves with, "" for `<>`; None is the envelope's.
+        notify: "" for what is usual (failure and delay), "NEVER", or words of SUCCESS, FAILURE
+            and DELAY parted by commas (RFC 3461 section 4.1).
+        orcpt: the address that its sender first named, "rfc822;bob@example.org" with xtext undone
+            (RFC 3461 section 4.2); "" when not said.
+        send_as: id of the outside address (`users.db` send_as) by whose provider it leaves; 0 for
+            none.
+        captured: it is kept and shown, and never leaves.
+    """
+
+    address: Address
+    alias: Address | None = None
+    sender: str | None = None
+    notify: str = ""
+    orcpt: str = ""
+    send_as: int = 0
+    captured: bool = False
 
 
 @frozen
 class Envelope:
-    """Who sends to whom; the reverse-path None is `<>`."""
+    """Who sends to whom; the reverse-path None is `<>`.
+
+    Attributes:
+        recipients: mailboxes of this node.
+        remotes: recipients elsewhere.
+        account_id: who submitted it, 0 for nobody of ours.
+        priority: of its rows in the queue: 0 for reports and replies, 1, 2 for lists.
+    """
 
     mail_id: str
     sender: Address | None
@@ -84,6 +127,9 @@ class Envelope:
     client: Client = Client()
     parameters: MailParameters = MailParameters()
     received_at: float = Factory(time.time)
+    remotes: tuple[Remote, ...] = ()
+    account_id: int = 0
+    priority: int = 1
 
 
 @frozen
@@ -184,6 +230,42 @@ class Delivered(Event):
     """A copy of it lies in a mailbox."""
 
     name = "delivered"
+
+
+class Queued(Event):
+    """A recipient elsewhere has a row in the queue."""
+
+    name = "queued"
+
+
+class Relayed(Event):
+    """Another host has taken it for this recipient, or a route threw it away."""
+
+    name = "relayed"
+
+
+class PutOff(Event):
+    """An attempt failed for now; detail has the remote's words and when the next one is due."""
+
+    name = "deferred"
+
+
+class Bounced(Event):
+    """It can't be delivered to this recipient, and its sender is told unless nobody may be."""
+
+    name = "bounced"
+
+
+class Interrupted(Event):
+    """The process ended in an attempt: whether the remote has the mail nobody knows."""
+
+    name = "interrupted"
+
+
+class QueueChanged(Event):
+    """An administrator held, released, retried, bounced or dropped it: detail has `action`."""
+
+    name = "queue-changed"
 
 
 class RefusedMail(Event):

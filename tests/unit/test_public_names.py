@@ -34,7 +34,7 @@ CALLED = {
     "admission.Sessions": "(clock, most=, most_per_address=)",
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
-        " sources=, path=)"
+        " sources=, path=, outbound=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
@@ -57,13 +57,14 @@ CALLED = {
     "interfaces.IMaildrop": "client fetch(indices) mark_read(index) tls",
     "model.Blob": "(key, open=)",
     "model.Client": "(host=, port=, helo=, protocol=, tls=, account=, loopback=)",
-    "model.Envelope": "(mail_id, sender, recipients, client=, parameters=, received_at=)",
+    "model.Envelope": "(mail_id, sender, recipients, client=, parameters=, received_at=, remotes=, "
+    "account_id=, priority=)",
     "model.Event": ("(*, at=, mail_id=, sender=, recipient=, folder_id=, uid=, client=, detail=)"),
-    "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=)",
+    "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=, ret=, envid=)",
     "model.Message": (
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=)"
     ),
-    "model.Recipient": "(address, account_id, mailbox)",
+    "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=)",
     "model.Verdict": "(action=, reason=, headers=)",
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
