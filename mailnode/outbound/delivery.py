@@ -1,0 +1,281 @@
+"""One attempt: rows that are due, along the way that their route says, and what is written of it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from mailnode.addresses import parse_address
+from mailnode.config import OutboundSettings
+from mailnode.errors import MailError
+from mailnode.model import QueueChanged, Relayed
+from mailnode.outbound.leases import Leases
+from mailnode.outbound.octets import MailReader, head_and_whole
+from mailnode.outbound.outcome import Attempt, Judged, judge
+from mailnode.outbound.pool import Pool, Way
+from mailnode.outbound.reporting import Reports
+from mailnode.outbound.sender import Answer, CannotSend, Outgoing, Session, Target
+from mailnode.outbound.ways import Ways
+from mailnode.queued import Leased, QueuedMail, Settled
+from mailnode.routes import Route, SendAs
+
+if TYPE_CHECKING:
+    from mailnode.store.directory import LiveDirectory
+    from mailnode.store.queue import Queue
+
+MOST_TARGETS = 100
+WHOLE_OCTETS = 65536
+
+_log = Logger()
+
+
+@frozen
+class Unreachable:
+    """No host on this way answers, and with what."""
+
+    way: Route | SendAs
+    answer: Answer
+
+
+@define(eq=False, kw_only=True)
+class Delivery:
+    """Hands mail over.
+
+    Attributes:
+        now: UTC epoch seconds: what the queue's times mean.
+        open_blob: opens a body by its key.
+        attempts: recipients by what became of them, since the start.
+        delay_s: sum of the times that relayed recipients waited.
+        stopping: nothing more is begun.
+    """
+
+    leases: Leases
+    queue: Queue
+    directory: LiveDirectory
+    ways: Ways
+    pool: Pool
+    reports: Reports
+    settings: OutboundSettings
+    now: Callable[[], float]
+    open_blob: Callable[[str], Any]
+    random: Callable[[], float] = random.random
+    attempts: Counter[str] = field(factory=Counter, init=False)
+    delay_s: float = field(default=0.0, init=False)
+    stopping: bool = field(default=False, init=False)
+    _sessions: set[Session] = field(factory=set, init=False)
+
+    async def attempt(self, domain: str, rows: Sequence[Leased]) -> Unreachable | None:
+        """Hand these over as their routes say; what was written is no longer in hand.
+
+        Returns:
+            The way whose hosts don't answer, of several the last.
+        """
+        unreachable: Unreachable | None = None
+        for way, group in (await self.by_way(rows)).items():
+            if not self.stopping:
+                unreachable = await self._go(domain, way, group) or unreachable
+        return unreachable
+
+    def cut_off(self) -> None:
+        """What is under way ends now."""
+        for session in list(self._sessions):
+            session.abort()
+
+    async def by_way(self, rows: Sequence[Leased]) -> dict[Route | SendAs, list[Leased]]:
+        """Rows that are to be sent, by where to; what can be said of the others is written."""
+        groups: dict[Route | SendAs, list[Leased]] = {}
+        captured = []
+        for row in rows:
+            address = parse_address(row.recipient)
+            provider = self.directory.send_as_by_id(row.send_as) if row.send_as else None
+            if row.bounce:
+                await self.answer([row], Answer(550, "5.7.1", row.bounce, "route"))
+            elif not self.directory.may_leave(address):
+                captured.append(_kept(row, "capture", "captured", self.now()))
+            elif provider is not None:
+                groups.setdefault(provider, []).append(row)
+            elif row.send_as:
+                gone = Answer(550, "5.7.1", "The outside address was removed here", "route")
+                await self.answer([row], gone)
+            else:
+                groups.setdefault(self.directory.route_for(address), []).append(row)
+        if captured:
+            await self.leases.settle(captured)
+        return groups
+
+    async def _go(self, domain: str, way: Route | SendAs, rows: list[Leased]) -> Unreachable | None:
+        if isinstance(way, Route) and way.kind in _WITHOUT_HOST:
+            await self._end_here(way, rows)
+            return None
+        try:
+            if isinstance(way, SendAs):
+                hops = await self.ways.by_provider(way)
+            else:
+                hops = await self.ways.by_route(way, domain)
+        except MailError as error:
+            answer = Answer(error.smtp_code, error.enhanced, error.text, "route")
+            if error.detail:
+                _log.warn("{domain}: {error}", domain=domain, error=str(error))
+            await self.answer(rows, answer)
+            return None if answer.permanent else Unreachable(way, answer)
+        return await self._send_all(way, hops, rows)
+
+    async def _end_here(self, route: Route, rows: list[Leased]) -> None:
+        """A route that leads to no host."""
+        now = self.now()
+        if route.kind == "refuse":
+            await self.answer(rows, Answer(550, "5.7.1", "A route here refuses it", "route"))
+        elif route.kind == "hold":
+            await self.leases.settle([_kept(row, "hold", "held by its route", now) for row in rows])
+        else:
+            await self.leases.settle([_discarded(row, now) for row in rows])
+
+    async def _send_all(
+        self, way: Route | SendAs, hops: Sequence[Way], rows: list[Leased]
+    ) -> Unreachable | None:
+        """Each mail to its recipients, over one session while it lasts."""
+        writing: list[Deferred[None]] = []
+        taken: tuple[Way, Session] | None = None
+        try:
+            for mail_rows in _mails(rows):
+                if self.stopping:
+                    break
+                mail = await self.queue.read(mail_rows[0].message_id)
+                if mail is None:  # dropped by somebody meanwhile, rows and all
+                    continue
+                if taken is not None and not taken[1].usable:
+                    self._give_back(*taken)
+                    taken = None
+                if taken is None:
+                    taken = await self.pool.take(hops)
+                    self._sessions.add(taken[1])
+                attempt, answers = await self._send(taken[1], mail, mail_rows)
+                answered = self._answer_each(mail_rows, answers, attempt, mail, way)
+                writing.append(Deferred.fromCoroutine(answered))
+        except CannotSend as refusal:
+            await _all(writing)
+            await self.answer(self.leases.left(rows), refusal.answer, way)
+            return Unreachable(way, refusal.answer)
+        finally:
+            if taken is not None:
+                self._give_back(*taken)
+        await _all(writing)
+        return None
+
+    def _give_back(self, way: Way, session: Session) -> None:
+        self._sessions.discard(session)
+        self.pool.give_back(way, session)
+
+    async def _send(
+        self, session: Session, mail: QueuedMail, rows: Sequence[Leased]
+    ) -> tuple[Attempt, list[Answer]]:
+        first = rows[0]
+        outgoing = Outgoing(
+            sender=first.sender,
+            targets=tuple(Target(row.recipient, row.notify, row.orcpt) for row in rows),
+            size_octets=len(mail.prefix) + mail.size_octets,
+            open=lambda: MailReader(mail, self.open_blob),
+            smtputf8=first.smtputf8,
+            ret=first.ret,
+            envid=first.envid,
+        )
+        answers = await session.send(outgoing, lambda: self.leases.are_ours(rows))
+        where = f"{session.host} [{session.address}]"
+        return Attempt(at=self.now(), host=where, tls=session.tls, dsn=session.dsn), answers
+
+    # What became of it
+
+    async def answer(
+        self, rows: Sequence[Leased], answer: Answer, way: Route | SendAs | None = None
+    ) -> None:
+        """The same answer for all of them, from where no host was reached."""
+        attempt = Attempt(at=self.now())
+        for mail_rows in _mails(rows):
+            await self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+
+    async def _answer_each(
+        self,
+        rows: Sequence[Leased],
+        answers: Sequence[Answer],
+        attempt: Attempt,
+        mail: QueuedMail | None,
+        way: Route | SendAs | None,
+    ) -> None:
+        """Write what became of one mail's recipients, and the reports about it, in one commit."""
+        judged = []
+        for row, answer in zip(rows, answers, strict=True):
+            of_owner = isinstance(way, SendAs) and answer.stage == "AUTH"
+            if of_owner and answer.permanent:  # the mail is not at fault
+                answer = Answer(454, "4.7.8", answer.text, answer.stage)
+            judged.append(
+                judge(row, answer, attempt, self.settings, self.random, owner_told=of_owner)
+            )
+        reports = await self._reports(rows, judged, attempt.at, mail)
+        await self.leases.settle([each.settled for each in judged], reports)
+        self._count(rows, judged, attempt.at)
+
+    def _count(self, rows: Sequence[Leased], judged: Sequence[Judged], at: float) -> None:
+        for row, each in zip(rows, judged, strict=True):
+            for event in each.settled.events:
+                self.attempts[event.name] += 1
+                if event.name == Relayed.name:
+                    self.delay_s += at - row.queued_at
+
+    async def _reports(
+        self, rows: Sequence[Leased], judged: Sequence[Judged], at: float, mail: QueuedMail | None
+    ) -> list[Any]:
+        told: dict[str, list[Any]] = {}
+        for each in judged:
+            if each.told is not None:
+                told.setdefault(each.told.action, []).append(each.told)
+        if not told:
+            return []
+        mail = mail or await self.queue.read(rows[0].message_id)
+        if mail is None:
+            return []
+        head, whole = await head_and_whole(mail, self.open_blob, WHOLE_OCTETS)
+        made = [
+            self.reports.make(rows[0], each, head=head, whole=whole, at=at)
+            for each in told.values()
+        ]
+        return [each for each in made if each is not None]
+
+
+_WITHOUT_HOST = ("refuse", "hold", "discard")
+
+
+def _mails(rows: Iterable[Leased]) -> Iterable[list[Leased]]:
+    """Rows of one mail that can go in one transaction, at most 100 together."""
+    mails: dict[tuple[object, ...], list[Leased]] = {}
+    for row in rows:
+        key = row.message_id, row.sender, row.ret, row.envid, row.smtputf8
+        mails.setdefault(key, []).append(row)
+    for mail in mails.values():
+        for at in range(0, len(mail), MOST_TARGETS):
+            yield mail[at : at + MOST_TARGETS]
+
+
+def _kept(row: Leased, action: str, why: str, at: float) -> Settled:
+    event = QueueChanged(
+        at=at, mail_id=row.mail_id, recipient=row.recipient, detail={"action": why}
+    )
+    return Settled(queue_id=row.queue_id, action=action, attempted=False, events=(event,))
+
+
+def _discarded(row: Leased, at: float) -> Settled:
+    event = Relayed(
+        at=at, mail_id=row.mail_id, recipient=row.recipient, detail={"discarded": "by its route"}
+    )
+    return Settled(queue_id=row.queue_id, action="done", events=(event,))
+
+
+async def _all(writing: list[Deferred[None]]) -> None:
+    for success, result in await DeferredList(writing, consumeErrors=True):
+        if not success:
+            result.raiseException()

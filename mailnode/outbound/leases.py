@@ -1,0 +1,98 @@
+"""What the relay has in hand: rows of the queue, leased for the time of an attempt.
+
+A lease is committed before an attempt begins. One that outlives its process is the sign that the
+attempt was open when it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from mailnode.errors import MailError
+from mailnode.queued import Leased, Settled
+
+if TYPE_CHECKING:
+    from mailnode.store.queue import Queue
+
+LEASE_S = 1800.0
+AGAIN_S = 1.0
+
+_log = Logger()
+
+
+@define(eq=False)
+class Leases:
+    """Rows that this process attempts.
+
+    Attributes:
+        now: UTC epoch seconds: what the queue's times mean.
+        name: who leases, unlike any other process, before or now.
+    """
+
+    clock: IReactorTime
+    queue: Queue
+    now: Callable[[], float]
+    name: str
+    _held: dict[int, float] = field(factory=dict, init=False)
+
+    async def take(self, domain: str, send_as: int, limit: int) -> list[Leased]:
+        """Due rows of one destination, ours once this returns.
+
+        Raises:
+            StoreBusy, StoreFull, StoreBroken.
+        """
+        now = self.now()
+        rows: list[Leased] = await self.queue.lease(
+            domain, send_as, now=now, until=now + LEASE_S, limit=limit, by=self.name
+        )
+        self._held.update((row.queue_id, now + LEASE_S) for row in rows)
+        return rows
+
+    def left(self, rows: Sequence[Leased]) -> list[Leased]:
+        """Those that nothing was written of yet."""
+        return [row for row in rows if row.queue_id in self._held]
+
+    def are_ours(self, rows: Sequence[Leased]) -> bool:
+        """Whether no other process can have taken them: asked before the last dot."""
+        now = self.now()
+        return all(self._held.get(row.queue_id, 0.0) > now for row in rows)
+
+    async def give_back(self, rows: Sequence[Leased]) -> None:
+        """Those that were not attempted wait again, as they did."""
+        back = [
+            Settled(queue_id=row.queue_id, action="retry", due_at=row.due_at, attempted=False)
+            for row in self.left(rows)
+        ]
+        if back:
+            await self.settle(back)
+
+    def renew(self) -> Deferred[None] | None:
+        """What is in hand stays ours for another while."""
+        if not self._held:
+            return None
+        until = self.now() + LEASE_S
+        ids = list(self._held)
+        done: Deferred[None] = self.queue.renew(ids, until, self.name)
+        done.addCallback(lambda _: self._held.update((i, until) for i in ids if i in self._held))
+        return done.addErrback(lambda failure: _log.failure("leases were not renewed", failure))
+
+    async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
+        """Write it, however often that takes: what a remote has taken must not be sent again."""
+        while True:
+            try:
+                await self.queue.settle(settled, reports, by=self.name)
+                break
+            except MailError as error:
+                if not error.temporary:
+                    raise
+                _log.warn("the queue can't be written: {error}", error=str(error))
+                await deferLater(self.clock, AGAIN_S, lambda: None)  # type: ignore[arg-type]
+        for each in settled:
+            self._held.pop(each.queue_id, None)

@@ -1,0 +1,177 @@
+"""Connections to next hops: so many to each, kept for a moment, and a rest for those that fail."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from mailnode.background import background
+from mailnode.outbound.sender import Answer, CannotSend, Hop, Login, Session
+from mailnode.outbound.tls import TlsPolicy
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+IDLE_S = 5.0
+REST_S = 60.0
+MOST_AT_REST = 10_000
+MAILS_A_SESSION = 1_000
+
+
+class Connects(Protocol):
+    """What `sender.Sender` is to the pool."""
+
+    async def connect(self, hop: Hop, policy: TlsPolicy, login: Login | None = None) -> Session: ...
+
+
+@frozen
+class Way:
+    """One next hop, how its TLS is judged, and who signs in."""
+
+    hop: Hop
+    policy: TlsPolicy
+    login: Login | None = None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.hop.address, self.hop.port
+
+
+@define(eq=False)
+class Pool:
+    """The sessions with other hosts.
+
+    Attributes:
+        clock: the reactor.
+        now: UTC epoch seconds, as the queue counts them.
+        most: sessions with one hop at a time.
+        connections: made since the start.
+    """
+
+    sender: Connects
+    clock: IReactorTime
+    now: Callable[[], float]
+    most: int = 20
+    connections: int = field(default=0, init=False)
+    _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
+    _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
+    _waiting: dict[tuple[str, int], deque[Deferred[None]]] = field(factory=dict, init=False)
+    _at_rest: dict[Way, tuple[float, Answer]] = field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return sum(self._open.values())
+
+    async def take(self, ways: Sequence[Way]) -> tuple[Way, Session]:
+        """A session with the first of these that answers.
+
+        One that failed within the minute is not asked again while another is left.
+
+        Raises:
+            CannotSend: none of them; the answer is the last one's.
+        """
+        refusal: CannotSend | None = None
+        for way in ways:
+            rested = self._at_rest.get(way)
+            if rested is not None and self.now() < rested[0]:
+                refusal = CannotSend(rested[1])
+                continue
+            try:
+                return way, await self._session(way)
+            except CannotSend as error:
+                refusal = error
+                self._let_rest(way, error.answer)
+        assert refusal is not None, "a recipient without a way"
+        raise refusal
+
+    async def _session(self, way: Way) -> Session:
+        while True:
+            while idle := self._idle.get(way):
+                session, end = idle.pop()
+                end.cancel()
+                if session.usable:
+                    return session
+                self._left(way)
+            if self._open[way.place] < self.most:
+                break
+            if not self._end_an_idle_one(way.place):
+                free: Deferred[None] = Deferred()
+                self._waiting.setdefault(way.place, deque()).append(free)
+                await free
+        self._open[way.place] += 1
+        try:
+            session = await self.sender.connect(way.hop, way.policy, way.login)
+        except BaseException:
+            self._left(way)
+            raise
+        self.connections += 1
+        return session
+
+    def give_back(self, way: Way, session: Session) -> None:
+        """Its mails are sent; somebody else may have it for the next few seconds."""
+        if not session.usable or session.mails >= MAILS_A_SESSION:
+            self._quit(way, session)
+            return
+        end = self.clock.callLater(IDLE_S, self._end, way, session)
+        self._idle.setdefault(way, []).append((session, end))
+        self._call_next(way.place)
+
+    def _end(self, way: Way, session: Session) -> None:
+        self._idle[way] = [each for each in self._idle[way] if each[0] is not session]
+        if not self._idle[way]:
+            del self._idle[way]
+        self._quit(way, session)
+
+    def _end_an_idle_one(self, place: tuple[str, int]) -> bool:
+        """Make room by a session that stands idle for another way to the same place."""
+        for way, idle in self._idle.items():
+            if way.place == place and idle:
+                session, end = idle.pop(0)
+                end.cancel()
+                self._quit(way, session)
+                return True
+        return False
+
+    def _quit(self, way: Way, session: Session) -> None:
+        if session.usable:
+            background(Deferred.fromCoroutine(session.quit()), "saying QUIT")
+        else:
+            session.abort()
+        self._left(way)
+
+    def _left(self, way: Way) -> None:
+        place = way.place
+        self._open[place] -= 1
+        if not self._open[place]:
+            del self._open[place]
+        self._call_next(place)
+
+    def _call_next(self, place: tuple[str, int]) -> None:
+        waiting = self._waiting.get(place)
+        if waiting:
+            next_one = waiting.popleft()
+            if not waiting:
+                del self._waiting[place]
+            next_one.callback(None)
+
+    def _let_rest(self, way: Way, answer: Answer) -> None:
+        now = self.now()
+        if len(self._at_rest) >= MOST_AT_REST:
+            self._at_rest = {each: rest for each, rest in self._at_rest.items() if rest[0] > now}
+        if len(self._at_rest) < MOST_AT_REST:
+            self._at_rest[way] = now + REST_S, answer
+
+    def stop(self) -> None:
+        """Say goodbye where nothing is under way, and let nobody else wait."""
+        for way, idle in list(self._idle.items()):
+            for session, end in idle:
+                end.cancel()
+                self._quit(way, session)
+        self._idle.clear()
+        for waiting in list(self._waiting.values()):
+            for each in list(waiting):
+                each.cancel()
+        self._waiting.clear()

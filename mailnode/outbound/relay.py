@@ -1,0 +1,295 @@
+"""The relay: begins what is due, each destination beside the others.
+
+What waits for one domain, or for one account's provider, is a line. A line that is due is served
+by one task, and by more while it stays long; a line whose hosts don't answer sleeps, and holds up
+no other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailnode.background import background
+from mailnode.errors import MailError
+from mailnode.outbound.delivery import Delivery, Unreachable
+from mailnode.outbound.leases import Leases
+from mailnode.outbound.outcome import wait_s
+from mailnode.queued import Leased
+
+if TYPE_CHECKING:
+    from mailnode.store.queue import Queue
+
+RENEW_S = 300.0
+LOOK_S = 30.0
+TICK_S = 0.1
+FAULT_S = 5.0
+BATCH_ROWS = 20
+DRAIN_ROWS = 500
+MOST_TASKS = 200
+
+_log = Logger()
+
+Key = tuple[str, int]
+
+
+@define(eq=False)
+class Line:
+    """What waits for one destination.
+
+    Attributes:
+        due_at: of the next row, as far as is known.
+        asleep_until: its hosts are left alone until then.
+        failures: times in a row that none of them answered.
+        tasks: that serve it.
+        long: whether there was more to lease than one task takes.
+    """
+
+    domain: str
+    send_as: int
+    due_at: float = math.inf
+    asleep_until: float = 0.0
+    failures: int = 0
+    tasks: int = 0
+    long: bool = False
+
+    @property
+    def wakes_at(self) -> float:
+        return max(self.due_at, self.asleep_until)
+
+
+@define(eq=False)
+class Relay:
+    """Delivers the queue.
+
+    Attributes:
+        clock: the reactor.
+    """
+
+    clock: IReactorTime
+    queue: Queue
+    leases: Leases
+    delivery: Delivery
+    _lines: OrderedDict[Key, Line] = field(factory=OrderedDict, init=False)
+    _tasks: int = field(default=0, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _renewing: LoopingCall | None = field(default=None, init=False)
+    _looking: bool = field(default=False, init=False)
+    _look_again: bool = field(default=False, init=False)
+    _looked_at: float = field(default=0.0, init=False)
+    _stopping: bool = field(default=True, init=False)
+    _idle: list[Deferred[None]] = field(factory=list, init=False)
+
+    def now(self) -> float:
+        return self.delivery.now()
+
+    # The life of it
+
+    async def start(self) -> None:
+        """Take up what an ended process left, and begin."""
+        self._stopping = False
+        self._renewing = LoopingCall(self.leases.renew)
+        self._renewing.clock = self.clock
+        self._renewing.start(RENEW_S, now=False)
+        interrupted = await self.queue.recover(self.leases.name, self.now())
+        if interrupted:
+            _log.warn(
+                "{count} recipients were being attempted when the node ended; they are tried again "
+                "and may get the mail twice",
+                count=len(interrupted),
+            )
+        await self._look()
+
+    async def stop(self, within_s: float) -> None:
+        """Begin nothing; what is under way gets `within_s`, and the rest waits in the queue."""
+        self._stopping = self.delivery.stopping = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self.delivery.pool.stop()
+        cut_off = self.clock.callLater(within_s, self.delivery.cut_off)
+        await self.when_idle()
+        if cut_off.active():
+            cut_off.cancel()
+        if self._renewing is not None and self._renewing.running:
+            self._renewing.stop()
+        self.delivery.pool.stop()
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once nothing is under way and nothing is due."""
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        self._plan()
+        return idle
+
+    # What is due
+
+    def queued(self, keys: Iterable[Key]) -> None:
+        """Rows for these destinations were committed, due at once."""
+        now = self.now()
+        for key in keys:
+            line = self._line(key)
+            line.due_at = min(line.due_at, now)
+            self._consider(line, now)
+
+    def look(self) -> None:
+        """Rows or routes may have changed: a hint, as from the bell."""
+        if self._looking:
+            self._look_again = True
+        elif not self._stopping:
+            background(self._look(), "looking into the queue")
+
+    async def _look(self) -> None:
+        self._looking = True
+        self._looked_at = self.clock.seconds()
+        try:
+            for waiting in await self.queue.waiting():
+                line = self._line((waiting.domain, waiting.send_as))
+                line.due_at = min(line.due_at, waiting.due_at)
+        finally:
+            self._looking = False
+        self._plan()
+        if self._look_again:
+            self._look_again = False
+            self.look()
+
+    def wake(self) -> None:
+        """The clock or a route has changed: whoever sleeps is asked again."""
+        for line in self._lines.values():
+            line.asleep_until = 0.0
+        self.look()
+
+    @property
+    def next_at(self) -> float:
+        """When the next line wakes; infinity when none will."""
+        return min((line.wakes_at for line in self._lines.values()), default=math.inf)
+
+    def _line(self, key: Key) -> Line:
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(*key)
+        return line
+
+    def _plan(self) -> None:
+        """Begin what is due, the line that was served longest ago first."""
+        if not self._stopping:
+            now = self.now()
+            for line in list(self._lines.values()):
+                if self._tasks >= MOST_TASKS:
+                    break
+                self._consider(line, now)
+            self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
+        self._tell_idle()
+
+    def _consider(self, line: Line, now: float) -> None:
+        """Begin a task for the line, where it is due and has not enough of them."""
+        if line.wakes_at > now:
+            self._wake_by(line.wakes_at)
+        elif not self._stopping and self._tasks < MOST_TASKS:
+            most = self.delivery.settings.connections if line.long else 1
+            if line.tasks < most:
+                self._lines.move_to_end((line.domain, line.send_as))
+                self._begin(line)
+
+    def _wake_by(self, at: float) -> None:
+        """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
+        if self._stopping:
+            return
+        delay_s = min(max(at - self.now(), TICK_S), LOOK_S)
+        if self._timer is not None and self._timer.active():
+            if self._timer.getTime() <= self.clock.seconds() + delay_s:
+                return
+            self._timer.cancel()
+        self._timer = self.clock.callLater(delay_s, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        if self.clock.seconds() - self._looked_at >= LOOK_S:
+            self.look()
+        self._plan()
+
+    def _tell_idle(self) -> None:
+        if not self._idle or self._tasks or self._looking:
+            return
+        if self._stopping or self.next_at > self.now():
+            waiting, self._idle = self._idle, []
+            for each in waiting:
+                each.callback(None)
+
+    def _begin(self, line: Line) -> None:
+        line.tasks += 1
+        self._tasks += 1
+        served = Deferred.fromCoroutine(self._serve(line))
+        served.addErrback(self._failed, line)
+        served.addBoth(lambda _: self._ended(line))
+
+    def _failed(self, failure: Any, line: Line) -> None:
+        """A fault of ours or of the store: the line waits a little, nothing is bounced."""
+        line.asleep_until = max(line.asleep_until, self.now() + FAULT_S)
+        line.due_at = min(line.due_at, self.now())
+        if failure.check(MailError):
+            _log.warn("{domain}: {error}", domain=line.domain, error=str(failure.value))
+        else:
+            _log.failure("delivery to {domain} failed", failure, domain=line.domain)
+
+    def _ended(self, line: Line) -> None:
+        line.tasks -= 1
+        self._tasks -= 1
+        now = self.now()
+        if not line.tasks and line.due_at == math.inf and line.asleep_until <= now:
+            self._lines.pop((line.domain, line.send_as), None)
+        elif self._tasks < MOST_TASKS - 1:
+            self._consider(line, now)
+        else:  # others waited for this place
+            self._plan()
+        self._tell_idle()
+
+    # A line's task
+
+    async def _serve(self, line: Line) -> None:
+        while not self._stopping and line.asleep_until <= self.now():
+            rows = await self.leases.take(line.domain, line.send_as, BATCH_ROWS)
+            if not rows:
+                await self._find_next(line)
+                return
+            line.long = len(rows) == BATCH_ROWS
+            if line.long:
+                self._consider(line, self.now())
+            try:
+                unreachable = await self.delivery.attempt(line.domain, rows)
+            finally:
+                await self.leases.give_back(rows)
+            if unreachable is None:
+                line.failures = 0
+            else:
+                await self._give_up(line, unreachable)
+
+    async def _find_next(self, line: Line) -> None:
+        line.due_at, line.long = math.inf, False
+        due_at = await self.queue.next_due(line.domain, line.send_as)
+        line.due_at = min(line.due_at, due_at)  # something may have been queued meanwhile
+
+    async def _give_up(self, line: Line, unreachable: Unreachable) -> None:
+        """No host answers: the line sleeps, and all that is due is told the same."""
+        now, delivery = self.now(), self.delivery
+        if line.asleep_until <= now:
+            line.failures += 1
+            line.asleep_until = now + wait_s(line.failures, delivery.settings, delivery.random)
+        rows: Sequence[Leased] = ()
+        while not self._stopping:
+            rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)
+            same = (await delivery.by_way(rows)).get(unreachable.way, [])
+            if not same:
+                break
+            await delivery.answer(same, unreachable.answer, unreachable.way)
+            if len(same) < len(rows):
+                break
+        await self.leases.give_back(rows)
+        await self._find_next(line)
