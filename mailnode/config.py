@@ -133,6 +133,12 @@ def read_networks(value: object) -> tuple[str, ...]:
         raise ValueError('a list of networks such as ["10.0.0.0/8", "127.0.0.1"]') from None
 
 
+def read_clock(value: object) -> str:
+    if value in ("wall", "manual"):
+        return str(value)
+    raise ValueError('"wall" or "manual"')
+
+
 def read_format(value: object) -> str:
     if value in ("auto", "json", "text"):
         return str(value)
@@ -156,6 +162,7 @@ class NodeSettings:
     users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
     data: str = setting("var", read_text, "folder of mail, keys and locks")
     workers: int = setting(1, read_workers, "processes that serve; with 1 there is no other")
+    clock: str = setting("wall", read_clock, "manual: `mailnode clock` moves the queue's, for tests")
 
 
 @frozen
@@ -250,6 +257,10 @@ class OutboundSettings:
     connections: int = setting(20, read_count, "connections to one next hop")
     resolvers: tuple[str, ...] = setting(
         (), read_list, "DNS servers, address or address:port; empty: this machine's"
+    )
+    port: int = setting(25, read_count, "where the hosts of other domains listen")
+    trust: str = setting(
+        "", read_text, "PEM file of authorities for next hops; empty: this machine's"
     )
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")

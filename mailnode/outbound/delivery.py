@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -216,7 +216,11 @@ class Delivery:
             judged.append(
                 judge(row, answer, attempt, self.settings, self.random, owner_told=of_owner)
             )
-        reports = await self._reports(rows, judged, attempt.at, mail)
+        try:
+            reports = await self._reports(rows, judged, attempt.at, mail)
+        except Exception:
+            _log.failure("a report about {mail_id} could not be made", mail_id=rows[0].mail_id)
+            judged, reports = [_unreported(each) for each in judged], []
         await self.leases.settle([each.settled for each in judged], reports)
         self._count(rows, judged, attempt.at)
 
@@ -259,6 +263,13 @@ def _mails(rows: Iterable[Leased]) -> Iterable[list[Leased]]:
     for mail in mails.values():
         for at in range(0, len(mail), MOST_TARGETS):
             yield mail[at : at + MOST_TARGETS]
+
+
+def _unreported(judged: Judged) -> Judged:
+    """Nobody is told, so what failed is held for the administrator, and not lost."""
+    if judged.told is None or judged.told.action != "failed":
+        return Judged(evolve(judged.settled, noticed_at=None))
+    return Judged(evolve(judged.settled, action="hold"))
 
 
 def _kept(row: Leased, action: str, why: str, at: float) -> Settled:

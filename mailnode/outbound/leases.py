@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LEASE_S = 1800.0
 AGAIN_S = 1.0
+AGAIN_MOST_S = 60.0
 
 _log = Logger()
 
@@ -85,14 +86,16 @@ class Leases:
 
     async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
         """Write it, however often that takes: what a remote has taken must not be sent again."""
+        again_s = AGAIN_S
         while True:
             try:
                 await self.queue.settle(settled, reports, by=self.name)
                 break
             except MailError as error:
-                if not error.temporary:
-                    raise
                 _log.warn("the queue can't be written: {error}", error=str(error))
-                await deferLater(self.clock, AGAIN_S, lambda: None)  # type: ignore[arg-type]
+            except Exception:
+                _log.failure("the queue could not be written")
+            await deferLater(self.clock, again_s, lambda: None)  # type: ignore[arg-type]
+            again_s = min(2 * again_s, AGAIN_MOST_S)
         for each in settled:
             self._held.pop(each.queue_id, None)

@@ -1,0 +1,118 @@
+"""Mail for other hosts, on its way: one node's resolver, sessions and relay, put together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from mailnode.background import background
+from mailnode.config import OutboundSettings
+from mailnode.due import DueClock
+from mailnode.outbound.delivery import Delivery
+from mailnode.outbound.leases import Leases
+from mailnode.outbound.policy import TlsPolicies
+from mailnode.outbound.pool import Pool
+from mailnode.outbound.relay import Relay
+from mailnode.outbound.reporting import Reports
+from mailnode.outbound.sender import Sender
+from mailnode.outbound.ways import Ways, first_line
+from mailnode.resolver import Resolver
+from mailnode.sealing import Seal
+
+if TYPE_CHECKING:
+    from mailnode.house import House
+
+
+@define(eq=False)
+class Dispatch:
+    """The relay of a node, from its start to its stop.
+
+    Attributes:
+        due: the clock that due times are read from.
+    """
+
+    relay: Relay
+    resolver: Resolver
+    due: DueClock
+    _in_thread: Callable[..., Deferred[Any]]
+    _advancing: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, house: House, due: DueClock) -> Dispatch:
+        """Of a house whose files are open."""
+        config, clock = house.config, house.reactor
+        settings = config.outbound
+        resolver = Resolver(clock, settings.resolvers)
+        sender = Sender(clock, house.hostname, trust=settings.trust)
+        ways = Ways(
+            resolver,
+            TlsPolicies(resolver, clock, data=config.data_path, in_thread=house._in_thread),
+            Seal.open(config.data_path),
+            lambda path: house._in_thread(first_line, path),
+            house.hostname,
+            settings.port,
+        )
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        leases = Leases(clock, house.queue, due.now, name)
+        delivery = Delivery(
+            leases=leases,
+            queue=house.queue,
+            directory=house.directory,
+            ways=ways,
+            pool=Pool(sender, clock, due.now, settings.connections),
+            reports=Reports(house.directory, house.hostname, house.srs.reverse_or_none),
+            settings=settings,
+            now=due.now,
+            open_blob=house.blobs.open,
+        )
+        relay = Relay(clock, house.queue, leases, delivery)
+        return cls(relay, resolver, due, house._in_thread)
+
+    def start(self) -> None:
+        background(self._start(), "starting the relay")
+
+    async def _start(self) -> None:
+        if self.due.is_manual:
+            await self._in_thread(self.due.keep)
+        await self.relay.start()
+        self.take_up_clock()
+
+    async def stop(self, within_s: float) -> None:
+        await self.relay.stop(within_s)
+        await maybeDeferred(self.resolver.close)
+
+    def apply(self, settings: OutboundSettings) -> None:
+        """What can change while the node runs."""
+        self.relay.delivery.settings = settings
+        self.relay.delivery.pool.most = max(1, settings.connections)
+
+    # A clock that is moved on
+
+    def take_up_clock(self) -> None:
+        """Somebody may want it later than it is."""
+        if self.due.is_manual and not self._advancing:
+            background(self._advance(), "moving the clock on")
+
+    async def _advance(self) -> None:
+        self._advancing = True
+        try:
+            while (wanted_s := await self._in_thread(self.due.wanted)) > self.due.ahead_s:
+                await self._run_until(self.due.wall() + wanted_s)
+                self.due.ahead_s = wanted_s
+                await self._in_thread(self.due.keep)
+        finally:
+            self._advancing = False
+
+    async def _run_until(self, target: float) -> None:
+        """All that falls due before `target`, each at its time."""
+        await self.relay.when_idle()
+        while (next_at := self.relay.next_at) < target:
+            self.due.move_to(next_at + 0.001)
+            await self.relay.when_idle()
+        self.due.move_to(target)
+        await self.relay.when_idle()
