@@ -10,8 +10,8 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from mailnode.background import background
-from mailnode.outbound.sender import Answer, CannotSend, Hop, Login, Session
-from mailnode.outbound.tls import TlsPolicy
+from mailnode.outbound.sender import Session
+from mailnode.outbound.words import Answer, CannotSend, Hop, Login, TlsPolicy
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 IDLE_S = 5.0
 REST_S = 60.0
 MOST_AT_REST = 10_000
-MAILS_A_SESSION = 1_000
 
 
 class Connects(Protocol):
@@ -112,7 +111,7 @@ class Pool:
 
     def give_back(self, way: Way, session: Session) -> None:
         """Its mails are sent; somebody else may have it for the next few seconds."""
-        if not session.usable or session.mails >= MAILS_A_SESSION:
+        if not session.usable:
             self._quit(way, session)
             return
         end = self.clock.callLater(IDLE_S, self._end, way, session)
