@@ -162,7 +162,9 @@ class NodeSettings:
     users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
     data: str = setting("var", read_text, "folder of mail, keys and locks")
     workers: int = setting(1, read_workers, "processes that serve; with 1 there is no other")
-    clock: str = setting("wall", read_clock, "manual: `mailnode clock` moves the queue's, for tests")
+    clock: str = setting(
+        "wall", read_clock, "manual: `mailnode clock` moves the queue's, for tests"
+    )
 
 
 @frozen

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 
 from mailnode.background import background
 from mailnode.config import OutboundSettings
 from mailnode.due import DueClock
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.leases import Leases
+from mailnode.outbound.certificates import Trust
+from mailnode.outbound.https import Https
+from mailnode.outbound.mta_sts import MtaSts, in_file, read_policies
 from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool
 from mailnode.outbound.relay import Relay
@@ -38,6 +41,7 @@ class Dispatch:
 
     relay: Relay
     resolver: Resolver
+    sts: MtaSts
     due: DueClock
     _in_thread: Callable[..., Deferred[Any]]
     _advancing: bool = field(default=False, init=False)
@@ -48,10 +52,18 @@ class Dispatch:
         config, clock = house.config, house.reactor
         settings = config.outbound
         resolver = Resolver(clock, settings.resolvers)
-        sender = Sender(clock, house.hostname, trust=settings.trust)
+        sender = Sender(clock, house.hostname, Trust(settings.trust))
+        kept = config.data_path / "mta-sts.json"
+        sts = MtaSts(
+            resolver,
+            Https(clock, resolver).fetch,
+            in_file(kept, house._in_thread),
+            due.now,
+            policies=read_policies(kept),
+        )
         ways = Ways(
             resolver,
-            TlsPolicies(resolver, clock, data=config.data_path, in_thread=house._in_thread),
+            TlsPolicies(resolver, sts),
             Seal.open(config.data_path),
             lambda path: house._in_thread(first_line, path),
             house.hostname,
@@ -71,7 +83,7 @@ class Dispatch:
             open_blob=house.blobs.open,
         )
         relay = Relay(clock, house.queue, leases, delivery)
-        return cls(relay, resolver, due, house._in_thread)
+        return cls(relay, resolver, sts, due, house._in_thread)
 
     def start(self) -> None:
         background(self._start(), "starting the relay")
@@ -84,7 +96,8 @@ class Dispatch:
 
     async def stop(self, within_s: float) -> None:
         await self.relay.stop(within_s)
-        await maybeDeferred(self.resolver.close)
+        await self.sts.close()
+        await self.resolver.close()
 
     def apply(self, settings: OutboundSettings) -> None:
         """What can change while the node runs."""

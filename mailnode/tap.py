@@ -79,7 +79,12 @@ class Options(UsageOptions, AuthOptionMixin):
         ["data", "d", None, "Folder of mail, keys and locks. Example: --data var"],
         ["config", "c", None, "TOML file of settings. Example: --config mailnode.toml"],
         ["workers", "w", None, "Processes that serve. Example: --workers 4"],
-        ["clock", None, None, "manual: `mailnode clock` moves it, for tests. Example: --clock=manual"],
+        [
+            "clock",
+            None,
+            None,
+            "manual: `mailnode clock` moves it, for tests. Example: --clock=manual",
+        ],
         ["hostname", "H", None, "Name in greetings. Example: --hostname mx.example.org"],
         ["tls-cert", None, None, "Certificate chain, PEM. Example: --tls-cert fullchain.pem"],
         ["tls-key", None, None, "Its private key, PEM. Example: --tls-key privkey.pem"],

@@ -88,7 +88,9 @@ def show(ctx: click.Context) -> None:
     """What time it is for the queue."""
     ahead_s = read_clock(config_of(ctx).data_path / CLOCK)["ahead_s"]
     if not answer_json(ctx, {"ahead_s": ahead_s, "now": time.time() + ahead_s}):
-        output.say(f"it is {_moment(ahead_s)} for the queue, {ahead_s:g} s ahead of the wall's clock")
+        output.say(
+            f"it is {_moment(ahead_s)} for the queue, {ahead_s:g} s ahead of the wall's clock"
+        )
 
 
 def _moment(ahead_s: float) -> str:

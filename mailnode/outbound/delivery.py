@@ -20,8 +20,9 @@ from mailnode.outbound.octets import MailReader, head_and_whole
 from mailnode.outbound.outcome import Attempt, Judged, judge
 from mailnode.outbound.pool import Pool, Way
 from mailnode.outbound.reporting import Reports
-from mailnode.outbound.sender import Answer, CannotSend, Outgoing, Session, Target
+from mailnode.outbound.sender import Session
 from mailnode.outbound.ways import Ways
+from mailnode.outbound.words import Answer, CannotSend, Outgoing, Target
 from mailnode.queued import Leased, QueuedMail, Settled
 from mailnode.routes import Route, SendAs
 
@@ -185,9 +186,18 @@ class Delivery:
             ret=first.ret,
             envid=first.envid,
         )
-        answers = await session.send(outgoing, lambda: self.leases.are_ours(rows))
+        try:
+            answers = await session.send(outgoing, lambda: self.leases.are_ours(rows))
+        except MailError as error:  # of ours: the body can't be read
+            _log.error("{mail_id}: {error}", mail_id=first.mail_id, error=str(error))
+            answers = [Answer(451, error.enhanced, "The mail can't be read here", "MAIL")] * len(
+                rows
+            )
         where = f"{session.host} [{session.address}]"
-        return Attempt(at=self.now(), host=where, tls=session.tls, dsn=session.dsn), answers
+        attempt = Attempt(
+            at=self.now(), host=where, tls=session.tls, note=session.tls_note, dsn=session.dsn
+        )
+        return attempt, answers
 
     # What became of it
 

@@ -16,7 +16,7 @@ from mailnode.outbound.dsn import Told, wants
 from mailnode.queued import Leased, Settled
 
 if TYPE_CHECKING:
-    from mailnode.outbound.sender import Answer
+    from mailnode.outbound.words import Answer
 
 JITTER = 0.2
 
@@ -28,6 +28,7 @@ class Attempt:
     Attributes:
         host: name and address of the remote; "" when none was reached.
         tls: version and cipher, "" in clear.
+        note: how the certificate was judged, or why there is no TLS; "" for nothing to say.
         dsn: whether the remote has promised to report in our place (RFC 3461).
         at: UTC epoch seconds.
     """
@@ -35,6 +36,7 @@ class Attempt:
     at: float
     host: str = ""
     tls: str = ""
+    note: str = ""
     dsn: bool = False
 
 
@@ -147,6 +149,8 @@ def _detail(answer: Answer, attempt: Attempt) -> dict[str, object]:
         detail["host"] = attempt.host
     if attempt.tls:
         detail["tls"] = attempt.tls
+    if attempt.note:
+        detail["certificate" if attempt.tls else "in_clear"] = attempt.note
     if not answer.code and answer.stage == "dot":
         detail["because"] = "the connection was lost behind the dot: it may arrive twice"
     return detail

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 
 from mailnode.errors import MailError
-from mailnode.outbound.mx import find_hosts
+from mailnode.outbound.mx import find_addresses, find_hosts
 from mailnode.outbound.pool import Way
-from mailnode.outbound.sender import Hop, Login
-from mailnode.outbound.tls import TlsPolicy
+from mailnode.outbound.words import Hop, Login, TlsPolicy
 from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
     from mailnode.outbound.policy import TlsPolicies
-    from mailnode.resolver import Resolver
+    from mailnode.interfaces import IResolver
 
 SMTP_PORT = 25
 
@@ -46,7 +45,7 @@ class Ways:
         port: where other domains' hosts listen.
     """
 
-    resolver: Resolver
+    resolver: IResolver
     policies: TlsPolicies
     seal: Unseals
     read_secret: Callable[[str], Awaitable[str]]
@@ -68,7 +67,7 @@ class Ways:
         if route.host.startswith("/"):
             return [Way(Hop("localhost", route.host, 0, lmtp=lmtp), TlsPolicy("none"), login)]
         implicit = route.kind == "smtps"
-        level = {"may": "may", "verify": "verify", "none": "none"}[route.tls]
+        level = route.tls
         if level == "may" and (implicit or login):
             level = "verify" if login and not _is_address(route.host) else "must"
         policy = TlsPolicy(level, source="route")
@@ -96,31 +95,26 @@ class Ways:
         ]
 
     async def _by_mx(self, route: Route, domain: str) -> list[Way]:
-        hosts = await find_hosts(self.resolver, domain, hostname=self.hostname)
-        ways: list[Way] = []
-        for host in hosts:
-            if route.tls == "may":
-                policy = await self.policies.policy_for(domain, host)
-                if policy is None:  # MTA-STS names others
-                    continue
-            else:
-                policy = TlsPolicy(route.tls, source="route")
-            ways += [Way(Hop(host.name, each, self.port), policy) for each in host.addresses]
-        if not ways:
-            raise NoWay("No host of that domain fits its policy", enhanced="4.7.5")
-        return ways
+        hosts = await find_hosts(self.resolver, domain, own=(self.hostname,))
+        if route.tls == "may":
+            chosen = await self.policies.choose(domain, hosts, self.port)
+        else:
+            chosen = [(host, TlsPolicy(route.tls, source="route")) for host in hosts]
+        return [
+            Way(Hop(host.name, address, self.port), policy)
+            for host, policy in chosen
+            for address in host.addresses
+        ]
 
     async def _addresses(self, host: str) -> list[str]:
         if _is_address(host):
             return [host.strip("[]")]
         if host == "localhost":
             return ["127.0.0.1", "::1"]
-        found: list[str] = []
-        for kind in ("AAAA", "A"):
-            found += map(str, (await self.resolver.look_up(host, kind)).values)
+        found = (await find_addresses(self.resolver, host)).values
         if not found:
             raise NoWay(f"The next hop {host} has no address", enhanced="4.4.4")
-        return found
+        return list(found)
 
     async def _secret(self, path: str) -> str:
         try:
