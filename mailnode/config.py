@@ -133,6 +133,36 @@ def read_networks(value: object) -> tuple[str, ...]:
         raise ValueError('a list of networks such as ["10.0.0.0/8", "127.0.0.1"]') from None
 
 
+def split_server(text: str) -> tuple[str, int]:
+    """The address and port of a DNS server: "192.0.2.53", "127.0.0.1:5353", "[::1]:53".
+
+    Raises:
+        ValueError: it is none.
+    """
+    host, port = text, "53"
+    if text.startswith("[") or text.count(":") == 1:
+        host, colon, port = text.rpartition(":")
+        if text.endswith("]"):
+            host, port = text, "53"
+        elif not colon or (text.startswith("[") and not host.endswith("]")):
+            raise ValueError(text)
+        host = host.removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError(text)
+    return str(ipaddress.ip_address(host)), int(port)
+
+
+def read_resolvers(value: object) -> tuple[str, ...]:
+    """DNS servers by address, each with its port where that isn't 53."""
+    try:
+        servers = read_list(value)
+        for each in servers:
+            split_server(each)
+    except ValueError:
+        raise ValueError('a list such as ["192.0.2.53", "127.0.0.1:5353"]') from None
+    return servers
+
+
 def read_format(value: object) -> str:
     if value in ("auto", "json", "text"):
         return str(value)
@@ -249,7 +279,7 @@ class OutboundSettings:
     notice: float = setting(4 * 3600.0, read_duration, "a sender is told of a delay after this")
     connections: int = setting(20, read_count, "connections to one next hop")
     resolvers: tuple[str, ...] = setting(
-        (), read_list, "DNS servers, address or address:port; empty: this machine's"
+        (), read_resolvers, "DNS servers, address or address:port; empty: this machine's"
     )
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
