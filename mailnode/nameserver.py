@@ -108,6 +108,7 @@ class NameServers:
             port.write(query.to_wire())
             return await asking.answer.addTimeout(timeout_s, self._reactor)
         finally:
+            asking.answer.addErrback(lambda _: None)  # nobody waits for it any more
             await maybeDeferred(port.stopListening)
 
     async def _over_tcp(
@@ -152,6 +153,9 @@ class _Datagrams(DatagramProtocol):
     def connectionRefused(self) -> None:
         if not self.answer.called:
             self.answer.errback(NoReply("nobody listens there"))
+
+    def stopProtocol(self) -> None:
+        self.connectionRefused()  # all that Twisted says of it with epoll
 
 
 class _Stream(Int16StringReceiver):

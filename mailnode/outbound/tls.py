@@ -24,7 +24,7 @@ class TlsPolicy:
             (always, whatever its certificate) or "verify" (always, with the right certificate).
         names: certificate names that are right besides the host's.
         dane: what the certificate must match; it outranks names.
-        source: who asks for it, for the trace: "mta-sts", "dane" ...
+        source: who asks for it, for the trace: "MTA-STS", "DANE", "route"
     """
 
     level: str = "may"
