@@ -119,19 +119,23 @@ def read_answer(answer: dns.message.QueryMessage, trusted: bool) -> Reading:
         raise ServerFault(f"an answer that can't be: {type(error).__name__}") from None
     rdatas = list(chain.answer) if chain.answer is not None else []
     soa = any(each.rdtype == dns.rdatatype.SOA for each in answer.authority)
-    ttl_s, most_s = float(chain.minimum_ttl), MOST_TTL_S if rdatas else MOST_NEGATIVE_TTL_S
-    if not rdatas and not soa:
-        most_s = WITHOUT_SOA_S
+    exists = code != dns.rcode.NXDOMAIN
+    complete = bool(rdatas or soa or not exists or not chain.cnames)
+    if rdatas:
+        ttl_s = min(float(chain.minimum_ttl), MOST_TTL_S)
+    elif not complete:
+        ttl_s = min(MOST_TTL_S, *(float(each.ttl) for each in chain.cnames))
+    else:
+        ttl_s = min(float(chain.minimum_ttl), MOST_NEGATIVE_TTL_S if soa else WITHOUT_SOA_S)
     (question,) = answer.question
     read = _READ.get(dns.rdatatype.to_text(question.rdtype), str)
     records = Records(
         tuple([read(each) for each in rdatas]),
         authenticated=trusted and bool(answer.flags & dns.flags.AD),
-        expires_in_s=min(ttl_s, most_s),
+        expires_in_s=ttl_s,
         name=_name(chain.canonical_name),
     )
-    exists = code != dns.rcode.NXDOMAIN
-    return Reading(records, exists, bool(rdatas or soa or not exists or not chain.cnames))
+    return Reading(records, exists, complete)
 
 
 def _name(name: dns.name.Name) -> str:

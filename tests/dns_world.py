@@ -122,9 +122,8 @@ def _whole(value: str, kind: str) -> str:
         return value if value.endswith(".") else f"{value}."
     if kind == "TXT" and not value.startswith('"'):
         pieces = [value[at : at + 255] for at in range(0, len(value), 255)] or [""]
-        return " ".join(
-            '"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in pieces
-        )
+        escaped = [each.replace("\\", "\\\\").replace('"', '\\"') for each in pieces]
+        return " ".join(f'"{each}"' for each in escaped)
     return value
 
 

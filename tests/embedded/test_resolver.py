@@ -164,7 +164,7 @@ class SocketTests(WorldCase):
         resolver = self.made(f"[::1]:{port}")
         self.assertEqual(2, len((await resolver.look_up("mx.example.org", "A")).values))
 
-    async def test_the_world_runs_as_a_program_too(self) -> None:
+    def start_program(self) -> Any:
         zone = Path(self.mktemp())
         zone.write_text(json.dumps({"a.example.org A": {"values": ["192.0.2.5"], "ttl": 1}}))
         command = [sys.executable, "-m", "tests.dns_world", "0", str(zone.absolute())]
@@ -173,6 +173,10 @@ class SocketTests(WorldCase):
         self.addCleanup(program.stdout.close)
         self.addCleanup(program.wait)
         self.addCleanup(program.terminate)
+        return program
+
+    async def test_the_world_runs_as_a_program_too(self) -> None:
+        program = self.start_program()
         port = int(await deferToThread(program.stdout.readline))
         self.patch(resolver_module, "TRIES_S", (20.0,))
         resolver = self.made(f"127.0.0.1:{port}")
