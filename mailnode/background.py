@@ -25,9 +25,6 @@ class Together:
     _waiting: dict[Hashable, list[Deferred[Any]]] = field(factory=dict, init=False)
     _running: dict[Hashable, Deferred[Any]] = field(factory=dict, init=False)
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._waiting
-
     def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
         """What `work()` gives or raises, or what another's under the same key does.
 

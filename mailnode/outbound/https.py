@@ -9,18 +9,17 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
-    PartialDownloadError,
     RequestTransmissionFailed,
+    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
-    readBody,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -68,8 +67,8 @@ class Https:
             return await Deferred.fromCoroutine(self._fetch(host, path, media_type)).addTimeout(
                 PAGE_S, self._reactor
             )
-        except MailError as error:
-            raise NoPage(str(error)) from None
+        except (MailError, NoPage) as error:
+            raise NoPage(f"{host}: {error}") from None
         except (TimeoutError, CancelledError):
             raise NoPage(f"{host}: nothing within {PAGE_S:g} s") from None
 
@@ -82,8 +81,11 @@ class Https:
             except (ConnectError, ConnectionClosed, OSError) as error:
                 why = f"{address}: {error}"
             except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
-                why = f"{address}: {_reason(error)}"
-        raise NoPage(f"{host}: {why}")
+                cause = _innermost(error)
+                if isinstance(cause, CancelledError):  # the agent packs up this one, too
+                    raise cause from None
+                why = f"{address}: {str(cause) or type(cause).__name__}"
+        raise NoPage(why)
 
     async def _fetch_from(self, address: str, host: str, path: str, media_type: str) -> bytes:
         way = _Way(self._reactor, address, self.port, self.trust)
@@ -92,18 +94,35 @@ class Https:
         try:
             response = await agent.request(b"GET", url, Headers({b"User-Agent": [b"mailnode"]}))
             if response.code != 200:
-                raise NoPage(f"{host}: it answered {response.code}")
+                raise NoPage(f"it answered {response.code}")
             kinds = response.headers.getRawHeaders(b"content-type", [b""])
             if kinds[0].partition(b";")[0].strip().lower() != media_type.encode():
-                raise NoPage(f"{host}: it is not {media_type}")
-            body: bytes = await readBody(response)
-        except PartialDownloadError:
-            raise NoPage(f"{host}: its end is missing") from None
+                raise NoPage(f"it is not {media_type}")
+            body = _Body()
+            response.deliverBody(body)
+            return await body.whole
         finally:
             await way.close()
-        if len(body) > MOST_OCTETS:
-            raise NoPage(f"{host}: it is over {MOST_OCTETS} octets")
-        return body
+
+
+class _Body(Protocol):
+    """Gathers a page."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred()
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)  # `_Counted` keeps them few
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        page = b"".join(self._pieces)
+        if len(page) > MOST_OCTETS:
+            self.whole.errback(NoPage(f"it is over {MOST_OCTETS} octets"))
+        elif reason.check(ResponseDone):
+            self.whole.callback(page)
+        else:
+            self.whole.errback(NoPage("its end is missing"))
 
 
 @implementer(IAgentEndpointFactory)
@@ -172,8 +191,9 @@ class _Counted(ProtocolWrapper):
         self.closed.callback(None)
 
 
-def _reason(error: Any) -> str:
-    """The innermost of what Twisted packs into each other."""
-    for failure in getattr(error, "reasons", None) or ():
-        return _reason(failure.value)
-    return str(error) or type(error).__name__
+def _innermost(error: Any) -> BaseException:
+    """What went wrong, out of all that Twisted packs around it."""
+    while reasons := getattr(error, "reasons", None):
+        error = reasons[0].value
+    assert isinstance(error, BaseException)
+    return error

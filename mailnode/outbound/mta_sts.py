@@ -123,6 +123,7 @@ class MtaSts:
     policies: dict[str, StsPolicy] = field(factory=dict, kw_only=True)
     _failed_at: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _under_way: Together = field(factory=Together, init=False)
+    _writing: Together = field(factory=Together, init=False)
     _changed: bool = field(default=False, init=False)
 
     async def find(self, domain: str) -> StsPolicy | None:
@@ -143,7 +144,13 @@ class MtaSts:
         return self._kept(domain)
 
     async def close(self) -> None:
+        """Nothing more is fetched, and what was is kept."""
         await self._under_way.close()
+        await self.written()
+
+    async def written(self) -> None:
+        """All policies that are known now are kept for the next start."""
+        await self._writing.run("", self._write)
 
     def _kept(self, domain: str) -> StsPolicy | None:
         kept = self.policies.get(domain)
@@ -176,16 +183,11 @@ class MtaSts:
         self.policies.pop(domain, None)  # the one fetched last stands last
         self.policies[domain] = policy
         _shorten(self.policies, MOST_KEPT)
-        background(self._remember_all(), "keeping MTA-STS policies")
-
-    async def _remember_all(self) -> None:
-        """Keep them; one that comes while they are written is in the next writing."""
         self._changed = True
-        if self._remember is None or "remember" in self._under_way:
-            return
-        await self._under_way.run("remember", self._write)
+        background(self.written(), "keeping MTA-STS policies")
 
     async def _write(self) -> None:
+        """One that comes while they are written is in the next writing."""
         while self._changed and self._remember is not None:
             self._changed = False
             now = self._now()
