@@ -139,6 +139,36 @@ def read_clock(value: object) -> str:
     raise ValueError('"wall" or "manual"')
 
 
+def split_server(text: str) -> tuple[str, int]:
+    """The address and port of a DNS server: "192.0.2.53", "127.0.0.1:5353", "[::1]:53".
+
+    Raises:
+        ValueError: it is none.
+    """
+    host, port = text, "53"
+    if text.startswith("[") or text.count(":") == 1:
+        host, colon, port = text.rpartition(":")
+        if text.endswith("]"):
+            host, port = text, "53"
+        elif not colon or (text.startswith("[") and not host.endswith("]")):
+            raise ValueError(text)
+        host = host.removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError(text)
+    return str(ipaddress.ip_address(host)), int(port)
+
+
+def read_resolvers(value: object) -> tuple[str, ...]:
+    """DNS servers by address, each with its port where that isn't 53."""
+    try:
+        servers = read_list(value)
+        for each in servers:
+            split_server(each)
+    except ValueError:
+        raise ValueError('a list such as ["192.0.2.53", "127.0.0.1:5353"]') from None
+    return servers
+
+
 def read_format(value: object) -> str:
     if value in ("auto", "json", "text"):
         return str(value)
@@ -258,7 +288,7 @@ class OutboundSettings:
     notice: float = setting(4 * 3600.0, read_duration, "a sender is told of a delay after this")
     connections: int = setting(20, read_count, "connections to one next hop")
     resolvers: tuple[str, ...] = setting(
-        (), read_list, "DNS servers, address or address:port; empty: this machine's"
+        (), read_resolvers, "DNS servers, address or address:port; empty: this machine's"
     )
     port: int = setting(25, read_count, "where the hosts of other domains listen")
     trust: str = setting(

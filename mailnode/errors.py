@@ -169,6 +169,23 @@ class FilterFailed(MailError):
     text = "Message could not be checked, please try again later"
 
 
+# Names in the DNS
+
+
+class NoSuchName(Refused):
+    """The DNS says that there is no such name (NXDOMAIN)."""
+
+    smtp_code, enhanced, http_status, exit_code = 550, "5.1.2", 404, 68
+    text = "There is no such domain"
+
+
+class LookupFailed(MailError):
+    """No server answered, or none could: it may be there, and it may not."""
+
+    smtp_code, enhanced = 451, "4.4.3"
+    text = "A name could not be looked up, please try again later"
+
+
 # Sign-in
 
 

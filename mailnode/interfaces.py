@@ -109,3 +109,23 @@ class IBlobs(Interface):
 
     def keys():  # type: ignore[no-untyped-def]
         """Deferred of a list of (key, size in octets, written at)."""
+
+
+class IResolver(Interface):
+    """Looks up names in the DNS."""
+
+    def look_up(name, kind):  # type: ignore[no-untyped-def]
+        """What `name` has of one kind.
+
+        Args:
+            name: A-labels, without the last dot or with it.
+            kind: "A", "AAAA", "MX", "TXT", "TLSA", "CNAME", "PTR", "SRV" ...
+
+        Returns:
+            Awaitable of `records.Records`, in the server's order; without values when the name
+            is there and has none of this kind.
+
+        Raises:
+            NoSuchName: there is no such name.
+            LookupFailed: nobody could say; it may be tried again.
+        """

@@ -23,6 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from mailnode.config import TlsSettings
+from mailnode.machine import write_durably
 
 SELF_SIGNED_DAYS = 825
 RENEW_DAYS = 60  # before its end
@@ -222,12 +223,12 @@ def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:
     cert, key = folder / "cert.pem", folder / "key.pem"
     if cert.exists() and key.exists():
         if (same := _key_to_renew(cert, key)) is not None:
-            _write_private(cert, _self_signed(same, hostname))
+            write_durably(cert, _self_signed(same, hostname))
             _log.info("the self-signed certificate {cert} was renewed", cert=str(cert))
         return cert, key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     private = ec.generate_private_key(ec.SECP256R1())
-    _write_private(
+    write_durably(
         key,
         private.private_bytes(
             serialization.Encoding.PEM,
@@ -235,7 +236,7 @@ def make_self_signed(folder: Path, hostname: str) -> tuple[Path, Path]:
             serialization.NoEncryption(),
         ),
     )
-    _write_private(cert, _self_signed(private, hostname))
+    write_durably(cert, _self_signed(private, hostname))
     return cert, key
 
 
@@ -283,13 +284,3 @@ def _self_signed(private: ec.EllipticCurvePrivateKey, hostname: str) -> bytes:
         .sign(private, hashes.SHA256())
     )
     return built.public_bytes(serialization.Encoding.PEM)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    unfinished = path.with_suffix(".new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)

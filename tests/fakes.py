@@ -21,8 +21,11 @@ from mailnode.admission import Sessions
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.errors import NoSuchName
 from mailnode.intake import Intake
+from mailnode.interfaces import IResolver
 from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.records import Records
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.directory import Account, Alias, Directory, Domain, LiveDirectory
@@ -268,3 +271,29 @@ class Talk:
         from twisted.python.failure import Failure
 
         self.server.connectionLost(Failure(ConnectionDone()))
+
+
+@implementer(IResolver)
+class FakeResolver:
+    """The DNS in a dict: (name, kind) to values, `Records`, or the error to raise.
+
+    `asked` notes every question; a name of which nothing is told isn't there.
+    """
+
+    def __init__(self, zone: dict[tuple[str, str], Any], authenticated: bool = False) -> None:
+        self.zone, self.authenticated = zone, authenticated
+        self.asked: list[tuple[str, str]] = []
+
+    async def look_up(self, name: str, kind: str) -> Records:
+        name = name.rstrip(".").lower()
+        self.asked.append((name, kind))
+        told = self.zone.get((name, kind))
+        if told is None:
+            if not any(f".{each}".endswith(f".{name}") for each, _ in self.zone):
+                raise NoSuchName()
+            told = ()
+        if isinstance(told, Exception):
+            raise told
+        if isinstance(told, Records):
+            return told
+        return Records(tuple(told), self.authenticated, 300.0, name)

@@ -214,7 +214,7 @@ class RenewalTests(TlsCase):
         certificate = open_certificate(
             TlsSettings(), self.folder / "own", "mx.example.test", self.clock.seconds
         )
-        certificate.cert.with_suffix(".new").mkdir()
+        certificate.cert.with_name(f"cert.pem.{os.getpid()}.new").mkdir()
         with self.later(800):
             certificate.renew("mx.example.test")
         self.assertIn("can't be renewed", self.said[0])

@@ -1,0 +1,179 @@
+"""One question to one DNS server: over UDP, and over TCP when the answer doesn't fit.
+
+Each question has a socket, and so a source port, of its own, and a random id; what does not come
+from the server asked, or answers another question, is passed over (RFC 5452).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionClosed
+from twisted.internet.protocol import DatagramProtocol, Factory, connectionDone
+from twisted.protocols.basic import Int16StringReceiver
+from twisted.python.failure import Failure
+
+from mailnode.config import split_server
+from mailnode.records import parse_answer
+
+MOST_PASSED_OVER = 1000  # forged answers to one question; behind them it is given up
+NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
+
+
+class NoReply(Exception):
+    """The server said nothing, or nothing that answers the question: why."""
+
+
+@frozen
+class Server:
+    """Where a DNS server listens."""
+
+    host: str
+    port: int = 53
+
+    @classmethod
+    def parse(cls, text: str) -> Server:
+        """`192.0.2.53`, `127.0.0.1:5353`, `::1`, `[::1]:5353`.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        return cls(*split_server(text))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is on this machine: nobody stands between it and us."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+    def is_ip(self, text: str) -> bool:
+        return text.partition("%")[0] == self.host.partition("%")[0]
+
+
+@define(eq=False)
+class NameServers:
+    """Asks servers."""
+
+    _reactor: Any
+
+    async def ask(
+        self, server: Server, query: dns.message.Message, timeout_s: float
+    ) -> dns.message.QueryMessage:
+        """The server's answer to `query`, whole, whatever its code.
+
+        Args:
+            timeout_s: for each of UDP and TCP.
+
+        Raises:
+            NoReply: there was none.
+        """
+        answer = await self._exchange(server, query, timeout_s)
+        if answer.rcode() in NO_EDNS and query.edns >= 0:  # an old server (RFC 6891 section 7)
+            query.use_edns(False)
+            answer = await self._exchange(server, query, timeout_s)
+        return answer
+
+    async def _exchange(
+        self, server: Server, query: dns.message.Message, timeout_s: float
+    ) -> dns.message.QueryMessage:
+        try:
+            answer = await self._over_udp(server, query, timeout_s)
+            if answer.flags & dns.flags.TC:
+                answer = await self._over_tcp(server, query, timeout_s)
+        except TimeoutError:
+            raise NoReply(f"nothing within {timeout_s:g} s") from None
+        except (ConnectError, CannotListenError, ConnectionClosed, OSError) as error:
+            raise NoReply(str(error)) from None
+        return answer
+
+    async def _over_udp(
+        self, server: Server, query: dns.message.Message, timeout_s: float
+    ) -> dns.message.QueryMessage:
+        asking = _Datagrams(server, query)
+        anywhere = "::" if ":" in server.host else ""
+        port = self._reactor.listenUDP(0, asking, anywhere)
+        try:
+            # Connected, so that the system tells of a port where nobody listens.
+            port.connect(server.host, server.port)
+            port.write(query.to_wire())
+            return await asking.answer.addTimeout(timeout_s, self._reactor)
+        finally:
+            asking.answer.addErrback(lambda _: None)  # nobody waits for it any more
+            await maybeDeferred(port.stopListening)
+
+    async def _over_tcp(
+        self, server: Server, query: dns.message.Message, timeout_s: float
+    ) -> dns.message.QueryMessage:
+        kind = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
+        endpoint = kind(self._reactor, server.host, server.port, timeout=timeout_s)
+        factory = Factory.forProtocol(lambda: _Stream(query))
+        factory.noisy = False
+        asking: Any = await endpoint.connect(factory)
+        try:
+            asking.sendString(query.to_wire())
+            answer: dns.message.QueryMessage = await asking.answer.addTimeout(
+                timeout_s, self._reactor
+            )
+            return answer
+        finally:
+            asking.transport.abortConnection()
+            await asking.closed
+
+
+class _Datagrams(DatagramProtocol):
+    noisy = False
+
+    def __init__(self, server: Server, query: dns.message.Message) -> None:
+        self.server, self.query = server, query
+        self.answer: Deferred[dns.message.QueryMessage] = Deferred()
+        self.passed_over = 0
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        if self.answer.called:
+            return
+        if self.server.is_ip(addr[0]) and addr[1] == self.server.port:
+            answer = parse_answer(datagram, self.query)
+            if answer is not None:
+                self.answer.callback(answer)
+                return
+        self.passed_over += 1
+        if self.passed_over >= MOST_PASSED_OVER:
+            self.answer.errback(NoReply("a flood of answers to other questions"))
+
+    def connectionRefused(self) -> None:
+        if not self.answer.called:
+            self.answer.errback(NoReply("nobody listens there"))
+
+    def stopProtocol(self) -> None:
+        self.connectionRefused()  # all that Twisted says of it with epoll
+
+
+class _Stream(Int16StringReceiver):
+    def __init__(self, query: dns.message.Message) -> None:
+        self.query = query
+        self.answer: Deferred[dns.message.QueryMessage] = Deferred()
+        self.closed: Deferred[None] = Deferred()
+
+    def stringReceived(self, string: bytes) -> None:
+        if self.answer.called:
+            return
+        answer = parse_answer(string, self.query)
+        if answer is None or answer.flags & dns.flags.TC:
+            self.answer.errback(NoReply("an answer to another question, or a part of one"))
+        else:
+            self.answer.callback(answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.answer.called:
+            self.answer.errback(NoReply("the connection was closed without an answer"))
+        self.closed.callback(None)
