@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from mailnode.errors import MailError, NoSuchName
 from mailnode.outbound.mta_sts import MtaSts, StsPolicy
 from mailnode.outbound.mx import MxHost
-from mailnode.outbound.tls import Tlsa, TlsPolicy
+from mailnode.outbound.words import Tlsa, TlsPolicy
 
 if TYPE_CHECKING:
     from mailnode.interfaces import IResolver

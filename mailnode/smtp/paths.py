@@ -13,9 +13,13 @@ from typing import Any
 
 from twisted.mail import smtp
 
-from mailnode.addresses import Address, parse_path, split_path
+from mailnode.addresses import Address, parse_address, parse_path, split_path
 from mailnode.errors import BadAddress, MailError, NeedsSmtpUtf8
 from mailnode.model import Client, MailParameters
+from mailnode.xtext import XTEXT, from_addr_xtext, from_xtext
+
+ENVID_MAX_OCTETS = 100
+ORCPT_MAX_OCTETS = 500
 
 
 class BadSyntax(MailError):
@@ -84,13 +88,27 @@ class ReversePath(Path):
 
 
 class Forward(smtp.User):
-    """One recipient as `IMessageDelivery.validateTo` gets it."""
+    """One recipient as `IMessageDelivery.validateTo` gets it.
 
-    def __init__(self, dest: Path, helo: Any, protocol: Any, orig: Path) -> None:
+    Attributes:
+        notify, orcpt: as `Remote` has them, "" when RCPT did not say.
+    """
+
+    def __init__(
+        self,
+        dest: Path,
+        helo: Any,
+        protocol: Any,
+        orig: Path,
+        notify: str = "",
+        orcpt: str = "",
+    ) -> None:
         self.dest = dest
         self.helo = helo
         self.protocol = protocol
         self.orig = orig
+        self.notify = notify
+        self.orcpt = orcpt
 
     def __str__(self) -> str:
         return str(self.dest)
@@ -115,9 +133,11 @@ def parse_mail(rest: bytes) -> tuple[Address | None, MailParameters]:
 
 
 @lru_cache(maxsize=4096)
-def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> Address:
-    """`TO:<path>`; `<postmaster>` without a domain means ours.
+def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> tuple[Address, str, str]:
+    """`TO:<path> [parameters]`; `<postmaster>` without a domain means ours.
 
+    Returns:
+        The address, NOTIFY and ORCPT as `Forward` has them.
     Raises:
         BadSyntax, BadAddress, UnknownParameter, NeedsSmtpUtf8.
     """
@@ -130,9 +150,9 @@ def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> Address:
         raise BadAddress("A recipient can't be empty")
     if not path.isascii() and not smtputf8:
         raise NeedsSmtpUtf8()
-    for name, _value in parameters:
-        raise UnknownParameter(f"{name:.40} is not offered here")
-    return address
+    if not parameters:
+        return address, "", ""
+    return address, *_rcpt_parameters(parameters, smtputf8)
 
 
 def _parse(rest: bytes, word: str) -> tuple[str, list[tuple[str, str]]]:
@@ -148,12 +168,12 @@ def _parse(rest: bytes, word: str) -> tuple[str, list[tuple[str, str]]]:
     return path, _split_parameters(after)
 
 
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u0080-\U0010ffff]+))?")
 
 
 def _split_parameters(text: str) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):
         match = _PARAMETER.fullmatch(word)
         if not match:
             raise BadSyntax()
@@ -164,11 +184,8 @@ def _split_parameters(text: str) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
-
-
 def _mail_parameters(given: list[tuple[str, str]]) -> MailParameters:
-    size, body, utf8, auth = 0, "7BIT", False, ""
+    size, body, utf8, auth, ret, envid = 0, "7BIT", False, "", "", ""
     for name, value in given:
         if name == "SIZE":
             if not value.isascii() or not value.isdigit() or len(value) > 20:
@@ -185,12 +202,76 @@ def _mail_parameters(given: list[tuple[str, str]]) -> MailParameters:
                 raise BadSyntax("SMTPUTF8 takes no value")
             utf8 = True
         elif name == "AUTH":
-            if not _XTEXT.fullmatch(value):
+            if not XTEXT.fullmatch(value):
                 raise BadSyntax("AUTH is an address in xtext, or <>")
             auth = value
+        elif name == "RET":
+            ret = value.upper()
+            if ret not in ("FULL", "HDRS"):
+                raise BadSyntax("RET is FULL or HDRS")
+        elif name == "ENVID":
+            envid = _read_envid(value)
         else:
             raise UnknownParameter(f"{name:.40} is not offered here")
-    return MailParameters(size_octets=size, body=body, smtputf8=utf8, auth=auth)
+    return MailParameters(
+        size_octets=size, body=body, smtputf8=utf8, auth=auth, ret=ret, envid=envid
+    )
+
+
+# What a client wants to be told of (RFC 3461)
+
+
+def _read_envid(value: str) -> str:
+    if len(value) > ENVID_MAX_OCTETS:
+        raise BadSyntax(f"ENVID is over {ENVID_MAX_OCTETS} octets")
+    try:
+        return from_xtext(value)
+    except ValueError:
+        raise BadSyntax("ENVID is printable ASCII in xtext") from None
+
+
+def _rcpt_parameters(given: list[tuple[str, str]], smtputf8: bool) -> tuple[str, str]:
+    notify = orcpt = ""
+    for name, value in given:
+        if name == "NOTIFY":
+            notify = _read_notify(value)
+        elif name == "ORCPT":
+            if not value.isascii() and not smtputf8:
+                raise NeedsSmtpUtf8()
+            orcpt = _read_orcpt(value)
+        else:
+            raise UnknownParameter(f"{name:.40} is not offered with RCPT")
+    return notify, orcpt
+
+
+_NOTIFY = ("SUCCESS", "FAILURE", "DELAY")
+
+
+def _read_notify(value: str) -> str:
+    words = value.upper().split(",")
+    if words == ["NEVER"]:
+        return "NEVER"
+    if not set(words) <= set(_NOTIFY):
+        raise BadSyntax("NOTIFY is NEVER alone, or words of SUCCESS, FAILURE and DELAY")
+    return ",".join(word for word in _NOTIFY if word in words)
+
+
+def _read_orcpt(value: str) -> str:
+    """Type and address; a bare local part passes, for relays send it of their local users."""
+    if len(value.encode()) > ORCPT_MAX_OCTETS:
+        raise BadSyntax(f"ORCPT is over {ORCPT_MAX_OCTETS} octets")
+    kind, _, coded = value.partition(";")
+    try:
+        if kind.lower() == "rfc822":
+            address = from_xtext(coded)
+        elif kind.lower() == "utf-8":
+            address = from_addr_xtext(coded)
+        else:
+            raise BadSyntax("ORCPT begins with rfc822; or utf-8;")
+        parse_address(address if "@" in address else f"{address}@localhost")
+    except (ValueError, BadAddress):
+        raise BadSyntax("ORCPT is no address") from None
+    return f"{kind.lower()};{address}"
 
 
 _HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")

@@ -31,6 +31,8 @@ from mailnode.model import new_mail_id
 from mailnode.session import settled
 from mailnode.smtp.body import BodyReading
 from mailnode.smtp.paths import (
+    ENVID_MAX_OCTETS,
+    ORCPT_MAX_OCTETS,
     BadSyntax,
     Forward,
     Path,
@@ -50,6 +52,17 @@ from mailnode.smtp.replies import (
     UnknownVerb,
 )
 from mailnode.smtp.trace import received_field
+
+# What each extension adds to the length of a command
+MAIL_MORE_OCTETS = (
+    26  # SIZE (RFC 1870 section 3)
+    + 17  # BODY (RFC 6152 section 2)
+    + 10  # SMTPUTF8 (RFC 6531 section 3.1)
+    + 500  # AUTH (RFC 4954 section 3)
+    + len(" RET=FULL ENVID=")
+    + ENVID_MAX_OCTETS
+)
+RCPT_MORE_OCTETS = len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_MAX_OCTETS
 
 
 class SmtpServer(BodyReading):
@@ -143,7 +156,9 @@ class SmtpServer(BodyReading):
 
     def commandLimit(self, start: bytes) -> int:
         if start == b"MAIL ":
-            return self.command_octets + 26 + 17 + 10 + 500  # SIZE, BODY, SMTPUTF8, AUTH
+            return self.command_octets + MAIL_MORE_OCTETS
+        if start == b"RCPT ":
+            return self.command_octets + RCPT_MORE_OCTETS
         return super().commandLimit(start)
 
     def do_UNKNOWN(self, rest: bytes) -> None:
@@ -174,6 +189,7 @@ class SmtpServer(BodyReading):
             b"SMTPUTF8": None,
             b"ENHANCEDSTATUSCODES": None,
             b"CHUNKING": None,
+            b"DSN": None,
             b"LIMITS": [b"RCPTMAX=%d" % self.most_recipients]
             + ([b"MAILMAX=%d" % self.most_mails] if self.most_mails else []),
         }
@@ -229,10 +245,12 @@ class SmtpServer(BodyReading):
         if origin is None or self.readingBody():  # between two chunks it is settled who gets it
             raise BadSequence("Say MAIL first" if origin is None else "The message has begun")
         try:
-            address = parse_rcpt(rest, self.hostname().lower(), origin.parameters.smtputf8)
+            address, notify, orcpt = parse_rcpt(
+                rest, self.hostname().lower(), origin.parameters.smtputf8
+            )
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
-            user = Forward(path_of(address), self._helo, self, origin)
+            user = Forward(path_of(address), self._helo, self, origin, notify, orcpt)
             result = settled(self.validateTo(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))

@@ -11,6 +11,7 @@ from mailnode.addresses import Address, parse_address, parse_domain, parse_path,
 from mailnode.errors import MailError
 from mailnode.sasl import strict_base64
 from mailnode.smtp.paths import Path, parse_helo, parse_mail, parse_rcpt, safe_helo
+from mailnode.xtext import orcpt_on_wire
 from tests.fuzz.client import Wrong
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -32,10 +33,11 @@ def run(data: bytes) -> None:
     _split(text)
     for rest in (data, b"FROM:" + data, b"FROM:<a@b.example> " + data):
         _tried(parse_mail, rest)
-    for rest in (data, b"TO:" + data, b"TO:<" + data + b">"):
+    for rest in (data, b"TO:" + data, b"TO:<" + data + b">", b"TO:<a@b.example> " + data):
         found = _tried(parse_rcpt, rest, "mx.example.test", False)
-        if found is not None and not str(found).isascii():
-            raise Wrong(f"{found} needs SMTPUTF8")
+        if found is not None and not str(found[0]).isascii():
+            raise Wrong(f"{found[0]} needs SMTPUTF8")
+    _told_of(text)
     _helo(data)
     encoded = _tried(strict_base64, data)
     if encoded is not None and not re.fullmatch(rb"[A-Za-z0-9+/]*={0,2}", data):
@@ -119,6 +121,24 @@ def _split(text: str) -> None:
         raise Wrong(f"{text!r} is cut at {cut}, not {found}")
     if cut and "".join(cut) != text:
         raise Wrong(f"{text!r} loses something: {cut}")
+
+
+def _told_of(text: str) -> None:
+    """What a client asks of reports, and what of it would stand in their fields."""
+    mail = _tried(parse_mail, f"FROM:<a@b.example> ENVID={text}".encode())
+    if mail is not None and not (mail[1].envid.isascii() and mail[1].envid.isprintable()):
+        raise Wrong(f"{text!r} smuggles {mail[1].envid!r} into a field")
+    for kind in ("rfc822", "utf-8"):
+        rcpt = _tried(parse_rcpt, f"TO:<a@b.example> ORCPT={kind};{text}".encode(), "x", True)
+        if rcpt is None or not rcpt[2]:
+            continue
+        if any(ord(char) < 32 or ord(char) == 127 for char in rcpt[2]):
+            raise Wrong(f"{text!r} smuggles {rcpt[2]!r} into a field")
+        for utf8 in (True, False):
+            again = f"TO:<a@b.example> ORCPT={orcpt_on_wire(rcpt[2], utf8)}".encode()
+            found = _tried(parse_rcpt, again, "x", utf8)
+            if len(again) < 500 and found != rcpt:
+                raise Wrong(f"{text!r} becomes {again!r}, which is {found}")
 
 
 def _helo(data: bytes) -> None:

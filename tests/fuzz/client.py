@@ -25,7 +25,7 @@ IDLE_S = 20.0
 LATE_S = 0.2
 MOST_TURNS = 800
 HIGH_WATER = 65536
-LINE_OCTETS, SASL_OCTETS = 1065, 12288
+LINE_OCTETS, SASL_OCTETS = 1181, 12288
 
 _DONE, _LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
 _OURS = IPv4Address("TCP", "192.0.2.1", 25)

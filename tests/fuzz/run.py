@@ -28,6 +28,7 @@ import mailnode
 
 COVERED = (
     "mailnode.wire",
+    "mailnode.xtext",
     "mailnode.addresses",
     "mailnode.session",
     "mailnode.outgoing",

@@ -24,7 +24,17 @@ OURS = {"alice": {1}, "bob": {2}, "team": {1, 2}, "some": {2}, "postmaster": {1}
 NOT_OURS = {"carol": 550, "dave": 452, "loop": 550}
 FUNCTIONS = ("plain", "late", "never", "broken")
 FOREIGN = {"carol": 451, "dave": 450, "some": 550}
-COMMAND_OCTETS, MAIL_OCTETS = 512, 1065
+COMMAND_OCTETS, MAIL_OCTETS, RCPT_OCTETS = 512, 1181, 1048
+DSN_OF_MAIL = re.compile(rb'(<[^ >"]*>)((?: (?:RET|ENVID)=[!-<>-~]+)+)')
+DSN_OF_RCPT = re.compile(rb'(<[^ >"]*>)((?: (?:NOTIFY|ORCPT)=[!-<>-~]+)+)')
+_WORD = rb"(?:SUCCESS|FAILURE|DELAY)"
+FINE_VALUES = {
+    b"RET": re.compile(rb"FULL|HDRS", re.I),
+    b"ENVID": re.compile(rb"(?=.{1,100}$)(?:[!-*,-<>-~]|\+(?:[2-6][0-9A-F]|7[0-9A-E]))+"),
+    b"NOTIFY": re.compile(rb"NEVER|" + _WORD + rb"(?:," + _WORD + rb")*", re.I),
+    b"ORCPT": re.compile(rb"(?i:rfc822);[A-Za-z0-9]{1,40}@[a-z0-9]{1,20}\.[a-z0-9]{1,20}"),
+}
+DOUBTFUL_ORCPT = re.compile(rb"(?i:rfc822|utf-8);.+")
 
 
 @define(eq=False)
@@ -130,7 +140,8 @@ class SmtpModel(Walk):
 
     def limit(self) -> int:
         start = self.stream[self.at : self.at + 5].upper()
-        return {b"AUTH ": SASL_OCTETS, b"MAIL ": MAIL_OCTETS}.get(start, COMMAND_OCTETS)
+        longer = {b"AUTH ": SASL_OCTETS, b"MAIL ": MAIL_OCTETS, b"RCPT ": RCPT_OCTETS}
+        return longer.get(start, COMMAND_OCTETS)
 
     def malformed(self) -> None:
         self._take({500})
@@ -216,6 +227,13 @@ class SmtpModel(Walk):
                 allowed = {552}
             elif found[1] == b"<>":
                 allowed = {self._code_for_sender(None)}
+        elif found := DSN_OF_MAIL.fullmatch(path):
+            plain = SIMPLE_PATH.fullmatch(found[1])
+            fine = _are_fine(found[2])
+            if fine is False:
+                allowed = {501}
+            elif fine and (plain or found[1] == b"<>"):
+                allowed = {self._code_for_sender(plain)}
         if self._take(allowed).code == 250:
             self.sender = _address_in(path, self)
             self.recipients = []
@@ -234,13 +252,19 @@ class SmtpModel(Walk):
         word, path = rest[:3].upper(), rest[3:].lstrip(b" ")
         allowed = {250, 450, 451, 452, 501, 550, 552, 553, 555}
         plain = SIMPLE_PATH.fullmatch(path)
+        if found := DSN_OF_RCPT.fullmatch(path):
+            fine = _are_fine(found[2])
+            plain = SIMPLE_PATH.fullmatch(found[1]) if fine else None
+            if fine is False:
+                allowed = {501, 553}
         if word != b"TO:":
             allowed = {501}
         elif len(self.recipients) >= self.most_recipients:
-            allowed = {452} if plain else {452, 501, 553, 555}
+            allowed = {452} if plain else allowed & {452, 501, 553, 555}
         elif plain:
             allowed = self._codes_for(plain[1].decode().lower(), plain[2].decode())
         if self._take(allowed).code == 250:
+            path = split_path(path.decode())[0].encode()
             self.recipients.append((*self._behind(path), path))
 
     def _codes_for(self, local: str, domain: str) -> set[int]:
@@ -438,6 +462,21 @@ class SmtpModel(Walk):
         self.failures += 1
         if self.failures >= 3:
             self._end({421})
+
+
+def _are_fine(parameters: bytes) -> bool | None:
+    """Whether RFC 3461's parameters are taken; None where only the grammar of addresses tells."""
+    given = [word.split(b"=") for word in parameters.split(b" ")[1:]]
+    if len({name for name, _ in given}) < len(given):
+        return False
+    doubtful = False
+    for name, value in given:
+        if FINE_VALUES[name].fullmatch(value):
+            continue
+        if name != b"ORCPT" or not DOUBTFUL_ORCPT.fullmatch(value):
+            return False
+        doubtful = True
+    return None if doubtful else True
 
 
 def _address_in(path: bytes, model: Walk) -> str | None:

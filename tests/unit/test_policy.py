@@ -11,7 +11,7 @@ from mailnode.errors import LookupFailed
 from mailnode.outbound.mta_sts import MtaSts, StsPolicy
 from mailnode.outbound.mx import MxHost
 from mailnode.outbound.policy import NoHostAllowed, TlsPolicies, is_usable
-from mailnode.outbound.tls import Tlsa, TlsPolicy
+from mailnode.outbound.words import Tlsa, TlsPolicy
 from mailnode.records import Records
 from tests.fakes import FakeResolver
 

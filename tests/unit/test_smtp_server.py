@@ -269,7 +269,7 @@ class Commands(SmtpCase):
         self.hello()
         self.check(f"{MAIL} AUTH={'a' * 500}", "250 2.1.0")
         self.talk.say("RSET")
-        self.check(f"{MAIL} AUTH={'a' * 1100}", "500 5.5.6")
+        self.check(f"{MAIL} AUTH={'a' * 1300}", "500 5.5.6")
 
     def test_s11_octets_beyond_ascii_in_a_verb_are_500(self) -> None:
         self.hello()
@@ -521,6 +521,7 @@ class Replies(SmtpCase):
                 "SMTPUTF8",
                 "ENHANCEDSTATUSCODES",
                 "CHUNKING",
+                "DSN",
                 "LIMITS RCPTMAX=100",
                 "STARTTLS",
                 "AUTH LOGIN PLAIN",
@@ -544,7 +545,22 @@ class Replies(SmtpCase):
             ("AUTH=a+2Bb@x.test", "250 "),
             ("AUTH=a+2bb@x.test", "501 5.5.4"),
             ("AUTH", "501 5.5.4"),
-            ("RET=FULL", "555 5.5.4"),
+            ("RET=FULL", "250 "),
+            ("ret=hdrs", "250 "),
+            ("RET=SOME", "501 5.5.4"),
+            ("RET", "501 5.5.4"),
+            ("RET=FULL RET=HDRS", "501 5.5.4"),
+            ("ENVID=QQ+20314", "250 "),
+            ("ENVID=" + "x" * 100, "250 "),
+            ("ENVID=" + "x" * 101, "501 5.5.4"),
+            ("ENVID=a+0Ab", "501 5.5.4"),
+            ("ENVID=a+E9", "501 5.5.4"),
+            ("ENVID=a+2x", "501 5.5.4"),
+            ("ENVID=josé SMTPUTF8", "501 5.5.4"),
+            ("ENVID", "501 5.5.4"),
+            ("ENVID=a ENVID=a", "501 5.5.4"),
+            ("NOTIFY=NEVER", "555 5.5.4"),
+            ("SMTPUTF8\u2003BODY=7BIT", "501 5.5.4"),
             ("FOO=BAR", "555 5.5.4"),
             ("=", "501 5.5.4"),
         ):
@@ -560,9 +576,93 @@ class Replies(SmtpCase):
         self.assertEqual(self.house.messages.filed, [])
         self.check(MAIL, "250 ")
 
-    def test_s15_rcpt_takes_no_dsn_parameters_until_reports_are_written(self) -> None:
+    def test_s15_parameters_of_rcpt_are_checked(self) -> None:
+        self.hello().say(f"{MAIL} SMTPUTF8")
+        for parameters, start in (
+            ("NOTIFY=NEVER", "250 "),
+            ("NOTIFY=delay,SUCCESS,FAILURE", "250 "),
+            ("NOTIFY=NEVER,DELAY", "501 5.5.4"),
+            ("NOTIFY=NEVER,NEVER", "501 5.5.4"),
+            ("NOTIFY=SUCCESS,", "501 5.5.4"),
+            ("NOTIFY=ALWAYS", "501 5.5.4"),
+            ("NOTIFY", "501 5.5.4"),
+            ("NOTIFY=DELAY NOTIFY=DELAY", "501 5.5.4"),
+            ("ORCPT=rfc822;a+2Bb@x.test", "250 "),
+            ("ORCPT=rfc822;root", "250 "),
+            ('ORCPT=rfc822;"a+20b"@x.test', "250 "),
+            ("ORCPT=rfc822;a+2bb@x.test", "501 5.5.4"),
+            ("ORCPT=rfc822;a+0Db@x.test", "501 5.5.4"),
+            ("ORCPT=rfc822;", "501 5.5.4"),
+            ("ORCPT=rfc822;<a@x.test>", "501 5.5.4"),
+            ("ORCPT=rfc822;josé@x.test", "501 5.5.4"),
+            ("ORCPT=x400;a@x.test", "501 5.5.4"),
+            ("ORCPT=a@x.test", "501 5.5.4"),
+            ("ORCPT", "501 5.5.4"),
+            ("ORCPT=utf-8;josé@x.test", "250 "),
+            (r"ORCPT=UTF-8;jos\x{E9}@x.test", "250 "),
+            (r"ORCPT=utf-8;a\x{2B}b@x.test", "250 "),
+            ("ORCPT=utf-8;a+2Bb@x.test", "501 5.5.4"),
+            (r"ORCPT=utf-8;jos\xE9@x.test", "501 5.5.4"),
+            (r"ORCPT=utf-8;\x{D800}@x.test", "501 5.5.4"),
+            (r"ORCPT=utf-8;\x{41}@x.test", "501 5.5.4"),
+            ("ORCPT=rfc822;" + "+61" * 64 + "@" + "+78" * 63 + "." + "x" * 103, "501 5.5.4"),
+            ("RET=FULL", "555 5.5.4"),
+            ("SIZE=1", "555 5.5.4"),
+        ):
+            self.talk.server.errors = 0
+            self.check(f"{RCPT} {parameters}", start)
+
+    def test_s15_utf_8_in_orcpt_needs_smtputf8(self) -> None:
         self.hello().say(MAIL)
-        self.check(f"{RCPT} NOTIFY=NEVER", "555 5.5.4")
+        self.check(f"{RCPT} ORCPT=utf-8;josé@x.test", "553 5.6.7")
+        self.check(rf"{RCPT} ORCPT=utf-8;jos\x{{E9}}@x.test", "250 ")
+
+    def test_s15_what_is_asked_of_reports_is_handed_on(self) -> None:
+        self.hello().say(f"{MAIL} RET=hdrs ENVID=a+20b+2Bc")
+        origin = self.talk.server._from
+        self.assertEqual((origin.parameters.ret, origin.parameters.envid), ("HDRS", "a b+c"))
+        asked = self.patched_recipients()
+        self.talk.say(
+            RCPT,
+            f"{RCPT} NOTIFY=DELAY,success,DELAY ORCPT=RFC822;Bob+2BBill@Example.org",
+            rf"{RCPT} NOTIFY=never ORCPT=utf-8;jos\x{{E9}}@example.org",
+        )
+        self.assertEqual(
+            [(user.notify, user.orcpt) for user in asked],
+            [
+                ("", ""),
+                ("SUCCESS,DELAY", "rfc822;Bob+Bill@Example.org"),
+                ("NEVER", "utf-8;josé@example.org"),
+            ],
+        )
+
+    def patched_recipients(self) -> list[Any]:
+        """Those that the delivery is asked about from now on."""
+        asked: list[Any] = []
+        ask = SmtpServer.validateTo
+
+        def note(server: Any, user: Any) -> Any:
+            asked.append(user)
+            return ask(server, user)
+
+        self.patch(SmtpServer, "validateTo", note)
+        return asked
+
+    def test_s15_the_longest_parameters_fit_a_command(self) -> None:
+        self.open()
+        sender, domain = "x" * 64, "d" * 60 + "." + "e" * 60 + "." + "f" * 60
+        self.hello()
+        self.check(
+            f"MAIL FROM:<{sender}@{domain}> SIZE=00000000000000000001 BODY=8BITMIME SMTPUTF8"
+            f" AUTH={'a' * 495} RET=FULL ENVID={'+20' * 33}",
+            "250 ",
+        )
+        word, plain = "+61" * 64, "x" * 60
+        orcpt = f"rfc822;{word}@{'+78' * 60}.{plain}.{plain}"[:500]
+        command = f"{RCPT} NOTIFY=SUCCESS,FAILURE,DELAY ORCPT={orcpt}"
+        self.assertGreater(len(command), 512)
+        self.check(command, "250 ")
+        self.check(f"{RCPT} ORCPT={'x' * 1200}", "500 5.5.6")
 
     def test_s15_a_reply_about_a_long_parameter_is_no_longer_than_a_reply_may_be(self) -> None:
         self.hello()
