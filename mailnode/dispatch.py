@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from mailnode.background import background
 from mailnode.config import OutboundSettings
 from mailnode.due import DueClock
-from mailnode.outbound.delivery import Delivery
-from mailnode.outbound.leases import Leases
 from mailnode.outbound.certificates import Trust
+from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.https import Https
+from mailnode.outbound.leases import Leases
 from mailnode.outbound.mta_sts import MtaSts, in_file, read_policies
 from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool

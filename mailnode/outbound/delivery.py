@@ -1,4 +1,4 @@
-"""One attempt: rows that are due, along the way that their route says, and what is written of it."""
+"""One attempt: rows that are due go the way that their route says; what came of it is written."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_TARGETS = 100
 WHOLE_OCTETS = 65536
+NOT_HERE = Answer(451, "4.3.0", "The mail is not in the store", "route")
 
 _log = Logger()
 
@@ -148,7 +149,8 @@ class Delivery:
                 if self.stopping:
                     break
                 mail = await self.queue.read(mail_rows[0].message_id)
-                if mail is None:  # dropped by somebody meanwhile, rows and all
+                if mail is None:
+                    await self.answer(mail_rows, NOT_HERE, way)
                     continue
                 if taken is not None and not taken[1].usable:
                     self._give_back(*taken)

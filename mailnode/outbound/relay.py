@@ -85,6 +85,8 @@ class Relay:
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
+    _planning: bool = field(default=False, init=False)
+    _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
@@ -179,14 +181,25 @@ class Relay:
 
     def _plan(self) -> None:
         """Begin what is due, the line that was served longest ago first."""
-        if not self._stopping:
-            now = self.now()
-            for line in list(self._lines.values()):
-                if self._tasks >= MOST_TASKS:
-                    break
-                self._consider(line, now)
-            self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
+        self._plan_again = True
+        if self._planning:  # what was begun has ended already, further down this stack
+            return
+        self._planning = True
+        while self._plan_again:
+            self._plan_again = False
+            self._begin_due()
+        self._planning = False
         self._tell_idle()
+
+    def _begin_due(self) -> None:
+        if self._stopping:
+            return
+        now = self.now()
+        for line in list(self._lines.values()):
+            if self._tasks >= MOST_TASKS:
+                break
+            self._consider(line, now)
+        self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
 
     def _consider(self, line: Line, now: float) -> None:
         """Begin a task for the line, where it is due and has not enough of them."""

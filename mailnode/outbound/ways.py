@@ -15,8 +15,8 @@ from mailnode.outbound.words import Hop, Login, TlsPolicy
 from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
-    from mailnode.outbound.policy import TlsPolicies
     from mailnode.interfaces import IResolver
+    from mailnode.outbound.policy import TlsPolicies
 
 SMTP_PORT = 25
 

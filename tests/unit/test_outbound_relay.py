@@ -1,0 +1,353 @@
+"""`mailnode.outbound.relay`: what is due is begun, and what a host says is written."""
+
+from __future__ import annotations
+
+import email
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.config import OutboundSettings
+from mailnode.errors import MailError, StoreFull
+from mailnode.outbound.outcome import wait_s
+from mailnode.outbound.words import Answer
+from mailnode.routes import Route, SendAs
+from tests.unit.relay_case import BEGAN, LATER, NEVER, OK, RAW, SILENT, RelayHouse, row
+
+DAY_S = 86400.0
+
+
+class RelayCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.house = RelayHouse()
+        self.queue, self.outside = self.house.queue, self.house.outside
+
+    def start(self, *rows: Any) -> None:
+        self.house.start(*rows)
+
+    def report(self, number: int = 0) -> Any:
+        """A report that was filed, read by Python's own parser."""
+        return email.message_from_bytes(self.queue.reports[number][1].body)  # type: ignore[arg-type]
+
+
+class DeliveryTests(RelayCase):
+    def test_what_is_due_is_handed_over_and_gone(self) -> None:
+        self.start(row(1))
+        self.assertEqual(["r1@remote.test"], self.outside.reached)
+        self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
+        self.assertEqual(["relayed"], self.queue.names())
+        detail = self.queue.events[0].detail
+        self.assertEqual("mx.remote.test [mx.remote.test]", detail["host"])
+        self.assertEqual("TLSv1.3 X", detail["tls"])
+        self.assertEqual("250 2.0.0 taken", detail["reply"])
+
+    def test_what_comes_while_it_runs_is_begun_at_once(self) -> None:
+        self.start()
+        self.house.add(row(1))
+        self.assertEqual(["relayed"], self.queue.names())
+
+    def test_the_octets_are_ours_in_front_and_then_the_mail_s(self) -> None:
+        self.start(row(1))
+        reader = self.outside.sent[0][1].open()
+        said = self.successResultOf(reader.read(10)) + self.successResultOf(reader.read(1000))
+        self.assertEqual(b"Received: here\r\n" + RAW, said)
+        self.assertEqual(b"", self.successResultOf(reader.read(10)))
+
+    def test_recipients_of_one_mail_go_in_one_transaction(self) -> None:
+        self.start(row(1, message_id=7), row(2, message_id=7), row(3))
+        self.assertEqual([2, 1], [len(outgoing.targets) for _, outgoing in self.outside.sent])
+        self.assertEqual(1, len(self.outside.connects))
+
+    def test_each_recipient_has_an_outcome_of_its_own(self) -> None:
+        self.outside.answers = {"r1@remote.test": [LATER], "r2@remote.test": [NEVER]}
+        self.start(*(row(number, message_id=7) for number in (1, 2, 3)))
+        self.assertEqual(["deferred", "bounced", "relayed"], self.queue.names())
+        self.assertEqual([1], [each.queue_id for each in self.queue.rows])
+
+    def test_a_row_whose_mail_is_not_there_holds_up_no_other(self) -> None:
+        self.queue.gone.add(1)
+        self.start(row(1), row(2))
+        self.assertEqual(["r2@remote.test"], self.outside.reached)
+        self.assertEqual(["deferred", "relayed"], sorted(self.queue.names()))
+
+    def test_a_session_is_kept_for_five_seconds_and_then_ended_in_order(self) -> None:
+        self.start(row(1))
+        self.house.add(row(2))
+        self.assertEqual(1, len(self.outside.connects))
+        self.house.clock.advance(6)
+        self.assertEqual(1, self.outside.sessions[0].quits)
+        self.assertEqual(0, len(self.house.pool))
+
+    def test_a_host_that_says_421_is_left_and_asked_anew(self) -> None:
+        closing = Answer(421, "4.7.0", "enough", "MAIL")
+        self.outside.answers = {"r1@remote.test": [closing]}
+        self.start(row(1), row(2))
+        self.assertEqual(2, len(self.outside.connects))
+        self.assertEqual(["deferred", "relayed"], self.queue.names())
+
+    def test_a_connection_lost_behind_the_dot_is_said_to_be_open(self) -> None:
+        self.outside.answers = {"r1@remote.test": [Answer(0, "4.4.2", "lost", "dot")]}
+        self.start(row(1))
+        self.assertIn("may arrive twice", str(self.queue.events[0].detail["because"]))
+
+
+class RetryTests(RelayCase):
+    def test_waits_grow_twofold_from_a_minute_to_four_hours(self) -> None:
+        waits = [wait_s(attempts, OutboundSettings(), lambda: 0.5) for attempts in range(1, 11)]
+        self.assertEqual([60, 120, 240, 480, 960, 1920, 3840, 7680, 14400, 14400], waits)
+
+    def test_what_failed_together_is_not_tried_together(self) -> None:
+        waits = {wait_s(1, OutboundSettings(), lambda part=part: part) for part in (0.0, 0.5, 1.0)}
+        self.assertEqual({48.0, 60.0, 72.0}, {round(each, 6) for each in waits})
+
+    def test_it_is_tried_again_when_it_is_due(self) -> None:
+        self.outside.answers = {"r1@remote.test": [LATER, OK]}
+        self.start(row(1))
+        self.house.pass_s(50)
+        self.assertEqual(["deferred"], self.queue.names())
+        self.house.pass_s(20)
+        self.assertEqual(["deferred", "relayed"], self.queue.names())
+        self.assertEqual(1, self.queue.events[0].detail["attempt"])
+
+    def test_after_four_hours_the_sender_is_told_once_and_after_five_days_for_good(self) -> None:
+        self.outside.answers = {"r1@remote.test": [LATER]}
+        self.start(row(1))
+        self.house.pass_s(4 * 3600 - 60, 60)
+        self.assertEqual([], self.queue.reports)
+        self.house.pass_s(5 * 3600, 60)
+        self.assertEqual(1, len(self.queue.reports))
+        self.house.pass_s(5 * DAY_S, 600)
+        self.assertEqual(2, len(self.queue.reports))
+        self.assertEqual("bounced", self.queue.names()[-1])
+        self.assertEqual([], self.queue.rows)
+        for number, action in enumerate(("delayed", "failed")):
+            self.assertIn(f"Action: {action}", self.report(number).as_string())
+        self.assertIn("Status: 5.4.7", self.report(1).as_string())
+
+    def test_the_last_attempt_is_made_when_the_time_is_up(self) -> None:
+        self.outside.answers = {"r1@remote.test": [LATER]}
+        self.start(row(1))
+        self.house.pass_s(5 * DAY_S + 600, 60)
+        self.assertAlmostEqual(5 * DAY_S, self.queue.events[-1].at - BEGAN, delta=200)
+
+
+class DeadHostTests(RelayCase):
+    def test_all_that_is_due_is_told_and_the_line_sleeps(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(*map(row, range(1, 51)))
+        self.assertEqual(["deferred"] * 50, self.queue.names())
+        self.assertEqual(1, len(self.outside.connects))
+        self.house.add(row(60))
+        self.assertEqual(1, len(self.outside.connects))
+
+    def test_it_holds_up_no_other(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(*map(row, range(1, 51)), row(60, domain="well.test", recipient="a@well.test"))
+        self.assertEqual(["a@well.test"], self.outside.reached)
+
+    def test_the_next_address_is_asked_and_the_silent_one_rests(self) -> None:
+        self.house.ways.hosts = {"remote.test": ["one", "two"]}
+        self.outside.down = {"one": SILENT}
+        self.start(row(1))
+        self.assertEqual(["one", "two"], [hop.address for hop, _, _ in self.outside.connects])
+        self.house.pass_s(10)  # the session with the second is over
+        self.house.add(row(2))
+        self.assertEqual("two", self.outside.connects[-1][0].address)
+        self.assertEqual(3, len(self.outside.connects))
+
+    def test_one_that_is_back_gets_all_of_it(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(*map(row, range(1, 51)))
+        self.outside.down.clear()
+        self.house.pass_s(200)
+        self.assertEqual(50, self.queue.names().count("relayed"))
+
+    def test_a_name_server_that_is_silent_is_no_fault_of_the_mail(self) -> None:
+        self.house.ways.faults = {"remote.test": MailError("DNS is silent", enhanced="4.4.3")}
+        self.start(row(1))
+        self.assertEqual(["deferred"], self.queue.names())
+        self.assertIn("DNS is silent", str(self.queue.events[0].detail["reply"]))
+
+    def test_a_domain_that_there_is_not_bounces(self) -> None:
+        gone = MailError("no such domain", code=550, enhanced="5.1.2")
+        self.house.ways.faults = {"remote.test": gone}
+        self.start(row(1))
+        self.assertEqual(["bounced"], self.queue.names())
+        self.assertIn("5.1.2", self.report().as_string())
+
+
+class ReportTests(RelayCase):
+    def test_who_sent_it_is_told_with_the_remote_s_words(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.start(row(1))
+        envelope, _message = self.queue.reports[0]
+        self.assertEqual((None, 0), (envelope.sender, envelope.priority))
+        self.assertEqual(["alice@example.test"], [each.mailbox for each in envelope.recipients])
+        text = self.report().as_string()
+        for words in ("no such user", "r1@remote.test", "Subject: hello"):
+            self.assertIn(words, text)
+
+    def test_one_report_tells_of_all_recipients_of_a_mail(self) -> None:
+        self.outside.answers = {f"r{number}@remote.test": [NEVER] for number in (1, 2)}
+        self.start(row(1, message_id=7), row(2, message_id=7))
+        self.assertEqual(1, len(self.queue.reports))
+        self.assertEqual(2, self.report().as_string().count("Action: failed"))
+
+    def test_nobody_is_told_who_asked_for_silence(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.start(row(1, notify="NEVER"))
+        self.assertEqual(([], ["bounced"]), (self.queue.reports, self.queue.names()))
+
+    def test_a_report_that_fails_goes_to_the_postmaster_and_begins_no_circle(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.start(row(1, sender=""))
+        envelope, _ = self.queue.reports[0]
+        self.assertEqual(
+            ["postmaster@example.test"], [each.mailbox for each in envelope.recipients]
+        )
+        self.outside.answers = {"r2@remote.test": [LATER]}
+        self.house.add(row(2, sender="", queued_at=BEGAN - 5 * 3600))
+        self.assertEqual(1, len(self.queue.reports))
+
+    def test_success_is_told_to_who_asked_unless_the_remote_does(self) -> None:
+        self.start(row(1, notify="SUCCESS"))
+        self.assertIn("Action: relayed", self.report().as_string())
+        self.outside.sessions[0].dsn = True
+        self.house.add(row(2, notify="SUCCESS"))
+        self.assertEqual(1, len(self.queue.reports))
+
+    def test_a_sender_elsewhere_has_its_report_queued(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.start(row(1, sender="bob@far.test"))
+        envelope, _ = self.queue.reports[0]
+        self.assertEqual(["bob@far.test"], [str(each.address) for each in envelope.remotes])
+
+    def test_what_nobody_can_be_told_of_is_held_and_not_lost(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.house.delivery.reports = None  # type: ignore[assignment]
+        self.start(row(1))
+        self.assertEqual([1], self.queue.held)
+        self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
+
+
+class RouteTests(RelayCase):
+    def test_refuse_bounces_hold_holds_and_discard_throws_away(self) -> None:
+        for number, kind in enumerate(("refuse", "hold", "discard"), 1):
+            self.house.people.routes[f"r{number}@remote.test"] = Route("x", kind)
+        self.start(*map(row, (1, 2, 3)))
+        self.assertEqual(["bounced", "queue-changed", "relayed"], self.queue.names())
+        self.assertEqual(([2], []), (self.queue.held, self.outside.connects))
+
+    def test_what_may_not_leave_any_more_is_captured(self) -> None:
+        self.house.people.stays.add("remote.test")
+        self.start(row(1))
+        self.assertEqual(([1], []), (self.queue.captured, self.outside.connects))
+
+    def test_routes_of_one_domain_go_their_own_ways(self) -> None:
+        self.house.people.routes["r2@remote.test"] = Route("x", "smtp", "smart", 2525)
+        self.start(*map(row, (1, 2)))
+        self.assertEqual(
+            {"mx.remote.test", "smart"}, {hop.host for hop, _, _ in self.outside.connects}
+        )
+
+    def test_a_dead_one_of_them_does_not_strike_the_other(self) -> None:
+        self.house.people.routes["r2@remote.test"] = Route("x", "smtp", "smart", 2525)
+        self.outside.down = {"smart": SILENT}
+        self.start(*map(row, (1, 2)))
+        self.assertEqual(["deferred", "relayed"], sorted(self.queue.names()))
+
+    def test_an_administrator_s_bounce_is_a_bounce(self) -> None:
+        self.start(row(1, bounce="we do not want it"))
+        self.assertEqual((["bounced"], []), (self.queue.names(), self.outside.connects))
+        self.assertIn("we do not want it", self.report().as_string())
+
+    def test_an_outside_address_leaves_by_its_provider(self) -> None:
+        provider = SendAs(3, 1, "me@isp.test", "smtp.isp.test", 587, False, "me", b"")
+        self.house.people.providers[3] = provider
+        self.start(row(1, send_as=3))
+        hop, policy, login = self.outside.connects[0]
+        self.assertEqual(("smtp.isp.test", "verify"), (hop.host, policy.level))
+        assert login is not None
+        self.assertEqual("me", login.user)
+
+    def test_a_refused_sign_in_is_told_at_once_and_tried_again(self) -> None:
+        provider = SendAs(3, 1, "me@isp.test", "smtp.isp.test", 587, False, "me", b"")
+        self.house.people.providers[3] = provider
+        self.outside.down = {"smtp.isp.test": Answer(535, "5.7.8", "bad password", "AUTH")}
+        self.start(row(1, send_as=3))
+        self.assertEqual(["deferred"], self.queue.names())
+        self.assertIn("bad password", self.report().as_string())
+        self.outside.down.clear()
+        self.house.pass_s(200)
+        self.assertEqual("relayed", self.queue.names()[-1])
+
+
+class CrowdTests(RelayCase):
+    def test_a_long_line_is_served_by_several_up_to_the_limit(self) -> None:
+        self.outside.hold = Deferred()
+        self.start(*map(row, range(1, 1001)))
+        self.assertEqual(20, len(self.outside.sessions))
+        hold, self.outside.hold = self.outside.hold, None
+        assert hold is not None
+        hold.callback(None)
+        self.assertEqual(1000, len(self.outside.reached))
+        self.assertEqual(20, len(self.outside.connects))
+
+    def test_many_lines_stay_under_the_limit_of_all(self) -> None:
+        self.outside.hold = Deferred()
+        self.start(*(row(n, domain=f"d{n}.test", recipient=f"r@d{n}.test") for n in range(1, 500)))
+        self.assertEqual(200, len(self.outside.sessions))
+        hold, self.outside.hold = self.outside.hold, None
+        assert hold is not None
+        hold.callback(None)
+        self.assertEqual(499, len(self.outside.reached))
+
+    def test_replies_go_before_lists(self) -> None:
+        rows = [row(n, priority=2) for n in range(1, 15)] + [row(30, priority=0)]
+        self.start(*rows)
+        self.assertEqual("r30@remote.test", self.outside.reached[0])
+
+
+class FaultTests(RelayCase):
+    def test_what_was_taken_is_written_however_often_that_fails(self) -> None:
+        self.queue.faults = [StoreFull(), StoreFull()]
+        self.start(row(1))
+        self.house.pass_s(10, 1)
+        self.assertEqual(
+            (["relayed"], ["r1@remote.test"]), (self.queue.names(), self.outside.reached)
+        )
+
+    def test_an_interrupted_attempt_is_taken_up(self) -> None:
+        self.queue.leased = {1: ("killed", BEGAN + 1000)}
+        self.start(row(1))
+        self.assertEqual(["relayed"], self.queue.names())
+
+    def test_a_stop_waits_for_what_is_under_way_and_begins_nothing(self) -> None:
+        self.outside.hold = hold = Deferred()
+        self.start(row(1), row(2))
+        stopped = Deferred.fromCoroutine(self.house.relay.stop(30.0))
+        self.house.add(row(3, domain="new.test"))
+        self.assertNoResult(stopped)
+        hold.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(["r1@remote.test"], self.outside.reached)
+        self.assertEqual({}, self.queue.leased)
+        self.assertEqual([2, 3], [each.queue_id for each in self.queue.rows])
+        self.assertEqual([], self.house.clock.getDelayedCalls())
+
+    def test_a_stop_cuts_off_what_takes_too_long(self) -> None:
+        self.outside.hold = Deferred()
+        self.start(row(1))
+        stopped = Deferred.fromCoroutine(self.house.relay.stop(30.0))
+        self.house.pass_s(40)
+        self.assertTrue(self.outside.sessions[0].aborted)
+        self.outside.hold.callback(None)
+        self.successResultOf(stopped)
+
+    def test_leases_are_renewed_while_an_attempt_lasts(self) -> None:
+        self.outside.hold = Deferred()
+        self.start(row(1))
+        before = self.queue.leased[1][1]
+        self.house.pass_s(301)
+        self.assertGreater(self.queue.leased[1][1], before)
