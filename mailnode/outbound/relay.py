@@ -85,6 +85,9 @@ class Relay:
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
+    _crowded: bool = field(
+        default=False, init=False
+    )  # a line is due and has no task for want of room
     _planning: bool = field(default=False, init=False)
     _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
@@ -194,18 +197,20 @@ class Relay:
     def _begin_due(self) -> None:
         if self._stopping:
             return
-        now = self.now()
+        now, self._crowded = self.now(), False
         for line in list(self._lines.values()):
-            if self._tasks >= MOST_TASKS:
-                break
             self._consider(line, now)
+            if self._crowded:
+                break
         self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
 
     def _consider(self, line: Line, now: float) -> None:
         """Begin a task for the line, where it is due and has not enough of them."""
         if line.wakes_at > now:
             self._wake_by(line.wakes_at)
-        elif not self._stopping and self._tasks < MOST_TASKS:
+        elif self._tasks >= MOST_TASKS:
+            self._crowded = True
+        elif not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
                 self._lines.move_to_end((line.domain, line.send_as))
@@ -258,9 +263,9 @@ class Relay:
         now = self.now()
         if not line.tasks and line.due_at == math.inf and line.asleep_until <= now:
             self._lines.pop((line.domain, line.send_as), None)
-        elif self._tasks < MOST_TASKS - 1:
+        else:
             self._consider(line, now)
-        else:  # others waited for this place
+        if self._crowded:  # others wait for this place
             self._plan()
         self._tell_idle()
 
