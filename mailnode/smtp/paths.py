@@ -133,11 +133,11 @@ def parse_mail(rest: bytes) -> tuple[Address | None, MailParameters]:
 
 
 @lru_cache(maxsize=4096)
-def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> tuple[Address, str, str]:
+def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> tuple[Path, str, str]:
     """`TO:<path> [parameters]`; `<postmaster>` without a domain means ours.
 
     Returns:
-        The address, NOTIFY and ORCPT as `Forward` has them.
+        The path, NOTIFY and ORCPT as `Forward` has them; the path has an address.
     Raises:
         BadSyntax, BadAddress, UnknownParameter, NeedsSmtpUtf8.
     """
@@ -150,9 +150,8 @@ def parse_rcpt(rest: bytes, hostname: str, smtputf8: bool) -> tuple[Address, str
         raise BadAddress("A recipient can't be empty")
     if not path.isascii() and not smtputf8:
         raise NeedsSmtpUtf8()
-    if not parameters:
-        return address, "", ""
-    return address, *_rcpt_parameters(parameters, smtputf8)
+    notify, orcpt = _rcpt_parameters(parameters, smtputf8)
+    return path_of(address), notify, orcpt
 
 
 def _parse(rest: bytes, word: str) -> tuple[str, list[tuple[str, str]]]:

@@ -40,7 +40,6 @@ from mailnode.smtp.paths import (
     parse_helo,
     parse_mail,
     parse_rcpt,
-    path_of,
 )
 from mailnode.smtp.replies import (
     BadSequence,
@@ -245,12 +244,12 @@ class SmtpServer(BodyReading):
         if origin is None or self.readingBody():  # between two chunks it is settled who gets it
             raise BadSequence("Say MAIL first" if origin is None else "The message has begun")
         try:
-            address, notify, orcpt = parse_rcpt(
+            path, notify, orcpt = parse_rcpt(
                 rest, self.hostname().lower(), origin.parameters.smtputf8
             )
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
-            user = Forward(path_of(address), self._helo, self, origin, notify, orcpt)
+            user = Forward(path, self._helo, self, origin, notify, orcpt)
             result = settled(self.validateTo(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
@@ -258,7 +257,7 @@ class SmtpServer(BodyReading):
         if not isinstance(result, Deferred):
             self._to_valid(result, user)
             return None
-        result.addErrback(self._refused, "RCPT", origin, str(address))
+        result.addErrback(self._refused, "RCPT", origin, str(path))
         result.addCallback(self._to_valid, user)
         return result
 

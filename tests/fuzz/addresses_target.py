@@ -137,7 +137,7 @@ def _told_of(text: str) -> None:
         for utf8 in (True, False):
             again = f"TO:<a@b.example> ORCPT={orcpt_on_wire(rcpt[2], utf8)}".encode()
             found = _tried(parse_rcpt, again, "x", utf8)
-            if len(again) < 500 and found != rcpt:
+            if len(again) < 500 and (found is None or found[1:] != rcpt[1:]):
                 raise Wrong(f"{text!r} becomes {again!r}, which is {found}")
 
 
