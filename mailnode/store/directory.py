@@ -209,20 +209,21 @@ class Directory:
         while todo:
             target, depth = todo.popleft()
             taker = self._taker(target)
-            if isinstance(taker, str):
-                if taker in seen:
-                    circle = True
-                    continue
+            if isinstance(taker, Account):
+                if taker.disabled:
+                    disabled = True
+                else:
+                    found.setdefault(taker.id, _recipient(address, taker))
+            elif taker is None:
+                if target.domain not in self._local:
+                    found.setdefault(target.key, Remote(target, alias=address))
+            elif taker in seen:
+                circle = True
+            else:
                 if depth == ALIAS_DEPTH:
                     raise AliasLoop(detail=f"aliases of {address} are over {ALIAS_DEPTH} deep")
                 seen.add(taker)
                 todo.extend((member, depth + 1) for member in self._aliases[taker])
-            elif taker is not None and taker.disabled:
-                disabled = True
-            elif taker is not None:
-                found.setdefault(taker.id, _recipient(address, taker))
-            elif target.domain not in self._local:
-                found.setdefault(target.key, Remote(target, alias=address))
             if len(found) > limit:
                 raise AliasLoop(detail=f"{address} reaches over {limit} mailboxes")
         if found:

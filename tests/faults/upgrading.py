@@ -131,9 +131,10 @@ def judge(folder: Path, told: Told) -> Iterator[str]:
             for token in told.filed[:OLD]:
                 if token not in there:
                     yield f"{copy.path.name} lacks {token}"
-    for path in (data / "mail.db", folder / "users.db"):
+    for path, engine in ((data / "mail.db", "sqlite"), (folder / "users.db", "accounts")):
         finish_exchange(path)
-        yield from whole(path, 1 if "rolled_back" in told.stages else None)
+        before = max(schema_scripts(engine))
+        yield from whole(path, before if "rolled_back" in told.stages else None)
     lying = sorted(copies_in(data / "mail.db"))
     for token in told.filed:
         wanted = [(token, owner) for owner in sorted(owners_of(token))]
