@@ -5,9 +5,12 @@ from __future__ import annotations
 from mailnode.cli.accounts import alias, domain, user
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
+from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
+from mailnode.cli.routes import route
+from mailnode.cli.send_as import send_as
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
 
@@ -27,6 +30,9 @@ COMMANDS = (
     domain,
     user,
     alias,
+    gear,
+    route,
+    send_as,
     mailbox,
     trace,
     config,

@@ -23,8 +23,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from mailnode.addresses import parse_address
-from mailnode.store import accounts as accounts_module
 from mailnode.store import database as database_module
+from mailnode.store import users_file as users_module
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
@@ -58,7 +58,7 @@ def newer_version() -> Iterator[None]:
     """The program is one version on."""
     with (
         patch.object(database_module, "_schema_scripts", newer_scripts),
-        patch.object(accounts_module, "schema_scripts", newer_scripts),
+        patch.object(users_module, "schema_scripts", newer_scripts),
     ):
         yield
 
@@ -131,9 +131,10 @@ def judge(folder: Path, told: Told) -> Iterator[str]:
             for token in told.filed[:OLD]:
                 if token not in there:
                     yield f"{copy.path.name} lacks {token}"
-    for path in (data / "mail.db", folder / "users.db"):
+    for path, engine in ((data / "mail.db", "sqlite"), (folder / "users.db", "accounts")):
         finish_exchange(path)
-        yield from whole(path, 1 if "rolled_back" in told.stages else None)
+        before = max(schema_scripts(engine))
+        yield from whole(path, before if "rolled_back" in told.stages else None)
     lying = sorted(copies_in(data / "mail.db"))
     for token in told.filed:
         wanted = [(token, owner) for owner in sorted(owners_of(token))]

@@ -84,7 +84,8 @@ class EveryCommand(SynchronousTestCase):
     def test_no_option_or_argument_takes_a_password(self) -> None:
         for path, command in all_commands():
             for param in command.params:
-                self.assertNotIn("pass", str(param.name), path)
+                if param.name != "password_file":  # where it stands may be told
+                    self.assertNotIn("pass", str(param.name), path)
 
 
 class Document(SynchronousTestCase):
