@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.dkim import dkim
+from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.mailbox import mailbox
@@ -27,6 +29,8 @@ COMMANDS = (
     domain,
     user,
     alias,
+    dkim,
+    dns,
     mailbox,
     trace,
     config,
