@@ -84,6 +84,13 @@ class StoreTooNew(MailError):
     text = "The data folder was written by a newer version of mailnode"
 
 
+class SealBroken(MailError):
+    """A secret was sealed under another key, or for something else, or was changed since."""
+
+    exit_code = 78
+    text = "A sealed secret can't be opened"
+
+
 class NodeRunning(MailError):
     text = "Another node runs on this data folder"
 
@@ -208,6 +215,10 @@ class AccountError(MailError):
 
 class NotFound(AccountError):
     http_status, exit_code = 404, 67
+
+
+class BadRoute(AccountError):
+    """What is no pattern of addresses, or no next hop, and what would be one."""
 
 
 class NoFolder(AccountError):

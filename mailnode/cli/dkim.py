@@ -12,13 +12,15 @@ import click
 from mailnode.cli import output
 from mailnode.cli.dns import SERVER
 from mailnode.cli.frame import EX_TEMPFAIL, Mistake, NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.keys import KeptKey, KeyShelf, Sealer, open_keys, open_seal
-from mailnode.cli.node import read_domain
+from mailnode.cli.node import open_accounts, read_domain
 from mailnode.cli.published import RIGHT, compare, make_look_up
 from mailnode.cli.records import key_records
 from mailnode.errors import AlreadyThere, NotFound
 from mailnode.mailauth.dkim import ED25519, RSA
 from mailnode.mailauth.keys import make_private_key, packed, public_text, seal_label
+from mailnode.sealing import Seal
+from mailnode.store.elsewhere import SigningKey
+from mailnode.store.outside import Outside
 
 SUFFIXES = {RSA: "rsa", ED25519: "ed"}
 SELECTOR_MAX = 50
@@ -51,13 +53,14 @@ def dkim_generate(ctx: click.Context, domain: str, selector: str | None) -> None
     Until their records are published a signature counts for nothing, but harms nothing either.
     """
     domain = read_domain(domain)
-    with open_keys(ctx, change=True) as shelf:
-        if shelf.keys(domain):
+    with open_accounts(ctx, change=True) as accounts:
+        kept = accounts.outside
+        if kept.keys(domain):
             raise AlreadyThere(
                 f"{domain} has keys already; the next ones: `mailnode dkim rotate {domain}`"
             )
-        _make_keys(shelf, open_seal(ctx), domain, selector, active=True)
-        keys = shelf.keys(domain)
+        _make_keys(kept, _open_seal(ctx), domain, selector, active=True)
+        keys = kept.keys(domain)
     if not answer_json(ctx, _facts(domain, keys)):
         output.say(f"{domain} has keys that sign its mail from now on; publish these records:")
         _show_records(domain, keys)
@@ -69,8 +72,8 @@ def dkim_generate(ctx: click.Context, domain: str, selector: str | None) -> None
 def dkim_show(ctx: click.Context, domain: str) -> None:
     """Show a domain's keys: which sign, which wait to, which are retired, and their records."""
     domain = read_domain(domain)
-    with open_keys(ctx) as shelf:
-        keys = shelf.keys(domain)
+    with open_accounts(ctx) as accounts:
+        keys = accounts.outside.keys(domain)
     if answer_json(ctx, _facts(domain, keys)):
         return
     if not keys:
@@ -107,17 +110,18 @@ def dkim_rotate(
     mail that they signed is still on its way. Exit code 75 while they aren't published.
     """
     domain = read_domain(domain)
-    with open_keys(ctx, change=True) as shelf:
-        made = not _in_state(shelf.keys(domain), WAITING)
+    with open_accounts(ctx, change=True) as accounts:
+        kept = accounts.outside
+        made = not _in_state(kept.keys(domain), WAITING)
         if made:
-            _make_keys(shelf, open_seal(ctx), domain, selector, active=False)
-        keys = shelf.keys(domain)
+            _make_keys(kept, _open_seal(ctx), domain, selector, active=False)
+        keys = kept.keys(domain)
         waiting = _in_state(keys, WAITING)
         if not made and not now:
             _require_published(ctx, domain, waiting, server)
         if now or not made:
-            _switch(shelf, domain, keys, waiting)
-        keys = shelf.keys(domain)
+            _switch(kept, domain, keys, waiting)
+        keys = kept.keys(domain)
     if answer_json(ctx, _facts(domain, keys)):
         return
     if made:
@@ -140,8 +144,9 @@ def dkim_rotate(
 def dkim_delete(ctx: click.Context, domain: str, selector: str, force: bool) -> None:
     """Delete a key for good; its record may be taken out of the DNS then."""
     domain = read_domain(domain)
-    with open_keys(ctx, change=True) as shelf:
-        found = [key for key in shelf.keys(domain) if key.selector == selector]
+    with open_accounts(ctx, change=True) as accounts:
+        kept = accounts.outside
+        found = [key for key in kept.keys(domain) if key.selector == selector]
         if not found:
             raise NotFound(f"{domain} has no key {selector}; see: `mailnode dkim show {domain}`")
         if found[0].active and not force:
@@ -149,12 +154,12 @@ def dkim_delete(ctx: click.Context, domain: str, selector: str, force: bool) -> 
                 f"{selector} signs the mail of {domain}: first `mailnode dkim rotate {domain}`, "
                 "or delete it by --force"
             )
-        shelf.delete_key(domain, selector)
+        kept.delete_key(domain, selector)
     if not answer_json(ctx, {"domain": domain, "deleted": selector}):
         output.say(f"{selector} is deleted; take {selector}._domainkey.{domain} out of the DNS")
 
 
-def states(keys: Sequence[KeptKey]) -> list[str]:
+def states(keys: Sequence[SigningKey]) -> list[str]:
     """What each key does, of a domain's keys from the oldest to the newest."""
     last = max((index for index, key in enumerate(keys) if key.active), default=-1)
     return [
@@ -163,14 +168,16 @@ def states(keys: Sequence[KeptKey]) -> list[str]:
     ]
 
 
-def _in_state(keys: Sequence[KeptKey], wanted: str) -> list[KeptKey]:
+def _in_state(keys: Sequence[SigningKey], wanted: str) -> list[SigningKey]:
     return [key for key, state in zip(keys, states(keys), strict=True) if state == wanted]
 
 
-def _make_keys(
-    shelf: KeyShelf, seal: Sealer, domain: str, name: str | None, *, active: bool
-) -> None:
-    taken = {key.selector for key in shelf.keys(domain)}
+def _open_seal(ctx: click.Context) -> Seal:
+    return Seal.open(config_of(ctx).data_path)
+
+
+def _make_keys(kept: Outside, seal: Seal, domain: str, name: str | None, *, active: bool) -> None:
+    taken = {key.selector for key in kept.keys(domain)}
     name = _read_selector(name) if name else _new_selector(taken)
     for suffix in SUFFIXES.values():
         if f"{name}-{suffix}" in taken:
@@ -178,9 +185,9 @@ def _make_keys(
     for algorithm, suffix in SUFFIXES.items():
         selector, private_key = f"{name}-{suffix}", make_private_key(algorithm)
         sealed = seal.seal(packed(private_key), seal_label(domain, selector))
-        shelf.add_key(domain, selector, algorithm, sealed, public_text(private_key))
+        kept.add_key(domain, selector, algorithm, sealed, public_text(private_key))
         if not active:  # a signature of a key that is not published harms nothing meanwhile
-            shelf.set_key_active(domain, selector, False)
+            kept.set_key_active(domain, selector, False)
 
 
 def _read_selector(name: str) -> str:
@@ -195,12 +202,12 @@ def _new_selector(taken: set[str]) -> str:
     month = time.strftime("mn%Y%m", time.gmtime())
     for letter in ["", *"bcdefghijklmnopqrstuvwxyz"]:
         if not any(selector.startswith(f"{month}{letter}-") for selector in taken):
-            return month + letter
+            return f"{month}{letter}"
     raise Mistake("too many keys this month; name these by --selector")
 
 
 def _require_published(
-    ctx: click.Context, domain: str, waiting: Sequence[KeptKey], server: str | None
+    ctx: click.Context, domain: str, waiting: Sequence[SigningKey], server: str | None
 ) -> None:
     look_up = make_look_up(config_of(ctx), server)
     for found in compare(key_records(domain, waiting), look_up):
@@ -213,21 +220,21 @@ def _require_published(
 
 
 def _switch(
-    shelf: KeyShelf, domain: str, keys: Sequence[KeptKey], waiting: Sequence[KeptKey]
+    kept: Outside, domain: str, keys: Sequence[SigningKey], waiting: Sequence[SigningKey]
 ) -> None:
     """New keys first: at no moment is there none that signs."""
     for key in waiting:
-        shelf.set_key_active(domain, key.selector, True)
+        kept.set_key_active(domain, key.selector, True)
     for key in _in_state(keys, SIGNS):
-        shelf.set_key_active(domain, key.selector, False)
+        kept.set_key_active(domain, key.selector, False)
 
 
-def _show_records(domain: str, keys: Sequence[KeptKey]) -> None:
+def _show_records(domain: str, keys: Sequence[SigningKey]) -> None:
     for record in key_records(domain, keys):
         click.echo(str(record))
 
 
-def _facts(domain: str, keys: Sequence[KeptKey]) -> dict[str, Any]:
+def _facts(domain: str, keys: Sequence[SigningKey]) -> dict[str, Any]:
     records = key_records(domain, keys)
     return {
         "domain": domain,

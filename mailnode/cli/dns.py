@@ -10,8 +10,7 @@ import click
 from mailnode.cli import output
 from mailnode.cli.checkup_network import beyond_loopback, host_name, read_endpoint
 from mailnode.cli.frame import EX_TEMPFAIL, NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.keys import open_keys
-from mailnode.cli.node import read_domain, running_node
+from mailnode.cli.node import open_accounts, read_domain, running_node
 from mailnode.cli.published import (
     DIFFERS,
     MISSING,
@@ -119,8 +118,8 @@ def dns_check(ctx: click.Context, domain: str, server: str | None) -> None:
 
 def _wanted(ctx: click.Context, domain: str, host: str, addresses: Sequence[str]) -> list[Record]:
     """Raises NotFound when the domain is not served here."""
-    with open_keys(ctx) as shelf:
-        keys = shelf.keys(domain)
+    with open_accounts(ctx) as accounts:
+        keys = accounts.outside.keys(domain)
     return wanted_records(domain, host, keys, service_ports(config_of(ctx)), addresses)
 
 

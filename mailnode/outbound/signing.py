@@ -10,6 +10,7 @@ from attrs import define, field
 from mailnode.errors import MailError, SigningFailed
 from mailnode.mailauth.dkim import DkimKey, sign
 from mailnode.mailauth.keys import seal_label, unpack_key
+from mailnode.sealing import Seal
 from mailnode.threads import Threads
 
 
@@ -32,12 +33,6 @@ class KeyDirectory(Protocol):
     def signing_keys(self, domain: str) -> Sequence[SealedKey]: ...
 
 
-class Unsealer(Protocol):
-    """Who opens what was sealed: `sealing.Seal`."""
-
-    def unseal(self, sealed: bytes, about: bytes) -> bytes: ...
-
-
 @define(eq=False)
 class Signer:
     """Signs for the domains that have keys.
@@ -49,7 +44,7 @@ class Signer:
     """
 
     _directory: KeyDirectory
-    _seal: Unsealer
+    _seal: Seal
     _threads: Threads
     # Keys in clear, by domain, beside the sealed ones that they were made of: once the
     # directory has others, these are forgotten.

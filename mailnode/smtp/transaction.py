@@ -27,6 +27,7 @@ from mailnode.errors import (
     MailboxFull,
     MailError,
     MailLoop,
+    RelayDenied,
     StoreFull,
     TooManyRecipients,
 )
@@ -152,7 +153,10 @@ class Transaction:
     def _with(self, address: Address, size_octets: int) -> dict[int, Recipient]:
         """The mailboxes so far, and those behind this address."""
         counter = self.counter
-        found = counter.directory.expand(address, counter.most_mailboxes)
+        reached = counter.directory.expand(address, counter.most_mailboxes)
+        found = [each for each in reached if isinstance(each, Recipient)]
+        if not found:  # an alias that leads elsewhere alone
+            raise RelayDenied()
         kept = [recipient for recipient in found if self._has_room(recipient, size_octets)]
         if not kept:
             raise MailboxFull()

@@ -6,31 +6,19 @@ makes them in a thread. An object may be shared between threads.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 from attrs import define, field
 
 from mailnode.addresses import Address, fold_local, parse_address, parse_domain
-from mailnode.errors import (
-    AccountError,
-    AlreadyThere,
-    BadAddress,
-    MailError,
-    NoFolder,
-    NotFound,
-    StoreBroken,
-)
+from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
 from mailnode.store.directory import CATCH_ALL, Account, Alias, Directory, Domain
-from mailnode.store.exchange import KEPT, finish_exchange
-from mailnode.store.sqlite import connect, mail_error, schema_scripts
-from mailnode.store.upgrade import upgrade
+from mailnode.store.outside import Outside, read_elsewhere
+from mailnode.store.users_file import UsersFile, find_domain, one
 
 __all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
 
@@ -51,19 +39,17 @@ SELECT alias.id, alias.local, domain.name, alias.target
 
 @define(eq=False)
 class Accounts:
-    """The file of accounts, open."""
+    """The file of accounts, open.
 
-    path: Path
-    _kept: Path
-    _connection: sqlite3.Connection
-    _watcher: sqlite3.Connection
-    _lock: RLock = field(factory=RLock, init=False)
-    _file: tuple[int, int] = field(init=False)
-    _files_before: int = field(default=0, init=False)
-    _seen_version: int = field(default=0, init=False)
+    Attributes:
+        outside: what the same file says of mail for other hosts.
+    """
+
+    file: UsersFile
+    outside: Outside = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._file = _identity(self.path)
+        self.outside = Outside(self.file)
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False, data: Path | None = None) -> Accounts:
@@ -79,38 +65,28 @@ class Accounts:
             StoreTooNew: a newer version of mailnode wrote it.
             StoreBroken: it can't be read, or isn't a users.db.
         """
-        path = Path(path)
-        kept = (data or path.parent) / KEPT
-        finish_exchange(path)
-        if create:
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            except FileExistsError:
-                pass
-            except (FileNotFoundError, NotADirectoryError):
-                raise NoFolder(
-                    f"There is no folder {path.parent} for {path.name}: make it first"
-                ) from None
-            except OSError as error:
-                raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
-        elif not path.exists():
-            raise NotFound(f"There is no {path}; make it with: mailnode init")
-        return cls(path, kept, *_connections(path, kept))
+        return cls(UsersFile.open(path, create=create, data=data))
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-            self._watcher.close()
+        self.file.close()
+
+    def data_version(self) -> int:
+        """As `UsersFile.data_version`."""
+        return self.file.data_version()
 
     # Domains
 
     def add_domain(self, name: str) -> Domain:
         """Mail to this domain is taken from now on."""
         name = parse_domain(name)
-        with self._change() as sql:
-            if _one(sql, "SELECT id FROM domain WHERE name = ?", name):
+        with self.file.change() as sql:
+            if one(sql, "SELECT id FROM domain WHERE name = ?", name):
                 raise AlreadyThere(f"{name} is a domain here already")
-            row = _one(
+            row = one(
                 sql,
                 "INSERT INTO domain (name, created_at) VALUES (?, ?) RETURNING id, created_at",
                 name,
@@ -120,20 +96,20 @@ class Accounts:
 
     def domains(self) -> list[Domain]:
         """All of them, the first one first."""
-        with self._look() as sql:
+        with self.file.look() as sql:
             return _domains(sql)
 
     def delete_domain(self, name: str) -> None:
-        """Mail to this domain is refused from now on.
+        """Mail to this domain is refused from now on; its signing keys are gone.
 
         Raises:
             AccountError: accounts or aliases remain in it.
         """
-        with self._change() as sql:
-            domain_id = _domain_id(sql, name)
+        with self.file.change() as sql:
+            domain_id = find_domain(sql, name)
             for what, table in (("accounts", "account"), ("aliases", "alias")):
                 query = f"SELECT count(*) FROM {table} WHERE domain_id = ?"
-                if count := _one(sql, query, domain_id)[0]:
+                if count := one(sql, query, domain_id)[0]:
                     raise AccountError(f"{name} still has {what} ({count}); delete them first")
             sql.execute("DELETE FROM domain WHERE id = ?", (domain_id,))
 
@@ -157,8 +133,8 @@ class Accounts:
         if address.local == CATCH_ALL:
             raise AccountError("* stands for the catch-all alias and can't be an account")
         key, now = address.key, time.time()
-        with self._change() as sql:
-            domain_id = _domain_id(sql, address.domain)
+        with self.file.change() as sql:
+            domain_id = find_domain(sql, address.domain)
             _refuse_taken(sql, key, str(address), accounts=True, aliases=True)
             whose = (domain_id, address.local, key, password_hash, demo)
             sql.execute(
@@ -166,14 +142,14 @@ class Accounts:
                 " quota_mails, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*whose, quota_octets, quota_mails, now, now),
             )
-            return _account(_one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
+            return _account(one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
 
     def accounts(self, domain: str | None = None) -> list[Account]:
         """All of them, or those of one domain, oldest first."""
-        with self._look() as sql:
+        with self.file.look() as sql:
             if domain is None:
                 return _accounts(sql)
-            domain_id = _domain_id(sql, domain)
+            domain_id = find_domain(sql, domain)
             query = f"{_ACCOUNT} WHERE account.domain_id = ? ORDER BY account.id"
             return [_account(row) for row in sql.execute(query, (domain_id,))]
 
@@ -183,7 +159,7 @@ class Accounts:
         Raises:
             NotFound: there is none; the text names the mend.
         """
-        with self._look() as sql:
+        with self.file.look() as sql:
             return _find(sql, name)
 
     def set_password(self, name: str, password_hash: str) -> None:
@@ -199,7 +175,7 @@ class Accounts:
         self._set(name, "quota_octets = ?, quota_mails = ?", octets, mails)
 
     def _set(self, name: str, columns: str, *values: object) -> None:
-        with self._change() as sql:
+        with self.file.change() as sql:
             account = _find(sql, name)
             sql.execute(
                 f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",
@@ -207,7 +183,7 @@ class Accounts:
             )
 
     def delete_account(self, name: str, *, force: bool = False) -> None:
-        """The account is gone; its id is never used again.
+        """The account is gone, its outside addresses with it; its id is never used again.
 
         Args:
             force: aliases that lead to it go too.
@@ -215,7 +191,7 @@ class Accounts:
         Raises:
             AccountError: aliases lead to it; the text names them.
         """
-        with self._change() as sql:
+        with self.file.change() as sql:
             account = _find(sql, name)
             leading = [alias for alias in _aliases(sql) if _leads(sql, alias.target) == account.key]
             if leading and not force:
@@ -231,22 +207,23 @@ class Accounts:
 
         Args:
             source: "local@domain" in a domain that is ours, or "*@domain".
-            target: the address of an account or of another alias here.
+            target: the address of an account or of another alias here, or one elsewhere, to
+                which the mail is forwarded.
 
         Raises:
             AlreadyThere: an account has the source's address, or that alias exists.
-            AccountError: the target is foreign, unknown or the source itself.
+            AccountError: the target is unknown or the source itself.
         """
         where, whither = parse_address(source), _folded(parse_address(target))
-        with self._change() as sql:
-            domain_id = _domain_id(sql, where.domain)
+        with self.file.change() as sql:
+            domain_id = find_domain(sql, where.domain)
             _refuse_taken(sql, where.key, str(where), accounts=True, aliases=False)
             _check_target(sql, where, whither)
-            if _one(
+            if one(
                 sql, "SELECT 1 FROM alias WHERE key = ? AND target = ?", where.key, str(whither)
             ):
                 raise AlreadyThere(f"{where} leads to {whither} already")
-            row = _one(
+            row = one(
                 sql,
                 "INSERT INTO alias (domain_id, local, key, target, created_at)"
                 " VALUES (?, ?, ?, ?, ?) RETURNING id",
@@ -260,10 +237,10 @@ class Accounts:
 
     def aliases(self, domain: str | None = None) -> list[Alias]:
         """All of them, or those of one domain, oldest first."""
-        with self._look() as sql:
+        with self.file.look() as sql:
             if domain is None:
                 return _aliases(sql)
-            _domain_id(sql, domain)
+            find_domain(sql, domain)
             name = parse_domain(domain)
             return [alias for alias in _aliases(sql) if parse_address(alias.source).domain == name]
 
@@ -274,7 +251,7 @@ class Accounts:
         if target is not None:
             query += " AND target = ?"
             values.append(str(_folded(parse_address(target))))
-        with self._change() as sql:
+        with self.file.change() as sql:
             if not sql.execute(query, values).rowcount:
                 leads = f" to {target}" if target is not None else ""
                 raise NotFound(f"There is no alias {source}{leads}; see: mailnode alias list")
@@ -283,110 +260,10 @@ class Accounts:
 
     def load_directory(self, subaddress: str = "+") -> Directory:
         """All of it as it stands at this moment."""
-        with self._look() as sql:
-            return Directory.of(_domains(sql), _accounts(sql), _aliases(sql), subaddress)
-
-    def data_version(self) -> int:
-        """A number that changes whenever anyone has written, this object too.
-
-        Takes microseconds and never waits: while somebody is writing, it is the number of
-        before.
-
-        Raises:
-            StoreBroken: the file can't be read any more.
-        """
-        self._follow()
-        with _answered(self.path), suppress(sqlite3.OperationalError):
-            (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
-            self._seen_version = (self._files_before << 32) + version
-        return self._seen_version
-
-    def _follow(self) -> None:
-        """A file that was put in the place of ours (a backup, say) is ours from now on."""
-        try:
-            file = _identity(self.path)
-        except OSError:  # moved away: what is open still counts
-            return
-        if file != self._file:
-            connection, watcher = _connections(self.path, self._kept)
-            with self._lock:
-                self.close()
-                self._connection, self._watcher, self._file = connection, watcher, file
-                self._files_before += 1
-
-    @contextmanager
-    def _look(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside sees one state of the file."""
-        with self._lock, _answered(self.path), _transaction(self._connection, "BEGIN"):
-            yield self._connection
-
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens, durably, or nothing does."""
-        with self._lock, _answered(self.path), _transaction(self._connection, "BEGIN IMMEDIATE"):
-            yield self._connection
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _connections(path: Path, kept: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """One that works, and one that only looks and never waits."""
-    with _answered(path):
-        connection = connect(path)
-        try:
-            _upgrade(connection, path, kept)
-            return connection, connect(path, busy_timeout_s=0)
-        except BaseException:
-            connection.close()
-            raise
-
-
-@contextmanager
-def _answered(path: Path) -> Iterator[None]:
-    """SQLite's errors in our words."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        answer = mail_error(error)
-        if isinstance(answer, MailError):
-            answer.detail = f"{path}: {answer.detail}"
-        raise answer from error
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    connection.execute(begin)
-    try:
-        yield
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _upgrade(connection: sqlite3.Connection, path: Path, kept: Path) -> None:
-    """The file has the newest schema; nothing is written when it had that before."""
-    scripts = schema_scripts("accounts")
-    with _transaction(connection, "BEGIN"):  # one look: somebody may be making it
-        foreign = not _version(connection) and _one(connection, "SELECT 1 FROM sqlite_master")
-    if foreign:
-        raise StoreBroken(detail=f"{path} is an SQLite file of something else")
-    try:
-        upgrade(connection, path, scripts, kept)
-    except sqlite3.OperationalError:
-        if _version(connection) != max(scripts):  # else another process did it meanwhile
-            raise
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(_one(connection, "PRAGMA user_version")[0])
-
-
-def _one(sql: sqlite3.Connection, query: str, *values: object) -> Any:
-    return sql.execute(query, values).fetchone()
+        with self.file.look() as sql:
+            return Directory.of(
+                _domains(sql), _accounts(sql), _aliases(sql), subaddress, read_elsewhere(sql)
+            )
 
 
 def _domains(sql: sqlite3.Connection) -> list[Domain]:
@@ -412,22 +289,15 @@ def _aliases(sql: sqlite3.Connection) -> list[Alias]:
     ]
 
 
-def _domain_id(sql: sqlite3.Connection, name: str) -> int:
-    row = _one(sql, "SELECT id FROM domain WHERE name = ?", parse_domain(name))
-    if row is None:
-        raise NotFound(f"{name} is no domain here; add it with: mailnode domain add {name}")
-    return int(row[0])
-
-
 def _find(sql: sqlite3.Connection, name: str) -> Account:
     full = name
     if "@" not in name:
-        first = _one(sql, "SELECT name FROM domain ORDER BY id LIMIT 1")
+        first = one(sql, "SELECT name FROM domain ORDER BY id LIMIT 1")
         if first is None:
             raise NotFound("There is no domain yet; add one with: mailnode domain add DOMAIN")
         full = f"{name}@{first[0]}"
     with suppress(BadAddress):
-        if row := _one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
+        if row := one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
             return _account(row)
     raise NotFound(f"There is no account {full}; add it with: mailnode user add {name}")
 
@@ -435,23 +305,20 @@ def _find(sql: sqlite3.Connection, name: str) -> Account:
 def _refuse_taken(
     sql: sqlite3.Connection, key: str, name: str, *, accounts: bool, aliases: bool
 ) -> None:
-    if accounts and _one(sql, "SELECT 1 FROM account WHERE key = ?", key):
+    if accounts and one(sql, "SELECT 1 FROM account WHERE key = ?", key):
         raise AlreadyThere(f"{name} is an account here already")
-    if aliases and _one(sql, "SELECT 1 FROM alias WHERE key = ?", key):
+    if aliases and one(sql, "SELECT 1 FROM alias WHERE key = ?", key):
         raise AlreadyThere(f"{name} is an alias here already; delete that first")
 
 
 def _check_target(sql: sqlite3.Connection, source: Address, target: Address) -> None:
-    if not _one(sql, "SELECT 1 FROM domain WHERE name = ?", target.domain):
-        raise AccountError(
-            f"{target} is elsewhere: {target.domain} is no domain here, and aliases can only"
-            " lead to addresses of this node"
-        )
+    if not one(sql, "SELECT 1 FROM domain WHERE name = ?", target.domain):
+        return
     if source.key in (target.key, _base(str(target))):
         raise AccountError(f"{source} would lead to itself")
     for key in (target.key, _base(str(target))):
         for table in ("account", "alias"):
-            if _one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):
+            if one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):
                 return
     raise NotFound(f"{target} is no account or alias; add it with: mailnode user add {target}")
 
@@ -465,7 +332,7 @@ def _leads(sql: sqlite3.Connection, target: str) -> str:
     """The key of the account or alias that takes what goes to a target."""
     key = parse_address(target).key
     query = "SELECT key FROM account WHERE key = ? UNION SELECT key FROM alias WHERE key = ?"
-    return key if _one(sql, query, key, key) else _base(target)
+    return key if one(sql, query, key, key) else _base(target)
 
 
 def _base(target: str) -> str:

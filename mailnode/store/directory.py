@@ -14,15 +14,10 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from mailnode.addresses import Address, fold_local, parse_address
-from mailnode.errors import (
-    AliasLoop,
-    BadAddress,
-    MailboxDisabled,
-    NoSuchMailbox,
-    RelayDenied,
-    StoreBroken,
-)
-from mailnode.model import Recipient
+from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbox, RelayDenied
+from mailnode.model import Recipient, Remote
+from mailnode.routes import Route, SendAs
+from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey, bad_row
 
 ALIAS_DEPTH = 10
 CATCH_ALL = "*"
@@ -71,7 +66,7 @@ class Alias:
 
     Attributes:
         source: "local@domain", or "*@domain" for what nothing else takes.
-        target: an address of this node.
+        target: an address of this node, or one elsewhere.
     """
 
     id: int
@@ -81,11 +76,17 @@ class Alias:
 
 @frozen
 class Directory:
-    """What users.db said when it was last read."""
+    """What users.db said when it was last read.
 
-    first_domain: str | None
+    Attributes:
+        domains: in the order of their ids.
+        elsewhere: what it said of mail for other hosts.
+    """
+
+    domains: tuple[str, ...]
     demo_accounts: tuple[Account, ...]
-    _domains: frozenset[str]
+    elsewhere: Elsewhere
+    _local: frozenset[str]
     _by_key: Mapping[str, Account]
     _by_id: Mapping[int, Account]
     _aliases: Mapping[str, tuple[Address, ...]]
@@ -98,6 +99,7 @@ class Directory:
         accounts: Iterable[Account] = (),
         aliases: Iterable[Alias] = (),
         subaddress: str = "+",
+        elsewhere: Elsewhere = NOTHING,
     ) -> Directory:
         """A directory of these.
 
@@ -109,28 +111,34 @@ class Directory:
         Raises:
             StoreBroken: an alias has no address, as only a foreign program writes it.
         """
-        names = [domain.name for domain in domains]
+        names = tuple(domain.name for domain in domains)
         by_id = {account.id: account for account in accounts}
         targets: dict[str, list[Address]] = {}
         for alias in aliases:
             try:
                 source, target = parse_address(alias.source).key, parse_address(alias.target)
             except BadAddress as error:
-                raise _bad_row(alias, error) from None
+                said = f"{alias.source!r} to {alias.target!r}"
+                raise bad_row("alias", f"id = {alias.id}", said, error.text) from None
             targets.setdefault(source, []).append(target)
         return cls(
-            first_domain=names[0] if names else None,
+            domains=names,
             demo_accounts=tuple(account for account in by_id.values() if account.demo),
-            domains=frozenset(names),
+            elsewhere=elsewhere,
+            local=frozenset(names),
             by_key={account.key: account for account in by_id.values()},
             by_id=by_id,
             aliases={source: tuple(found) for source, found in targets.items()},
             subaddress=subaddress,
         )
 
+    @property
+    def first_domain(self) -> str | None:
+        return self.domains[0] if self.domains else None
+
     def is_local(self, domain: str) -> bool:
         """Whether mail to `domain` (A-labels, lower case) is filed here."""
-        return domain in self._domains
+        return domain in self._local
 
     def find(self, address: Address) -> Account | None:
         """The account with exactly this address: no alias, no subaddress."""
@@ -164,8 +172,8 @@ class Directory:
         """All of them, oldest first."""
         return tuple(self._by_id.values())
 
-    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient, ...]:
-        """The mailboxes that a mail to `address` goes to, each once.
+    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient | Remote, ...]:
+        """The mailboxes, and addresses elsewhere, that a mail to `address` goes to, each once.
 
         An account comes before an alias, these before the account or alias that a
         subaddress belongs to, and the catch-all takes what is left. Members of an alias
@@ -173,14 +181,14 @@ class Directory:
         domain always reaches somebody while the node has an account.
 
         Args:
-            limit: the most mailboxes that one address may reach.
+            limit: the most mailboxes and addresses that one address may reach.
 
         Raises:
             RelayDenied: the domain isn't ours.
             NoSuchMailbox, MailboxDisabled: nobody takes it.
             AliasLoop: too deep, too many, or nothing but a circle.
         """
-        if address.domain not in self._domains:
+        if address.domain not in self._local:
             raise RelayDenied()
         account = self._by_key.get(address.key)
         if account is not None and not account.disabled:
@@ -193,28 +201,30 @@ class Directory:
                 raise
             return (_recipient(address, stand_in),)
 
-    def _walk(self, address: Address, limit: int) -> tuple[Recipient, ...]:
-        found: dict[int, Recipient] = {}
+    def _walk(self, address: Address, limit: int) -> tuple[Recipient | Remote, ...]:
+        found: dict[int | str, Recipient | Remote] = {}
         seen: set[str] = set()
         circle = disabled = False
         todo = deque([(address, 0)])
         while todo:
             target, depth = todo.popleft()
             taker = self._taker(target)
-            if isinstance(taker, Account):
-                if taker.disabled:
-                    disabled = True
-                elif taker.id not in found:
-                    if len(found) == limit:
-                        raise AliasLoop(detail=f"{address} reaches over {limit} mailboxes")
-                    found[taker.id] = _recipient(address, taker)
-            elif taker in seen:
-                circle = True
-            elif taker is not None:
+            if isinstance(taker, str):
+                if taker in seen:
+                    circle = True
+                    continue
                 if depth == ALIAS_DEPTH:
                     raise AliasLoop(detail=f"aliases of {address} are over {ALIAS_DEPTH} deep")
                 seen.add(taker)
                 todo.extend((member, depth + 1) for member in self._aliases[taker])
+            elif taker is not None and taker.disabled:
+                disabled = True
+            elif taker is not None:
+                found.setdefault(taker.id, _recipient(address, taker))
+            elif target.domain not in self._local:
+                found.setdefault(target.key, Remote(target, alias=address))
+            if len(found) > limit:
+                raise AliasLoop(detail=f"{address} reaches over {limit} mailboxes")
         if found:
             return tuple(found.values())
         if disabled:
@@ -222,7 +232,9 @@ class Directory:
         raise AliasLoop() if circle else NoSuchMailbox()
 
     def _taker(self, address: Address) -> Account | str | None:
-        """The account, or the key of the alias, that takes mail for `address`."""
+        """The account, or the key of the alias, that takes mail for `address`; else None."""
+        if address.domain not in self._local:
+            return None
         keys = [address.key]
         base, separator, _ = address.local.partition(self._subaddress or "\0")
         if base and separator:
@@ -242,6 +254,54 @@ class Directory:
         enabled = [account for account in self._by_id.values() if not account.disabled]
         ours = [account for account in enabled if account.address.domain == address.domain]
         return next(iter(ours or enabled), None)
+
+    # What belongs elsewhere
+
+    @property
+    def gear(self) -> str:
+        """How far mail goes: one of `routes.GEARS`."""
+        return self.elsewhere.gear.name
+
+    def may_leave(self, address: Address) -> bool:
+        """Whether the gear lets mail out to `address`."""
+        return self.elsewhere.gear.lets_out(address)
+
+    def route_for(self, address: Address) -> Route:
+        """The most specific route; `BY_MX` where none was set."""
+        return self.elsewhere.route_for(address)
+
+    def send_as(self, account_id: int, address: Address) -> SendAs | None:
+        """The outside address of an account, and its provider; none is of a domain here."""
+        if address.domain in self._local:
+            return None
+        return self.elsewhere.send_as(account_id, address)
+
+    def send_as_by_id(self, send_as_id: int) -> SendAs | None:
+        return self.elsewhere.send_as_by_id(send_as_id)
+
+    def signing_keys(self, domain: str) -> tuple[SigningKey, ...]:
+        """The keys that sign mail of exactly this domain."""
+        return self.elsewhere.signing_keys(domain)
+
+    def speaks_for(self, account_id: int, address: Address) -> bool:
+        """Whether an account may send as `address`.
+
+        It may as itself, with any subaddress, as every alias that leads to it, a catch-all
+        included, and as its outside addresses.
+        """
+        if self.send_as(account_id, address) is not None:
+            return True
+        seen: set[str] = set()
+        todo = deque([address])
+        while todo:
+            taker = self._taker(todo.popleft())
+            if isinstance(taker, Account):
+                if taker.id == account_id:
+                    return True
+            elif taker is not None and taker not in seen:
+                seen.add(taker)
+                todo.extend(self._aliases[taker])
+        return False
 
     def changed_since(self, earlier: Directory) -> set[int]:
         """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
@@ -300,8 +360,34 @@ class LiveDirectory:
     def accounts(self) -> tuple[Account, ...]:
         return self.current.accounts()
 
-    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient, ...]:
+    def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient | Remote, ...]:
         return self.current.expand(address, limit)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        return self.current.domains
+
+    @property
+    def gear(self) -> str:
+        return self.current.gear
+
+    def may_leave(self, address: Address) -> bool:
+        return self.current.may_leave(address)
+
+    def route_for(self, address: Address) -> Route:
+        return self.current.route_for(address)
+
+    def send_as(self, account_id: int, address: Address) -> SendAs | None:
+        return self.current.send_as(account_id, address)
+
+    def send_as_by_id(self, send_as_id: int) -> SendAs | None:
+        return self.current.send_as_by_id(send_as_id)
+
+    def signing_keys(self, domain: str) -> tuple[SigningKey, ...]:
+        return self.current.signing_keys(domain)
+
+    def speaks_for(self, account_id: int, address: Address) -> bool:
+        return self.current.speaks_for(account_id, address)
 
     def subscribe(self, callback: Callable[[set[int]], None]) -> None:
         """`callback(ids)` is called with the accounts whose sign-in changed, if any did."""
@@ -318,11 +404,3 @@ class LiveDirectory:
                 listener(changed)
             except Exception:
                 self._log.failure("a listener failed on changed accounts")
-
-
-def _bad_row(alias: Alias, error: BadAddress) -> StoreBroken:
-    return StoreBroken(
-        detail=f"users.db: the row of table alias with id {alias.id}, {alias.source!r} to "
-        f"{alias.target!r}, is no alias: {error.text}; with the node stopped: "
-        f'sqlite3 users.db "DELETE FROM alias WHERE id = {alias.id}"'
-    )

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mailnode.durable import flush, make_folder, own_as
 from mailnode.errors import StoreBroken
 
 KEPT = "kept"
@@ -25,31 +26,10 @@ def stamp(at: float) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
 
 
-def flush(path: Path) -> None:
-    """What was written to a file, or which names a folder has, outlives a power cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def make_kept_folder(folder: Path) -> Path:
     """A folder for what is kept aside, its owner's alone, and durably there."""
-    for each in (folder.parent, folder):
-        if not each.is_dir():
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
-            own_as(each, each.parent)
-        flush(each.parent)
-    return folder
-
-
-def own_as(path: Path, like: Path) -> None:
-    """What root makes belongs to whom `like` does: the node could not open it else."""
-    if os.geteuid() == 0:
-        owner = like.stat()
-        with suppress(PermissionError):  # a root that may not: it is as it was made
-            os.chown(path, owner.st_uid, owner.st_gid)
+    make_folder(folder.parent)
+    return make_folder(folder)
 
 
 def fresh_folder(kept: Path, what: str) -> Path:

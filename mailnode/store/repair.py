@@ -17,13 +17,13 @@ from pathlib import Path
 from attrs import define, field
 
 from mailnode.addresses import parse_address
+from mailnode.durable import flush
 from mailnode.errors import BadAddress, StoreBroken, StoreFull, StoreTooNew
 from mailnode.store.blobs import list_blobs
 from mailnode.store.exchange import (
     KEPT,
     copy_file,
     finish_exchange,
-    flush,
     fresh_folder,
     keep,
     make_kept_folder,
@@ -234,6 +234,7 @@ def _mend_accounts(new: sqlite3.Connection, rebuilt: bool, salvaged: Salvaged) -
     for key, account_id in new.execute(
         "SELECT a, b FROM hint_sqlite_autoindex_account_1 WHERE b NOT IN (SELECT id FROM account)"
         " AND a NOT IN (SELECT key FROM account)"
+        " AND a NOT IN (SELECT pattern FROM route)"  # whose index has the same shape
     ).fetchall():
         if isinstance(key, str) and isinstance(account_id, int) and "@" in key:
             _add_account(new, key, account_id, now)
@@ -256,7 +257,7 @@ def _mend_accounts(new: sqlite3.Connection, rebuilt: bool, salvaged: Salvaged) -
             if new.execute("SELECT 1 FROM domain WHERE name = ?", (name,)).fetchone():
                 continue
             new.execute("INSERT INTO domain VALUES (?, ?, ?)", (domain_id, name, now))
-    for table in ("domain", "account", "alias"):
+    for table in ("domain", "account", "alias", "send_as"):
         (there,) = new.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         found = salvaged.sequences.get(table, 0)
         _set_sequence(new, table, found if there <= found < 1 << 62 else there + AHEAD)

@@ -13,15 +13,14 @@ from pathlib import Path
 
 from attrs import Factory, define
 
+from mailnode.durable import flush, own_as
 from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path
 from mailnode.store.exchange import (
     PIECE_OCTETS,
     copy_file,
-    flush,
     keep,
     make_kept_folder,
-    own_as,
     part_of,
     put_in_place,
 )
@@ -44,8 +43,8 @@ class RolledBack:
         unreadable: mails that came since and whose octets can't be read; they are in `kept`.
         deleted_since: mails that were deleted since and are back; large ones whose blob went with
             them are not.
-        accounts: of users.db, that were made since, and are in it.
-        lost_accounts: that were made since and could not be taken along.
+        accounts: rows of users.db that were made since, and are in it.
+        lost_accounts: rows that were made since and could not be taken along.
         back_disabled: accounts that were deleted since and are back, but let nobody in.
     """
 
@@ -192,7 +191,10 @@ def _take_accounts_along(
     """What was made since stands in the older file, too, or the next sweep would drop its mail."""
     older.execute("BEGIN IMMEDIATE")
     _let_nobody_in_again(newer, older, done)
-    for table in ("domain", "account", "alias"):
+    known_to_older = {name for (name,) in older.execute("SELECT name FROM sqlite_schema")}
+    for table in ("domain", "account", "alias", "route", "send_as", "dkim_key"):
+        if table not in known_to_older:
+            continue
         known = {name for _, name, *_ in newer.execute(f"PRAGMA table_info({table})")}
         columns = [
             name for _, name, *_ in older.execute(f"PRAGMA table_info({table})") if name in known
@@ -203,14 +205,25 @@ def _take_accounts_along(
             values = dict(zip(columns, row, strict=True))
             if older.execute(f"SELECT 1 FROM {table} WHERE id = ?", (values["id"],)).fetchone():
                 continue
-            name = str(values.get("name") or values.get("key"))
+            name = _name_of(values)
             try:
                 older.execute(insert, row)
             except sqlite3.IntegrityError:
                 done.lost_accounts.append(f"{table} {name}")
             else:
                 done.accounts.append(f"{table} {name}")
+    if "setting" in known_to_older:  # mail that may not leave any more stays
+        rows = newer.execute("SELECT name, value FROM setting").fetchall()
+        older.execute("DELETE FROM setting")
+        older.executemany("INSERT INTO setting (name, value) VALUES (?, ?)", rows)
     older.execute("COMMIT")
+
+
+def _name_of(values: dict[str, object]) -> str:
+    """What people call a row."""
+    return str(
+        next(values[each] for each in ("name", "key", "pattern", "selector") if each in values)
+    )
 
 
 # What says who an account's owner is and whether they may come in.

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from attrs import frozen
 
+from mailnode.durable import flush, own_as
 from mailnode.errors import StoreFull
-from mailnode.store.exchange import flush, make_kept_folder, own_as, stamp
+from mailnode.store.exchange import make_kept_folder, stamp
 from mailnode.store.sqlite import connect, migrate
 
 KEEP_S = 7 * 86400.0

@@ -249,7 +249,7 @@ def _judge_accounts(folder: Path, promises: Promises) -> list[str]:
     accounts = Accounts.open(folder / "users.db", create=True)
     try:
         found = {str(each.address): each.password_hash for each in accounts.accounts()}
-        (state,) = accounts._connection.execute("PRAGMA integrity_check").fetchone()
+        (state,) = accounts.file._connection.execute("PRAGMA integrity_check").fetchone()
     finally:
         accounts.close()
     wanted = [dict(promises.passwords)]

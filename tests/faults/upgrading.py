@@ -23,8 +23,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from mailnode.addresses import parse_address
-from mailnode.store import accounts as accounts_module
 from mailnode.store import database as database_module
+from mailnode.store import users_file as users_module
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
@@ -58,7 +58,7 @@ def newer_version() -> Iterator[None]:
     """The program is one version on."""
     with (
         patch.object(database_module, "_schema_scripts", newer_scripts),
-        patch.object(accounts_module, "schema_scripts", newer_scripts),
+        patch.object(users_module, "schema_scripts", newer_scripts),
     ):
         yield
 

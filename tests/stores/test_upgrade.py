@@ -10,14 +10,17 @@ from collections import namedtuple
 from pathlib import Path
 from unittest.mock import patch
 
+from mailnode.addresses import parse_address
 from mailnode.errors import StoreFull
-from mailnode.store import database, sqlite
+from mailnode.store import database, sqlite, users_file
 from mailnode.store.accounts import Accounts
 from mailnode.store.exchange import KEPT, finish_exchange, next_of, stamp
 from mailnode.store.upgrade import KEEP_S, copies, delete_old_copies
 from mailnode.store.verify import verify
 from tests.faults.upgrading import newer_version
 from tests.stores.support import StoreCase, envelope, message
+
+MAIL, USERS = (max(sqlite.schema_scripts(engine)) for engine in ("sqlite", "accounts"))
 
 
 class UpgradeTests(StoreCase):
@@ -43,12 +46,12 @@ class UpgradeTests(StoreCase):
         before = stamp(time.time())
         await self.upgrade()
         (copy,) = copies(self.kept)
-        self.assertEqual((copy.database, copy.version), ("mail.db", 1))
+        self.assertEqual((copy.database, copy.version), ("mail.db", MAIL))
         self.assertTrue(before <= copy.stamp <= stamp(time.time()))
         self.assertEqual(self.mails_in(copy.path), [self.mail.mail_id])
         self.assertEqual([path.name for path in self.kept.iterdir()], [copy.path.name])
         self.assertEqual(os.stat(copy.path).st_mode & 0o777, 0o600)
-        self.assertEqual(self.database.schema_version, 2)
+        self.assertEqual(self.database.schema_version, MAIL + 1)
         self.assertEqual(list(verify(self.data)), [])
 
     async def test_no_copy_is_made_of_a_new_store_or_of_one_that_is_up_to_date(self) -> None:
@@ -57,13 +60,13 @@ class UpgradeTests(StoreCase):
 
     async def test_a_step_that_fails_leaves_the_store_as_it_was_and_one_copy(self) -> None:
         await self.close_store()
-        broken = {**sqlite.schema_scripts(), 2: "not SQL"}
+        broken = {**sqlite.schema_scripts(), MAIL + 1: "not SQL"}
         with patch.object(database, "_schema_scripts", lambda: broken):
             for _ in range(3):
                 self.assertRaises(sqlite3.OperationalError, self.open_store)
         self.assertEqual(len(copies(self.kept)), 1)
         self.open_store()
-        self.assertEqual(self.database.schema_version, 1)
+        self.assertEqual(self.database.schema_version, MAIL)
         self.assertEqual(self.mails_in(self.data / "mail.db"), [self.mail.mail_id])
 
     async def test_without_room_for_the_copy_nothing_is_upgraded(self) -> None:
@@ -75,7 +78,7 @@ class UpgradeTests(StoreCase):
         self.assertIn("octets free", error.detail)
         self.assertEqual(list(self.kept.iterdir()), [])
         self.open_store()
-        self.assertEqual(self.database.schema_version, 1)
+        self.assertEqual(self.database.schema_version, MAIL)
 
     async def test_a_copy_goes_after_a_week_and_what_else_is_kept_stays(self) -> None:
         await self.upgrade()
@@ -92,7 +95,7 @@ class UpgradeTests(StoreCase):
         with newer_version():
             Accounts.open(path, data=self.data).close()
         (copy,) = copies(self.kept)
-        self.assertEqual((copy.database, copy.version), ("users.db", 1))
+        self.assertEqual((copy.database, copy.version), ("users.db", USERS))
 
     def test_of_two_that_upgrade_at_once_one_keeps_the_copy(self) -> None:
         path = self.data / "users.db"
@@ -112,6 +115,23 @@ class UpgradeTests(StoreCase):
         self.addCleanup(connection.close)
         self.assertEqual((copy.version,), connection.execute("PRAGMA user_version").fetchone())
 
+    def test_a_users_db_of_the_first_version_keeps_what_it_has_and_mail_stays_here(self) -> None:
+        path = self.data / "users.db"
+        first = {1: sqlite.schema_scripts("accounts")[1]}
+        with patch.object(users_file, "schema_scripts", lambda engine: first):
+            accounts = Accounts.open(path, create=True, data=self.data)
+            accounts.add_domain("example.test")
+            made = accounts.add_account(parse_address("carol@example.test"), "h")
+            accounts.add_alias("sales@example.test", "carol@example.test")
+            accounts.close()
+        accounts = Accounts.open(path, data=self.data)
+        self.addCleanup(accounts.close)
+        directory = accounts.load_directory()
+        self.assertEqual((made,), directory.accounts())
+        self.assertEqual(["capture"], [directory.gear])
+        self.assertEqual(1, len(directory.expand(parse_address("sales@example.test"))))
+        self.assertEqual([1], [copy.version for copy in copies(self.kept)])
+
     async def test_who_opens_a_store_finishes_an_exchange_that_was_begun(self) -> None:
         path = self.data / "mail.db"
         await self.upgrade()
@@ -122,5 +142,5 @@ class UpgradeTests(StoreCase):
         self.assertTrue(finish_exchange(path))
         self.assertFalse(finish_exchange(path))
         self.open_store()
-        self.assertEqual(self.database.schema_version, 1)
+        self.assertEqual(self.database.schema_version, MAIL)
         self.assertEqual(self.mails_in(path), [self.mail.mail_id])

@@ -127,6 +127,13 @@ class DomainTests(AccountsCase):
         with self.assertRaisesRegex(AccountError, r"aliases \(1\)"):
             self.accounts.delete_domain("other.test")
 
+    def test_its_keys_go_with_it(self) -> None:
+        self.accounts.outside.add_key("example.test", "s1", "rsa-sha256", b"sealed", "public")
+        self.accounts.delete_domain("example.test")
+        self.assertEqual([], self.accounts.outside.keys())
+        self.accounts.add_domain("example.test")
+        self.assertEqual([], self.accounts.outside.keys("example.test"))
+
     def test_an_empty_domain_can_be_deleted(self) -> None:
         self.accounts.delete_domain("Example.TEST")
         self.assertEqual([], self.accounts.domains())
@@ -265,9 +272,14 @@ class AliasTests(AccountsCase):
             [alias.target for alias in self.accounts.aliases("example.test")],
         )
 
-    def test_foreign_and_unknown_targets_are_errors(self) -> None:
-        with self.assertRaisesRegex(AccountError, "elsewhere"):
-            self.accounts.add_alias("team@example.test", "carol@other.test")
+    def test_an_alias_may_lead_elsewhere(self) -> None:
+        made = self.accounts.add_alias("team@example.test", "Carol@Other.test")
+        self.assertEqual("carol@other.test", made.target)
+        self.assertEqual([made], self.accounts.aliases())
+        self.accounts.delete_account("alice")
+        self.assertEqual([made], self.accounts.aliases())
+
+    def test_an_unknown_target_is_an_error(self) -> None:
         with self.assertRaisesRegex(NotFound, "mailnode user add carol@example.test"):
             self.accounts.add_alias("team@example.test", "carol@example.test")
         self.assertEqual([], self.accounts.aliases())
@@ -319,7 +331,7 @@ class SharingTests(AccountsCase):
         raw.close()
 
     def test_a_file_that_stays_locked_is_busy_and_nothing_is_left_open(self) -> None:
-        self.accounts._connection.execute("PRAGMA busy_timeout = 1")
+        self.accounts.file._connection.execute("PRAGMA busy_timeout = 1")
         with sqlite3.connect(self.path, isolation_level=None) as raw:
             raw.execute("BEGIN EXCLUSIVE")
             self.assertRaises(StoreBusy, self.accounts.add_domain, "other.test")

@@ -9,6 +9,8 @@ import dkim
 
 from mailnode.mailauth.dkim import ED25519, RSA, BodyHash, sign
 from mailnode.mailauth.keys import seal_label, unpack_key
+from mailnode.sealing import Seal
+from mailnode.store.outside import Outside
 from tests.unit.keys_case import KeysCase
 
 
@@ -40,14 +42,15 @@ class Generate(DkimCase):
 
     def test_what_they_sign_verifies_with_the_records_that_are_shown(self) -> None:
         self.run_command("dkim generate example.org")
+        seal = Seal.open(self.folder / "var")
         keys = [
             unpack_key(
                 "example.org",
                 key.selector,
                 key.algorithm,
-                self.seal.unseal(key.sealed_key, seal_label("example.org", key.selector)),
+                seal.unseal(key.sealed_key, seal_label("example.org", key.selector)),
             )
-            for key in self.shelf.keys("example.org")
+            for key in self.kept()
         ]
         self.assertEqual([key.algorithm for key in keys], [RSA, ED25519])
         header = b"From: alice@example.org\r\n"
@@ -128,13 +131,13 @@ class Rotate(DkimCase):
         self.assertEqual(list(self.states().values()), ["retired"] * 2 + ["signs"] * 2)
 
     def test_there_is_a_key_that_signs_at_every_moment(self) -> None:
-        set_active, seen = self.shelf.set_key_active, []
+        set_active, seen = Outside.set_key_active, []
 
-        def look(domain: str, selector: str, active: bool) -> None:
-            set_active(domain, selector, active)
-            seen.append(any(key.active for key in self.shelf.keys(domain)))
+        def look(kept: Outside, domain: str, selector: str, active: bool) -> None:
+            set_active(kept, domain, selector, active)
+            seen.append(any(key.active for key in kept.keys(domain)))
 
-        self.shelf.set_key_active = look  # type: ignore[method-assign]
+        self.patch(Outside, "set_key_active", look)
         self.run_command("dkim rotate example.org --now")
         self.assertEqual(seen, [True] * 6)
 

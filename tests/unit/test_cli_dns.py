@@ -79,7 +79,7 @@ class Show(DnsCase):
         )
         strings = line.partition(" TXT ")[2].strip('"').split('" "')
         self.assertEqual([len(each) <= 255 for each in strings], [True, True])
-        (key, _ed) = self.shelf.keys("example.org")
+        (key, _ed) = self.kept()
         self.assertEqual("".join(strings), f"v=DKIM1; k=rsa; p={key.public_key}")
 
     def test_the_host_s_addresses_and_their_names_are_comments(self) -> None:
@@ -183,7 +183,7 @@ class Check(DnsCase):
             self.assertEqual(set(self.statuses().values()), {"right"}, values)
 
     def test_what_does_not_differs(self) -> None:
-        key = self.shelf.keys("example.org")[1].public_key
+        key = self.kept()[1].public_key
         for name, kind, *values in (
             ("example.org", "TXT", "v=spf1 -all"),
             ("example.org", "TXT", "v=spf1 -mx ~all"),

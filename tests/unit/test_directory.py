@@ -7,8 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.errors import AliasLoop, MailboxDisabled, NoSuchMailbox, RelayDenied, StoreBroken
-from mailnode.model import Recipient
+from mailnode.model import Recipient, Remote
+from mailnode.routes import Gear, SendAs, read_route
 from mailnode.store.directory import Account, Alias, Directory, Domain, LiveDirectory
+from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey
 
 
 def account(number: int, name: str, **facts: object) -> Account:
@@ -20,6 +22,7 @@ def directory(
     *accounts: Account,
     aliases: tuple[tuple[str, str], ...] = (),
     subaddress: str = "+",
+    elsewhere: Elsewhere = NOTHING,
 ) -> Directory:
     """A node with example.test and other.test; alias names without a domain are example.test's."""
     full = [
@@ -30,6 +33,7 @@ def directory(
         accounts,
         [Alias(number, *pair) for number, pair in enumerate(full)],
         subaddress,
+        elsewhere,
     )
 
 
@@ -138,6 +142,115 @@ class ExpandTests(SynchronousTestCase):
         self.assertRaises(NoSuchMailbox, self.mailboxes, here, "old")
 
 
+class ForwardTests(SynchronousTestCase):
+    """Aliases that lead elsewhere."""
+
+    def reached(self, here: Directory, name: str, limit: int = 1000) -> list[str]:
+        address = parse_address(f"{name}@example.test")
+        found = here.expand(address, limit)
+        for each in found:
+            if isinstance(each, Remote):
+                self.assertEqual(Remote(each.address, alias=address), each)
+        return [
+            each.mailbox.removesuffix("@example.test")
+            if isinstance(each, Recipient)
+            else f"-> {each.address}"
+            for each in found
+        ]
+
+    def test_an_alias_that_leads_elsewhere_alone_is_a_remote(self) -> None:
+        here = directory(aliases=(("sales", "Bob@elsewhere.test"),))
+        self.assertEqual(["-> Bob@elsewhere.test"], self.reached(here, "sales"))
+        self.assertEqual(["-> Bob@elsewhere.test"], self.reached(here, "Sales+x"))
+
+    def test_members_here_and_elsewhere_are_reached_each_once_in_their_order(self) -> None:
+        here = directory(
+            account(1, "alice"),
+            account(2, "bob", disabled=True),
+            aliases=(
+                ("team", "bob"),
+                ("team", "x@elsewhere.test"),
+                ("team", "alice"),
+                ("team", "more"),
+                ("more", "X@Elsewhere.test"),
+                ("more", "alice"),
+                ("more", "x@other.elsewhere.test"),
+            ),
+        )
+        self.assertEqual(
+            ["-> x@elsewhere.test", "alice", "-> x@other.elsewhere.test"],
+            self.reached(here, "team"),
+        )
+
+    def test_a_circle_on_the_way_is_cut(self) -> None:
+        here = directory(aliases=(("a", "b"), ("b", "a"), ("b", "x@elsewhere.test")))
+        self.assertEqual(["-> x@elsewhere.test"], self.reached(here, "a"))
+
+    def test_ten_aliases_deep_is_the_end(self) -> None:
+        chain = [(f"a{n}", f"a{n + 1}") for n in range(10)]
+        here = directory(aliases=(*chain, ("a10", "x@elsewhere.test")))
+        self.assertRaises(AliasLoop, self.reached, here, "a0")
+        self.assertEqual(["-> x@elsewhere.test"], self.reached(here, "a1"))
+
+    def test_they_count_to_the_limit(self) -> None:
+        aliases = tuple(("all", f"u{n}@elsewhere.test") for n in range(4))
+        here = directory(account(1, "alice"), aliases=(("all", "alice"), *aliases))
+        self.assertEqual(5, len(self.reached(here, "all", limit=5)))
+        self.assertRaises(AliasLoop, self.reached, here, "all", limit=4)
+
+    def test_a_catch_all_may_lead_elsewhere_and_takes_nobody_s_mail(self) -> None:
+        here = directory(account(1, "alice"), aliases=(("*", "x@elsewhere.test"),))
+        self.assertEqual(["alice"], self.reached(here, "alice"))
+        self.assertEqual(["-> x@elsewhere.test"], self.reached(here, "nobody"))
+
+    def test_what_is_elsewhere_itself_is_relaying_whatever_leads_there(self) -> None:
+        here = directory(aliases=(("sales", "bob@elsewhere.test"),))
+        self.assertRaises(RelayDenied, here.expand, parse_address("bob@elsewhere.test"))
+
+
+class SpeaksForTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.entry = SendAs(
+            5, 1, "me@elsewhere.test", "mail.elsewhere.test", 587, False, "me", b"s"
+        )
+        self.here = directory(
+            account(1, "alice"),
+            account(2, "bob"),
+            account(3, "alice+own"),
+            aliases=(
+                ("sales", "alice"),
+                ("team", "sales"),
+                ("team", "bob"),
+                ("loop", "loop2"),
+                ("loop2", "loop"),
+                ("*@other.test", "alice"),
+                ("away", "x@elsewhere.test"),
+            ),
+            elsewhere=Elsewhere.of(send_as=[self.entry]),
+        )
+
+    def speaks(self, account_id: int, name: str) -> bool:
+        address = parse_address(name if "@" in name else f"{name}@example.test")
+        return self.here.speaks_for(account_id, address)
+
+    def test_an_account_speaks_for_itself_its_subaddresses_and_aliases(self) -> None:
+        for name in ("alice", "ALICE", "alice+lists", "sales", "sales+x", "team", "x@other.test"):
+            self.assertTrue(self.speaks(1, name), name)
+
+    def test_and_for_its_outside_addresses(self) -> None:
+        self.assertTrue(self.speaks(1, "Me@Elsewhere.test"))
+        self.assertFalse(self.speaks(2, "me@elsewhere.test"))
+
+    def test_but_for_nobody_else(self) -> None:
+        for name in ("bob", "alice+own", "nobody", "loop", "away", "x@elsewhere.test"):
+            self.assertFalse(self.speaks(1, name), name)
+        for name in ("alice", "sales", "x@other.test"):
+            self.assertFalse(self.speaks(2, name), name)
+        self.assertTrue(self.speaks(2, "team"))
+        self.assertTrue(self.speaks(3, "alice+own"))
+        self.assertFalse(self.speaks(9, "alice"))
+
+
 class PostmasterTests(SynchronousTestCase):
     def taker(self, here: Directory, name: str = "Postmaster@example.test") -> list[str]:
         return [recipient.mailbox for recipient in here.expand(parse_address(name))]
@@ -217,6 +330,29 @@ class LiveDirectoryTests(SynchronousTestCase):
         self.assertFalse(self.live.is_local("elsewhere.test"))
         self.assertEqual([3], [r.account_id for r in self.live.expand(carol.address)])
         self.assertIsNone(self.live.find_by_id(1))
+
+    def test_so_do_those_for_mail_elsewhere(self) -> None:
+        bob = parse_address("bob@elsewhere.test")
+        entry = SendAs(5, 1, str(bob), "mail.elsewhere.test", 587, False, "bob", b"sealed")
+        route = read_route("elsewhere.test", "hold")
+        key = SigningKey("s1", "rsa-sha256", b"sealed", "example.test")
+        self.assertEqual("capture", self.live.gear)
+        self.live.replace(
+            directory(
+                self.alice,
+                self.bob,
+                elsewhere=Elsewhere.of([route], [entry], [key], Gear("live")),
+            )
+        )
+        self.assertEqual("live", self.live.gear)
+        self.assertTrue(self.live.may_leave(bob))
+        self.assertEqual(route, self.live.route_for(bob))
+        self.assertEqual(entry, self.live.send_as(1, bob))
+        self.assertEqual(entry, self.live.send_as_by_id(5))
+        self.assertEqual((key,), self.live.signing_keys("example.test"))
+        self.assertTrue(self.live.speaks_for(1, bob))
+        self.assertEqual(("example.test", "other.test"), self.live.domains)
+        self.assertEqual([], self.changes, "nobody's sign-in changed")
 
     def test_a_new_password_disabling_and_deleting_are_told_with_the_new_state_in_place(
         self,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.errors import MailError, SigningFailed
+from mailnode.errors import SigningFailed
 from mailnode.mailauth.dkim import ED25519, RSA, DkimKey, sign
 from mailnode.mailauth.keys import make_private_key, packed, seal_label
 from mailnode.outbound.signing import Signer
+from mailnode.sealing import Seal
+from mailnode.store.elsewhere import SigningKey
 from mailnode.threads import TooMuchWaiting
 
 HEADER = b"From: alice@example.org\r\n"
@@ -21,33 +23,12 @@ AT = 1_795_000_000
 ED = make_private_key(ED25519)
 
 
-@frozen
-class Sealed:
-    selector: str
-    algorithm: str
-    sealed_key: bytes
-
-
 class FakeDirectory:
     def __init__(self) -> None:
-        self.keys: dict[str, tuple[Sealed, ...]] = {}
+        self.keys: dict[str, tuple[SigningKey, ...]] = {}
 
-    def signing_keys(self, domain: str) -> tuple[Sealed, ...]:
+    def signing_keys(self, domain: str) -> tuple[SigningKey, ...]:
         return self.keys.get(domain, ())
-
-
-class FakeSeal:
-    """Sealed is what it is about, a colon, and the plain octets."""
-
-    def __init__(self) -> None:
-        self.opened: list[bytes] = []
-
-    def unseal(self, sealed: bytes, about: bytes) -> bytes:
-        self.opened.append(about)
-        plain = sealed.removeprefix(about + b":")
-        if plain == sealed:
-            raise MailError(detail="the seal is broken")
-        return plain
 
 
 class FakeThreads:
@@ -67,15 +48,23 @@ class FakeThreads:
             return fail(error)
 
 
-def sealed(domain: str, selector: str, private_key: Any = ED, algorithm: str = ED25519) -> Sealed:
-    return Sealed(selector, algorithm, seal_label(domain, selector) + b":" + packed(private_key))
-
-
 class SignerTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.directory, self.seal, self.threads = FakeDirectory(), FakeSeal(), FakeThreads()
-        self.directory.keys["example.org"] = (sealed("example.org", "one"),)
+        self.directory, self.threads = FakeDirectory(), FakeThreads()
+        self.seal = Seal.open(Path(self.mktemp()))
+        self.directory.keys["example.org"] = (self.sealed("example.org", "one"),)
         self.signer = Signer(self.directory, self.seal, self.threads)  # type: ignore[arg-type]
+
+    def sealed(
+        self, domain: str, selector: str, private_key: Any = ED, algorithm: str = ED25519
+    ) -> SigningKey:
+        return self.kept(domain, selector, packed(private_key), algorithm)
+
+    def kept(
+        self, domain: str, selector: str, plain: bytes, algorithm: str = ED25519
+    ) -> SigningKey:
+        sealed_key = self.seal.seal(plain, seal_label(domain, selector))
+        return SigningKey(selector, algorithm, sealed_key)
 
     def sign(self, domain: str = "example.org") -> Deferred[bytes]:
         return Deferred.fromCoroutine(self.signer.sign(domain, HEADER, HASH, AT))
@@ -91,7 +80,7 @@ class SignerTests(SynchronousTestCase):
 
     def test_every_active_key_signs(self) -> None:
         rsa = make_private_key(RSA)
-        self.directory.keys["example.org"] += (sealed("example.org", "two", rsa, RSA),)
+        self.directory.keys["example.org"] += (self.sealed("example.org", "two", rsa, RSA),)
         told = self.successResultOf(self.sign())
         self.assertIn(b"s=one;", told)
         self.assertIn(b"s=two;", told)
@@ -99,20 +88,20 @@ class SignerTests(SynchronousTestCase):
     def test_a_key_is_unsealed_once_until_the_directory_has_others(self) -> None:
         for _ in range(3):
             self.successResultOf(self.sign())
-        self.assertEqual(len(self.seal.opened), 1)
-        self.directory.keys["example.org"] = (sealed("example.org", "new"),)
+        self.assertEqual(self.threads.called.count("_unseal"), 1)
+        self.directory.keys["example.org"] = (self.sealed("example.org", "new"),)
         self.assertIn(b"s=new;", self.successResultOf(self.sign()))
-        self.assertEqual(len(self.seal.opened), 2)
+        self.assertEqual(self.threads.called.count("_unseal"), 2)
         del self.directory.keys["example.org"]
         self.assertEqual(self.successResultOf(self.sign()), b"")
         self.assertEqual(self.signer._open, {})
 
     def test_a_broken_key_is_a_temporary_failure_that_names_it_in_the_log_alone(self) -> None:
-        good = sealed("example.org", "one")
+        good = self.sealed("example.org", "one")
         for broken in (
-            sealed("example.net", "bad"),  # another's, put in this place
-            Sealed("bad", ED25519, seal_label("example.org", "bad") + b":" + b"no key"),
-            sealed("example.org", "bad", ED, RSA),
+            self.sealed("example.net", "bad"),  # another's, put in this place
+            self.kept("example.org", "bad", b"no key"),
+            self.sealed("example.org", "bad", ED, RSA),
         ):
             self.directory.keys["example.org"] = (good, broken)
             error = self.failureResultOf(self.sign(), SigningFailed).value
@@ -123,7 +112,7 @@ class SignerTests(SynchronousTestCase):
 
     def test_a_key_that_was_mended_signs_again(self) -> None:
         keys = self.directory.keys["example.org"]
-        self.directory.keys["example.org"] = (Sealed("one", ED25519, b"broken"),)
+        self.directory.keys["example.org"] = (SigningKey("one", ED25519, b"broken"),)
         self.failureResultOf(self.sign(), SigningFailed)
         self.directory.keys["example.org"] = keys
         self.assertIn(b"s=one;", self.successResultOf(self.sign()))

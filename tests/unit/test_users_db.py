@@ -5,11 +5,13 @@ It is made again, in an empty folder, with
     mailnode init --domain example.test
     echo alice-demo | mailnode user add --demo alice@example.test
     echo bob-demo | mailnode user add --demo bob@example.test
+    mailnode gear set capture
 """
 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.cred.passwords import password_matches
 from mailnode.store.accounts import Accounts
+from mailnode.store.elsewhere import Elsewhere
 
 USERS_DB = Path(__file__).parents[2] / "users.db"
 
@@ -39,6 +42,13 @@ class UsersDbTests(SynchronousTestCase):
         )
         self.assertEqual(directory.demo_accounts, directory.accounts())
         self.assertEqual([], self.accounts.aliases())
+        self.assertEqual(Elsewhere.of(), directory.elsewhere)
+
+    def test_it_captures_what_is_for_elsewhere_and_says_so(self) -> None:
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        settings = connection.execute("SELECT name, value FROM setting").fetchall()
+        self.assertEqual([("gear", "capture")], settings)
 
     def test_their_passwords_are_the_published_ones(self) -> None:
         for account in self.accounts.accounts():
