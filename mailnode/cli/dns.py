@@ -51,7 +51,7 @@ def dns() -> None:
 @dns.command(
     "show",
     cls=NodeCommand,
-    example="mailnode dns show example.org\nmailnode dns show example.org > example.org.zone",
+    example="mailnode dns show example.org",
 )
 @click.argument("domain")
 @click.pass_context
