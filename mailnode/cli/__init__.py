@@ -7,9 +7,12 @@ from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
+from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
+from mailnode.cli.routes import route
+from mailnode.cli.send_as import send_as
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
 
@@ -29,6 +32,9 @@ COMMANDS = (
     domain,
     user,
     alias,
+    gear,
+    route,
+    send_as,
     dkim,
     dns,
     mailbox,

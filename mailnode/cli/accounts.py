@@ -352,7 +352,7 @@ def alias() -> None:
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.pass_context
 def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None:
-    """Deliver mail for SOURCE to each TARGET.
+    """Deliver mail for SOURCE to each TARGET, here or elsewhere.
 
     *@DOMAIN stands for every address there that nobody else has. A bare name means the first
     domain.
@@ -368,8 +368,13 @@ def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None
             for done in added:
                 accounts.delete_alias(done.source, done.target)
             raise
-    if not answer_json(ctx, {"source": source, "targets": targets_meant}):
-        output.say(f"mail for {source} goes to {', '.join(targets_meant)}")
+        local = {found.name for found in accounts.domains()}
+    if answer_json(ctx, {"source": source, "targets": targets_meant}):
+        return
+    output.say(f"mail for {source} goes to {', '.join(targets_meant)}")
+    foreign = [each.target for each in added if parse_address(each.target).domain not in local]
+    if foreign:
+        output.say(f"to {', '.join(foreign)} it is forwarded to another host, as the gear allows")
 
 
 @alias.command("list", cls=NodeCommand, example="mailnode alias list --domain example.org")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
+
+from mailnode.cli import output
 
 GOOD = "good"
 WARNING = "warning"
@@ -36,3 +40,14 @@ def warning(topic: str, what: str, mend: str) -> Finding:
 
 def fault(topic: str, what: str, mend: str) -> Finding:
     return Finding(FAULT, topic, what, mend)
+
+
+_STYLES = {GOOD: "green", WARNING: "yellow", FAULT: "red"}
+
+
+def say_findings(findings: Iterable[Finding]) -> None:
+    """Each in a line, and its mend in another."""
+    for finding in findings:
+        output.say(f"{finding.level + ':':8} {finding.what}", _STYLES[finding.level])
+        if finding.mend:
+            output.say(f"{'':8} mend: {finding.mend}")

@@ -8,7 +8,7 @@ import attrs
 import click
 
 from mailnode.cli import output
-from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault
+from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findings
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
 from mailnode.cli.checkup_people import check_accounts
@@ -49,7 +49,6 @@ def _findings(check: Check, config: Config) -> Iterator[Finding]:
         yield fault("access", what, mend or "run this as the user that the node runs as")
 
 
-_STYLES = {GOOD: "green", WARNING: "yellow", FAULT: "red"}
 _RANK = {FAULT: 0, WARNING: 1, GOOD: 2}
 
 
@@ -75,10 +74,7 @@ def doctor(ctx: click.Context) -> None:
             "findings": [attrs.asdict(finding) for finding in findings],
         },
     ):
-        for finding in findings:
-            output.say(f"{finding.level + ':':8} {finding.what}", _STYLES[finding.level])
-            if finding.mend:
-                output.say(f"{'':8} mend: {finding.mend}")
+        say_findings(findings)
         totals = [output.count(faults, "fault"), output.count(warnings, "warning")]
         output.say(", ".join(totals))
     if faults:

@@ -28,19 +28,34 @@ def ask_password(ctx: click.Context, prompt: str, *, demo: bool = False) -> str:
         if _prompt("The same again") != typed:
             raise Mistake("the two passwords differ; nothing was changed", EX_DATAERR)
         return typed
+    password = _read_line(ctx)
+    _require_good(password, demo)
+    return password
+
+
+def ask_secret(ctx: click.Context, prompt: str) -> str:
+    """A password that somebody else gave: typed once, or the first line of standard input.
+
+    Raises:
+        Mistake: it is empty, or no text.
+    """
+    secret = _prompt(prompt) if stdin_is_terminal() else _read_line(ctx)
+    _require_text(secret)
+    return secret
+
+
+def _read_line(ctx: click.Context) -> str:
     line = sys.stdin.buffer.readline() if sys.stdin else b""
-    try:
-        password = line.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise Mistake("the password on standard input is not UTF-8", EX_DATAERR) from None
     if not line:
         raise Mistake(
             "standard input holds no password: give it as one line, as in "
             f"`{ctx.command_path} ... < FILE`, or run this on a terminal",
             EX_DATAERR,
         )
-    _require_good(password, demo)
-    return password
+    try:
+        return line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Mistake("the password on standard input is not UTF-8", EX_DATAERR) from None
 
 
 def _prompt(words: str) -> str:
@@ -49,12 +64,16 @@ def _prompt(words: str) -> str:
 
 
 def _require_good(password: str, demo: bool) -> None:
-    if not password.strip():
-        raise Mistake("the password is empty or blank; nothing was changed", EX_DATAERR)
-    if any(unicodedata.category(character) == "Cc" for character in password):
-        raise Mistake("the password holds a control character; choose another", EX_DATAERR)
+    _require_text(password)
     if len(password) < LEAST_CHARACTERS and not demo:
         raise Mistake(
             f"the password is shorter than {LEAST_CHARACTERS} characters; choose a longer one",
             EX_DATAERR,
         )
+
+
+def _require_text(password: str) -> None:
+    if not password.strip():
+        raise Mistake("the password is empty or blank; nothing was changed", EX_DATAERR)
+    if any(unicodedata.category(character) == "Cc" for character in password):
+        raise Mistake("the password holds a control character; choose another", EX_DATAERR)

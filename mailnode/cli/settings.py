@@ -74,13 +74,16 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
                 ) from None
             made.append(f"account {user}")
         domains = [found.name for found in accounts.domains()]
+        gear = accounts.outside.gear().name
     finally:
         accounts.close()
     ring_from_outside(config.data_path, "accounts")
-    if answer_json(ctx, {"made": made, **_places(config), "domains": domains}):
+    if answer_json(ctx, {"made": made, **_places(config), "domains": domains, "gear": gear}):
         return
     for thing in made or ["nothing: all of it was there"]:
         output.say(f"made {thing}")
+    if gear == "capture":
+        output.say("mail for other hosts stays here; to send to the world: mailnode gear set live")
     output.say(_next_step(domains, bool(user)))
 
 

@@ -237,8 +237,8 @@ class Aliases(AccountCase):
         self.run_command("alias add '*@example.org' alice@example.org")
         self.assertIn("*@example.org", self.run_command("alias list --domain example.org").stdout)
 
-    def test_when_one_target_is_foreign_none_is_added(self) -> None:
-        self.refusal("alias add sales@example.org alice@example.org x@elsewhere.example", 65)
+    def test_when_one_target_is_unknown_none_is_added(self) -> None:
+        self.refusal("alias add sales@example.org alice@example.org nobody@example.org", 67)
         self.assertEqual(self.run_json("alias list"), [])
 
     def test_one_that_is_not_there_is_67(self) -> None:

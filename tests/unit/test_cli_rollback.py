@@ -15,6 +15,7 @@ from mailnode.store.upgrade import upgrade
 from tests.faults.upgrading import newer_scripts, newer_version
 from tests.unit.cli_case import CommandCase
 
+MAIL, USERS = (max(sqlite.schema_scripts(engine)) for engine in ("sqlite", "accounts"))
 ALICE, BOB = "alice@example.test", "bob@example.test"
 
 
@@ -58,10 +59,10 @@ class RollbackTests(CommandCase):
         since = self.file_newer_mail(ALICE, BOB, body=b"Subject: since\r\n\r\nthen\r\n")
         mail, users = self.roll_back()
         self.assertEqual(
-            (mail["database"], mail["from_schema"], mail["to_schema"]), ("mail.db", 2, 1)
+            (mail["database"], mail["from_schema"], mail["to_schema"]), ("mail.db", MAIL + 1, MAIL)
         )
-        self.assertEqual((users["database"], users["to_schema"]), ("users.db", 1))
-        self.assertEqual(self.rows(self.mail_db, "PRAGMA user_version"), [(1,)])
+        self.assertEqual((users["database"], users["to_schema"]), ("users.db", USERS))
+        self.assertEqual(self.rows(self.mail_db, "PRAGMA user_version"), [(MAIL,)])
         self.assertEqual(self.rows(self.mail_db, "SELECT mail_id FROM message"), [(self.before,)])
         files = [Path(name).read_bytes() for name in mail["mails_since"]]
         self.assertEqual(len(files), 2)
@@ -100,6 +101,16 @@ class RollbackTests(CommandCase):
         self.assertEqual(users["made_since"], ["account carol@example.test"])
         self.assertEqual(len(self.run_json("user list")), 3)
 
+    def test_what_was_set_for_mail_elsewhere_since_stays_and_the_gear_is_not_put_back(self) -> None:
+        self.run_command("gear set live --yes")
+        self.upgrade()
+        with newer_version():
+            self.run_command("gear set capture")
+            self.run_command("route add example.net smtp://127.0.0.1:25")
+        users = self.roll_back()[1]
+        self.assertEqual(users["made_since"], ["route example.net"])
+        self.assertEqual(self.run_json("gear show")["gear"], "capture")
+
     def test_who_may_not_sign_in_any_more_may_not_after_it_either(self) -> None:
         self.make_accounts("carol@example.test")
         self.upgrade()
@@ -125,7 +136,7 @@ class RollbackTests(CommandCase):
             Accounts.open(self.folder / "people", data=self.folder / "var").close()
             (done,) = self.run_json("rollback --users people")["rolled_back"]
         self.assertEqual(done["database"], "people")
-        self.assertEqual(self.rows(self.folder / "people", "PRAGMA user_version"), [(1,)])
+        self.assertEqual(self.rows(self.folder / "people", "PRAGMA user_version"), [(USERS,)])
 
     def test_what_root_makes_is_the_node_s(self) -> None:
         given: list[str] = []
@@ -133,7 +144,7 @@ class RollbackTests(CommandCase):
         self.patch(os, "chown", lambda path, *_: given.append(Path(path).name))
         self.upgrade()
         self.assertIn("kept", given)
-        self.assertEqual(2, sum("-schema-1-" in name for name in given))
+        self.assertEqual(2, sum("-schema-" in name for name in given))
         given.clear()
         self.file_newer_mail(ALICE)
         self.roll_back()
@@ -175,7 +186,7 @@ class RollbackTests(CommandCase):
         self.file_newer_mail(ALICE)
         with newer_version():
             said = self.run_command("rollback").stdout
-        self.assertIn("mail.db is back to schema 1", said)
+        self.assertIn(f"mail.db is back to schema {MAIL}", said)
         self.assertIn("1 mail came since: ", said)
         self.assertIn("install the version of mailnode that ran before", said)
 
