@@ -193,6 +193,13 @@ class LookupFailed(MailError):
     text = "A name could not be looked up, please try again later"
 
 
+class SigningFailed(MailError):
+    """The domain's DKIM key can't be used: nothing leaves unsigned where a signature is due."""
+
+    smtp_code, enhanced = 451, "4.7.5"
+    text = "Message could not be signed, please try again later"
+
+
 # Sign-in
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.dkim import dkim
+from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
@@ -33,6 +35,8 @@ COMMANDS = (
     gear,
     route,
     send_as,
+    dkim,
+    dns,
     mailbox,
     trace,
     config,

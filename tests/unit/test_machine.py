@@ -14,6 +14,7 @@ from mailnode.machine import (
     connection_room,
     find_hostname,
     is_loopback,
+    outward_addresses,
     plain_address,
     raise_descriptor_limit,
 )
@@ -135,3 +136,41 @@ class ConnectionRoomTests(SynchronousTestCase):
 
     def test_there_is_always_room_for_one(self) -> None:
         self.assertEqual(ConnectionRoom(1, 1), self.room(64, 20_000, 2))
+
+
+class Probe:
+    """A datagram socket of a machine with some ways to the outside; it sends nothing."""
+
+    ways: dict[socket.AddressFamily, str] = {}
+
+    def __init__(self, family: socket.AddressFamily, kind: socket.SocketKind) -> None:
+        assert kind == socket.SOCK_DGRAM
+        self.family = family
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def connect(self, _far_away: tuple[str, int]) -> None:
+        if self.family not in self.ways:
+            raise OSError("network is unreachable")
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.ways[self.family], 40000
+
+
+class OutwardTests(SynchronousTestCase):
+    def found(self, **ways: str) -> tuple[str, ...]:
+        self.patch(Probe, "ways", {getattr(socket, name): way for name, way in ways.items()})
+        self.patch(socket, "socket", Probe)
+        return outward_addresses()
+
+    def test_it_is_the_one_that_the_kernel_would_take_in_each_family(self) -> None:
+        both = self.found(AF_INET="192.0.2.7", AF_INET6="2001:db8::7")
+        self.assertEqual(("192.0.2.7", "2001:db8::7"), both)
+
+    def test_a_family_without_a_way_has_none(self) -> None:
+        self.assertEqual(("192.0.2.7",), self.found(AF_INET="192.0.2.7"))
+        self.assertEqual((), self.found())
