@@ -2,9 +2,10 @@
 
     python -m tests.mends             all of them; `S19 P3`: those of some entries only
 
-A mend is a few words of the code that keep what Twisted's servers don't (S1 to S32 for SMTP,
-P1 to P19 for POP3; docs/rfc.rst). `tests/vectors/mends-*.toml` says for each what to write in
-their place and which tests notice. It is done in copies of the tree, never in the tree itself.
+A mend is a few words of the code that keep what Twisted's classes don't (S1 to S32 for SMTP,
+P1 to P19 for POP3, C1 to C7 for mail to other hosts; docs/rfc.rst). `tests/vectors/mends-*.toml`
+says for each what to write in their place and which tests notice. It is done in copies of the
+tree, never in the tree itself.
 A mend that nobody misses is held by no test: then the tests are too weak.
 """
 
@@ -33,7 +34,11 @@ ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "tests" / "vectors"
 COPIED = ("mailnode", "tests", "twisted", "users.db", "pyproject.toml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*")
-ENTRIES = (*(f"S{n}" for n in range(1, 33)), *(f"P{n}" for n in range(1, 20)))
+ENTRIES = (
+    *(f"S{n}" for n in range(1, 33)),
+    *(f"P{n}" for n in range(1, 20)),
+    *(f"C{n}" for n in range(1, 8)),
+)
 TIMEOUT_S = 120
 AS_IT_MUST = "fails as it must"
 
@@ -316,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> Any:
     parser = argparse.ArgumentParser(prog="python -m tests.mends")
-    parser.add_argument("entries", nargs="*", type=str.upper, help="S1 ... S32, P1 ... P19")
+    parser.add_argument(
+        "entries", nargs="*", type=str.upper, help="S1 ... S32, P1 ... P19, C1 ... C7"
+    )
     parser.add_argument("-j", "--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("-v", "--verbose", action="store_true", help="show how each test fails")
     options = parser.parse_args(arguments)

@@ -75,7 +75,7 @@ class Link(Protocol):
     def abort(self, why: str = "the connection was given up") -> None:
         """Cut the connection off; nothing that waits is sent any more."""
         self.conversation.fail(why)
-        if not self._gone:
+        if self.connected and not self._gone:
             self.transport.abortConnection()
             self._go_on()
 

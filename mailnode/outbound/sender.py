@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from mailnode.outbound.certificates import Handshake, Trust
 from mailnode.outbound.conversation import Conversation
 from mailnode.outbound.link import Link
+from mailnode.outbound.replies import printable
 from mailnode.outbound.states import State
 from mailnode.outbound.words import (
     Answer,
@@ -98,12 +99,12 @@ class Session:
             MailError: the mail can't be read here. The remote host makes nothing be raised.
         """
         link, conversation = self._link, self._link.conversation
-        if not self.usable:
-            lost = conversation.failure or Answer(0, "4.4.2", "the connection was closed", "MAIL")
-            return [evolve(lost, stage="MAIL")] * len(outgoing.targets)
         reader = outgoing.open()
         try:
             first = await reader.read(CHUNK_OCTETS)
+            if not self.usable:  # whatever ended it was said to another mail, or to none
+                why = f"the connection was closed before ({conversation.failure or 'QUIT'})"
+                return [Answer(0, "4.4.2", printable(why), "MAIL")] * len(outgoing.targets)
             conversation.begin(outgoing)
             await link.turn()
             if conversation.state is State.BODY:
@@ -197,6 +198,7 @@ class Sender:
             await link.turn()
         except BaseException:
             connector.disconnect()
+            link.abort()
             raise
         return link
 

@@ -38,6 +38,7 @@ from mailnode.tap import Options
 from mailnode.telemetry import Metrics
 from mailnode.web.site import make_site
 from tests.documents import DOCS, PAGES, README, ROOT, files, links, read, shown_blocks, shown_lines
+from tests.mends import ENTRIES
 from tests.unit.cli_case import CommandCase
 
 CONFIGURATION = DOCS / "configuration.rst"
@@ -327,16 +328,20 @@ class Clauses(SynchronousTestCase):
                 self.assertIn(f"``{name}``", row)
                 self.assertTrue(list(DIALOGS.glob(f"{name}_*.txt")), name)
 
+    def test_every_number_of_the_client_is_there_once(self) -> None:
+        numbers = [int(each[1:]) for each in ENTRIES if each[0] == "C"]
+        self.assertEqual(list(self.rows("C")), numbers)
+
     def test_every_transcript_is_of_a_number_that_is_told(self) -> None:
         for path in DIALOGS.glob("*.txt"):
             self.assertIn(f"     - ``{path.name.partition('_')[0]}``\n", read(RFC))
 
     def test_every_number_in_the_code_is_explained(self) -> None:
-        told = {f"{letter}{number}" for letter in "SP" for number in self.rows(letter)}
+        told = {f"{letter}{number}" for letter in "SPC" for number in self.rows(letter)}
         package = Path(mailnode.interfaces.__file__).parent
         for path in package.rglob("*.py"):
-            for words in re.findall(r"\(((?:[SP]\d+(?:, | and | to )?)+)\)", read(path)):
-                self.assertEqual(set(re.findall(r"[SP]\d+", words)) - told, set(), path.name)
+            for words in re.findall(r"\(((?:[SPC]\d+(?:, | and | to )?)+)\)", read(path)):
+                self.assertEqual(set(re.findall(r"[SPC]\d+", words)) - told, set(), path.name)
 
     def test_modules_and_tests_are_there(self) -> None:
         text = read(RFC)
