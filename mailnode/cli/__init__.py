@@ -6,6 +6,7 @@ from mailnode.cli.accounts import alias, domain, user
 from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
 from mailnode.cli.settings import config, init, verify, version
@@ -28,6 +29,7 @@ COMMANDS = (
     user,
     alias,
     mailbox,
+    queue,
     trace,
     config,
     doctor,

@@ -1,8 +1,7 @@
 """Records an upgrade and a rollback, and cuts their power at many moments.
 
 The program is this module, `python -m tests.faults.upgrading FOLDER LOG SEED`, under the shim: a
-store of the schema's first version with mail, opened by a version with one more; mail comes;
-then all is rolled back.
+store with mail, opened by a version with one schema more; mail comes; then all is rolled back.
 """
 
 from __future__ import annotations
@@ -131,9 +130,10 @@ def judge(folder: Path, told: Told) -> Iterator[str]:
             for token in told.filed[:OLD]:
                 if token not in there:
                     yield f"{copy.path.name} lacks {token}"
-    for path in (data / "mail.db", folder / "users.db"):
+    for path, engine in ((data / "mail.db", "sqlite"), (folder / "users.db", "accounts")):
         finish_exchange(path)
-        yield from whole(path, 1 if "rolled_back" in told.stages else None)
+        before = max(schema_scripts(engine))
+        yield from whole(path, before if "rolled_back" in told.stages else None)
     lying = sorted(copies_in(data / "mail.db"))
     for token in told.filed:
         wanted = [(token, owner) for owner in sorted(owners_of(token))]

@@ -172,6 +172,7 @@ class MeasuresTests(SynchronousTestCase):
             stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
         )
         journal: Any = SimpleNamespace(dropped=4)
+        queue: Any = SimpleNamespace(counts={"waiting": 7, "leased": 2})
         self.metrics = Metrics()
         describe(
             self.metrics,
@@ -181,6 +182,7 @@ class MeasuresTests(SynchronousTestCase):
             directory=self.house.directory,
             sessions={"smtp": self.house.sessions, "pop3": Sessions(self.house.clock)},
             gate=ProxyGate(self.house.clock),
+            queue=queue,
         )
 
     def value(self, line: str) -> float:
