@@ -76,7 +76,7 @@ class Watcher:
 @click.command(
     "watch",
     cls=NodeCommand,
-    example="mailnode queue watch\nmailnode queue watch --every 10s --times 6 >> queue.log",
+    example="mailnode queue watch\nmailnode queue watch --every 10 --times 6",
 )
 @click.option(
     "--every",

@@ -16,8 +16,8 @@ from mailnode.model import (
     Interrupted,
     MailParameters,
     PutOff,
-    Queued,
     QueueChanged,
+    Queued,
     Relayed,
     Remote,
 )
