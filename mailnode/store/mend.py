@@ -75,7 +75,7 @@ class Mending:
             self._judge_folders()
             self._judge_copies()
             self._file_what_lies_nowhere()
-        judge_queue(self.new, self.rebuilt, self.tell)
+        judge_queue(self.new, self.tell)
         self._make_folders()
         self._make_messages()
         if self.rebuilt:

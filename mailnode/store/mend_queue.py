@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 
 from mailnode.store.leases import STATES
+from mailnode.store.verify import UNTOLD
 
 Tell = Callable[[str, str, object, str, str], None]
 
@@ -19,21 +20,14 @@ _NOT_OF_ITS_MAIL = """
     FROM queue LEFT JOIN message ON message.id = queue.message_id
     WHERE message.mail_id <> queue.mail_id
 """
-_OF_NOBODY_TOLD = """
-    SELECT id, mail_id, recipient FROM queue WHERE state <> 'held'
-        AND EXISTS (SELECT 1 FROM journal WHERE journal.mail_id = queue.mail_id
-            AND event = 'queued')
-        AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.mail_id = queue.mail_id
-            AND event = 'queued' AND journal.recipient = queue.recipient)
-"""
 _HOLD = (
     "UPDATE queue SET state = 'held', leased_by = NULL, leased_until = NULL, last_reply = ?"
     " WHERE id = ?"
 )
 
 
-def judge_queue(new: sqlite3.Connection, rebuilt: bool, tell: Tell) -> None:
-    """Each row is of the mail that it names, and in a state that there is."""
+def judge_queue(new: sqlite3.Connection, tell: Tell) -> None:
+    """Each row is of the mail and for the recipient that it names, and in a state that there is."""
     for queue_id, mail_id, recipient, message_id in new.execute(_NOT_OF_ITS_MAIL).fetchall():
         if message_id is not None:
             new.execute("UPDATE queue SET message_id = ? WHERE id = ?", (message_id, queue_id))
@@ -50,9 +44,15 @@ def judge_queue(new: sqlite3.Connection, rebuilt: bool, tell: Tell) -> None:
         f"SELECT id, mail_id, recipient FROM queue WHERE state NOT IN ({marks})", STATES
     ).fetchall():
         _hold(new, tell, queue_id, mail_id, recipient, "its state could not be read")
-    if rebuilt:
-        for queue_id, mail_id, recipient in new.execute(_OF_NOBODY_TOLD).fetchall():
-            _hold(new, tell, queue_id, mail_id, recipient, "whom it is for is not certain")
+    for queue_id, mail_id, recipient in new.execute(UNTOLD).fetchall():
+        _hold(new, tell, queue_id, mail_id, recipient, "whom it is for is not certain")
+    new.execute("UPDATE queue SET priority = 1 WHERE priority NOT IN (0, 1, 2)")
+    for queue_id, recipient in new.execute(
+        "SELECT id, recipient FROM queue WHERE substr(recipient, -length(domain) - 1)"
+        " <> '@' || domain"
+    ).fetchall():
+        domain = recipient.rpartition("@")[2]
+        new.execute("UPDATE queue SET domain = ? WHERE id = ?", (domain, queue_id))
     new.execute(
         "UPDATE queue SET state = 'waiting' WHERE state = 'leased'"
         " AND (leased_by IS NULL OR leased_until IS NULL)"

@@ -266,25 +266,43 @@ def _strays(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
 
 
 _QUEUE = """
-    SELECT queue.id, queue.mail_id, queue.message_id, message.mail_id, state
+    SELECT queue.id, queue.mail_id, queue.message_id, message.mail_id, state,
+        leased_by IS NOT NULL AND leased_until IS NOT NULL
     FROM queue LEFT JOIN message ON message.id = queue.message_id
     WHERE message.id IS NULL OR message.mail_id <> queue.mail_id
         OR state NOT IN ('waiting', 'leased', 'held', 'captured')
         OR (leased_by IS NOT NULL) <> (state = 'leased')
         OR (leased_until IS NOT NULL) <> (state = 'leased')
+        OR priority NOT IN (0, 1, 2) OR substr(recipient, -length(domain) - 1) <> '@' || domain
+"""
+# Their mail was not accepted for them, says the journal, where it goes back far enough: the row
+# that a mail was accepted is the first of its rows to be pruned.
+UNTOLD = """
+    SELECT queue.id, queue.mail_id, queue.recipient FROM queue JOIN (
+        SELECT mail_id, recipient FROM queue WHERE state IN ('waiting', 'leased')
+        EXCEPT SELECT mail_id, recipient FROM journal WHERE event = 'queued'
+    ) AS untold ON untold.mail_id = queue.mail_id AND untold.recipient = queue.recipient
+    WHERE state IN ('waiting', 'leased') AND EXISTS (SELECT 1 FROM journal
+        WHERE journal.mail_id = queue.mail_id AND event = 'accepted')
+    ORDER BY queue.id
 """
 
 
 def _queue(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
     if not has_queue(connection):
         return
-    for queue_id, mail_id, message_id, its_mail, state in connection.execute(_QUEUE):
+    for queue_id, mail_id, message_id, its_mail, state, leased in connection.execute(_QUEUE):
         if its_mail is None:
             text = f"there is no message {message_id}"
         elif its_mail != mail_id:
             text = f"its message {message_id} is mail {its_mail}"
         elif state not in STATES:
             text = f"is in no state that there is: {state!r}"
-        else:
+        elif (state == "leased") != leased:
             text = f"is {state}, and its lease says otherwise"
+        else:
+            text = "its domain or priority is none of its own"
         yield Fault("queue", f"row {queue_id}", text, str(mail_id))
+    for queue_id, mail_id, recipient in connection.execute(UNTOLD):
+        text = f"the journal knows nothing of {recipient}"
+        yield Fault("queue", f"row {queue_id}", text, mail_id)

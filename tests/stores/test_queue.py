@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import time
 
-from attrs import evolve
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from mailnode.addresses import parse_address
@@ -21,10 +21,12 @@ from mailnode.model import (
     Relayed,
     Remote,
 )
+from mailnode.store.accept import accept_mails
 from mailnode.store.beside import writing_beside
-from mailnode.store.leases import SINCE_SCHEMA
+from mailnode.store.database import Database
 from mailnode.store.queue import Queue, QueuedMail, Settled, Waiting
 from mailnode.store.queue_desk import QueueFilter, change_rows, count_rows, list_rows
+from mailnode.store.shared import SharedMessages
 from mailnode.store.sqlite import migrate, schema_scripts
 from mailnode.store.verify import verify
 from tests.stores.support import PREFIX, StoreCase, envelope, message
@@ -517,6 +519,54 @@ class DeskTests(QueueCase):
         self.assertEqual(self.messages.usage(1)[1], 10)
 
 
+class ProcessesTests(QueueCase):
+    """Several processes share one queue."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = Database.open(
+            self.data / "mail.db", call_in_reactor=reactor.callFromThread, on_fatal=self.fail
+        )
+        self.addCleanup(self.other.close)
+        messages = SharedMessages(self.other, self.blobs, self.heard)
+        self.there = Queue(self.other, messages)
+
+    async def test_each_finds_and_leases_what_another_accepted(self):
+        heard: list[set] = []
+        self.there.on_queued = heard.append
+        await self.send("a@example.com")
+        self.assertEqual(heard, [])
+        self.assertEqual(await self.there.waiting(), [Waiting("example.com", 0, 1, AT)])
+        (leased,) = await self.there.lease(
+            "example.com", 0, now=AT, until=AT + 9, limit=9, by="there"
+        )
+        self.assertEqual(await self.queue.settle([Settled(leased.queue_id, "done")], by=BY), {1})
+        self.assertEqual(await self.there.settle([Settled(1, "done")], by="there"), set())
+
+    async def test_a_worker_tells_what_it_queued_itself_and_which_boxes_a_report_fills(self):
+        heard: list[set] = []
+        self.there.on_queued = heard.append
+        await self.there.messages.file_message(
+            envelope(remotes=(remote("a@example.com"),)), message()
+        )
+        self.assertEqual(heard, [{("example.com", 0)}])
+        await self.there.settle([], [(envelope(1, sender=None), message())], by="there")
+        self.assertEqual(self.there.messages.tell_changed(), [1])
+
+    async def test_no_two_processes_lease_the_same(self):
+        await self.send(*(f"u{number}@example.com" for number in range(200)))
+        wanted = {"now": AT, "until": AT + 9, "limit": 10}
+        found = await gatherResults(
+            [
+                queue.lease("example.com", 0, by=by, **wanted)
+                for _ in range(10)
+                for queue, by in ((self.queue, "here"), (self.there, "there"))
+            ]
+        )
+        ids = [leased.queue_id for some in found for leased in some]
+        self.assertEqual(sorted(ids), list(range(1, 201)))
+
+
 class CountTests(QueueCase):
     async def test_recipients_are_counted_by_state(self):
         await self.send("a@example.com", "b@example.com", remote("c@example.com", captured=True))
@@ -564,16 +614,17 @@ class WholeTests(QueueCase):
         return [(fault.what, fault.where) for fault in verify(self.data)]
 
     async def test_verify_finds_rows_that_fit_no_mail_or_no_state(self):
-        for number in range(4):
+        for number in range(7):
             await self.send(f"u{number}@example.com")
         self.assertEqual(self.faults(), [])
         await self.damage("UPDATE queue SET message_id = 1 WHERE id = 2")
         await self.damage("UPDATE queue SET state = 'weird' WHERE id = 3")
         await self.damage("UPDATE queue SET leased_by = 'x' WHERE id = 4")
-        self.assertEqual(
-            self.faults(),
-            [("message", "message 2"), ("queue", "row 2"), ("queue", "row 3"), ("queue", "row 4")],
-        )
+        await self.damage("UPDATE queue SET domain = 'example.net' WHERE id = 5")
+        await self.damage("UPDATE queue SET priority = 3 WHERE id = 6")
+        await self.damage("UPDATE queue SET recipient = 'x@example.com' WHERE id = 7")
+        rows = [("queue", f"row {number}") for number in range(2, 8)]
+        self.assertEqual(self.faults(), [("message", "message 2"), *rows])
 
     async def test_verify_finds_rows_without_a_message_and_a_counter_that_is_behind(self):
         await self.send("a@example.com")
@@ -593,11 +644,14 @@ class WholeTests(QueueCase):
         path.parent.mkdir()
         old = sqlite3.connect(path, isolation_level=None)
         migrate(old, {1: schema_scripts()[1]})
+        before = envelope(1)
+        accept_mails(old, [(before, message())])
         old.close()
-        self.assertLess(1, SINCE_SCHEMA)
         self.assertEqual(list(verify(path.parent)), [])
         self.data = path.parent
         self.open_store()
         await self.send("a@example.com", to=(1,), received_at=time.time())
         self.assertEqual(self.faults(), [])
-        self.assertEqual(evolve(Waiting("", 0, 1, 0), domain="x").domain, "x")
+        self.assertEqual(self.messages.usage(1)[1], 2)
+        self.assertIn((before.mail_id,), self.rows("SELECT mail_id FROM message"))
+        self.assertEqual(self.rows("SELECT recipient FROM queue"), [("a@example.com",)])

@@ -214,6 +214,10 @@ class MeasuresTests(SynchronousTestCase):
             self.assertEqual(count, self.value(f'mailnode_{name}{{server="smtp"}}'))
             self.assertEqual(0, self.value(f'mailnode_{name}{{server="pop3"}}'))
 
+    def test_the_queue_is_shown_by_state(self) -> None:
+        self.assertEqual(self.value('mailnode_queue_recipients{state="waiting"}'), 7)
+        self.assertEqual(self.value('mailnode_queue_recipients{state="leased"}'), 2)
+
     def test_the_store_and_the_accounts_are_shown_as_they_are(self) -> None:
         for name, value in (
             ("store_batches_total", 3), ("store_jobs_total", 9), ("store_queue_depth", 2),
