@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
@@ -38,6 +39,7 @@ from mailnode.store.database import Database
 from mailnode.store.journal import Journal
 from mailnode.store.locks import RUNS_THERE, is_locked, lock_folder
 from mailnode.store.messages import Messages
+from mailnode.store.queue import Queue
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
@@ -46,6 +48,7 @@ from mailnode.tls import RENEWAL_LOOK_S, TlsError, open_certificate
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
 EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
 POLL_S = 0.25
+QUEUE_COUNT_S = 5.0
 NEED_A_RESTART = ("node", "listen", "tls", "accounts", "log", "plugins")
 
 T = TypeVar("T")
@@ -70,7 +73,7 @@ class House(MultiService):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        directory, accounts, database, messages, blobs, journal, certificate: the parts.
+        directory, accounts, database, messages, queue, blobs, journal, certificate: the parts.
         started: True once everything listens.
     """
 
@@ -191,6 +194,7 @@ class House(MultiService):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = self._make_messages()
+        self.queue = Queue(self.database, self.messages)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -228,6 +232,7 @@ class House(MultiService):
     def _keep_house(self) -> None:
         """What one process does for the whole node: it sweeps, hears the bell and signals."""
         self.sweep.start()
+        self._call_every(QUEUE_COUNT_S, self._count_queue)
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
@@ -250,6 +255,11 @@ class House(MultiService):
 
     def _renew_certificate(self) -> Deferred[None]:
         return self._in_thread(self.certificate.renew, self.hostname)
+
+    def _count_queue(self) -> Deferred[None]:
+        """What can't be counted now is counted at the next look."""
+        counted = Deferred.fromCoroutine(self.queue.count())
+        return counted.addErrback(_unless_mail_error)
 
     def _greet(self) -> None:
         for listener in self.listeners:
@@ -369,6 +379,10 @@ class House(MultiService):
             self.accounts.close()
         os.close(self._node_lock)
         self._node_lock = -1
+
+
+def _unless_mail_error(failure: Failure) -> None:
+    failure.trap(MailError)
 
 
 def _end_after_failed_flush(error: BaseException) -> None:

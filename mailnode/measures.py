@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal import Journal
+    from mailnode.store.queue import Queue
     from mailnode.telemetry import MailLog, Metrics
 
 
@@ -27,6 +28,7 @@ def describe(
     directory: LiveDirectory,
     sessions: Mapping[str, Sessions],
     gate: ProxyGate,
+    queue: Queue,
 ) -> None:
     """Name every measure of a node.
 
@@ -91,6 +93,11 @@ def describe(
         "pieces of work that wait for the next transaction",
         lambda: database.queue_depth,
     )
+    metrics.gauge(
+        "mailnode_queue_recipients",
+        "recipients elsewhere in the queue, by state; counted every few seconds",
+        lambda: {f'state="{state}"': count for state, count in queue.counts.items()},
+    )
     metrics.counter(
         "mailnode_journal_dropped_total",
         "events that the full journal buffer lost",
@@ -111,7 +118,12 @@ def describe_workers(
     metrics.counter("mailnode_workers_replaced_total", "workers that ended untold", replaced)
 
 
-SAME_EVERYWHERE = {"mailnode_info", "mailnode_start_time_seconds", "mailnode_accounts"}
+SAME_EVERYWHERE = {
+    "mailnode_info",
+    "mailnode_start_time_seconds",
+    "mailnode_accounts",
+    "mailnode_queue_recipients",
+}
 
 
 def add_up(parts: Iterable[Mapping[str, Any]], *, counters_only: bool = False) -> dict[str, Any]:

@@ -239,31 +239,42 @@ class Queued(Event):
 
 
 class Relayed(Event):
-    """Another host has taken it for this recipient, or a route threw it away."""
+    """Another host has taken it for this recipient, or a route threw it away.
+
+    What detail has of an attempt, here and in the next two: `host`, `address`, `tls` (version and
+    cipher, "" for none), `reply` (the remote's words with their codes), `stage` (at which they
+    came), `because` (why, where no remote said it), `route`.
+    """
 
     name = "relayed"
 
 
 class PutOff(Event):
-    """An attempt failed for now; detail has the remote's words and when the next one is due."""
+    """An attempt failed for now; detail has the remote's words, and in `due_at` the next one."""
 
     name = "deferred"
 
 
 class Bounced(Event):
-    """It can't be delivered to this recipient, and its sender is told unless nobody may be."""
+    """It can't be delivered to this recipient; detail has in `told` who is told, "" for nobody."""
 
     name = "bounced"
 
 
 class Interrupted(Event):
-    """The process ended in an attempt: whether the remote has the mail nobody knows."""
+    """The process ended in an attempt: whether the remote has the mail nobody knows.
+
+    Detail has in `process` which one it was.
+    """
 
     name = "interrupted"
 
 
 class QueueChanged(Event):
-    """An administrator held, released, retried, bounced or dropped it: detail has `action`."""
+    """An administrator held, released, retried, gave up or dropped it.
+
+    Detail has `action`, `by` whom, and the `reason` that the sender is given.
+    """
 
     name = "queue-changed"
 

@@ -126,6 +126,7 @@ class Node(House):
             directory=self.directory,
             sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
             gate=self.gate,
+            queue=self.queue,
         )
 
     def _make_sessions(self, server: str) -> Sessions:

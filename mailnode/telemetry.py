@@ -62,7 +62,8 @@ class MailLog:
         if name == "accepted":
             size = event.detail.get("size_octets", 0)
             self.octets_accepted += size if isinstance(size, int) else 0
-        return name != "delivered"  # the accepted one says it
+        # The accepted one says it; what became of a queued one, that one says.
+        return name != "delivered" and (name != "queued" or "captured" in event.detail)
 
     def tell(self, event: Event) -> None:
         """This happened and has no commit of its own."""

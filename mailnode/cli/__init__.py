@@ -9,6 +9,7 @@ from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
@@ -38,6 +39,7 @@ COMMANDS = (
     dkim,
     dns,
     mailbox,
+    queue,
     trace,
     config,
     doctor,

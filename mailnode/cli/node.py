@@ -29,7 +29,7 @@ from mailnode.store.locks import lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
 
-CHANGE_OCTETS = 256 << 10  # a change of users.db and the journal of its pages need less
+CHANGE_OCTETS = 256 << 10  # a change of a database and the journal of its pages need less
 
 
 @frozen
@@ -61,7 +61,7 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
             EX_NOPERM,
         )
     if change:
-        _ease_full_disk(config)
+        ease_full_disk(config, config.users_path.parent)
     accounts = Accounts.open(config.users_path, data=config.data_path)
     try:
         yield accounts
@@ -71,9 +71,9 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
         ring_from_outside(config.data_path, "accounts")
 
 
-def _ease_full_disk(config: Config) -> None:
-    """A change of an account finds room on a full disk; a running node makes it good again."""
-    disk = os.statvfs(config.users_path.parent)
+def ease_full_disk(config: Config, folder: Path) -> None:
+    """A change in `folder` finds room on a full disk; a running node makes it good again."""
+    disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < CHANGE_OCTETS:
         Reserve(config.data_path / RESERVE, config.store.reserve).give_up()
 

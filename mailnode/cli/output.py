@@ -73,6 +73,16 @@ def when(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
+def age(seconds: float) -> str:
+    """A duration in its two largest units: `3d 4h`, `12m 5s`."""
+    left, parts = max(0, int(seconds)), list[str]()
+    for unit, unit_s in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, unit_s)
+        if number or (parts and len(parts) < 2) or unit == "s":
+            parts.append(f"{number}{unit}")
+    return " ".join(parts[:2])
+
+
 def size(octets: int) -> str:
     """Octets in the largest unit that keeps the number over one."""
     if octets < 1024:

@@ -67,6 +67,7 @@ def _facts(done: RolledBack) -> dict[str, Any]:
         "as_of": done.copy.stamp,
         "newer_kept_in": str(done.kept),
         "mails_since": [str(path) for path in done.mails],
+        "queued_since": [str(path) for path in done.queued],
         "unreadable_since": done.unreadable,
         "deleted_since": done.deleted_since,
         "made_since": done.accounts,
@@ -84,6 +85,13 @@ def _say(done: RolledBack) -> None:
     if done.mails:
         count = output.count(len(done.mails), "mail")
         output.say(f"{count} came since: {done.mails[0].parent} holds a file of each", "yellow")
+    if done.queued:
+        count = output.count(len(done.queued), "recipient")
+        output.say(
+            f"{count} elsewhere did not get a mail that came since: {done.queued[0].parent} holds a"
+            " file for each",
+            "yellow",
+        )
     for mail_id in done.unreadable:
         output.say(f"mail {mail_id} came since and its blob is missing", "red")
     if done.deleted_since:

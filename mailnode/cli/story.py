@@ -164,6 +164,85 @@ def _dropped(event: Event) -> str:
     return f"copy uid {event.uid} taken out of the store: its account was deleted"
 
 
+def _queued(event: Event) -> str:
+    detail = event.detail
+    alias = f", which {detail['alias']} leads to" if detail.get("alias") else ""
+    leaves = f", leaving from <{detail['reverse_path']}>" if "reverse_path" in detail else ""
+    if detail.get("captured"):
+        return f"captured for {event.recipient}{alias}: it is kept and never leaves{leaves}"
+    return f"queued for {event.recipient}{alias}{leaves}"
+
+
+def _remote(event: Event) -> str:
+    """Whom an attempt was made to, and how it was sealed."""
+    detail = event.detail
+    host, address = str(detail.get("host") or ""), str(detail.get("address") or "")
+    where = f"{host} ({address})" if host and address and host != address else host or address
+    if not where:
+        return ""
+    return f" {where} {f'with TLS ({tls})' if (tls := detail.get('tls')) else 'without TLS'}"
+
+
+def _said(event: Event) -> Iterator[str]:
+    """The remote's words, and at which step it said them."""
+    detail = event.detail
+    if detail.get("reply"):
+        at = f" at {detail['stage']}" if detail.get("stage") else ""
+        yield f"answered{at}: {detail['reply']}"
+    if detail.get("because"):
+        yield f"because {detail['because']}"
+
+
+def _relayed(event: Event) -> str:
+    route, remote = event.detail.get("route"), _remote(event)
+    if route == "discard" and not remote:
+        return f"thrown away for {event.recipient}, as its route says"
+    return "; ".join([f"relayed for {event.recipient} to{remote or ' its host'}", *_said(event)])
+
+
+def _put_off(event: Event) -> str:
+    parts = [f"put off for {event.recipient}"]
+    if remote := _remote(event):
+        parts[0] += f" by{remote}"
+    parts += _said(event)
+    due_at = event.detail.get("due_at")
+    if isinstance(due_at, int | float):
+        parts.append(f"next attempt at {output.when(due_at)}")
+    return "; ".join(parts)
+
+
+def _bounced(event: Event) -> str:
+    parts = [f"given up for {event.recipient}"]
+    if remote := _remote(event):
+        parts[0] += f" after{remote}"
+    parts += _said(event)
+    told = event.detail.get("told")
+    if told:
+        parts.append(f"{told} is told")
+    elif told == "":
+        parts.append("nobody is told")
+    return "; ".join(parts)
+
+
+def _interrupted(event: Event) -> str:
+    process = event.detail.get("process")
+    who = f"the process {process}" if process else "the process"
+    return (
+        f"interrupted for {event.recipient}: {who} ended in an attempt; whether the other host has"
+        " the mail nobody knows, and it is attempted again"
+    )
+
+
+def _queue_changed(event: Event) -> str:
+    detail = event.detail
+    parts = [f"{detail.get('action', 'changed')} for {event.recipient} by an administrator"]
+    if detail.get("by"):
+        parts[0] += f" ({detail['by']})"
+    if detail.get("reason"):
+        parts.append(f"because {detail['reason']}")
+    return "; ".join(parts)
+
+
 def _anything(event: Event) -> str:
     facts = ", ".join(f"{key} {value}" for key, value in _facts(event).items())
     return f"{event.name}: {facts}" if facts else event.name
@@ -175,4 +254,10 @@ _SAYINGS: Mapping[str, Callable[[Event], str]] = {
     "refused": _refused,
     "refused-more": _summed,
     "dropped": _dropped,
+    "queued": _queued,
+    "relayed": _relayed,
+    "deferred": _put_off,
+    "bounced": _bounced,
+    "interrupted": _interrupted,
+    "queue-changed": _queue_changed,
 }

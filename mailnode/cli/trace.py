@@ -67,7 +67,7 @@ def trace(
     if mail_id:
         stories = [_trace_one(path, mail_id.upper())]
     else:
-        asked = {"to": _spelling(to) or "", "sender": _spelling(sender)}
+        asked = {"to": spelling(to) or "", "sender": spelling(sender)}
         asked["subaddress"] = config.accounts.subaddress
         stories = _trace_many(path, asked, limit)
     if not stories:
@@ -88,7 +88,7 @@ def _full(ctx: click.Context, name: str | None) -> str | None:
         return with_domain(accounts, name)
 
 
-def _spelling(address: str | None) -> str | None:
+def spelling(address: str | None) -> str | None:
     """The address as the journal spells it: "" for <>, the domain in lower case."""
     if address is None:
         return None

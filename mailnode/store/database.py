@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
+from mailnode.store.beside import WRITER_LOCK
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.exchange import KEPT, finish_exchange, refuse_to_begin_anew
 from mailnode.store.jobs import Job, Stats, WriteKind
@@ -133,7 +134,7 @@ class Database:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock_fd = os.open(
-                path.parent / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                path.parent / WRITER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
             fcntl.flock(lock_fd, fcntl.LOCK_EX)
             finish_exchange(path)

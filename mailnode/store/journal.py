@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from mailnode.model import Event, Fetched, in_ranges
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind
-from mailnode.store.sqlite import execute_rows
+from mailnode.store.sqlite import execute_rows, padded
 
 log = Logger()
 
@@ -89,6 +89,26 @@ def _sessions_of(
         for row_id, session in sessions.items()
         if any(in_ranges(uid, str(session.detail.get(key, ""))) for key in ("read", "deleted"))
     }
+
+
+def newest_row(connection: sqlite3.Connection) -> int:
+    """The id of the newest row, 0 for none: where `read_since` begins."""
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()
+    return int(newest)
+
+
+def read_since(
+    connection: sqlite3.Connection, row_id: int, names: Sequence[str], limit: int = 1000
+) -> tuple[int, list[Event]]:
+    """Events of these names behind a row, oldest first; and the row up to which that is all."""
+    marks, values = padded(list(names))
+    rows = connection.execute(
+        f"SELECT id, {_COLUMNS} FROM journal WHERE id > ? AND event IN ({marks})"
+        " ORDER BY id LIMIT ?",
+        (row_id, *values, limit),
+    ).fetchall()
+    newest = rows[-1][0] if len(rows) == limit else max(row_id, newest_row(connection))
+    return newest, [_event(row[1:]) for row in rows]
 
 
 LAST_CHARACTER = chr(0x10FFFF)

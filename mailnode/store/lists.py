@@ -12,10 +12,12 @@ from pathlib import Path
 
 from attrs import frozen
 
-from mailnode.errors import MailError, StoreBroken, StoreTooNew
+from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreTooNew
+from mailnode.store.leases import has_queue
 from mailnode.store.sqlite import reading, schema_scripts
 
 MAIL_DATABASE = "mail.db"
+NO_QUEUE_YET = "mail.db is of an older version and has no queue yet: the node's next start makes it"
 
 
 @frozen
@@ -87,6 +89,19 @@ def open_mail(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.Error as error:
         raise StoreBroken(detail=f"{path}: {error}") from error
+
+
+@contextmanager
+def open_queue(path: Path) -> Iterator[sqlite3.Connection]:
+    """As `open_mail`, of a database that has a queue.
+
+    Raises:
+        StoreBusy: a node of this version has not run on it yet.
+    """
+    with open_mail(path) as connection:
+        if not has_queue(connection):
+            raise StoreBusy(NO_QUEUE_YET)
+        yield connection
 
 
 def account_sums(data: Path) -> dict[int, Sums]:

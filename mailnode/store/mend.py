@@ -18,10 +18,13 @@ from mailnode.model import new_mail_id
 from mailnode.store.accept import INBOX, served_head
 from mailnode.store.blobs import blob_path
 from mailnode.store.exchange import make_kept_folder
+from mailnode.store.mend_queue import hold_rows_of, judge_queue, lose_rows_of
 from mailnode.store.octets import MARK, PIECE_OCTETS, Measured, measure, note_of
+from mailnode.store.removal import HELD_BY_NOTHING
 
 AHEAD = 1 << 20  # ids are skipped where nobody knows which were given
 MOST_UID = (1 << 32) - 1
+COUNTERS = {"message": "messages", "queue": "the queue"}
 
 
 @frozen
@@ -30,7 +33,7 @@ class Told:
 
     Attributes:
         kind: "kept", "mended" or "lost".
-        what: "mail", "folder", "account", "blob", "counter" or "database".
+        what: "mail", "folder", "queue", "account", "blob", "counter" or "database".
         where: which one.
         text: in words.
         mail_id: of the mail that it is about, "" for none.
@@ -72,6 +75,7 @@ class Mending:
             self._judge_folders()
             self._judge_copies()
             self._file_what_lies_nowhere()
+        judge_queue(self.new, self.tell)
         self._make_folders()
         self._make_messages()
         if self.rebuilt:
@@ -198,8 +202,7 @@ class Mending:
                 filed = self._filed(folder_id, uid)
                 self._make_copy(message_id, folder_id, uid, filed[1] if filed else "")
         unfiled = self.new.execute(
-            "SELECT id, mail_id FROM message WHERE NOT EXISTS"
-            " (SELECT 1 FROM delivery WHERE message_id = message.id)"
+            f"SELECT id, mail_id FROM message WHERE {HELD_BY_NOTHING}"
         ).fetchall()
         for message_id, mail_id in unfiled:
             for folder_id, uid, recipient in self.new.execute(
@@ -284,19 +287,22 @@ class Mending:
         self.new.execute("UPDATE folder SET uid_next = ? WHERE id = ?", (uid, target))
 
     def _make_messages(self) -> None:
-        """A copy whose message is gone gets one from what the indexes and the journal know."""
+        """What names a message that is gone gets one, by what indexes and journal know of it."""
         missing = self.new.execute(
-            "SELECT message_id, min(folder_id), min(uid), min(received_at) FROM delivery"
+            "SELECT message_id, min(folder_id), min(uid), min(received_at), min(mail_id) FROM"
+            " (SELECT message_id, folder_id, uid, received_at, NULL AS mail_id FROM delivery"
+            " UNION ALL SELECT message_id, NULL, NULL, queued_at, mail_id FROM queue)"
             " WHERE message_id NOT IN (SELECT id FROM message) GROUP BY message_id"
         ).fetchall()
-        for message_id, folder_id, uid, received_at in missing:
-            mail_id = self._mail_id(message_id, folder_id, uid)
+        for message_id, folder_id, uid, received_at, queued_id in missing:
+            mail_id = queued_id or self._mail_id(message_id, folder_id, uid)
             taken = self._one("SELECT id FROM message WHERE mail_id = ?", mail_id)
             if taken:
-                self.new.execute(
-                    "UPDATE delivery SET message_id = ? WHERE message_id = ?",
-                    (taken[0], message_id),
-                )
+                for table in ("delivery", "queue"):
+                    self.new.execute(
+                        f"UPDATE {table} SET message_id = ? WHERE message_id = ?",
+                        (taken[0], message_id),
+                    )
                 continue
             sender = self._one(
                 "SELECT sender FROM journal WHERE mail_id = ? AND sender IS NOT NULL", mail_id
@@ -331,8 +337,8 @@ class Mending:
         """Mails that nobody is known for, and blobs of none, lie as files in `aside`."""
         folder = self.aside / "mails"
         for message_id, mail_id, sender, prefix, key, body in self.new.execute(
-            "SELECT id, mail_id, sender, prefix, blob_key, body FROM message WHERE NOT EXISTS"
-            " (SELECT 1 FROM delivery WHERE message_id = message.id)"
+            "SELECT id, mail_id, sender, prefix, blob_key, body FROM message"
+            f" WHERE {HELD_BY_NOTHING}"
         ).fetchall():
             make_kept_folder(folder)
             octets = body if key is None else self._blob(key) or b""
@@ -376,7 +382,9 @@ class Mending:
                 self._make_note(last_id, why or "its octets are gone")
             else:
                 self._set_measures(last_id, real)
-                self._mark(last_id, "its octets are not the ones that came")
+                why = "its octets are not the ones that came"
+                self._mark(last_id, why)
+                hold_rows_of(self.new, last_id, why, self.tell)
                 self.tell(
                     "kept", "mail", f"message {last_id}", f"{real.size} octets, marked", mail_id
                 )
@@ -408,6 +416,10 @@ class Mending:
 
     def _make_note(self, message_id: int, why: str) -> None:
         """What tells its owner which mail is lost stands in the place of its octets."""
+        lose_rows_of(self.new, message_id, self.tell)
+        if self._one(f"SELECT 1 FROM message WHERE id = ? AND {HELD_BY_NOTHING}", message_id):
+            self.new.execute("DELETE FROM message WHERE id = ?", (message_id,))
+            return
         row = self._one(
             "SELECT mail_id, sender, subject, received_at FROM message WHERE id = ?", message_id
         )
@@ -483,11 +495,16 @@ class Mending:
         ).rowcount
         if mended:
             self.tell("mended", "counter", "folders", f"{mended} were counted anew")
-        (last_id,) = self._one("SELECT coalesce(max(id), 0) FROM message") or (0,)
-        following = self._one("SELECT next FROM counter WHERE name = 'message'")
-        if following is None:
-            self.new.execute("INSERT INTO counter VALUES ('message', ?)", (last_id + AHEAD,))
-        elif not last_id < following[0] < 1 << 62:
-            self.new.execute("UPDATE counter SET next = ?", (last_id + AHEAD,))
-            self.tell("mended", "counter", "messages", "would have given an id again")
+        for name in COUNTERS:
+            self._raise_counter(name)
         self.new.execute("DROP INDEX IF EXISTS temp_journal")
+
+    def _raise_counter(self, name: str) -> None:
+        """No id of that table is given again."""
+        (last_id,) = self._one(f"SELECT coalesce(max(id), 0) FROM {name}") or (0,)
+        following = self._one("SELECT next FROM counter WHERE name = ?", name)
+        if following is None:
+            self.new.execute("INSERT INTO counter VALUES (?, ?)", (name, last_id + AHEAD))
+        elif not last_id < following[0] < 1 << 62:
+            self.new.execute("UPDATE counter SET next = ? WHERE name = ?", (last_id + AHEAD, name))
+            self.tell("mended", "counter", COUNTERS[name], "would have given an id again")

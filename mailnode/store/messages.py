@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
 from typing import Protocol
 
@@ -27,9 +27,10 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind
 from mailnode.store.removal import (
+    HELD_BY_NOTHING,
     Removed,
     delete_copies,
-    delete_messages_without_copy,
+    delete_unheld_messages,
     drop_some,
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
@@ -38,6 +39,10 @@ from mailnode.store.sqlite import DAMAGED, packed, padded, unpack
 log = Logger()
 
 READ_AT_ONCE = 512
+
+
+def _nobody_waits(queued: Set[tuple[str, int]]) -> None:
+    """Rows of the queue are found by whoever looks for them."""
 
 
 class Committed(Protocol):
@@ -82,11 +87,13 @@ class Messages:
 
     Attributes:
         log: hears what was committed, on the reactor thread.
+        on_queued: hears which (domain, send_as) have new rows in the queue.
     """
 
     database: Database
     blobs: FileBlobs
     log: Committed
+    on_queued: Callable[[Set[tuple[str, int]]], object] = field(default=_nobody_waits, init=False)
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _snapshots: Snapshots = field(factory=Snapshots, init=False)
@@ -109,11 +116,14 @@ class Messages:
     def file_message(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         """File one mail into the INBOX of every recipient, durably, or nowhere.
 
+        Those elsewhere are in the queue then.
+
         Args:
             message: a blob must be committed before. Whoever made it discards it when this fails.
 
         Returns:
-            A `Filed` a recipient, in their order. The bytes outlive power loss: 250 may be sent.
+            A `Filed` a recipient here, in their order. The bytes outlive power loss: 250 may be
+            sent.
 
         Errors:
             StoreBusy, StoreFull, StoreBroken: nothing was filed.
@@ -128,6 +138,14 @@ class Messages:
             self._set_use(use)
         self.blobs.settled(note.blob_keys)
         self.log.committed(note.events)
+        if note.queued:
+            self.on_queued(note.queued)
+
+    def took_part(self, accepted: AcceptNote | None, removed: Removed) -> None:
+        """A commit of another kind filed mail, and deleted some."""
+        if accepted is not None:
+            self._accepted(accepted)
+        self._removed(removed)
 
     # Usage
 
@@ -207,7 +225,7 @@ class Messages:
     def delete_mails(self, folder_id: int, uids: Sequence[int]) -> Deferred[int]:
         """These copies are gone, all at once; how many there were.
 
-        A message goes with its last copy, and after the commit its blob.
+        A message goes with the last that holds it, and after the commit its blob.
 
         Errors:
             StoreBusy, StoreFull, StoreBroken: none was deleted.
@@ -253,7 +271,7 @@ class Messages:
         return total
 
     async def delete_unfiled(self) -> int:
-        """Messages that no folder holds are gone; how many. There are none unless a fault was."""
+        """Messages that nothing holds are gone; how many. There are none unless a fault was."""
         ids = await self.database.read(
             lambda connection: unpack(connection.execute(_UNFILED).fetchone()[0])
         )
@@ -263,7 +281,7 @@ class Messages:
             some = ids[at : at + READ_AT_ONCE]
             total += await self.database.transact(
                 "delete unfiled",
-                partial(delete_messages_without_copy, message_ids=some, removed=removed),
+                partial(delete_unheld_messages, message_ids=some, removed=removed),
                 frees=True,
             )
         self._removed(removed)
@@ -334,7 +352,4 @@ def _read_mails(
     return [found[each] for each in map(tuple, wanted) if each in found]
 
 
-_UNFILED = f"""
-    SELECT {packed("id")} FROM message WHERE NOT EXISTS
-        (SELECT 1 FROM delivery WHERE delivery.message_id = message.id)
-"""
+_UNFILED = f"SELECT {packed('id')} FROM message WHERE {HELD_BY_NOTHING}"

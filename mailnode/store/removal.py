@@ -1,4 +1,6 @@
-"""Deletion: copies leave their folder, and a message leaves with its last copy.
+"""Deletion: copies leave their folder, and a message leaves with the last that holds it.
+
+That is a copy in a folder, or a recipient in the queue.
 
 These run in the writer thread, inside the batch's transaction.
 """
@@ -17,6 +19,11 @@ from mailnode.store.sqlite import packed, padded, unpack
 
 AT_ONCE = 512
 DROP_AT_ONCE = 500
+# Of a row of `message`.
+IN_NO_FOLDER = "NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.message_id = message.id)"
+HELD_BY_NOTHING = (
+    f"{IN_NO_FOLDER} AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.message_id = message.id)"
+)
 
 
 @define
@@ -61,7 +68,7 @@ def _delete_some(
     if not count:
         return
     connection.execute(f"DELETE FROM delivery WHERE {where}", (folder_id, *values))
-    delete_messages_without_copy(connection, unpack(packed_ids), removed)
+    delete_unheld_messages(connection, unpack(packed_ids), removed)
     account_id, octets, mails = connection.execute(
         "UPDATE folder SET octets = octets - ?, mails = mails - ?, modseq = modseq + 1"
         " WHERE id = ? RETURNING account_id, octets, mails",
@@ -71,16 +78,15 @@ def _delete_some(
     removed.uses.append(FolderUse(folder_id, account_id, octets, mails))
 
 
-def delete_messages_without_copy(
+def delete_unheld_messages(
     connection: sqlite3.Connection, message_ids: Sequence[int], removed: Removed
 ) -> int:
-    """Of these messages, the ones that no folder holds are gone; how many."""
+    """Of these messages, the ones that neither a folder nor the queue holds are gone; how many."""
     total = 0
     for at in range(0, len(message_ids), AT_ONCE):
         marks, values = padded(message_ids[at : at + AT_ONCE])
         (packed_ids,) = connection.execute(
-            f"SELECT {packed('id')} FROM message WHERE id IN ({marks}) AND NOT EXISTS"
-            " (SELECT 1 FROM delivery WHERE delivery.message_id = message.id)",
+            f"SELECT {packed('id')} FROM message WHERE id IN ({marks}) AND {HELD_BY_NOTHING}",
             values,
         ).fetchone()
         if gone := unpack(packed_ids):

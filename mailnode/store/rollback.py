@@ -24,11 +24,14 @@ from mailnode.store.exchange import (
     part_of,
     put_in_place,
 )
+from mailnode.store.leases import has_queue
 from mailnode.store.lists import MAIL_DATABASE
+from mailnode.store.removal import HELD_BY_NOTHING, IN_NO_FOLDER
 from mailnode.store.sqlite import connect
 from mailnode.store.upgrade import Copy, copies
 
 MAILS = "mails"
+QUEUED = "queued"
 
 
 @define
@@ -40,6 +43,7 @@ class RolledBack:
         version_before: of the newer schema.
         kept: where the newer one lies.
         mails: files of mails that came since, one a copy.
+        queued: files of mails that came since, for recipients elsewhere who did not get them.
         unreadable: mails that came since and whose octets can't be read; they are in `kept`.
         deleted_since: mails that were deleted since and are back; large ones whose blob went with
             them are not.
@@ -52,6 +56,7 @@ class RolledBack:
     version_before: int
     kept: Path
     mails: list[Path] = Factory(list)
+    queued: list[Path] = Factory(list)
     unreadable: list[str] = Factory(list)
     deleted_since: int = 0
     accounts: list[str] = Factory(list)
@@ -89,6 +94,8 @@ def roll_back(path: Path, copy: Copy, data: Path, aside: Path) -> RolledBack:
         done = RolledBack(copy, version, aside / path.name)
         if path.name == MAIL_DATABASE:
             _export_mails(newer, older, data, aside / MAILS, done)
+            _export_queue(newer, older, data, aside / QUEUED, done)
+            _send_nothing_again(newer, older)
             done.deleted_since -= _leave_out_bodiless(newer, older, data)
             _give_no_uid_again(newer, older)
         else:
@@ -109,7 +116,10 @@ def _export_mails(
     newer: sqlite3.Connection, older: sqlite3.Connection, data: Path, folder: Path, done: RolledBack
 ) -> None:
     """Each copy of a mail that the older database hasn't is a file, as it would be served."""
-    before = {mail_id for (mail_id,) in older.execute("SELECT mail_id FROM message")}
+    before = {
+        mail_id
+        for (mail_id,) in older.execute(f"SELECT mail_id FROM message WHERE NOT ({IN_NO_FOLDER})")
+    }
     there = 0
     for (mail_id,) in newer.execute("SELECT mail_id FROM message").fetchall():
         if mail_id in before:
@@ -118,27 +128,91 @@ def _export_mails(
         for _, sender, prefix, blob_key, body, recipient, folder_id, uid in newer.execute(
             _COPIES, (mail_id,)
         ):
-            make_kept_folder(folder)
             target = folder / f"{mail_id}-{folder_id}-{uid}.eml"
-            try:
-                with target.open("wb") as file:
-                    file.write(served_head(sender, recipient, prefix))
-                    if blob_key is None:
-                        file.write(body)
-                    else:
-                        with blob_path(data, blob_key).open("rb") as blob:
-                            shutil.copyfileobj(blob, file, PIECE_OCTETS)
-            except FileNotFoundError:
-                target.unlink()
+            octets = body if blob_key is None else blob_path(data, blob_key)
+            if _write(target, served_head(sender, recipient, prefix), octets):
+                done.mails.append(target)
+            else:
                 done.unreadable.append(mail_id)
-                continue
-            target.chmod(0o600)
-            own_as(target, folder)
-            flush(target)
-            done.mails.append(target)
     if done.mails:
         flush(folder)
     done.deleted_since = len(before) - there
+
+
+def _write(target: Path, head: bytes, body: bytes | Path) -> bool:
+    """Whether a mail is a file now: the body's own is there."""
+    make_kept_folder(target.parent)
+    try:
+        with target.open("wb") as file:
+            file.write(head)
+            if isinstance(body, bytes):
+                file.write(body)
+            else:
+                with body.open("rb") as blob:
+                    shutil.copyfileobj(blob, file, PIECE_OCTETS)
+    except FileNotFoundError:
+        target.unlink()
+        return False
+    target.chmod(0o600)
+    own_as(target, target.parent)
+    flush(target)
+    return True
+
+
+_QUEUED = """
+    SELECT queue.id, queue.mail_id, queue.sender, queue.recipient, prefix, blob_key, body
+    FROM queue JOIN message ON message.id = queue.message_id WHERE queue.id >= ? ORDER BY queue.id
+"""
+
+
+def _export_queue(
+    newer: sqlite3.Connection, older: sqlite3.Connection, data: Path, folder: Path, done: RolledBack
+) -> None:
+    """What the older database can't send, for it came since, is a file for each recipient."""
+    if not has_queue(newer):
+        return
+    following = 0
+    if has_queue(older):
+        (following,) = older.execute(
+            "SELECT coalesce((SELECT next FROM counter WHERE name = 'queue'), 0)"
+        ).fetchone()
+    for queue_id, mail_id, sender, recipient, prefix, blob_key, body in newer.execute(
+        _QUEUED, (following,)
+    ):
+        target = folder / f"{mail_id}-{queue_id}.eml"
+        octets = body if blob_key is None else blob_path(data, blob_key)
+        # Nobody was delivered to: a field of its own says for whom it was.
+        head = f"Return-Path: <{sender}>\r\nX-Mailnode-Queued-For: {recipient}\r\n".encode()
+        if _write(target, head + prefix, octets):
+            done.queued.append(target)
+        else:
+            done.unreadable.append(mail_id)
+    if done.queued:
+        flush(folder)
+
+
+def _send_nothing_again(newer: sqlite3.Connection, older: sqlite3.Connection) -> None:
+    """Recipients who got their mail since are out of the older queue; who is held stays held."""
+    if not has_queue(older):
+        return
+    held = newer.execute("SELECT id FROM queue WHERE state = 'held'").fetchall()
+    left = [(queue_id,) for (queue_id,) in newer.execute("SELECT id FROM queue")]
+    older.execute("BEGIN IMMEDIATE")
+    older.execute("CREATE TEMP TABLE left_in_queue (id INTEGER PRIMARY KEY)")
+    older.executemany("INSERT INTO left_in_queue VALUES (?)", left)
+    gone = older.execute(
+        "SELECT DISTINCT message_id FROM queue WHERE id NOT IN (SELECT id FROM left_in_queue)"
+    ).fetchall()
+    older.execute("DELETE FROM queue WHERE id NOT IN (SELECT id FROM left_in_queue)")
+    older.executemany(
+        "UPDATE queue SET state = 'held', leased_by = NULL, leased_until = NULL WHERE id = ?", held
+    )
+    older.executemany(f"DELETE FROM message WHERE id = ? AND {HELD_BY_NOTHING}", gone)
+    older.executemany(
+        "UPDATE counter SET next = max(next, ?) WHERE name = 'queue'",
+        newer.execute("SELECT next FROM counter WHERE name = 'queue'").fetchall(),
+    )
+    older.execute("COMMIT")
 
 
 def _leave_out_bodiless(newer: sqlite3.Connection, older: sqlite3.Connection, data: Path) -> int:

@@ -74,7 +74,7 @@ class Table:
                     return None
             elif not isinstance(value, _TYPES[declared]):
                 return None
-        if self.name == "counter" and values[0] != "message":
+        if self.name == "counter" and values[0] not in ("message", "queue"):
             return None
         return values
 

@@ -8,6 +8,7 @@ paths insert many rows with one statement and read many rows as one: `packed`.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull, StoreTooNew
 
@@ -237,3 +238,16 @@ def packed(column: str) -> str:
 
 def unpack(text: str | None) -> list[int]:
     return list(map(int, text.split(","))) if text else []
+
+
+def packed_rows(*columns: str) -> str:
+    """An aggregate that gives rows of numbers and texts as one text; `unpack_rows` reads it.
+
+    Times keep 10 microseconds. PostgreSQL spells it json_agg(json_build_array(...)).
+    """
+    return f"json_group_array(json_array({', '.join(columns)}))"
+
+
+def unpack_rows(text: str) -> list[list[Any]]:
+    rows: list[list[Any]] = json.loads(text)
+    return rows

@@ -115,7 +115,7 @@ class Sweep:
         swept = {
             "unfinished blobs": await self.blobs.clear_spool(self.elsewhere),
             "blobs without a mail": await self.delete_orphans(),
-            "mails in no folder": await self.messages.delete_unfiled(),
+            "mails that nothing holds": await self.messages.delete_unfiled(),
             "mails of deleted accounts": await self.drop_gone_accounts(),
             "journal rows": await self.journal.prune(self.settings.keep, self.settings.size),
             "old copies": await self.blobs.in_thread(

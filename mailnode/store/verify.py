@@ -14,8 +14,10 @@ from attrs import frozen
 from mailnode.errors import MailError, StoreBroken
 from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path, list_blobs
+from mailnode.store.leases import STATES, has_queue
 from mailnode.store.lists import wrong_types
 from mailnode.store.octets import PIECE_OCTETS, measure
+from mailnode.store.removal import HELD_BY_NOTHING, IN_NO_FOLDER
 from mailnode.store.sqlite import DAMAGED, mail_error, reading
 
 MESSAGES_AT_ONCE = 64
@@ -27,7 +29,7 @@ class Fault:
     """One thing that is wrong.
 
     Attributes:
-        what: "database", "body", "blob", "size", "counter", "copy" or "message".
+        what: "database", "body", "blob", "size", "counter", "copy", "message" or "queue".
         where: what it was found on.
         text: in words.
         mail_id: of the mail that it harms, "" for none.
@@ -54,7 +56,7 @@ def verify(data: Path, users: Path | None = None) -> Iterator[Fault]:
     """
     try:
         with reading(data / "mail.db") as connection:
-            for look in (_database, _messages, _blobs, _counters, _strays):
+            for look in (_database, _messages, _blobs, _counters, _strays, _queue):
                 try:
                     yield from look(connection, data)
                 except DAMAGED as error:
@@ -217,6 +219,12 @@ _COUNTERS = """
 """
 
 
+_NEXT_ID = """
+    SELECT coalesce((SELECT next FROM counter WHERE name = ?), 0),
+        coalesce((SELECT max(id) FROM {table}), 0)
+"""
+
+
 def _counters(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
     for row in connection.execute(_COUNTERS):
         folder_id, mails, octets, uid_next, true_mails, true_octets, last_uid = row
@@ -227,12 +235,12 @@ def _counters(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
             yield Fault("counter", where, f"counts {octets} octets, holds {true_octets}")
         if uid_next <= last_uid:
             yield Fault("counter", where, f"would give uid {uid_next} again")
-    (following,) = connection.execute(
-        "SELECT next FROM counter WHERE name = 'message'"
-    ).fetchone() or (0,)
-    (last_id,) = connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
-    if following <= last_id:
-        yield Fault("counter", "messages", f"would give id {following} again")
+    for name, where in (("message", "messages"), ("queue", "queue")):
+        if name == "queue" and not has_queue(connection):
+            continue
+        following, last_id = connection.execute(_NEXT_ID.format(table=name), (name,)).fetchone()
+        if following <= last_id:
+            yield Fault("counter", where, f"would give id {following} again")
 
 
 _COPIES_OF_NOTHING = """
@@ -243,10 +251,6 @@ _COPIES_NOWHERE = """
     SELECT folder_id, uid, message_id FROM delivery WHERE NOT EXISTS
         (SELECT 1 FROM folder WHERE folder.id = delivery.folder_id)
 """
-_UNFILED = """
-    SELECT id, mail_id FROM message WHERE NOT EXISTS
-        (SELECT 1 FROM delivery WHERE delivery.message_id = message.id)
-"""
 
 
 def _strays(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
@@ -254,5 +258,51 @@ def _strays(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
         yield Fault("copy", f"folder {folder_id} uid {uid}", f"there is no message {message_id}")
     for folder_id, uid, _ in connection.execute(_COPIES_NOWHERE):
         yield Fault("copy", f"folder {folder_id} uid {uid}", "there is no such folder")
-    for message_id, mail_id in connection.execute(_UNFILED):
-        yield Fault("message", f"message {message_id}", "lies in no folder", mail_id)
+    held_by_nothing = HELD_BY_NOTHING if has_queue(connection) else IN_NO_FOLDER
+    unheld = f"SELECT id, mail_id FROM message WHERE {held_by_nothing}"
+    for message_id, mail_id in connection.execute(unheld):
+        text = "lies in no folder and not in the queue"
+        yield Fault("message", f"message {message_id}", text, mail_id)
+
+
+_QUEUE = """
+    SELECT queue.id, queue.mail_id, queue.message_id, message.mail_id, state,
+        leased_by IS NOT NULL AND leased_until IS NOT NULL
+    FROM queue LEFT JOIN message ON message.id = queue.message_id
+    WHERE message.id IS NULL OR message.mail_id <> queue.mail_id
+        OR state NOT IN ('waiting', 'leased', 'held', 'captured')
+        OR (leased_by IS NOT NULL) <> (state = 'leased')
+        OR (leased_until IS NOT NULL) <> (state = 'leased')
+        OR priority NOT IN (0, 1, 2) OR substr(recipient, -length(domain) - 1) <> '@' || domain
+"""
+# Their mail was not accepted for them, says the journal, where it goes back far enough: the row
+# that a mail was accepted is the first of its rows to be pruned.
+UNTOLD = """
+    SELECT queue.id, queue.mail_id, queue.recipient FROM queue JOIN (
+        SELECT mail_id, recipient FROM queue WHERE state IN ('waiting', 'leased')
+        EXCEPT SELECT mail_id, recipient FROM journal WHERE event = 'queued'
+    ) AS untold ON untold.mail_id = queue.mail_id AND untold.recipient = queue.recipient
+    WHERE state IN ('waiting', 'leased') AND EXISTS (SELECT 1 FROM journal
+        WHERE journal.mail_id = queue.mail_id AND event = 'accepted')
+    ORDER BY queue.id
+"""
+
+
+def _queue(connection: sqlite3.Connection, data: Path) -> Iterator[Fault]:
+    if not has_queue(connection):
+        return
+    for queue_id, mail_id, message_id, its_mail, state, leased in connection.execute(_QUEUE):
+        if its_mail is None:
+            text = f"there is no message {message_id}"
+        elif its_mail != mail_id:
+            text = f"its message {message_id} is mail {its_mail}"
+        elif state not in STATES:
+            text = f"is in no state that there is: {state!r}"
+        elif (state == "leased") != leased:
+            text = f"is {state}, and its lease says otherwise"
+        else:
+            text = "its domain or priority is none of its own"
+        yield Fault("queue", f"row {queue_id}", text, str(mail_id))
+    for queue_id, mail_id, recipient in connection.execute(UNTOLD):
+        text = f"the journal knows nothing of {recipient}"
+        yield Fault("queue", f"row {queue_id}", text, mail_id)

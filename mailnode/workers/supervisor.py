@@ -115,6 +115,7 @@ class Supervisor(House):
             directory=self.directory,
             sessions={},
             gate=ProxyGate(self.reactor),
+            queue=self.queue,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from mailnode.addresses import parse_address
 from mailnode.errors import MailError
-from mailnode.model import Blob, Envelope, Message, Recipient, new_mail_id
+from mailnode.model import Blob, Envelope, Message, Recipient, Remote, new_mail_id
 from mailnode.store.accept import accept_mails
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs, blob_path
@@ -77,12 +77,14 @@ class Store:
 
     Attributes:
         copies: what each maildrop serves.
+        queue: (recipient, octets) of what leaves.
         pages_of: the pages of mail.db that each mail's octets stand on, by octets.
         kinds: of each page in use, by file: such as "message leaf" or "delivery inner".
     """
 
     folder: Path
     copies: Copies = field(factory=dict)
+    queue: set[tuple[str, bytes]] = field(factory=set)
     pages_of: dict[bytes, set[int]] = field(factory=dict)
     kinds: dict[str, dict[int, str]] = field(factory=dict)
 
@@ -105,7 +107,17 @@ class Store:
             for number in range(mails):
                 some = chance.sample(owners, chance.choice([1, 1, 1, 2]))
                 to = tuple(Recipient(each.address, each.id, str(each.address)) for each in some)
-                envelope = Envelope(new_mail_id(), parse_address("from@example.org"), to)
+                remotes = tuple(
+                    Remote(parse_address(f"r{number}@{domain}"))
+                    for domain in ("example.com", "example.net")
+                    if number % 3 == 0
+                )
+                envelope = Envelope(
+                    new_mail_id(),
+                    parse_address("from@example.org"),
+                    () if number % 9 == 0 else to,
+                    remotes=remotes,
+                )
                 size = chance.choice([100, 700, 700, 2500, 9000, 40_000])
                 raw = b"Subject: mail %d\r\n\r\n.%s\r\n" % (
                     number, chance.randbytes(size // 2).hex().encode(),
@@ -132,6 +144,7 @@ class Store:
             for key in removed.blob_keys:
                 blob_path(data, key).unlink()
         made = cls(folder)
+        made.queue = queue_in(folder)
         made._look_at("users.db")
         made._look_at("var/mail.db")
         return made
@@ -191,6 +204,20 @@ class Store:
                 if damage.page in pages or (cut and max(pages) >= damage.page)
             }
         return {(self.folder / damage.file).read_bytes()}
+
+
+def queue_in(folder: Path, state: str = "waiting") -> set[tuple[str, bytes]]:
+    """What leaves by itself (recipient, octets), or is held."""
+    with closing(connect(folder / "var" / "mail.db")) as connection:
+        rows = connection.execute(
+            "SELECT recipient, blob_key, body FROM queue JOIN message ON message.id = message_id"
+            " WHERE state = ?",
+            (state,),
+        ).fetchall()
+    return {
+        (recipient, body if key is None else blob_path(folder / "var", key).read_bytes())
+        for recipient, key, body in rows
+    }
 
 
 async def serve(folder: Path, reactor: Any) -> tuple[Copies, list[str]]:
@@ -305,6 +332,14 @@ def _judge(store: Store, damage: Damage, folder: Path, outcome: Outcome) -> Iter
     for address, raw in sorted(came - there):
         if raw not in harmed and not any(each.endswith(raw) for each in aside):
             yield f"repair lost a mail of {address} whose pages are whole"
+    leaves = queue_in(folder)
+    for recipient, _ in sorted(leaves - store.queue):
+        yield f"{recipient} would be sent what is not theirs"
+    if not kind.startswith("queue") and damage.how != "cut":
+        stays = leaves | queue_in(folder, "held")
+        for recipient, raw in sorted(store.queue - stays):
+            if raw not in harmed:
+                yield f"repair lost a queued mail to {recipient} whose pages are whole"
     for (address, uid), raw in outcome.after.items():
         before = store.copies.get((address, uid))
         if before is not None and before != raw:

@@ -1,8 +1,7 @@
 """Records an upgrade and a rollback, and cuts their power at many moments.
 
 The program is this module, `python -m tests.faults.upgrading FOLDER LOG SEED`, under the shim: a
-store of the schema's first version with mail, opened by a version with one more; mail comes;
-then all is rolled back.
+store with mail, opened by a version with one schema more; mail comes; then all is rolled back.
 """
 
 from __future__ import annotations

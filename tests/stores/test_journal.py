@@ -99,14 +99,14 @@ class BufferTests(JournalCase):
 
     async def test_an_event_that_this_version_does_not_know_is_shown_all_the_same(self):
         mail_id = new_mail_id()
-        text = "INSERT INTO journal (at, event, mail_id, detail) VALUES (1, 'relayed', ?, '{}')"
+        text = "INSERT INTO journal (at, event, mail_id, detail) VALUES (1, 'forgotten', ?, '{}')"
 
         def insert(connection):
             connection.execute(text, (mail_id,))
 
         await self.database.transact("a newer version", insert)
         (event,) = await self.journal.trace(mail_id)
-        self.assertEqual((type(event), event.detail), (Event, {"event": "relayed"}))
+        self.assertEqual((type(event), event.detail), (Event, {"event": "forgotten"}))
 
 
 class TraceTests(JournalCase):

@@ -6,6 +6,9 @@ import hashlib
 import os
 import sqlite3
 
+from mailnode.addresses import parse_address
+from mailnode.model import Envelope, Message, Remote, new_mail_id
+from mailnode.store.accept import accept_mails
 from mailnode.store.locks import lock_folder
 from tests.unit.cli_case import CommandCase
 
@@ -41,6 +44,89 @@ class RepairTests(CommandCase):
         self.assertEqual(self.run_json("repair"), {"kept_in": None, "done": []})
         self.assertEqual(self.mail_db.stat().st_ino, before)
         self.assertIn("nothing to repair", self.run_command("repair").stdout)
+
+    def queue_mail(self, *to: str) -> str:
+        """A mail to these, elsewhere, is in the queue; its id."""
+        remotes = tuple(Remote(parse_address(each)) for each in to)
+        envelope = Envelope(new_mail_id(), None, (), remotes=remotes)
+        message = Message(b"Received: x\r\n", RAW, len(RAW), hashlib.sha256(RAW).digest())
+        self.write_mail(lambda connection: accept_mails(connection, [(envelope, message)]))
+        return envelope.mail_id
+
+    def spoil_pages(self) -> None:
+        """The schema's page is gone: every row is looked for, and none is led to."""
+        connection = sqlite3.connect(self.mail_db)
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+        octets = bytearray(self.mail_db.read_bytes())
+        octets[100:4096] = bytes(3996)
+        self.mail_db.write_bytes(octets)
+
+    def test_the_queue_stays_whatever_led_to_its_rows(self) -> None:
+        mail_id = self.queue_mail("a@example.com", "b@example.net")
+        self.spoil_pages()
+        answer = self.run_json("repair")
+        self.assertNotIn("lost", {told["kind"] for told in answer["done"]}, answer)
+        self.assertEqual(
+            self.rows("SELECT recipient, state, mail_id FROM queue ORDER BY id"),
+            [("a@example.com", "waiting", mail_id), ("b@example.net", "waiting", mail_id)],
+        )
+        ((following,),) = self.rows("SELECT next FROM counter WHERE name = 'queue'")
+        self.assertGreater(following, 2)
+        self.run_command("verify")
+        self.assertEqual(len(self.run_json("queue list")), 2)
+
+    def test_a_queued_mail_whose_octets_changed_is_held(self) -> None:
+        self.queue_mail("a@example.com")
+        self.change(
+            "UPDATE message SET body = CAST(replace(body, 'marmalade', 'marmelade') AS BLOB)"
+            " WHERE id = 3"
+        )
+        self.run_json("repair")
+        (row,) = self.run_json("queue list --state held")
+        self.assertIn("not the ones that came", row["last_reply"])
+        self.run_command("verify")
+
+    def test_a_queued_mail_without_octets_is_lost_and_goes_to_nobody(self) -> None:
+        self.queue_mail("a@example.com")
+        self.change("UPDATE message SET body = x'' WHERE id = 3")
+        answer = self.run_json("repair", exit_code=65)
+        (lost,) = [
+            told["where"]
+            for told in answer["done"]
+            if told["kind"] == "lost" and told["what"] == "queue"
+        ]
+        self.assertEqual(lost, "row 1 to a@example.com")
+        self.assertEqual(self.rows("SELECT count(*) FROM queue"), [(0,)])
+        self.run_command("verify")
+
+    def test_a_queued_mail_whose_message_is_gone_is_lost_and_told(self) -> None:
+        self.queue_mail("a@example.com")
+        self.change("DELETE FROM message WHERE id = 3")
+        answer = self.run_json("repair", exit_code=65)
+        self.assertIn("queue", {told["what"] for told in answer["done"]})
+        self.run_command("verify")
+
+    def test_a_row_that_names_another_mail_is_put_right_and_nothing_leaves_on_a_guess(self) -> None:
+        first, second = self.queue_mail("a@example.com"), self.queue_mail("b@example.com")
+        self.change("UPDATE queue SET message_id = 3 WHERE id = 2")
+        self.change("UPDATE queue SET mail_id = 'Z' || substr(mail_id, 2) WHERE id = 1")
+        self.run_json("repair")
+        self.assertEqual(
+            self.rows("SELECT message_id, mail_id, state FROM queue ORDER BY id"),
+            [(3, first, "held"), (4, second, "waiting")],
+        )
+        self.run_command("verify")
+
+    def test_a_row_for_whom_the_mail_was_not_accepted_is_held(self) -> None:
+        self.queue_mail("a@example.com", "b@example.com")
+        self.change("UPDATE queue SET recipient = 'q@example.com' WHERE id = 1")
+        self.spoil_pages()
+        self.run_json("repair")
+        self.assertEqual(
+            self.rows("SELECT recipient, state FROM queue ORDER BY id"),
+            [("q@example.com", "held"), ("b@example.com", "waiting")],
+        )
 
     def test_a_changed_body_is_marked_and_gets_a_new_uid(self) -> None:
         self.change(

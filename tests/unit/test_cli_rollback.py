@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from pathlib import Path
 
+from mailnode.addresses import parse_address
+from mailnode.model import Envelope, Message, Remote, new_mail_id
 from mailnode.store import sqlite
+from mailnode.store.accept import accept_mails
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import blob_path
 from mailnode.store.locks import lock_folder
-from mailnode.store.sqlite import connect
+from mailnode.store.sqlite import connect, migrate, prepare
 from mailnode.store.upgrade import upgrade
+from mailnode.store.verify import verify
 from tests.faults.upgrading import newer_scripts, newer_version
 from tests.unit.cli_case import CommandCase
 
@@ -70,6 +75,58 @@ class RollbackTests(CommandCase):
         self.assertIn(b"Delivered-To: bob@example.test\r\n", b"".join(files))
         kept = Path(mail["newer_kept_in"])
         self.assertIn((since,), self.rows(kept, "SELECT mail_id FROM message"))
+
+    def queue_mail(self, *to: str) -> str:
+        remotes = tuple(Remote(parse_address(each)) for each in to)
+        envelope = Envelope(new_mail_id(), None, (), remotes=remotes)
+        body = b"Subject: out\r\n\r\nbye\r\n"
+        message = Message(b"Received: x\r\n", body, len(body), hashlib.sha256(body).digest())
+        connection = connect(self.mail_db)
+        connection.execute("BEGIN IMMEDIATE")
+        accept_mails(connection, [(envelope, message)])
+        connection.execute("COMMIT")
+        connection.close()
+        return envelope.mail_id
+
+    def test_nothing_that_left_since_is_sent_again_and_what_was_queued_since_is_a_file(
+        self,
+    ) -> None:
+        left = self.queue_mail("left@example.com")
+        waits = self.queue_mail("waits@example.com", "held@example.com")
+        self.upgrade()
+        connection = connect(self.mail_db)
+        connection.execute("DELETE FROM queue WHERE id = 1")
+        connection.execute("DELETE FROM message WHERE mail_id = ?", (left,))
+        connection.execute("UPDATE queue SET state = 'held' WHERE id = 3")
+        connection.close()
+        self.queue_mail("since@example.com", "too@example.com")
+        mail = self.roll_back()[0]
+        self.assertEqual(
+            self.rows(self.mail_db, "SELECT recipient, mail_id, state FROM queue ORDER BY id"),
+            [("waits@example.com", waits, "waiting"), ("held@example.com", waits, "held")],
+        )
+        self.assertEqual((mail["deleted_since"], mail["mails_since"]), (0, []))
+        first, second = (Path(name).read_bytes() for name in sorted(mail["queued_since"]))
+        self.assertIn(b"X-Mailnode-Queued-For: since@example.com\r\nReceived: x\r\n", first)
+        self.assertTrue(second.endswith(b"\r\nSubject: out\r\n\r\nbye\r\n"))
+        self.assertEqual(
+            self.rows(self.mail_db, "SELECT next FROM counter WHERE name = 'queue'"), [(6,)]
+        )
+        self.assertEqual([f for f in verify(self.mail_db.parent) if f.what != "body"], [])
+
+    def test_a_store_of_before_the_queue_comes_back_and_all_of_the_queue_is_files(self) -> None:
+        self.mail_db.unlink()
+        first = {1: sqlite.schema_scripts()[1]}
+        prepare(self.mail_db)
+        connection = connect(self.mail_db)
+        migrate(connection, first)
+        upgrade(connection, self.mail_db, sqlite.schema_scripts(), self.folder / "var" / "kept")
+        connection.close()
+        self.queue_mail("a@example.com")
+        said = self.run_command("rollback").stdout
+        self.assertIn("mail.db is back to schema 1 ", said)
+        self.assertIn("1 recipient elsewhere did not get a mail that came since", said)
+        self.assertEqual(self.rows(self.mail_db, "PRAGMA user_version"), [(1,)])
 
     def test_a_large_mail_that_came_since_is_whole_in_its_file(self) -> None:
         self.upgrade()

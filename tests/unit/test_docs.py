@@ -229,6 +229,7 @@ class Health(SynchronousTestCase):
             directory=any_,
             sessions={"smtp": any_},
             gate=any_,
+            queue=any_,
         )
         describe_workers(metrics, serving=any_, replaced=any_)
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))

@@ -172,6 +172,7 @@ class MeasuresTests(SynchronousTestCase):
             stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
         )
         journal: Any = SimpleNamespace(dropped=4)
+        queue: Any = SimpleNamespace(counts={"waiting": 7, "leased": 2})
         self.metrics = Metrics()
         describe(
             self.metrics,
@@ -181,6 +182,7 @@ class MeasuresTests(SynchronousTestCase):
             directory=self.house.directory,
             sessions={"smtp": self.house.sessions, "pop3": Sessions(self.house.clock)},
             gate=ProxyGate(self.house.clock),
+            queue=queue,
         )
 
     def value(self, line: str) -> float:
@@ -211,6 +213,10 @@ class MeasuresTests(SynchronousTestCase):
         ):
             self.assertEqual(count, self.value(f'mailnode_{name}{{server="smtp"}}'))
             self.assertEqual(0, self.value(f'mailnode_{name}{{server="pop3"}}'))
+
+    def test_the_queue_is_shown_by_state(self) -> None:
+        self.assertEqual(self.value('mailnode_queue_recipients{state="waiting"}'), 7)
+        self.assertEqual(self.value('mailnode_queue_recipients{state="leased"}'), 2)
 
     def test_the_store_and_the_accounts_are_shown_as_they_are(self) -> None:
         for name, value in (

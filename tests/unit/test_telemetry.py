@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import telemetry
-from mailnode.model import Accepted, Delivered, Event, RefusedMail, SignedIn, SignInFailed
+from mailnode.model import Accepted, Delivered, Event, Queued, RefusedMail, SignedIn, SignInFailed
 from mailnode.telemetry import LogWriter, MailLog, Metrics, log_to_people
 
 ID = "01JABCDEFGHJKMNPQRSTVWXYZ0"
@@ -73,6 +73,13 @@ class MailLogTests(LoggedCase):
         self.log.committed([accepted(), Delivered(mail_id=ID), Delivered(mail_id=ID)])
         self.assertEqual({"accepted": 1, "delivered": 2}, dict(self.log.counts))
         self.assertEqual(["accepted"], self.lines())
+
+    def test_a_queued_recipient_has_a_line_once_it_leaves_and_a_captured_one_at_once(self) -> None:
+        self.log.committed([Queued(recipient="a@x.example")])
+        self.assertEqual([], self.logged)
+        self.log.committed([Queued(recipient="b@x.example", detail={"captured": True})])
+        self.assertEqual(["queued"], self.lines())
+        self.assertEqual({"queued": 2}, dict(self.log.counts))
 
     def test_octets_of_accepted_mail_add_up_whatever_a_part_of_others_says(self) -> None:
         self.log.committed([accepted(), accepted(detail={}), accepted(detail={"size_octets": "?"})])

@@ -22,6 +22,7 @@ CREATE TABLE queue (
     last_host    TEXT,                            -- whom it was made to
     last_reply   TEXT,                            -- what that said: code, enhanced code, words
     noticed_at   REAL,                            -- when the sender was told of the delay
+    bounce       TEXT,                            -- why an administrator wants it bounced, or NULL
     notify       TEXT NOT NULL DEFAULT '',        -- RFC 3461 NOTIFY; '' when not said
     orcpt        TEXT NOT NULL DEFAULT '',        -- RFC 3461 ORCPT; '' when not said
     ret          TEXT NOT NULL DEFAULT '',        -- RFC 3461 RET; '' when not said
@@ -30,5 +31,9 @@ CREATE TABLE queue (
     queued_at    REAL NOT NULL                    -- UTC epoch seconds; expiry counts from here
 );
 CREATE INDEX queue_message ON queue (message_id);
-CREATE INDEX queue_next ON queue (domain, send_as, state, priority, due_at);
-CREATE INDEX queue_state ON queue (state, due_at);
+-- Each state has the index that its questions need, so a row is in one of them at a time. The state
+-- stands in it, or SQLite looks each row up for it.
+CREATE INDEX queue_next ON queue (domain, send_as, priority, due_at, state)
+    WHERE state = 'waiting';
+CREATE INDEX queue_leased ON queue (leased_by, leased_until, state) WHERE state = 'leased';
+CREATE INDEX queue_kept ON queue (state) WHERE state IN ('held', 'captured');

@@ -1,0 +1,88 @@
+"""Writes to the mail database by a program beside the node, which waits for it as for a worker."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import define
+
+from mailnode.errors import StoreBroken, StoreBusy, StoreTooNew
+from mailnode.store.exchange import next_of, own_as
+from mailnode.store.sqlite import connect, mail_error, schema_scripts
+
+WRITER_LOCK = "writer.lock"
+
+
+@define(eq=False)
+class Writer:
+    """One program's way to write; opened by `writing_beside`."""
+
+    _connection: sqlite3.Connection
+    _lock_fd: int
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is committed at its end, or none of it; keep it short.
+
+        Raises:
+            MailError: in place of what SQLite says.
+        """
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise mail_error(error) from error
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+
+@contextmanager
+def writing_beside(path: Path) -> Iterator[Writer]:
+    """A way to write to the mail database, whether its node runs or not.
+
+    Raises:
+        StoreTooNew: a newer version wrote it.
+        StoreBusy: an older version did, and a node of this one has not run on it yet; or another
+            database is about to take its place.
+        StoreBroken: it can't be opened.
+    """
+    if next_of(path).exists():
+        raise StoreBusy(detail=f"{path} is being exchanged; the node finishes that when it starts")
+    lock = path.with_name(WRITER_LOCK)
+    lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        own_as(lock, path)
+        try:
+            connection = connect(path)
+        except sqlite3.Error as error:
+            raise mail_error(error) from error
+        try:
+            _check_schema(connection, path)
+            yield Writer(connection, lock_fd)
+        finally:
+            connection.close()
+    finally:
+        os.close(lock_fd)
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise StoreBroken(detail=f"{path}: {error}") from error
+    newest = max(schema_scripts())
+    if version > newest:
+        raise StoreTooNew(detail=f"{path} has schema {version}")
+    if version < newest:
+        raise StoreBusy(f"{path} is of an older version: the node's next start upgrades it")

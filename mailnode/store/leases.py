@@ -1,0 +1,300 @@
+"""What is done to the queue's rows inside a transaction: leased, renewed, settled, recovered.
+
+These run in the writer thread, many calls in one batch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve, fields, frozen
+
+from mailnode.model import Envelope, Event, Interrupted, Message
+from mailnode.store.accept import LAST_PRIORITY, AcceptNote, accept_mails
+from mailnode.store.journal import insert_events
+from mailnode.store.removal import Removed, delete_unheld_messages
+from mailnode.store.sqlite import execute_rows, packed_rows, padded, unpack_rows
+
+AT_ONCE = 512
+SINCE_SCHEMA = 2
+STATES = ("waiting", "leased", "held", "captured")
+
+
+@frozen
+class Leased:
+    """One recipient elsewhere, as whoever relays needs to know it.
+
+    Attributes:
+        sender: the reverse-path that it leaves with, "" for `<>`.
+        domain: of the recipient, lower-case A-labels, or an address literal.
+        alias: the address here that led to it, or None.
+        account_id: who submitted it, 0 for nobody of ours.
+        send_as: id of the outside address by whose provider it leaves, 0 for none.
+        attempts: that have ended.
+        queued_at, due_at: UTC epoch seconds.
+        noticed_at: when its sender was told of the delay, or None.
+        last_reply: what the last attempt came to, or None.
+        bounce: why an administrator wants it bounced without another attempt, or None.
+    """
+
+    queue_id: int
+    message_id: int
+    mail_id: str
+    sender: str
+    recipient: str
+    domain: str
+    alias: str | None
+    account_id: int
+    send_as: int
+    priority: int
+    attempts: int
+    queued_at: float
+    noticed_at: float | None
+    last_reply: str | None
+    notify: str
+    orcpt: str
+    ret: str
+    envid: str
+    smtputf8: bool
+    due_at: float
+    bounce: str | None
+
+
+_COLUMNS = ("id", *(each.name for each in fields(Leased)[1:]))
+_SMTPUTF8 = _COLUMNS.index("smtputf8")
+
+
+def _leased(row: list[Any]) -> Leased:
+    row[_SMTPUTF8] = bool(row[_SMTPUTF8])
+    return Leased(*row)
+
+
+@frozen
+class Settled:
+    """What an attempt came to for one recipient.
+
+    Attributes:
+        action: "done" (it is out of the queue), "retry" at `due_at`, or "hold" until an
+            administrator releases it.
+        host: whom it was made to.
+        reply: what that said: code, enhanced code, words. Without one it was no attempt.
+        noticed_at: when its sender was told of the delay; None when that did not happen now.
+        events: its journal rows.
+    """
+
+    queue_id: int
+    action: str
+    due_at: float = 0.0
+    host: str = ""
+    reply: str = ""
+    noticed_at: float | None = None
+    events: tuple[Event, ...] = ()
+
+
+@frozen
+class Lease:
+    domain: str
+    send_as: int
+    now: float
+    until: float
+    limit: int
+    by: str
+
+
+@frozen
+class Settlement:
+    settled: Sequence[Settled]
+    reports: Sequence[tuple[Envelope, Message]]
+    by: str
+    at: float
+
+
+@frozen
+class SettledNote:
+    """What the reactor is told of settlements that were committed."""
+
+    events: list[Event]
+    removed: Removed
+    accepted: AcceptNote | None
+
+
+def has_queue(connection: sqlite3.Connection) -> bool:
+    """Whether the mail database is of a version that has one; a start of the node upgrades it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version) >= SINCE_SCHEMA
+
+
+# One look into the index a priority: what is due stands at the beginning of each.
+_NEXT = " UNION ALL ".join(
+    f"""SELECT * FROM (
+        SELECT id, priority, due_at FROM queue WHERE state = 'waiting' AND domain = :domain
+            AND send_as = :send_as AND priority = {priority} AND due_at <= :now
+        ORDER BY due_at LIMIT :limit) AS of_priority_{priority}"""
+    for priority in range(LAST_PRIORITY + 1)
+)
+_DUE = f"""
+    SELECT {packed_rows(*_COLUMNS)} FROM queue WHERE id IN (
+        SELECT id FROM ({_NEXT}) AS due ORDER BY priority, due_at, id LIMIT :limit)
+"""
+
+
+def lease_all(
+    connection: sqlite3.Connection, leases: list[Lease]
+) -> tuple[list[list[Leased]], None]:
+    return [_lease(connection, lease) for lease in leases], None
+
+
+def _lease(connection: sqlite3.Connection, lease: Lease) -> list[Leased]:
+    wanted = {
+        "domain": lease.domain,
+        "send_as": lease.send_as,
+        "now": lease.now,
+        "limit": lease.limit,
+    }
+    rows = unpack_rows(connection.execute(_DUE, wanted).fetchone()[0])
+    if not rows:
+        return []
+    marks, ids = padded([row[0] for row in rows])
+    connection.execute(
+        f"UPDATE queue SET state = 'leased', leased_by = ?, leased_until = ? WHERE id IN ({marks})",
+        (lease.by, lease.until, *ids),
+    )
+    found = [_leased(row) for row in rows]
+    found.sort(key=lambda each: (each.priority, each.due_at, each.queue_id))
+    return found
+
+
+def renew(connection: sqlite3.Connection, ids: list[int], until: float, by: str) -> set[int]:
+    own: set[int] = set()
+    for at in range(0, len(ids), AT_ONCE):
+        some = {
+            queue_id
+            for queue_id, (leased_by, _) in _leases_of(connection, ids[at : at + AT_ONCE]).items()
+            if leased_by == by
+        }
+        if some:
+            marks, values = padded(list(some))
+            connection.execute(
+                f"UPDATE queue SET leased_until = ? WHERE id IN ({marks})", (until, *values)
+            )
+        own |= some
+    return set(ids) - own
+
+
+def _leases_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """Who leases each of these, and its message's id; those that nobody does are left out."""
+    found: dict[int, tuple[str, int]] = {}
+    for at in range(0, len(ids), AT_ONCE):
+        marks, values = padded(ids[at : at + AT_ONCE])
+        (text,) = connection.execute(
+            f"SELECT {packed_rows('id', 'leased_by', 'message_id')} FROM queue"
+            f" WHERE id IN ({marks}) AND state = 'leased'",
+            values,
+        ).fetchone()
+        found |= {queue_id: (by, message_id) for queue_id, by, message_id in unpack_rows(text)}
+    return found
+
+
+_SETTLE = """
+    UPDATE queue SET state = settled.column2, due_at = coalesce(settled.column3, due_at),
+        leased_by = NULL, leased_until = NULL, attempts = attempts + settled.column4,
+        last_at = coalesce(settled.column5, last_at),
+        last_host = coalesce(settled.column6, last_host),
+        last_reply = coalesce(settled.column7, last_reply),
+        noticed_at = coalesce(settled.column8, noticed_at)
+    FROM (VALUES {rows}) AS settled WHERE queue.id = settled.column1
+"""
+
+
+def settle_all(
+    connection: sqlite3.Connection, settlements: list[Settlement]
+) -> tuple[list[set[int]], SettledNote]:
+    leases = _leases_of(connection, [each.queue_id for one in settlements for each in one.settled])
+    lost: list[set[int]] = []
+    done: dict[int, int] = {}
+    kept: list[object] = []
+    events: list[Event] = []
+    reports: list[tuple[Envelope, Message]] = []
+    for settlement in settlements:
+        not_ours = set()
+        for each in settlement.settled:
+            by, message_id = leases.get(each.queue_id, ("", 0))
+            if by != settlement.by:
+                not_ours.add(each.queue_id)
+                continue
+            del leases[each.queue_id]
+            events += each.events
+            if each.action == "done":
+                done[each.queue_id] = message_id
+            else:
+                kept += _kept_values(each, settlement.at)
+        lost.append(not_ours)
+        if len(not_ours) < len(settlement.settled) or not settlement.settled:
+            reports += settlement.reports
+    execute_rows(connection, _SETTLE, 8, kept)
+    removed = Removed()
+    delete_rows(connection, done, removed)
+    insert_events(connection, events)
+    accepted = accept_mails(connection, reports)[1] if reports else None
+    return lost, SettledNote(events, removed, accepted)
+
+
+def _kept_values(each: Settled, at: float) -> tuple[object, ...]:
+    """Of a row that stays, for `_SETTLE`."""
+    states = {"retry": "waiting", "hold": "held"}
+    due_at = each.due_at if each.action == "retry" else None
+    ended_at = at if each.reply else None
+    return (
+        each.queue_id,
+        states[each.action],
+        due_at,
+        int(bool(each.reply)),
+        ended_at,
+        (each.host or None) if each.reply else None,
+        each.reply or None,
+        each.noticed_at,
+    )
+
+
+def delete_rows(connection: sqlite3.Connection, rows: dict[int, int], removed: Removed) -> None:
+    """Rows (id to message id) leave the queue, and their messages when nothing holds them."""
+    ids = list(rows)
+    for at in range(0, len(ids), AT_ONCE):
+        marks, values = padded(ids[at : at + AT_ONCE])
+        connection.execute(f"DELETE FROM queue WHERE id IN ({marks})", values)
+    delete_unheld_messages(connection, sorted(set(rows.values())), removed)
+
+
+_OVER = f"""
+    SELECT {packed_rows(*_COLUMNS, "leased_by")} FROM queue WHERE state = 'leased'
+        AND (leased_until <= :now OR substr(leased_by, 1, length(:gone)) = :gone)
+"""
+
+
+def recover(
+    connection: sqlite3.Connection, now: float, by_prefix: str | None
+) -> tuple[list[Leased], list[Event]]:
+    (text,) = connection.execute(_OVER, {"now": now, "gone": by_prefix}).fetchone()
+    found: list[Leased] = []
+    events: list[Event] = []
+    for *row, by in unpack_rows(text):
+        over = _leased(row)
+        found.append(evolve(over, due_at=now, attempts=over.attempts + 1))
+        events.append(
+            Interrupted(
+                at=now, mail_id=over.mail_id, recipient=over.recipient, detail={"process": by}
+            )
+        )
+    ids = [each.queue_id for each in found]
+    for at in range(0, len(ids), AT_ONCE):
+        marks, values = padded(ids[at : at + AT_ONCE])
+        connection.execute(
+            "UPDATE queue SET state = 'waiting', due_at = ?, leased_by = NULL,"
+            " leased_until = NULL, attempts = attempts + 1, last_at = ?"
+            f" WHERE id IN ({marks})",
+            (now, now, *values),
+        )
+    insert_events(connection, events)
+    return found, events

@@ -1,0 +1,269 @@
+"""The queue: recipients elsewhere, leased by whoever relays to them, and settled.
+
+A lease is committed before the attempt begins, so it is the mark of an attempt that was open when
+its process ended. What came of attempts, the reports that it makes necessary and the journal
+rows are one commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from mailnode.model import Blob, Envelope, Message
+from mailnode.store.database import Database
+from mailnode.store.jobs import WriteKind
+from mailnode.store.leases import (
+    AT_ONCE,
+    STATES,
+    Lease,
+    Leased,
+    Settled,
+    SettledNote,
+    Settlement,
+    lease_all,
+    recover,
+    renew,
+    settle_all,
+)
+from mailnode.store.messages import Messages
+from mailnode.store.sqlite import packed_rows, unpack_rows
+
+__all__ = ["Leased", "Queue", "QueuedMail", "Settled", "Waiting"]
+
+
+@frozen
+class Waiting:
+    """How many wait for one destination.
+
+    Attributes:
+        due_at: of the earliest.
+    """
+
+    domain: str
+    send_as: int
+    count: int
+    due_at: float
+
+
+@frozen
+class QueuedMail:
+    """A message as it leaves: prefix, then body.
+
+    Attributes:
+        sender: the reverse-path that it came with, "" for `<>`.
+        body: the raw octets, or where they lie.
+        size_octets, digest: of the raw octets.
+        dot_lines: lines in them that begin with a dot.
+        smtputf8: whether it came with SMTPUTF8.
+    """
+
+    mail_id: str
+    sender: str
+    prefix: bytes
+    body: bytes | Blob
+    size_octets: int
+    digest: bytes
+    dot_lines: int
+    received_at: float
+    smtputf8: bool
+
+
+@define(eq=False)
+class Queue:
+    """Recipients elsewhere, of all processes of the node.
+
+    Attributes:
+        on_queued: called on the reactor thread after a commit of this process that queued
+            recipients, with their (domain, send_as). Those of other processes are found by
+            `waiting`; the bell rings "queue" for what the command line changed.
+        counts: recipients by state, as of the last `count`.
+    """
+
+    database: Database
+    messages: Messages
+    on_queued: Callable[[Set[tuple[str, int]]], object] | None = None
+    counts: dict[str, int] = field(factory=dict, init=False)
+    _leases: WriteKind[Lease, list[Leased]] = field(init=False)
+    _settlements: WriteKind[Settlement, set[int]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.messages.on_queued = self._queued
+        # They make room, all of them: what can't be settled on a full disk is sent twice.
+        self._leases = WriteKind("lease", lease_all, frees=True)
+        self._settlements = WriteKind("settle", settle_all, self._settled, frees=True)
+
+    def _queued(self, destinations: Set[tuple[str, int]]) -> None:
+        if self.on_queued is not None:
+            self.on_queued(destinations)
+
+    def _settled(self, note: SettledNote) -> None:
+        self.messages.log.committed(note.events)
+        self.messages.took_part(note.accepted, note.removed)
+
+    # Looking
+
+    def waiting(self) -> Deferred[list[Waiting]]:
+        """What waits, due or not, by destination.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(read_waiting)
+
+    def read(self, message_id: int) -> Deferred[QueuedMail | None]:
+        """The message of a leased row; None when it is gone.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(lambda connection: _read_mail(connection, message_id))
+
+    async def count(self) -> None:
+        """`counts` is what is so now.
+
+        Raises:
+            StoreBusy, StoreBroken: it stays as it was.
+        """
+        self.counts = await self.database.read(count_by_state)
+
+    # Relaying
+
+    def lease(
+        self, domain: str, send_as: int, *, now: float, until: float, limit: int, by: str
+    ) -> Deferred[list[Leased]]:
+        """Up to `limit` recipients that are due, those of high priority and long due first.
+
+        They are durably marked as attempted by `by` until `until`, and nobody else gets them.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: none is leased.
+        """
+        return self.database.submit(
+            self._leases, Lease(domain, send_as, now, until, min(limit, AT_ONCE), by)
+        )
+
+    def renew(self, ids: Iterable[int], until: float, by: str) -> Deferred[set[int]]:
+        """Leases of `by` last until `until`; the ids that are no longer its own.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: they end when they would have.
+        """
+        wanted = list(ids)
+        return self.database.transact(
+            "renew leases",
+            lambda connection: renew(connection, wanted, until, by),
+            frees=True,
+        )
+
+    def settle(
+        self,
+        settled: Sequence[Settled],
+        reports: Sequence[tuple[Envelope, Message]] = (),
+        *,
+        by: str,
+        at: float | None = None,
+    ) -> Deferred[set[int]]:
+        """What the attempts came to is durable, all of it at once.
+
+        A message goes with the last that holds it. Reports are filed as any mail is; they are
+        not when none of the recipients is leased by `by` any more, for then another tells.
+
+        Args:
+            at: when the attempts ended; now unless given.
+
+        Returns:
+            The ids that `by` no longer leased: they are left alone, and their events not kept.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: nothing was settled, nothing filed.
+        """
+        ended_at = time.time() if at is None else at
+        size = sum(
+            len(message.prefix) + len(message.body)
+            for _, message in reports
+            if isinstance(message.body, bytes)
+        )
+        settlement = Settlement(tuple(settled), tuple(reports), by, ended_at)
+        return self.database.submit(self._settlements, settlement, size)
+
+    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
+        """Leases that ran out are due again, each with an `Interrupted` row; which they were.
+
+        Args:
+            by_prefix: those of every `by` that begins so end, too: its process is gone. ""
+                ends all, for the start of a node.
+
+        Raises:
+            StoreBusy, StoreFull, StoreBroken: they are as they were.
+        """
+        found, events = await self.database.transact(
+            "recover leases",
+            lambda connection: recover(connection, now, by_prefix),
+            frees=True,
+        )
+        self.messages.log.committed(events)
+        return found
+
+
+# What runs in the threads
+
+
+_WAITING = f"""
+    SELECT {packed_rows("domain", "send_as", "recipients", "due_at")} FROM (
+        SELECT domain, send_as, count(*) AS recipients, min(due_at) AS due_at FROM queue
+        WHERE state = 'waiting' AND domain > ? GROUP BY domain, send_as
+        ORDER BY domain, send_as LIMIT ?
+    ) AS destinations
+"""
+_DESTINATIONS_AT_ONCE = 20_000
+
+
+def read_waiting(connection: sqlite3.Connection) -> list[Waiting]:
+    found: list[Waiting] = []
+    after, limit = "", _DESTINATIONS_AT_ONCE
+    while True:
+        rows = unpack_rows(connection.execute(_WAITING, (after, limit)).fetchone()[0])
+        if len(rows) < limit:
+            return [*found, *(Waiting(*row) for row in rows)]
+        last = rows[-1][0]
+        whole = [row for row in rows if row[0] != last]  # of the last, more may follow
+        if not whole:
+            limit *= 2
+            continue
+        found += [Waiting(*row) for row in whole]
+        after = whole[-1][0]
+
+
+_COUNTS = """
+    SELECT 'waiting', count(*) FROM queue WHERE state = 'waiting'
+    UNION ALL SELECT 'leased', count(*) FROM queue WHERE state = 'leased'
+    UNION ALL SELECT state, count(*) FROM queue WHERE state IN ('held', 'captured') GROUP BY state
+"""
+
+
+def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
+    """Recipients by state; every state is there."""
+    return dict.fromkeys(STATES, 0) | dict(connection.execute(_COUNTS).fetchall())
+
+
+_MAIL = """
+    SELECT mail_id, sender, prefix, size_octets, digest, dot_lines, received_at, blob_key, body,
+        (SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)
+    FROM message WHERE id = ?
+"""
+
+
+def _read_mail(connection: sqlite3.Connection, message_id: int) -> QueuedMail | None:
+    row = connection.execute(_MAIL, (message_id,)).fetchone()
+    if row is None:
+        return None
+    mail_id, sender, prefix, size, digest, dot_lines, received_at, blob_key, body, smtputf8 = row
+    octets = body if blob_key is None else Blob(blob_key)
+    return QueuedMail(
+        mail_id, sender, prefix, octets, size, digest, dot_lines, received_at, bool(smtputf8)
+    )
