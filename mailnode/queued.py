@@ -23,18 +23,22 @@ class Waiting:
     due_at: float
 
 
-@frozen(kw_only=True)
+@frozen
 class Leased:
     """One recipient of one mail, ours to attempt until the lease ends.
 
     Attributes:
         sender: the reverse-path that it leaves with, "" for `<>`.
-        alias: the address here that led to it, "" for none.
+        domain: of the recipient, lower-case A-labels, or an address literal.
+        alias: the address here that led to it, or None.
+        account_id: who submitted it, 0 for nobody of ours.
+        send_as: id of the outside address by whose provider it leaves, 0 for none.
         attempts: that have ended.
-        noticed_at: when the sender was told of the delay; None: not yet.
-        last_reply: what the last attempt was answered, "" before the first.
+        queued_at, due_at: UTC epoch seconds.
+        noticed_at: when its sender was told of the delay, or None.
+        last_reply: what the last attempt came to, or None.
         notify, orcpt, ret, envid: as RFC 3461 has them, "" when not said.
-        bounce: why an administrator has it returned, "" when nobody has.
+        bounce: why an administrator wants it bounced without another attempt, or None.
     """
 
     queue_id: int
@@ -43,34 +47,34 @@ class Leased:
     sender: str
     recipient: str
     domain: str
-    alias: str
+    alias: str | None
     account_id: int
     send_as: int
     priority: int
     attempts: int
-    due_at: float
     queued_at: float
     noticed_at: float | None
-    last_reply: str
+    last_reply: str | None
     notify: str
     orcpt: str
     ret: str
     envid: str
     smtputf8: bool
-    bounce: str = ""
+    due_at: float
+    bounce: str | None = None
 
 
-@frozen(kw_only=True)
+@frozen
 class Settled:
-    """What became of a leased row.
+    """What an attempt came to for one recipient.
 
     Attributes:
-        action: "done" (the row goes), "retry" (it waits until `due_at`), "hold" or "capture".
-        host: whom the attempt was made to; "" when there was none.
-        reply: what was answered; "" keeps the one before.
-        attempted: whether this counts as an attempt.
-        noticed_at: when its sender was told of the delay, None when not now.
-        events: become rows of the journal in the same commit.
+        action: "done" (it is out of the queue), "retry" at `due_at`, "hold" until an
+            administrator releases it, or "capture".
+        host: whom it was made to.
+        reply: what that said: code, enhanced code, words. Without one it was no attempt.
+        noticed_at: when its sender was told of the delay; None when that did not happen now.
+        events: its journal rows.
     """
 
     queue_id: int
@@ -78,25 +82,28 @@ class Settled:
     due_at: float = 0.0
     host: str = ""
     reply: str = ""
-    attempted: bool = True
     noticed_at: float | None = None
     events: tuple[Event, ...] = ()
 
 
-@frozen(kw_only=True)
+@frozen
 class QueuedMail:
-    """A mail that rows of the queue name.
+    """A mail that rows of the queue name: prefix, then body.
 
     Attributes:
-        prefix: header fields that we put in front.
+        sender: the reverse-path that it came with, "" for `<>`.
         body: the raw octets, or where they lie.
-        size_octets: of the raw octets.
-        dot_lines: lines of them that begin with a dot.
+        size_octets, digest: of the raw octets.
+        dot_lines: lines in them that begin with a dot.
+        smtputf8: whether it came with SMTPUTF8.
     """
 
-    message_id: int
+    mail_id: str
+    sender: str
     prefix: bytes
     body: bytes | Blob
     size_octets: int
+    digest: bytes
     dot_lines: int
     received_at: float
+    smtputf8: bool

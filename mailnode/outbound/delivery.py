@@ -288,7 +288,7 @@ def _kept(row: Leased, action: str, why: str, at: float) -> Settled:
     event = QueueChanged(
         at=at, mail_id=row.mail_id, recipient=row.recipient, detail={"action": why}
     )
-    return Settled(queue_id=row.queue_id, action=action, attempted=False, events=(event,))
+    return Settled(queue_id=row.queue_id, action=action, events=(event,))
 
 
 def _discarded(row: Leased, at: float) -> Settled:

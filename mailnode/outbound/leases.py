@@ -6,7 +6,7 @@ attempt was open when it ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -68,7 +68,7 @@ class Leases:
     async def give_back(self, rows: Sequence[Leased]) -> None:
         """Those that were not attempted wait again, as they did."""
         back = [
-            Settled(queue_id=row.queue_id, action="retry", due_at=row.due_at, attempted=False)
+            Settled(queue_id=row.queue_id, action="retry", due_at=row.due_at)
             for row in self.left(rows)
         ]
         if back:
@@ -80,16 +80,23 @@ class Leases:
             return None
         until = self.now() + LEASE_S
         ids = list(self._held)
-        done: Deferred[None] = self.queue.renew(ids, until, self.name)
-        done.addCallback(lambda _: self._held.update((i, until) for i in ids if i in self._held))
-        return done.addErrback(lambda failure: _log.failure("leases were not renewed", failure))
+        renewed = self.queue.renew(ids, until, self.name)
+        return renewed.addCallbacks(
+            lambda lost: self._renewed(ids, until, lost),
+            lambda failure: _log.failure("leases were not renewed", failure),
+        )
+
+    def _renewed(self, ids: Sequence[int], until: float, lost: Set[int]) -> None:
+        for each in ids:
+            if each in self._held:
+                self._held[each] = 0.0 if each in lost else until
 
     async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
         """Write it, however often that takes: what a remote has taken must not be sent again."""
         again_s = AGAIN_S
         while True:
             try:
-                await self.queue.settle(settled, reports, by=self.name)
+                await self.queue.settle(settled, reports, by=self.name, at=self.now())
                 break
             except MailError as error:
                 _log.warn("the queue can't be written: {error}", error=str(error))

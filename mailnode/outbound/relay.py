@@ -104,7 +104,7 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
-        interrupted = await self.queue.recover(self.leases.name, self.now())
+        interrupted = await self.queue.recover(self.now(), by_prefix="")
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "

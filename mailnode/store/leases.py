@@ -12,6 +12,7 @@ from typing import Any
 from attrs import evolve, fields, frozen
 
 from mailnode.model import Envelope, Event, Interrupted, Message
+from mailnode.queued import Leased, Settled
 from mailnode.store.accept import LAST_PRIORITY, AcceptNote, accept_mails
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_unheld_messages
@@ -22,46 +23,6 @@ SINCE_SCHEMA = 2
 STATES = ("waiting", "leased", "held", "captured")
 
 
-@frozen
-class Leased:
-    """One recipient elsewhere, as whoever relays needs to know it.
-
-    Attributes:
-        sender: the reverse-path that it leaves with, "" for `<>`.
-        domain: of the recipient, lower-case A-labels, or an address literal.
-        alias: the address here that led to it, or None.
-        account_id: who submitted it, 0 for nobody of ours.
-        send_as: id of the outside address by whose provider it leaves, 0 for none.
-        attempts: that have ended.
-        queued_at, due_at: UTC epoch seconds.
-        noticed_at: when its sender was told of the delay, or None.
-        last_reply: what the last attempt came to, or None.
-        bounce: why an administrator wants it bounced without another attempt, or None.
-    """
-
-    queue_id: int
-    message_id: int
-    mail_id: str
-    sender: str
-    recipient: str
-    domain: str
-    alias: str | None
-    account_id: int
-    send_as: int
-    priority: int
-    attempts: int
-    queued_at: float
-    noticed_at: float | None
-    last_reply: str | None
-    notify: str
-    orcpt: str
-    ret: str
-    envid: str
-    smtputf8: bool
-    due_at: float
-    bounce: str | None
-
-
 _COLUMNS = ("id", *(each.name for each in fields(Leased)[1:]))
 _SMTPUTF8 = _COLUMNS.index("smtputf8")
 
@@ -69,28 +30,6 @@ _SMTPUTF8 = _COLUMNS.index("smtputf8")
 def _leased(row: list[Any]) -> Leased:
     row[_SMTPUTF8] = bool(row[_SMTPUTF8])
     return Leased(*row)
-
-
-@frozen
-class Settled:
-    """What an attempt came to for one recipient.
-
-    Attributes:
-        action: "done" (it is out of the queue), "retry" at `due_at`, or "hold" until an
-            administrator releases it.
-        host: whom it was made to.
-        reply: what that said: code, enhanced code, words. Without one it was no attempt.
-        noticed_at: when its sender was told of the delay; None when that did not happen now.
-        events: its journal rows.
-    """
-
-    queue_id: int
-    action: str
-    due_at: float = 0.0
-    host: str = ""
-    reply: str = ""
-    noticed_at: float | None = None
-    events: tuple[Event, ...] = ()
 
 
 @frozen
@@ -243,7 +182,7 @@ def settle_all(
 
 def _kept_values(each: Settled, at: float) -> tuple[object, ...]:
     """Of a row that stays, for `_SETTLE`."""
-    states = {"retry": "waiting", "hold": "held"}
+    states = {"retry": "waiting", "hold": "held", "capture": "captured"}
     due_at = each.due_at if each.action == "retry" else None
     ended_at = at if each.reply else None
     return (

@@ -7,22 +7,23 @@ rows are one commit.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from mailnode.model import Blob, Envelope, Message
+from mailnode.queued import Leased, QueuedMail, Settled, Waiting
+from mailnode.store.accept import LAST_PRIORITY
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind
 from mailnode.store.leases import (
     AT_ONCE,
     STATES,
     Lease,
-    Leased,
-    Settled,
     SettledNote,
     Settlement,
     lease_all,
@@ -34,43 +35,6 @@ from mailnode.store.messages import Messages
 from mailnode.store.sqlite import packed_rows, unpack_rows
 
 __all__ = ["Leased", "Queue", "QueuedMail", "Settled", "Waiting"]
-
-
-@frozen
-class Waiting:
-    """How many wait for one destination.
-
-    Attributes:
-        due_at: of the earliest.
-    """
-
-    domain: str
-    send_as: int
-    count: int
-    due_at: float
-
-
-@frozen
-class QueuedMail:
-    """A message as it leaves: prefix, then body.
-
-    Attributes:
-        sender: the reverse-path that it came with, "" for `<>`.
-        body: the raw octets, or where they lie.
-        size_octets, digest: of the raw octets.
-        dot_lines: lines in them that begin with a dot.
-        smtputf8: whether it came with SMTPUTF8.
-    """
-
-    mail_id: str
-    sender: str
-    prefix: bytes
-    body: bytes | Blob
-    size_octets: int
-    digest: bytes
-    dot_lines: int
-    received_at: float
-    smtputf8: bool
 
 
 @define(eq=False)
@@ -114,6 +78,14 @@ class Queue:
             StoreBusy, StoreBroken.
         """
         return self.database.read(read_waiting)
+
+    def next_due(self, domain: str, send_as: int) -> Deferred[float]:
+        """When the earliest of one destination is due, infinity when none waits.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(lambda connection: read_next_due(connection, domain, send_as))
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
         """The message of a leased row; None when it is gone.
@@ -237,6 +209,21 @@ def read_waiting(connection: sqlite3.Connection) -> list[Waiting]:
             continue
         found += [Waiting(*row) for row in whole]
         after = whole[-1][0]
+
+
+_NEXT_DUE = " UNION ALL ".join(
+    f"""SELECT min(due_at) AS due_at FROM queue WHERE state = 'waiting' AND domain = :domain
+        AND send_as = :send_as AND priority = {priority}"""
+    for priority in range(LAST_PRIORITY + 1)
+)
+
+
+def read_next_due(connection: sqlite3.Connection, domain: str, send_as: int) -> float:
+    (due_at,) = connection.execute(
+        f"SELECT min(due_at) FROM ({_NEXT_DUE}) AS of_priorities",
+        {"domain": domain, "send_as": send_as},
+    ).fetchone()
+    return math.inf if due_at is None else float(due_at)
 
 
 _COUNTS = """
