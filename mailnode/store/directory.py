@@ -18,11 +18,13 @@ from mailnode.errors import (
     AliasLoop,
     BadAddress,
     MailboxDisabled,
+    MailError,
     NoSuchMailbox,
     RelayDenied,
     StoreBroken,
 )
 from mailnode.model import Recipient
+from mailnode.routes import SendAs
 
 ALIAS_DEPTH = 10
 CATCH_ALL = "*"
@@ -243,6 +245,25 @@ class Directory:
         ours = [account for account in enabled if account.address.domain == address.domain]
         return next(iter(ours or enabled), None)
 
+    @property
+    def gear(self) -> str:
+        return "capture"
+
+    def may_leave(self, address: Address) -> bool:
+        """Whether the gear lets mail for an address elsewhere out."""
+        return self.gear != "capture"
+
+    def send_as(self, account_id: int, address: Address) -> SendAs | None:
+        """The account's outside address that this is."""
+        return None
+
+    def speaks_for(self, account_id: int, address: Address) -> bool:
+        """Whether the account may send as this: its own, or an alias that leads to it."""
+        try:
+            return any(each.account_id == account_id for each in self.expand(address))
+        except MailError:
+            return False
+
     def changed_since(self, earlier: Directory) -> set[int]:
         """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
         enabled or deleted."""
@@ -302,6 +323,19 @@ class LiveDirectory:
 
     def expand(self, address: Address, limit: int = 1000) -> tuple[Recipient, ...]:
         return self.current.expand(address, limit)
+
+    @property
+    def gear(self) -> str:
+        return self.current.gear
+
+    def may_leave(self, address: Address) -> bool:
+        return self.current.may_leave(address)
+
+    def send_as(self, account_id: int, address: Address) -> SendAs | None:
+        return self.current.send_as(account_id, address)
+
+    def speaks_for(self, account_id: int, address: Address) -> bool:
+        return self.current.speaks_for(account_id, address)
 
     def subscribe(self, callback: Callable[[set[int]], None]) -> None:
         """`callback(ids)` is called with the accounts whose sign-in changed, if any did."""
