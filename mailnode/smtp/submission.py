@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from mailnode.addresses import Address, parse_address_list
 from mailnode.errors import (
@@ -64,12 +64,8 @@ def check_author(counter: Counter, account: Account, address: Address) -> None:
     """
     if counter.any_sender or counter.directory.speaks_for(account.id, address):
         return
-    raise NotYourAddress(
-        one_line(
-            f"{str(address):.120} is not yours: send as {str(account.address):.120}, or add it with "
-            "mailnode send-as or alias"
-        )
-    )
+    text = f"{address!s:.120} is not yours: send as {account.address!s:.120}, or add it with "
+    raise NotYourAddress(one_line(f"{text} mailnode send-as or alias"))
 
 
 def without_bcc(header: bytes) -> bytes:
@@ -159,7 +155,10 @@ class Submitted(Incoming):
 
     def eomReceived(self) -> Deferred[Any]:
         if self._lines is not None:
-            self._end_lines()
+            try:
+                self._end_lines()
+            except MailError as refusal:
+                return fail(refusal)
         if self._held is None:
             return super().eomReceived()
         return Deferred.fromCoroutine(self._file_header(bytes(self._held)))
