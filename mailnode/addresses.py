@@ -60,6 +60,7 @@ def fold_local(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
+@lru_cache(maxsize=4096)
 def quote_local(local: str) -> str:
     if _DOT_STRING.fullmatch(local):
         return local

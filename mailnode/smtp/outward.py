@@ -16,6 +16,7 @@ from mailnode.wire import header_fields
 if TYPE_CHECKING:
     from mailnode.smtp.paths import ReversePath
     from mailnode.smtp.transaction import Counter
+    from mailnode.store.directory import Account
 
 FIRST, USUAL, LAST = range(3)
 
@@ -27,33 +28,23 @@ _PASSED = re.compile(rb"^delivered-to[ \t]*:", re.I | re.M)
 
 def is_rewritten(address: Address) -> bool:
     """Whether it looks like a reverse-path that SRS made; its maker knows whether it is one."""
-    return "=" in address.local and _SRS.match(address.local) is not None
+    return _SRS.match(address.local) is not None
 
 
 def led_out(
-    counter: Counter, remote: Remote, origin: ReversePath, notify: str, orcpt: str, stranger: bool
+    counter: Counter, remote: Remote, origin: ReversePath, account: Account | None
 ) -> Remote:
     """The recipient as the queue keeps it.
 
     What an alias forwards for a stranger leaves with a reverse-path of ours, because theirs doesn't
     allow this host to use it (SPF); that of a domain here does.
     """
-    reverse = origin.address
+    directory, reverse = counter.directory, origin.address
     sender = remote.sender
-    if (
-        stranger
-        and remote.alias is not None
-        and reverse is not None
-        and not counter.directory.is_local(reverse.domain)
-    ):
+    forwarded = account is None and remote.alias is not None
+    if forwarded and reverse is not None and not directory.is_local(reverse.domain):
         sender = counter.srs_forward(reverse)
-    return evolve(
-        remote,
-        sender=sender,
-        notify=notify,
-        orcpt=orcpt,
-        captured=not counter.directory.may_leave(remote.address),
-    )
+    return evolve(remote, sender=sender, captured=not directory.may_leave(remote.address))
 
 
 def priority_of(sender: Address | None, header: bytes) -> int:

@@ -158,35 +158,39 @@ class Transaction:
         `<postmaster>` comes as the host's (RFC 5321 section 4.5.1).
         """
         counter = self.counter
-        first, host = counter.directory.first_domain, counter.hostname
-        ours = address.domain == host and address.local.lower() == "postmaster"
-        if not ours or first is None or counter.directory.is_local(host):
+        host = counter.hostname
+        if address.domain != host or address.local.lower() != "postmaster":
+            return address
+        first = counter.directory.first_domain
+        if first is None or counter.directory.is_local(host):
             return address
         return Address(address.local, first)
 
     def _add(self, address: Address, origin: ReversePath, user: Any) -> None:
         """Bring in the mailboxes and the addresses elsewhere behind an address, or none of them."""
         counter, size_octets = self.counter, origin.parameters.size_octets
-        notify, orcpt = getattr(user, "notify", ""), getattr(user, "orcpt", "")
-        mailboxes, remotes, full = dict(self._mailboxes), dict(self._remotes), True
+        wishes = getattr(user, "notify", "") or getattr(user, "orcpt", "")
+        mailboxes, full = dict(self._mailboxes), True
+        remotes: dict[Address, Remote] = {}
         for each in self._behind(address, origin):
+            if wishes:
+                each = evolve(each, notify=user.notify, orcpt=user.orcpt)
             if isinstance(each, Remote):
                 full = False
-                if each.address not in remotes:
-                    stranger = self.account is None
-                    remotes[each.address] = led_out(counter, each, origin, notify, orcpt, stranger)
+                if each.address not in self._remotes:
+                    remotes[each.address] = led_out(counter, each, origin, self.account)
             elif self._has_room(each, size_octets):
                 full = False
-                if notify or orcpt:
-                    each = evolve(each, notify=notify, orcpt=orcpt)
                 mailboxes.setdefault(each.account_id, each)
         if full:
             raise MailboxFull()
-        if len(mailboxes) + len(remotes) > counter.most_mailboxes:
+        if len(mailboxes) + len(self._remotes) + len(remotes) > counter.most_mailboxes:
             raise TooManyRecipients("Too many mailboxes in one mail")
-        if self.account is not None:
-            counter.allowance.take(self.account.id, len(remotes) - len(self._remotes))
-        self._mailboxes, self._remotes = mailboxes, remotes
+        if remotes:
+            if self.account is not None:
+                counter.allowance.take(self.account.id, len(remotes))
+            self._remotes = {**self._remotes, **remotes}
+        self._mailboxes = mailboxes
 
     def _behind(self, address: Address, origin: ReversePath) -> Sequence[Recipient | Remote]:
         """Where an address leads to.
@@ -196,7 +200,7 @@ class Transaction:
         """
         counter = self.counter
         directory = counter.directory
-        if is_rewritten(address) and directory.is_local(address.domain):
+        if "=" in address.local and is_rewritten(address) and directory.is_local(address.domain):
             original = counter.srs_reverse(address)
             if original is not None and not directory.is_local(original.domain):
                 return (Remote(original, alias=address),)
