@@ -60,6 +60,7 @@ def fold_local(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
+@lru_cache(maxsize=4096)
 def quote_local(local: str) -> str:
     if _DOT_STRING.fullmatch(local):
         return local
@@ -176,3 +177,65 @@ def split_path(text: str) -> tuple[str, str]:
             return text[: at + 1], text[at + 1 :]
         at += 1
     raise BadAddress("Address must stand between < and >")
+
+
+_QUOTES = r'"(?:[^"\\]|\\.)*"'
+_ADDRESS_LISTS_PART = re.compile(
+    rf"""(?P<text>{_QUOTES}|\[[^\]]*\]|[^"\[(),:;<>]+)|<(?P<angle>(?:{_QUOTES}|[^"<>])*)>"""
+    r"""|(?P<mark>[(,:;])""",
+    re.S,
+)
+_COMMENTS_PART = re.compile(r"[()]|\\.", re.S)
+
+
+def parse_address_list(text: str) -> tuple[Address, ...]:
+    """The addresses in a field such as From, without names, comments and groups' names.
+
+    Args:
+        text: the unfolded value (RFC 5322 section 3.4, RFC 6532; groups as RFC 6854 has them).
+
+    Raises:
+        BadAddress, AddressTooLong: it can't be read, or not all of it.
+    """
+    found: list[Address] = []
+    words, angle = "", None
+    in_group, at = False, 0
+    while at < len(text):
+        part = _ADDRESS_LISTS_PART.match(text, at)
+        if part is None:
+            raise BadAddress("Not a list of addresses")
+        at = part.end()
+        mark = part["mark"]
+        if mark == "(":
+            at = _end_of_comment(text, at)
+        elif mark == ":":
+            if in_group or angle is not None:
+                raise BadAddress("Not a list of addresses")
+            words, in_group = "", True
+        elif mark:
+            found += _mailbox(words, angle)
+            words, angle = "", None
+            in_group = in_group and mark != ";"
+        elif angle is None:
+            words += part["text"] or ""
+            angle = part["angle"]
+        elif part["angle"] is not None or part["text"].strip():
+            raise BadAddress("Not a list of addresses")
+    return (*found, *_mailbox(words, angle))
+
+
+def _mailbox(words: str, angle: str | None) -> list[Address]:
+    """One element of a list; an empty one is passed over (RFC 5322 section 4.4)."""
+    inside = (words if angle is None else angle).strip()
+    return [parse_address(inside)] if inside or angle is not None else []
+
+
+def _end_of_comment(text: str, at: int) -> int:
+    depth = 1
+    while depth:
+        part = _COMMENTS_PART.search(text, at)
+        if part is None:
+            raise BadAddress("Comment is not closed")
+        depth += {"(": 1, ")": -1}.get(part.group(), 0)
+        at = part.end()
+    return at

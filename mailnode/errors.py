@@ -146,6 +146,27 @@ class TooLarge(Refused):
     text = "Message is larger than this server takes"
 
 
+class HeaderTooLarge(TooLarge):
+    """Of a submitted mail: what can't be looked through may hold a Bcc."""
+
+    text = "Header is larger than 64 KiB"
+
+
+class NotYourAddress(Refused):
+    http_status, exit_code = 403, 77
+    text = "That sender address is not yours"
+
+
+class BadAuthor(Refused):
+    enhanced = "5.6.0"
+    text = "From must name an address, as in: Your Name <you@your.domain>"
+
+
+class SendingTooFast(MailError):
+    smtp_code, enhanced, http_status = 450, "4.7.1", 429
+    text = "You have sent to too many recipients, try again later"
+
+
 class MailboxFull(MailError):
     smtp_code, enhanced, http_status = 452, "4.2.2", 507
     text = "Mailbox is full"
@@ -154,6 +175,10 @@ class MailboxFull(MailError):
 class MailLoop(Refused):
     smtp_code, enhanced = 554, "5.4.6"
     text = "Mail loop: too many Received headers"
+
+
+class ForwardLoop(MailLoop):
+    text = "Mail loop: this address has forwarded the mail before"
 
 
 class AliasLoop(Refused):

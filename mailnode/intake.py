@@ -1,7 +1,7 @@
 """The door: every mail in motion enters here, whichever wire it came by.
 
 `Intake.accept` is where policy stands, once: the content filters judge, and what they let
-through is filed in one commit.
+through is filed in one commit, for mailboxes here and recipients elsewhere.
 """
 
 from __future__ import annotations
@@ -42,11 +42,15 @@ class Intake:
     filters: Sequence[Any] = field(factory=tuple)
 
     def accept(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
-        """Judge a mail and file it into each recipient's mailbox.
+        """Judge a mail, file it into each recipient's mailbox, and queue it for those elsewhere.
+
+        Args:
+            envelope: who may send to whom was judged when its recipients were named; it has one at
+                least, here or elsewhere.
 
         Returns:
-            Fires with where each copy lies, once the mail is durable and visible: 250 may be
-            said.
+            Fires with where each copy here lies, once the mail is durable for all of them and
+            visible: 250 may be said.
 
         Raises:
             RefusedByFilter: a filter refused it for good.

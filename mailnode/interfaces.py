@@ -19,7 +19,8 @@ class IContentFilter(Interface):
         """Say whether this mail is taken.
 
         Args:
-            envelope: `model.Envelope`.
+            envelope: `model.Envelope`: `recipients` here, `remotes` elsewhere, `account_id` of
+                who submitted it.
             message: `model.Message`; `body` is bytes, or a `model.Blob` when it is large:
                 its `open()` gives what reads it in pieces.
 

@@ -35,6 +35,7 @@ from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.pop3.server import Pop3Server
 from mailnode.room import body_share
+from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.server import SmtpServer
 from mailnode.smtp.transaction import Counter, Postbox
@@ -112,6 +113,7 @@ class Node(House):
             room_for=self.room.in_mailbox,
             disk_has_room=lambda: self.room.on_disk and not self.database.reserve.spent,
             in_thread=self.threads.run,
+            allowance=self._make_allowance(),
         )
         self.portal = self._make_portal()
         self.smtp_sessions = self._make_sessions("smtp")
@@ -131,6 +133,9 @@ class Node(House):
 
     def _make_sessions(self, server: str) -> Sessions:
         return Sessions(self.reactor)
+
+    def _make_allowance(self) -> Allowance:
+        return Allowance(seconds=self.reactor.seconds)
 
     def _make_portal(self) -> SignInPortal:
         factories: Any = {IMessageDeliveryFactory: self._postbox}
@@ -182,6 +187,10 @@ class Node(House):
         self._share_memory()
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers
+        outbound = self.config.outbound
+        self.counter.any_sender = outbound.any_sender
+        self.counter.allowance.rate = outbound.rate
+        self.counter.allowance.burst = outbound.burst
 
     def _share_memory(self) -> None:
         """Bodies on their way in: the more sessions, the less of each is in memory."""

@@ -288,6 +288,7 @@ def parse_helo(rest: bytes) -> str:
     return text
 
 
+@lru_cache(maxsize=1024)
 def safe_helo(helo: str) -> str:
     """That name as it may stand in a header field."""
     return _HELO_UNSAFE.sub("?", helo) or "unknown"

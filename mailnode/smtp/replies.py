@@ -148,6 +148,11 @@ def _reply_of(code: int, enhanced: str, text: str) -> bytes:
     return f"{said}{code} {mark}{last}".encode()
 
 
+def as_twisted_says(refusal: MailError) -> smtp.SMTPServerError:
+    """The same refusal for Twisted's own server, which answers 451 to what it doesn't know."""
+    return smtp.SMTPServerError(refusal.smtp_code, f"{refusal.enhanced} {refusal.text}")
+
+
 def _bare(rest: str) -> str:
     """The address in what stood behind RCPT, for the journal."""
     start, end = rest.find("<"), rest.rfind(">")

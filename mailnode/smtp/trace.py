@@ -36,12 +36,25 @@ def received_field(
     return ("\r\n".join(lines) + f"; {date}\r\n").encode()
 
 
-def missing_fields(head: bytes, hostname: str, mail_id: str, at: float) -> bytes:
-    """Date and Message-ID where a submitted mail lacks them (S32)."""
+def missing_fields(
+    head: bytes, hostname: str, mail_id: str, at: float, author: str = "", sender: str = ""
+) -> bytes:
+    """What a submitted mail lacks: Date, Message-ID (S32), and From.
+
+    Args:
+        author: whose mail it is, when From doesn't say it; RFC 5322 section 3.6 wants one, and
+            RFC 6409 section 8 lets us see to it.
+        sender: which of several authors sends it, when Sender doesn't say it (RFC 5322 section
+            3.6.2, RFC 6409 section 8.1); "" when From names one.
+    """
     names = {name for name, _value in header_fields(header_of(head))}
     added = b""
     if b"date" not in names:
         added += f"Date: {mail_date(int(at))}\r\n".encode()
     if b"message-id" not in names:
         added += f"Message-ID: <{mail_id}@{hostname}>\r\n".encode()
+    if author and b"from" not in names:
+        added += f"From: {author}\r\n".encode()
+    if sender and b"sender" not in names:
+        added += f"Sender: {sender}\r\n".encode()
     return added

@@ -1,16 +1,22 @@
-"""How many connections each client has with all workers, in memory that they share.
+"""What all workers count together, in memory that they share.
 
-Each worker writes its own column alone, so nobody waits for a lock. A client's address picks
-one number in each of four rows by a keyed hash; its connections are at most the least of the four.
-So memory is the same for any number of clients, a count is never too low, and nobody who does
-not know the key can make two addresses meet.
+Of connections each worker writes its own column alone, so nobody waits for a lock. A client's
+address picks one number in each of four rows by a keyed hash; its connections are at most the least
+of the four. So memory is the same for any number of clients, a count is never too low, and nobody
+who does not know the key can make two addresses meet.
+
+When the buckets of accounts will be full stands behind the columns; a lock of the kernel, which is
+free again when its worker is killed, guards the microsecond in which one is looked at and changed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+import struct
 import tempfile
+from collections.abc import Callable
 from hashlib import blake2b
 
 from attrs import define, field
@@ -19,6 +25,10 @@ SERVERS = ("smtp", "pop3")
 ROWS, SLOTS = 4, 1 << 14
 NUMBERS = 1 + ROWS * SLOTS  # of one server in one column: all connections, then the rows
 NUMBER_OCTETS = 4
+BUCKETS = 1 << 14  # accounts whose ids are that far apart share one
+
+
+_BUCKET = struct.Struct("d")
 
 
 def make_memory(workers: int) -> int:
@@ -28,8 +38,17 @@ def make_memory(workers: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             memory = os.dup(file.fileno())
-    os.ftruncate(memory, workers * _column_octets())
+    os.ftruncate(memory, _memory_octets(workers))
     return memory
+
+
+def _memory_octets(workers: int) -> int:
+    return _buckets_at(workers) + BUCKETS * _BUCKET.size
+
+
+def _buckets_at(workers: int) -> int:
+    """Behind the columns, where a double may stand."""
+    return -(-workers * _column_octets() // _BUCKET.size) * _BUCKET.size
 
 
 def _column_octets() -> int:
@@ -53,7 +72,7 @@ class Counts:
     _numbers: memoryview = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._map = mmap.mmap(self.memory, self.workers * _column_octets())
+        self._map = mmap.mmap(self.memory, _memory_octets(self.workers))
         self._numbers = memoryview(self._map).cast("I")
 
     def add(self, worker: int, server: str, address: str, count: int) -> None:
@@ -73,6 +92,16 @@ class Counts:
         return min(
             sum(self._numbers[begin + place] for begin in begins) for place in self._places(address)
         )
+
+    def change_bucket(self, account_id: int, change: Callable[[float], float]) -> None:
+        """When an account's bucket is full, as `change` makes it of what it was; 0 at first."""
+        at = _buckets_at(self.workers) + account_id % BUCKETS * _BUCKET.size
+        fcntl.lockf(self.memory, fcntl.LOCK_EX, _BUCKET.size, at)
+        try:
+            (full_at,) = _BUCKET.unpack_from(self._map, at)
+            _BUCKET.pack_into(self._map, at, change(full_at))
+        finally:
+            fcntl.lockf(self.memory, fcntl.LOCK_UN, _BUCKET.size, at)
 
     def clear(self, worker: int) -> None:
         """This worker is dead, and its connections with it."""

@@ -10,6 +10,7 @@ from attrs import define, field
 from mailnode.admission import Session, Sessions
 from mailnode.bell import Bell
 from mailnode.machine import address_key
+from mailnode.smtp.allowance import Allowance
 
 if TYPE_CHECKING:
     from mailnode.workers.counts import Counts
@@ -48,6 +49,24 @@ class SharedSessions(Sessions):
         super().leave(session)
         if address is not None:
             self.counts.add(self.worker, self.server, address, -1)
+
+
+@define(eq=False)
+class SharedAllowance(Allowance):
+    """What accounts may send with all workers together; their clocks tell the same time."""
+
+    counts: Counts = field(kw_only=True)
+
+    def _take(self, account_id: int, now: float, cost_s: float) -> float:
+        wait_s = 0.0
+
+        def pay(full_at: float) -> float:
+            nonlocal wait_s
+            paid, wait_s = self._after(full_at, now, cost_s)
+            return full_at if wait_s else paid
+
+        self.counts.change_bucket(account_id, pay)
+        return wait_s
 
 
 @define(eq=False)

@@ -25,12 +25,13 @@ from mailnode.cred.checkers import mended
 from mailnode.house import EX_TEMPFAIL, EX_UNAVAILABLE
 from mailnode.listening import Listener
 from mailnode.service import Node
+from mailnode.smtp.allowance import Allowance
 from mailnode.store.directory import Account
 from mailnode.store.locks import join_folder
 from mailnode.store.messages import Messages
 from mailnode.store.shared import SharedMessages
 from mailnode.workers.counts import Counts
-from mailnode.workers.sharing import PassedBell, SharedSessions
+from mailnode.workers.sharing import PassedBell, SharedAllowance, SharedSessions
 from mailnode.workers.words import COUNTS, Lines, Task, call, pack, unpack_config
 
 TELL_S = 0.1
@@ -93,6 +94,9 @@ class Worker(Node):
         return SharedSessions(
             self.reactor, counts=self._counts, worker=self._task.number, server=server
         )
+
+    def _make_allowance(self) -> Allowance:
+        return SharedAllowance(seconds=self.reactor.seconds, counts=self._counts)
 
     def _build(self) -> None:
         super()._build()

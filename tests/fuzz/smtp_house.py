@@ -39,6 +39,7 @@ from mailnode.errors import Refused, SignInBusy, StoreBusy, StoreFull
 from mailnode.intake import Intake
 from mailnode.interfaces import IBlobs
 from mailnode.model import Blob, Envelope, Event, Message
+from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.functions import FunctionMailboxes
 from mailnode.smtp.transaction import Counter, Postbox
@@ -313,6 +314,7 @@ class SmtpHouse:
             disk_has_room=lambda: moods.disk_has_room,
             blob_over=48 if has("b") else 40_000,
             most_mailboxes=3,
+            allowance=Allowance(burst=5, seconds=clock.seconds),
         )
         if has("f"):
             self.foreign = ForeignDelivery(clock, moods)

@@ -39,10 +39,10 @@ DOUBTFUL_ORCPT = re.compile(rb"(?i:rfc822|utf-8);.+")
 
 @define(eq=False)
 class Taken:
-    """A mail that was answered 250."""
+    """A mail that was answered 250; `accounts` has addresses elsewhere, too."""
 
     octets: bytes
-    accounts: set[int]
+    accounts: set[int | str]
     functions: set[str]
     sender: str | None
     mail_id: bytes
@@ -70,7 +70,7 @@ class SmtpModel(Walk):
     helo: bool = False
     account: str = ""
     sender: str | bool | None = False
-    recipients: list[tuple[set[int], set[str], bytes]] = field(factory=list)
+    recipients: list[tuple[set[int | str], set[str], bytes]] = field(factory=list)
     body: bytearray | None = None
     body_failed: int = 0
     mails: int = 0
@@ -217,7 +217,7 @@ class SmtpModel(Walk):
             self._end({421})
         word, path = rest[:5].upper(), rest[5:].lstrip(b" ")
         plain = SIMPLE_PATH.fullmatch(path)
-        allowed = {250, 501, 530, 552, 553, 555} | ({452} if not self.disk_has_room else set())
+        allowed = {250, 501, 530, 550, 552, 553, 555} | ({452} if not self.disk_has_room else set())
         if word != b"FROM:":
             allowed = {501}
         elif plain or path == b"<>":
@@ -243,7 +243,17 @@ class SmtpModel(Walk):
             return 530
         if "f" in self.settings:
             return 553 if plain and plain[1] == b"never" else 250
-        return 250 if self.disk_has_room else 452
+        if not self.disk_has_room:
+            return 452
+        return 250 if plain is None or self._may_be(plain[0].decode()) else 550
+
+    def _may_be(self, path: str) -> bool:
+        """Whether who has signed in, if anybody, may send as that."""
+        account = DIRECTORY.find_sign_in(self.account) if self.account else None
+        address = parse_path(path)
+        return account is None or (
+            address is not None and DIRECTORY.speaks_for(account.id, address)
+        )
 
     def _RCPT(self, rest: bytes) -> None:
         if self.sender is False or self.body is not None:
@@ -277,10 +287,14 @@ class SmtpModel(Walk):
         if domain == HOSTNAME and local == "postmaster":
             domain = "example.test"
         if domain != "example.test":
-            return {550}
+            if self.account:
+                return {250, 450, 452}
+            return {250, 452} if "l" in self.settings else {550}
+        if any(isinstance(each, str) for accounts, *_ in self.recipients for each in accounts):
+            return {250, 452} if local in OURS else {NOT_OURS.get(local, 550)}
         return {250} if local in OURS else {NOT_OURS.get(local, 550)}
 
-    def _behind(self, path: bytes) -> tuple[set[int], set[str]]:
+    def _behind(self, path: bytes) -> tuple[set[int | str], set[str]]:
         """Accounts and functions that a mail to an accepted recipient goes to."""
         if "f" in self.settings:
             return set(), set()
@@ -298,6 +312,10 @@ class SmtpModel(Walk):
                 return set(), {"plain"}
         if domain == HOSTNAME and local.lower() == "postmaster":
             return {1}, set()
+        if domain != "example.test":
+            if not self.account and "l" not in self.settings:
+                self.wrong(f"{address} is elsewhere, and a stranger's mail to it was taken")
+            return {address}, set()
         try:
             found: Sequence[Recipient] = DIRECTORY.expand(parse_path(f"<{address}>"))  # type: ignore[arg-type]
         except MailError:
@@ -361,7 +379,7 @@ class SmtpModel(Walk):
                 allowed.add(552)
             if len(self.body) > self.message_octets + 1:
                 allowed.discard(250)
-            allowed |= self._codes_of_a_blob()
+            allowed |= self._codes_of_a_blob() | self._codes_for_author(bytes(self.body))
         code = self._take(allowed).code
         if code != 250:
             self.body_failed = code
@@ -383,18 +401,27 @@ class SmtpModel(Walk):
         bad_ends = b"\r" in octets.replace(b"\r\n", b"") or (lone_lf and not self.known)
         if lone_lf and self.known:
             octets = octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        allowed = self._codes_for_body(octets, bad_ends)
+        allowed = self._codes_for_body(octets, bad_ends) | self._codes_for_author(octets)
+        if self.account and "f" not in self.settings:
+            octets = _without_bcc(octets)
         reply = self._take_and_reset(allowed)
         if reply.code == 250:
             self.taken.append(self._pending(octets, reply.text.rpartition(b" ")[2]))
         self.sender, self.recipients = False, []
+
+    def _codes_for_author(self, octets: bytes) -> set[int]:
+        """What a From or Sender field may be refused with, or one in a part of a header."""
+        if not self.account or "f" in self.settings or self.body_failed:
+            return set()
+        octets = octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return {550} if re.search(rb"^(?:from|sender)[ \t]*:", octets, re.I | re.M) else set()
 
     def _take_and_reset(self, allowed: set[int]) -> Reply:
         self.body, self.body_failed = None, 0
         return self._take(allowed)
 
     def _pending(self, octets: bytes, mail_id: bytes) -> Taken:
-        accounts, functions, messages, together = set[int](), set[str](), 0, 0
+        accounts, functions, messages, together = set[int | str](), set[str](), 0, 0
         for each_accounts, each_functions, path in self.recipients:
             accounts |= each_accounts
             functions |= each_functions
@@ -477,6 +504,18 @@ def _are_fine(parameters: bytes) -> bool | None:
             return False
         doubtful = True
     return None if doubtful else True
+def _without_bcc(octets: bytes) -> bytes:
+    """Line by line: a Bcc field and what it is folded onto goes, up to the first empty line."""
+    kept, cutting, in_header = [], False, True
+    for line in octets.split(b"\r\n"):
+        if in_header and line[:1] not in (b" ", b"\t"):
+            name = line.partition(b":")[0].rstrip(b" \t").lower()
+            cutting = b":" in line and name in (b"bcc", b"resent-bcc")
+        if not line:
+            in_header = cutting = False
+        if not cutting:
+            kept.append(line)
+    return b"\r\n".join(kept)
 
 
 def _address_in(path: bytes, model: Walk) -> str | None:

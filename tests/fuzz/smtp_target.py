@@ -106,9 +106,10 @@ def _check_filed(house: SmtpHouse, model: SmtpModel, gone: bool) -> None:
     if not len(ours) <= len(filed) <= len(ours) + gone:
         raise Wrong(f"{len(filed)} mails were filed, {len(ours)} were acknowledged")
     for taken, (envelope, message, octets) in zip(ours, filed, strict=False):
-        found = {each.account_id for each in envelope.recipients}
-        if found != taken.accounts or len(envelope.recipients) != len(found):
-            raise Wrong(f"filed for {envelope.recipients}, not for {taken.accounts}")
+        ids = [each.account_id for each in envelope.recipients]
+        found = [*ids, *(str(each.address) for each in envelope.remotes)]
+        if set(found) != taken.accounts or len(found) != len(taken.accounts):
+            raise Wrong(f"filed for {found}, not for {taken.accounts}")
         if octets != taken.octets:
             raise Wrong(f"{octets!r} were filed, {taken.octets!r} were sent")
         sender = str(envelope.sender) if envelope.sender else None
@@ -125,7 +126,7 @@ def _check_filed(house: SmtpHouse, model: SmtpModel, gone: bool) -> None:
 
 def _is_header(prefix: bytes) -> bool:
     lines = prefix.split(b"\r\n")
-    clean = all(octet == 9 or 32 <= octet < 127 for line in lines for octet in line)
+    clean = all(octet == 9 or (octet >= 32 and octet != 127) for line in lines for octet in line)
     return prefix.startswith(b"Received: from ") and lines[-1] == b"" and clean
 
 

@@ -44,6 +44,7 @@ def dialogs(name: str) -> st.SearchStrategy[bytes]:
 _HELLO = b"EHLO client.example\r\n"
 _MAIL = b"MAIL FROM:<a@b.example>\r\n"
 _RCPT = b"RCPT TO:<alice@example.test>\r\n"
+_SIGNED_IN = _HELLO + b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<alice@example.test>\r\n"
 SMTP_BEGIN = [
     b"",
     _HELLO,
@@ -52,6 +53,9 @@ SMTP_BEGIN = [
     _HELLO + _MAIL + _RCPT + b"DATA\r\n",
     _HELLO + _MAIL + _RCPT + b"BDAT 4\r\na\r\n.",
     _HELLO + b"AUTH LOGIN\r\n",
+    _SIGNED_IN,
+    _SIGNED_IN + b"RCPT TO:<x@elsewhere.example>\r\nDATA\r\n",
+    _SIGNED_IN + b"RCPT TO:<x@elsewhere.example>\r\nBDAT 9\r\nBcc: a\r\n\t",
     b"STARTTLS\r\n\xfe|" + _HELLO,
 ]
 POP3_BEGIN = [

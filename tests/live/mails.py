@@ -5,11 +5,11 @@ from __future__ import annotations
 
 def mail(subject: str, body: bytes, *fields: bytes) -> bytes:
     head = [
-        b"From: Sender <sender@elsewhere.example>",
+        b"From: Bob <bob@example.test>",  # whoever signs in, does as bob
         b"To: alice@example.test",
         b"Subject: " + subject.encode(),
         b"Date: Mon, 02 Mar 2026 10:00:00 +0000",
-        b"Message-ID: <" + subject.replace(" ", ".").encode() + b"@elsewhere.example>",
+        b"Message-ID: <" + subject.replace(" ", ".").encode() + b"@example.test>",
         *fields,
     ]
     return b"".join(line + b"\r\n" for line in head) + b"\r\n" + body

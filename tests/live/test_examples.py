@@ -180,7 +180,8 @@ def test_a_filter_refuses_and_puts_a_field_in_front(theirs: Start, name: str) ->
         assert refusal(node, f"alice@{DOMAIN}", HELLO % b"Good morning")[0] == 250
         with session(node) as client:
             client.login(f"bob@{DOMAIN}", PASSWORD)
-            client.sendmail(f"bob@{DOMAIN}", [f"alice@{DOMAIN}"], HELLO % b"The lottery, again")
+            again = f"Subject: The lottery, again\r\nFrom: bob@{DOMAIN}\r\n\r\nHello.\r\n"
+            client.sendmail(f"bob@{DOMAIN}", [f"alice@{DOMAIN}"], again)
         first, second = node.mails()
         assert b"\r\nX-Lottery: none\r\n" in first and b"Good morning" in first
         assert b"X-Lottery" not in second and b"The lottery, again" in second

@@ -19,7 +19,7 @@ from tests.live.mails import MAILS
 from tests.live.node import DOMAIN, PASSWORD, Node, without_ours
 
 BOB = f"bob@{DOMAIN}"
-FROM = "sender@elsewhere.example"
+FROM = BOB
 TO = f"alice@{DOMAIN}"
 MODES = ("plain", "starttls", "tls")
 

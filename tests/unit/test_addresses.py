@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.addresses import Address, parse_address, parse_domain, parse_path, split_path
+from mailnode.addresses import (
+    Address,
+    parse_address,
+    parse_address_list,
+    parse_domain,
+    parse_path,
+    split_path,
+)
 from mailnode.errors import AddressTooLong, BadAddress
 
 
@@ -73,6 +82,36 @@ class ParseAddressTests(SynchronousTestCase):
                 continue
             self.assertEqual(parse_address(str(address)), address)
             self.assertEqual(parse_path(f"<{address}>"), address)
+
+
+class AddressListTests(SynchronousTestCase):
+    def test_names_comments_and_groups_are_passed_over(self) -> None:
+        for text, addresses in (
+            ("a@b", ["a@b"]),
+            (" Ann <a@b> ", ["a@b"]),
+            ('"x@y, \\"z" <a@b>, Bo (x@y (\\) deep), too) <c@d>', ["a@b", "c@d"]),
+            ('"a b"@c', ['"a b"@c']),
+            ('<"a>b"@c>', ['"a>b"@c']),
+            ("a@[IPv6:::1], <b@[127.0.0.1]>", ["a@[IPv6:::1]", "b@[127.0.0.1]"]),
+            ("team: a@b, c@d;, e@f", ["a@b", "c@d", "e@f"]),
+            ("nobody:;", []),
+            ("", []),
+            (", a@b,,", ["a@b"]),
+            ("J\u00fcrgen <j\u00fc@b>", ["j\u00fc@b"]),
+            ("x@y <a@b>", ["a@b"]),
+        ):
+            self.assertEqual([str(each) for each in parse_address_list(text)], addresses, text)
+
+    def test_what_cannot_be_read_whole_is_refused(self) -> None:
+        for text in ("Ann", '"a', "<a@b", "a@b>", "<a@b> c", "<a@b> <c@d>", "a:b:c@d;", "(a@b",
+                     "<>", "a@b c@d", "a @b", "<a@b>:c@d;", "[", "(\\", "a@b, Ann"):  # fmt: skip
+            self.assertRaises(BadAddress, parse_address_list, text)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.text(alphabet='ab@.<>()",:;[]\\ ', max_size=20))
+    def test_nothing_else_is_raised(self, text: str) -> None:
+        with contextlib.suppress(BadAddress):
+            parse_address_list(text)
 
 
 class PathTests(SynchronousTestCase):

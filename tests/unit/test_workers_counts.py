@@ -7,8 +7,9 @@ import os
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.errors import SendingTooFast
 from mailnode.workers.counts import Counts, make_memory
-from mailnode.workers.sharing import PassedBell, SharedSessions
+from mailnode.workers.sharing import PassedBell, SharedAllowance, SharedSessions
 from tests.unit.node_case import FakeSession
 
 KEY = b"k" * 32
@@ -107,6 +108,38 @@ class SharedSessionsTests(CountsCase):
     def test_a_session_that_was_never_admitted_leaves_without_a_trace(self) -> None:
         self.servers[0].leave(FakeSession())
         self.assertEqual(0, self.views[0].total("smtp"))
+
+
+class SharedAllowanceTests(CountsCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.workers = [
+            SharedAllowance(3600, 10, self.clock.seconds, counts=view) for view in self.views
+        ]
+
+    def taken(self, account_id: int) -> int:
+        """How many it may send to, wherever it asks."""
+        for count in range(1000):
+            try:
+                self.workers[count % 3].take(account_id, 1)
+            except SendingTooFast:
+                return count
+        return 1000
+
+    def test_an_account_has_one_burst_and_one_rate_with_all_workers_together(self) -> None:
+        self.assertEqual(10, self.taken(1))
+        self.assertEqual(10, self.taken(2))
+        self.clock.advance(4)
+        self.assertEqual(4, self.taken(1))
+
+    def test_it_is_no_connection(self) -> None:
+        self.views[0].add(2, "pop3", "192.0.2.1", 1)
+        self.workers[0].take(0, 10)
+        self.assertEqual((0, 1), (self.views[1].total("smtp"), self.views[1].total("pop3")))
+        self.views[1].clear(2)
+        self.assertRaises(SendingTooFast, self.workers[1].take, 0, 1)
 
 
 class BellTests(SynchronousTestCase):

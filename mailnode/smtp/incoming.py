@@ -1,0 +1,196 @@
+"""One body on its way to the door, and what is learned of its header."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from email.header import decode_header, make_header
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailnode.addresses import Address
+from mailnode.background import background
+from mailnode.errors import BareLineEnd, ForwardLoop, MailLoop
+from mailnode.interfaces import IBlobs, IChunkedMessage
+from mailnode.model import Blob, Envelope, Message, Recipient, Remote
+from mailnode.smtp.outward import USUAL, priority_of, without_loops
+from mailnode.smtp.paths import ReversePath
+from mailnode.smtp.trace import received_field
+from mailnode.wire import DotReader, header_of
+
+if TYPE_CHECKING:
+    from mailnode.smtp.transaction import Counter
+    from mailnode.store.directory import Account
+
+HEAD_OCTETS = 65536
+
+_log = Logger()
+
+
+@implementer(IChunkedMessage)
+@define(eq=False, kw_only=True)
+class Incoming:
+    """One body, on its way to the door for all its recipients.
+
+    A small one stays in memory; past `blob_over` it is written to a blob as it comes, so
+    what a connection can cost is bounded.
+    """
+
+    counter: Counter
+    origin: ReversePath
+    recipients: tuple[Recipient, ...]
+    asked: tuple[Address, ...]
+    remotes: tuple[Remote, ...] = ()
+    account: Account | None = None
+    _pieces: list[bytes] = field(factory=list)
+    _size: int = 0
+    _digest: Any = field(factory=hashlib.sha256)
+    _head: bytes = b""
+    _blob: Any = None
+    _facts: Any = None
+    _lines: DotReader | None = None
+    commits: ClassVar[bool] = True
+
+    @property
+    def mend_bare_lf(self) -> bool:
+        """Clients that we know may send bare LF: curl -T, cron, printers (S19)."""
+        return self.account is not None or self.origin.client.loopback
+
+    def chunkReceived(self, chunk: bytes) -> Deferred[None] | None:
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        if self._blob is not None:
+            if (lacking := HEAD_OCTETS - len(self._head)) > 0:
+                self._head += chunk[:lacking]
+            return self._write(chunk)
+        self._pieces.append(chunk)
+        if self._size <= self.counter.blob_over:
+            return None
+        held = b"".join(self._pieces)
+        self._head, self._pieces = held[:HEAD_OCTETS], []
+        self._blob = IBlobs(self.counter.blobs).create()
+        return self._write(held)
+
+    def _write(self, data: bytes) -> Deferred[None] | None:
+        wait: Deferred[None] | None = self._blob.write(data)
+        return wait
+
+    def lineReceived(self, line: bytes) -> None:
+        """From Twisted's own server, which hands over lines without their ends."""
+        if self._lines is None:
+            self._lines = DotReader()
+        stuffed = b"." + line if line.startswith(b".") else line
+        piece, _ended = self._lines.feed(stuffed + b"\r\n")
+        self.chunkReceived(piece)
+
+    def bodyEnded(self, facts: Any) -> None:
+        self._facts = facts
+
+    def connectionLost(self) -> None:
+        """The mail is abandoned: nothing of it stays."""
+        blob, self._blob = self._blob, None
+        self._pieces = []
+        if blob is not None:
+            background(blob.discard(), "discarding an abandoned blob")
+
+    def eomReceived(self) -> Deferred[Any]:
+        """File the mail; the Deferred fires with the intake's receipt once it is durable."""
+        if self._lines is not None:
+            self._end_lines()
+        facts = self._facts
+        if facts.bare_cr or (facts.bare_lf and not facts.mend_bare_lf):
+            self.connectionLost()
+            return fail(BareLineEnd())
+        if not self.recipients and not self.remotes:  # all are another recipient's, too
+            self.connectionLost()
+            return succeed(None)
+        if self._blob is not None:
+            return Deferred.fromCoroutine(self._accept_blob())
+        body = b"".join(self._pieces)
+        self._pieces = []
+        return self._accept(body, body[:HEAD_OCTETS] if len(body) > HEAD_OCTETS else body)
+
+    def _end_lines(self) -> None:
+        lines, self._lines = self._lines, None
+        assert lines is not None
+        piece, _ended = lines.feed(b".\r\n")
+        self.chunkReceived(piece)
+        self._facts = lines
+
+    async def _accept_blob(self) -> Any:
+        blob, self._blob = self._blob, None
+        try:
+            key = await blob.commit()
+            return await self._accept(Blob(key, partial(self.counter.blobs.open, key)), self._head)
+        except BaseException:
+            await blob.discard()
+            raise
+
+    def _accept(self, body: bytes | Blob, head: bytes) -> Deferred[Any]:
+        origin, counter, facts = self.origin, self.counter, self._facts
+        header = header_of(head)
+        most = counter.most_received
+        if header.count(b"\n") > most and count_received(header) > most:
+            return fail(MailLoop())
+        remotes = self.remotes
+        if remotes:
+            remotes = without_loops(remotes, header)
+            if not remotes and not self.recipients:
+                return fail(ForwardLoop())
+        envelope = Envelope(
+            mail_id=origin.mail_id,
+            sender=origin.address,
+            recipients=self.recipients,
+            client=origin.client,
+            parameters=origin.parameters,
+            remotes=remotes,
+            priority=priority_of(origin.address, header) if remotes else USUAL,
+        )
+        only = str(self.asked[0]) if len(self.asked) == 1 else ""
+        prefix = received_field(
+            origin.client, counter.hostname, origin.mail_id, only, envelope.received_at
+        )
+        message = Message(
+            prefix=prefix,
+            body=body,
+            size_octets=self._size,
+            digest=self._digest.digest(),
+            dot_lines=facts.dot_lines,
+            subject=subject_of(header),
+            dialog=origin.dialog(),
+            mended_lf=facts.bare_lf,
+        )
+        return self._hand_over(envelope, message, header)
+
+    def _hand_over(self, envelope: Envelope, message: Message, header: bytes) -> Deferred[Any]:
+        return self.counter.intake.accept(envelope, message)
+
+
+_RECEIVED = re.compile(rb"^received:", re.I | re.M)
+_SUBJECT = re.compile(rb"^subject:[ \t]*((?:[^\r\n]|\r\n[ \t])*)", re.I | re.M)
+
+
+def count_received(header: bytes) -> int:
+    return len(_RECEIVED.findall(header))
+
+
+def subject_of(header: bytes) -> str:
+    """The subject for lists: decoded, on one line, at most 200 characters."""
+    found = _SUBJECT.search(header)
+    if not found:
+        return ""
+    text = found.group(1)[:2000].decode("utf-8", "replace")
+    if "=?" in text:
+        try:
+            text = str(make_header(decode_header(text)))
+        except Exception:  # a charset or encoding that nobody knows: shown as it came
+            _log.debug("subject could not be decoded")
+    text = " ".join(text.split())
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isprintable())
+    return text[:200]
