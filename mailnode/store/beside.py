@@ -11,8 +11,8 @@ from pathlib import Path
 
 from attrs import define
 
-from mailnode.errors import StoreBroken, StoreBusy, StoreTooNew
 from mailnode.durable import own_as
+from mailnode.errors import StoreBroken, StoreBusy, StoreTooNew
 from mailnode.store.exchange import next_of
 from mailnode.store.sqlite import connect, mail_error, schema_scripts
 

@@ -504,6 +504,8 @@ def _are_fine(parameters: bytes) -> bool | None:
             return False
         doubtful = True
     return None if doubtful else True
+
+
 def _without_bcc(octets: bytes) -> bytes:
     """Line by line: a Bcc field and what it is folded onto goes, up to the first empty line."""
     kept, cutting, in_header = [], False, True
