@@ -110,7 +110,8 @@ class Session:
             if conversation.state is State.BODY:
                 await self._send_body(reader, first, still_ours)
         except BaseException:
-            link.abort()
+            if not self.usable:  # it stands in the middle of a mail
+                link.abort()
             raise
         finally:
             reader.close()

@@ -11,6 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.errors import MailGone
 from mailnode.outbound.certificates import BadCertificate, match_dane, match_names
 from mailnode.outbound.sender import (
     CannotSend,
@@ -321,7 +322,8 @@ class LossTests(SenderCase):
         reader = Pieces(b"one\r\n", held=True)
         sending = self.send(refused, reader)
         reader.let_out()
-        self.hear("250 ok", "250 ok", "354 go", "552 5.3.4 too large")
+        self.hear("250 ok", "250 ok", "354 go")
+        self.hear("552 5.3.4 too large")
         reader.let_out()
         self.assertTrue(self.successResultOf(sending)[0].permanent)
         (answer,) = self.successResultOf(self.send(refused, Pieces(b"x")))
@@ -335,6 +337,14 @@ class LossTests(SenderCase):
         (answer,) = self.successResultOf(sending)
         self.assertEqual((0, "MAIL"), (answer.code, answer.stage))
         self.assertIn("idle for too long", answer.text)
+
+    def test_a_mail_that_can_not_be_read_costs_no_connection_before_it_is_begun(self) -> None:
+        session, reader = self.ready(), Pieces(b"body\r\n", held=True)
+        sending = self.send(session, reader)
+        reader.waiting.errback(MailGone())
+        self.failureResultOf(sending, MailGone)
+        self.assertTrue(session.usable)
+        self.assertTrue(reader.closed)
 
     def test_who_stops_waiting_for_a_mail_ends_the_connection(self) -> None:
         session, reader = self.ready(), Pieces(b"body\r\n")
