@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from mailnode.background import background
 from mailnode.config import OutboundSettings
 from mailnode.due import DueClock
+from mailnode.measures import describe_relay, describe_resolver
 from mailnode.outbound.certificates import Trust
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.https import Https
@@ -21,14 +22,14 @@ from mailnode.outbound.mta_sts import MtaSts, in_file, read_policies
 from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool
 from mailnode.outbound.relay import Relay
-from mailnode.outbound.reporting import Reports
 from mailnode.outbound.sender import Sender
-from mailnode.outbound.ways import Ways, first_line
+from mailnode.outbound.ways import Ways
 from mailnode.resolver import Resolver
-from mailnode.sealing import Seal
+from mailnode.sealing import read_password_file
 
 if TYPE_CHECKING:
     from mailnode.house import House
+    from mailnode.telemetry import Metrics
 
 
 @define(eq=False)
@@ -64,8 +65,8 @@ class Dispatch:
         ways = Ways(
             resolver,
             TlsPolicies(resolver, sts),
-            Seal.open(config.data_path),
-            lambda path: house._in_thread(first_line, path),
+            house.seal,
+            lambda path: house._in_thread(read_password_file, path),
             house.hostname,
             settings.port,
         )
@@ -77,7 +78,7 @@ class Dispatch:
             directory=house.directory,
             ways=ways,
             pool=Pool(sender, clock, due.now, settings.connections),
-            reports=Reports(house.directory, house.hostname, house.srs.reverse_or_none),
+            reports=house.reports,
             settings=settings,
             now=due.now,
             open_blob=house.blobs.open,
@@ -103,6 +104,18 @@ class Dispatch:
         """What can change while the node runs."""
         self.relay.delivery.settings = settings
         self.relay.delivery.pool.most = max(1, settings.connections)
+
+    def describe(self, metrics: Metrics) -> None:
+        """Name what the relay and the resolver measure."""
+        delivery = self.relay.delivery
+        describe_relay(
+            metrics,
+            attempts=lambda: delivery.attempts,
+            delay_s=lambda: delivery.delay_s,
+            connections=lambda: len(delivery.pool),
+            connected=lambda: delivery.pool.connections,
+        )
+        describe_resolver(metrics, self.resolver)
 
     # A clock that is moved on
 

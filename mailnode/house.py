@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from attrs import evolve
@@ -22,7 +23,10 @@ from twisted.python.failure import Failure
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
+from mailnode.dispatch import Dispatch
+from mailnode.due import DueClock
 from mailnode.errors import MailError
+from mailnode.forwarding import Forwarding
 from mailnode.listening import (
     LISTENING,
     BadEndpoint,
@@ -32,7 +36,9 @@ from mailnode.listening import (
     write_listening,
 )
 from mailnode.machine import find_hostname, raise_descriptor_limit
+from mailnode.outbound.reporting import Reports
 from mailnode.room import Room
+from mailnode.sealing import Seal
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
@@ -74,6 +80,7 @@ class House(MultiService):
 
     Attributes (from `startService` on):
         directory, accounts, database, messages, queue, blobs, journal, certificate: the parts.
+        dispatch: the relay, in the one process of the node that has it.
         started: True once everything listens.
     """
 
@@ -94,6 +101,7 @@ class House(MultiService):
         self.started = False
         self.bell = self._make_bell()
         self.metrics = Metrics()
+        self.dispatch: Dispatch | None = None
         self._reload_config = reload_config
         self._node_lock = -1
         self._timers: list[LoopingCall] = []
@@ -158,6 +166,8 @@ class House(MultiService):
         self.watch.read_now()
         self.directory = self.watch.directory
         self._refuse_demo_beyond_loopback()
+        self.seal = Seal.open(data)
+        self.due = self._make_clock(data)
         self.certificate = open_certificate(
             self.config.tls, data / "tls", self.hostname, self.reactor.seconds
         )
@@ -168,6 +178,14 @@ class House(MultiService):
             reserve_octets=self.config.store.reserve,
             clock=self.reactor,
         )
+
+    def _make_clock(self, data: Path) -> DueClock:
+        """The wall's, unless the settings say that it is moved by hand."""
+        if self.config.node.clock == "wall":
+            return DueClock()
+        if self.config.node.workers > 1:
+            raise ConfigError("node.clock: a clock that is moved by hand has one process only")
+        return DueClock.manual(data)
 
     def _lock_folder(self) -> int:
         """One node a data folder."""
@@ -195,6 +213,8 @@ class House(MultiService):
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = self._make_messages()
         self.queue = Queue(self.database, self.messages)
+        self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
+        self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -208,6 +228,8 @@ class House(MultiService):
         self.sweep.settings = self.config.journal
         self.room.quota = self.config.quota
         self.room.least_free_octets = self.config.store.free_space
+        if self.dispatch is not None:
+            self.dispatch.apply(self.config.outbound)
 
     def _connect_listeners(self) -> None:
         """Put a server behind each door."""
@@ -232,11 +254,22 @@ class House(MultiService):
     def _keep_house(self) -> None:
         """What one process does for the whole node: it sweeps, hears the bell and signals."""
         self.sweep.start()
+        self._begin_dispatch()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
             signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
+
+    def _begin_dispatch(self) -> None:
+        """One process of the node relays, for all of them."""
+        self.dispatch = dispatch = Dispatch.of(self, self.due)
+        self.queue.on_queued = dispatch.relay.queued
+        self.bell.on("queue", dispatch.relay.look)
+        self.bell.on("accounts", dispatch.relay.wake)
+        self.bell.on("clock", dispatch.take_up_clock)
+        dispatch.describe(self.metrics)
+        dispatch.start()
 
     def _open_doors(self) -> None:
         """Everything listens: scripts and people are told where."""
@@ -267,6 +300,13 @@ class House(MultiService):
                 _log.info("{kind} on {address}", kind=listener.kind, address=address)
         if self.certificate.self_signed:
             _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
+        if self.directory.gear != "live":
+            _log.info(
+                "mail for other hosts {what} (mailnode gear set live lets it out)",
+                what="stays here" if self.directory.gear == "capture" else "leaves for a few alone",
+            )
+        if self.due.is_manual:
+            _log.warn("the queue's clock is moved by hand: a node for tests")
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
         if not self.directory.accounts() and not self.config.plugins.delivery:
@@ -344,7 +384,9 @@ class House(MultiService):
         if self._told_listening is not None and self._told_listening.active():
             self._told_listening.cancel()
         await DeferredList([each for one in self.listeners for each in one.close()])
-        await self._drain()
+        await DeferredList(
+            [Deferred.fromCoroutine(self._drain()), Deferred.fromCoroutine(self._end_dispatch())]
+        )
         for timer in self._timers:
             timer.stop()
         if self._bell_port is not None:
@@ -361,6 +403,11 @@ class House(MultiService):
 
     async def _drain(self) -> None:
         """Who is served is told that it ends."""
+
+    async def _end_dispatch(self) -> None:
+        """What is on its way to other hosts is ended, or waits in the queue."""
+        if self.dispatch is not None:
+            await self.dispatch.stop(self.config.limits.stop)
 
     def cut_off(self) -> None:
         """The stop waits for nobody any more."""

@@ -7,7 +7,7 @@ through is filed in one commit, for mailboxes here and recipients elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -25,6 +25,12 @@ _FIELDS = re.compile(rb"([!-9;-~]+:[^\r\n\0]*\r\n([ \t][^\r\n\0]*\r\n)*)*")
 
 _log = Logger()
 
+SuccessReport = Callable[[Envelope, Message, Sequence[Filed]], "tuple[Envelope, Message] | None"]
+
+
+def _no_report(*_: object) -> None:
+    """Nobody is told."""
+
 
 class RefusedByFilter(Refused):
     text = "Message refused"
@@ -36,10 +42,13 @@ class Intake:
 
     Attributes:
         filters: providers of `interfaces.IContentFilter`, asked side by side.
+        success_report: the report that a sender has asked for about mailboxes here; None when
+            it hasn't.
     """
 
     messages: Messages
     filters: Sequence[Any] = field(factory=tuple)
+    success_report: SuccessReport = _no_report
 
     def accept(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         """Judge a mail, file it into each recipient's mailbox, and queue it for those elsewhere.
@@ -59,7 +68,20 @@ class Intake:
         """
         if self.filters:
             return Deferred.fromCoroutine(self._judge_and_file(envelope, message))
-        return self.messages.file_message(envelope, message)
+        return self._file(envelope, message)
+
+    def _file(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
+        filing = self.messages.file_message(envelope, message)
+        if any([to.notify for to in envelope.recipients]):
+            filing.addCallback(lambda filed: self._report(envelope, message, filed))
+        return filing
+
+    def _report(self, envelope: Envelope, message: Message, filed: tuple[Filed, ...]) -> Any:
+        """Before the 250 is said, so that one who hears it gets the report that it asked for."""
+        report = self.success_report(envelope, message, filed)
+        if report is None:
+            return filed
+        return self.messages.file_message(*report).addCallback(lambda _: filed)
 
     async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
         asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]
@@ -70,7 +92,7 @@ class Intake:
             headers += result.headers
         if headers:
             message = evolve(message, prefix=message.prefix + headers)
-        return await self.messages.file_message(envelope, message)
+        return await self._file(envelope, message)
 
 
 async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Verdict:

@@ -146,3 +146,30 @@ def add_up(parts: Iterable[Mapping[str, Any]], *, counters_only: bool = False) -
 
 def _version() -> str:
     return f'version="{__version__}"'
+
+
+def describe_relay(
+    metrics: Metrics,
+    *,
+    attempts: Callable[[], Mapping[str, int]],
+    delay_s: Callable[[], float],
+    connections: Callable[[], int],
+    connected: Callable[[], int],
+) -> None:
+    """Name the measures of mail for other hosts, in the process that relays."""
+    metrics.counter(
+        "mailnode_relay_attempts_total",
+        "attempted recipients, by what became of them: relayed, deferred, bounced",
+        lambda: {f'result="{name}"': count for name, count in attempts().items()},
+    )
+    metrics.counter(
+        "mailnode_relay_delay_seconds_total",
+        "time that relayed recipients had waited, summed",
+        delay_s,
+    )
+    metrics.gauge(
+        "mailnode_relay_connections", "connections to other hosts that are open", connections
+    )
+    metrics.counter(
+        "mailnode_relay_connections_total", "connections that were made to other hosts", connected
+    )

@@ -6,6 +6,7 @@ gives none of them away.
 
 from __future__ import annotations
 
+import hmac
 import os
 import tempfile
 from pathlib import Path
@@ -45,6 +46,10 @@ class Seal:
         if len(key) != KEY_OCTETS:
             raise SealBroken(detail=f"{path} holds {len(key)} octets, a key has {KEY_OCTETS}")
         return cls(path, key)
+
+    def secret_for(self, purpose: bytes) -> bytes:
+        """A secret of 32 octets for one purpose: the same at each start, unlike any other's."""
+        return hmac.digest(self._key, b"mailnode secret for " + purpose, "sha256")
 
     def seal(self, plain: bytes, about: bytes) -> bytes:
         """`plain`, unreadable and unchangeable without the key.

@@ -30,6 +30,7 @@ from mailnode.house import House, StartFailed
 from mailnode.intake import Intake
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
+from mailnode.outbound.signing import Signer
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
@@ -95,8 +96,9 @@ class Node(House):
     def _build(self) -> None:
         super()._build()
         config, clock = self.config, self.reactor
-        self.intake = Intake(self.messages, self._filters)
+        self.intake = Intake(self.messages, self._filters, self.reports.of_filed)
         self.threads = Threads(clock.callFromThread)
+        self.signing = Threads(clock.callFromThread)
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
@@ -114,6 +116,10 @@ class Node(House):
             disk_has_room=lambda: self.room.on_disk and not self.database.reserve.spent,
             in_thread=self.threads.run,
             allowance=self._make_allowance(),
+            srs_forward=self.forwarding.forward,
+            srs_reverse=self.forwarding.reverse,
+            signer=Signer(self.directory, self.seal, self.signing),
+            now=self.due.now,
         )
         self.portal = self._make_portal()
         self.smtp_sessions = self._make_sessions("smtp")
@@ -291,6 +297,7 @@ class Node(House):
     async def _stop_parts(self) -> None:
         await self.passwords.stop()
         self.threads.stop()
+        self.signing.stop()
 
 
 def _nothing() -> None:

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
@@ -71,6 +72,7 @@ class Delivery:
     delay_s: float = field(default=0.0, init=False)
     stopping: bool = field(default=False, init=False)
     _sessions: set[Session] = field(factory=set, init=False)
+    _used: WeakSet[Session] = field(factory=WeakSet, init=False)  # that have sent a mail
 
     async def attempt(self, domain: str, rows: Sequence[Leased]) -> Unreachable | None:
         """Hand these over as their routes say; what was written is no longer in hand.
@@ -100,7 +102,7 @@ class Delivery:
                 await self.answer([row], Answer(550, "5.7.1", row.bounce, "route"))
             elif not self.directory.may_leave(address):
                 captured.append(_kept(row, "capture", "captured", self.now()))
-            elif provider is not None:
+            elif provider is not None and provider.account_id == row.account_id:
                 groups.setdefault(provider, []).append(row)
             elif row.send_as:
                 gone = Answer(550, "5.7.1", "The outside address was removed here", "route")
@@ -152,13 +154,17 @@ class Delivery:
                 if mail is None:
                     await self.answer(mail_rows, NOT_HERE, way)
                     continue
-                if taken is not None and not taken[1].usable:
-                    self._give_back(*taken)
-                    taken = None
-                if taken is None:
-                    taken = await self.pool.take(hops)
-                    self._sessions.add(taken[1])
-                attempt, answers = await self._send(taken[1], mail, mail_rows)
+                while True:
+                    if taken is not None and not taken[1].usable:
+                        self._give_back(*taken)
+                        taken = None
+                    if taken is None:
+                        taken = await self.pool.take(hops)
+                        self._sessions.add(taken[1])
+                    attempt, answers = await self._send(taken[1], mail, mail_rows)
+                    if not (taken[1] in self._used and _had_died(answers)):
+                        break
+                self._used.add(taken[1])
                 answered = self._answer_each(mail_rows, answers, attempt, mail, way)
                 writing.append(Deferred.fromCoroutine(answered))
         except CannotSend as refusal:
@@ -256,8 +262,9 @@ class Delivery:
         if mail is None:
             return []
         head, whole = await head_and_whole(mail, self.open_blob, WHOLE_OCTETS)
+        size = len(mail.prefix) + mail.size_octets
         made = [
-            self.reports.make(rows[0], each, head=head, whole=whole, at=at)
+            self.reports.make(rows[0], each, head=head, whole=whole, size_octets=size, at=at)
             for each in told.values()
         ]
         return [each for each in made if each is not None]
@@ -275,6 +282,11 @@ def _mails(rows: Iterable[Leased]) -> Iterable[list[Leased]]:
     for mail in mails.values():
         for at in range(0, len(mail), MOST_TARGETS):
             yield mail[at : at + MOST_TARGETS]
+
+
+def _had_died(answers: Sequence[Answer]) -> bool:
+    """Whether a kept connection was found closed: that is no answer to a mail."""
+    return all(not answer.code and answer.stage == "MAIL" for answer in answers)
 
 
 def _unreported(judged: Judged) -> Judged:
@@ -299,6 +311,7 @@ def _discarded(row: Leased, at: float) -> Settled:
 
 
 async def _all(writing: list[Deferred[None]]) -> None:
-    for success, result in await DeferredList(writing, consumeErrors=True):
+    outcomes: Any = await DeferredList(writing, consumeErrors=True)
+    for success, result in outcomes:
         if not success:
             result.raiseException()

@@ -102,7 +102,7 @@ class Leases:
                 _log.warn("the queue can't be written: {error}", error=str(error))
             except Exception:
                 _log.failure("the queue could not be written")
-            await deferLater(self.clock, again_s, lambda: None)  # type: ignore[arg-type]
+            await deferLater(self.clock, again_s, lambda: None)
             again_s = min(2 * again_s, AGAIN_MOST_S)
         for each in settled:
             self._held.pop(each.queue_id, None)

@@ -54,7 +54,7 @@ def wait_s(attempts: int, settings: OutboundSettings, random: Callable[[], float
     Doubled each time, within bounds, and a fifth more or less, so that what failed together is
     not tried together for ever.
     """
-    doubled = settings.retry_first * 2 ** min(attempts - 1, 30)
+    doubled: float = max(1.0, settings.retry_first) * 2 ** min(attempts - 1, 30)
     return min(doubled, settings.retry_most) * (1 - JITTER + 2 * JITTER * random())
 
 

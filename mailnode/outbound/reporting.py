@@ -1,20 +1,31 @@
-"""Reports on their way: who is told, and what enters by the same door as any mail."""
+"""Reports on their way: who is told, and what enters the queue and the mailboxes for it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, evolve
 
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import MailError
-from mailnode.model import Client, Envelope, Message, Recipient, Remote, new_mail_id
-from mailnode.outbound.dsn import Told, make_report
+from mailnode.model import (
+    Envelope,
+    Filed,
+    MailParameters,
+    Message,
+    Recipient,
+    Remote,
+    new_mail_id,
+)
+from mailnode.outbound.dsn import Told, gives_all_back, make_report, told_of_filed
 from mailnode.queued import Leased
+from mailnode.wire import header_of
 
 POSTMASTER = "postmaster"
+
+Report = tuple[Envelope, Message]
 
 
 class People(Protocol):
@@ -27,6 +38,10 @@ class People(Protocol):
     def may_leave(self, address: Address) -> bool: ...
 
 
+def _nobody(address: Address) -> Address | None:
+    return None
+
+
 @define(eq=False)
 class Reports:
     """Makes the mails that tell a sender what became of a mail.
@@ -37,7 +52,7 @@ class Reports:
 
     people: People
     hostname: str
-    srs_reverse: Callable[[Address], Address | None] = lambda address: None
+    srs_reverse: Callable[[Address], Address | None] = _nobody
 
     def make(
         self,
@@ -46,50 +61,86 @@ class Reports:
         *,
         head: bytes,
         whole: bytes | None,
+        size_octets: int,
         at: float,
-        to: Address | None = None,
-    ) -> tuple[Envelope, Message] | None:
-        """The report about one mail to its sender, or to `to`.
+    ) -> Report | None:
+        """The report about one mail to its sender.
 
         What fails and has no sender goes to the postmaster: a report about a report is the sign
         of a fault. None when there is nobody to tell.
+
+        Args:
+            whole: the mail, unless it is large.
+            size_octets: of all of it.
         """
-        whom = to or self._sender(row)
-        if whom is None:
-            failed = [each for each in told if each.action == "failed"]
-            whom, told = self._postmaster(), failed
-        if whom is None or not told:
-            return None
-        reached = self._reach(whom)
-        if not reached:
-            whom = self._postmaster()
-            reached = self._reach(whom) if whom else []
-        if not reached or whom is None:
-            return None
-        report_id = new_mail_id(at)
-        body = make_report(
-            hostname=self.hostname,
-            to=str(whom),
+        return self._report(
+            self._sender(row.sender),
+            told,
             mail_id=row.mail_id,
             envid=row.envid,
             arrived_at=row.queued_at,
-            told=told,
             original_head=head,
-            original=whole if row.ret == "FULL" else None,
+            original=whole if gives_all_back(row.ret, size_octets, told) else None,
             smtputf8=row.smtputf8,
             at=at,
-            report_id=report_id,
         )
-        return self._envelope(report_id, reached, at), self._message(body)
 
-    def _sender(self, row: Leased) -> Address | None:
-        if not row.sender:
+    def of_filed(
+        self, envelope: Envelope, message: Message, filed: Sequence[Filed]
+    ) -> Report | None:
+        """What NOTIFY=SUCCESS asks for about mailboxes here; None when nobody asks."""
+        told = told_of_filed(envelope, filed, envelope.received_at)
+        if not told:
+            return None
+        begun = message.body if isinstance(message.body, bytes) else b""
+        return self._report(
+            envelope.sender,
+            told,
+            mail_id=envelope.mail_id,
+            envid=envelope.parameters.envid,
+            arrived_at=envelope.received_at,
+            original_head=message.prefix + header_of(begun),
+            original=None,
+            smtputf8=envelope.parameters.smtputf8,
+            at=envelope.received_at,
+        )
+
+    def _report(
+        self, to: Address | None, told: Sequence[Told], *, at: float, **about: Any
+    ) -> Report | None:
+        reached = self._reach(to) if to is not None else []
+        if not reached:
+            told = [each for each in told if each.action == "failed"]
+            to = self._postmaster()
+            reached = self._reach(to) if to is not None else []
+        if to is None or not told or not reached:
+            return None
+        report_id = new_mail_id(at)
+        body = make_report(
+            hostname=self.hostname, to=str(to), told=told, at=at, report_id=report_id, **about
+        )
+        envelope = Envelope(
+            mail_id=report_id,
+            sender=None,
+            recipients=tuple(each for each in reached if isinstance(each, Recipient)),
+            parameters=MailParameters(
+                body="7BIT" if body.isascii() else "8BITMIME",
+                smtputf8=b"message/global" in body,
+            ),
+            received_at=at,
+            remotes=tuple(each for each in reached if isinstance(each, Remote)),
+            priority=0,
+        )
+        return envelope, _message_of(body)
+
+    def _sender(self, sender: str) -> Address | None:
+        if not sender:
             return None
         try:
-            address = parse_address(row.sender)
-            return self.srs_reverse(address) or address
+            address = parse_address(sender)
         except MailError:
             return None
+        return self.srs_reverse(address) or address
 
     def _postmaster(self) -> Address | None:
         first = self.people.first_domain
@@ -97,32 +148,24 @@ class Reports:
 
     def _reach(self, address: Address) -> list[Recipient | Remote]:
         if not self.people.is_local(address.domain):
-            return [Remote(address, captured=not self.people.may_leave(address))]
+            return [self._led_out(Remote(address))]
         try:
-            return list(self.people.expand(address))
+            found = self.people.expand(address)
         except MailError:
             return []
+        return [self._led_out(each) if isinstance(each, Remote) else each for each in found]
 
-    def _envelope(
-        self, report_id: str, reached: Sequence[Recipient | Remote], at: float
-    ) -> Envelope:
-        return Envelope(
-            mail_id=report_id,
-            sender=None,
-            recipients=tuple(each for each in reached if isinstance(each, Recipient)),
-            remotes=tuple(each for each in reached if isinstance(each, Remote)),
-            client=Client(),
-            received_at=at,
-            priority=0,
-        )
+    def _led_out(self, remote: Remote) -> Remote:
+        return evolve(remote, captured=not self.people.may_leave(remote.address))
 
-    def _message(self, body: bytes) -> Message:
-        subject = body.partition(b"\r\nSubject: ")[2].partition(b"\r\n")[0]
-        return Message(
-            prefix=b"",
-            body=body,
-            size_octets=len(body),
-            digest=hashlib.sha256(body).digest(),
-            dot_lines=body.count(b"\r\n.") + body.startswith(b"."),
-            subject=subject.decode("ascii", "replace")[:200],
-        )
+
+def _message_of(body: bytes) -> Message:
+    subject = body.partition(b"\r\nSubject: ")[2].partition(b"\r\n")[0]
+    return Message(
+        prefix=b"",
+        body=body,
+        size_octets=len(body),
+        digest=hashlib.sha256(body).digest(),
+        dot_lines=body.count(b"\r\n.") + body.startswith(b"."),
+        subject=subject.decode("ascii", "replace")[:200],
+    )

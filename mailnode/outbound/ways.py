@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
@@ -40,7 +41,7 @@ class Ways:
 
     Attributes:
         policies: how the TLS of a domain's hosts is judged.
-        read_secret: the first line of a file, read in a thread.
+        read_password: the one that a file holds, read in a thread.
         hostname: ours; hosts that are no better than it are not asked (a loop).
         port: where other domains' hosts listen.
     """
@@ -48,7 +49,7 @@ class Ways:
     resolver: IResolver
     policies: TlsPolicies
     seal: Unseals
-    read_secret: Callable[[str], Awaitable[str]]
+    read_password: Callable[[Path], Awaitable[str]]
     hostname: str
     port: int = field(default=SMTP_PORT)
 
@@ -82,8 +83,8 @@ class Ways:
 
     async def by_provider(self, send_as: SendAs) -> list[Way]:
         """The submission server of an account's outside address; always inside TLS."""
-        about = f"send-as:{send_as.account_id}:{send_as.address}".encode()
-        login = Login(send_as.user, self.seal.unseal(send_as.sealed_password, about).decode())
+        password = self.seal.unseal(send_as.sealed_password, send_as.about).decode()
+        login = Login(send_as.user, password)
         policy = TlsPolicy("verify", source="send-as")
         return [
             Way(
@@ -118,7 +119,7 @@ class Ways:
 
     async def _secret(self, path: str) -> str:
         try:
-            return await self.read_secret(path)
+            return await self.read_password(Path(path))
         except OSError as error:
             raise NoWay(detail=f"{path}: {error.strerror}") from None
 
@@ -129,9 +130,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def first_line(path: str) -> str:
-    """A secret as it stands in a file: its first line."""
-    with open(path, encoding="utf-8") as file:
-        return file.readline().rstrip("\r\n")

@@ -148,6 +148,7 @@ class Incoming:
             recipients=self.recipients,
             client=origin.client,
             parameters=origin.parameters,
+            received_at=counter.now(),
             remotes=remotes,
             priority=priority_of(origin.address, header) if remotes else USUAL,
         )

@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 
 FIRST, USUAL, LAST = range(3)
 
-_SRS = re.compile(r"srs[01][=+-]", re.I)
 _BULK = re.compile(rb"^(?:list-id[ \t]*:|precedence[ \t]*:[ \t]*(?:bulk|list|junk)\b)", re.I | re.M)
 _REPLY = re.compile(rb"^(?:in-reply-to|references)[ \t]*:", re.I | re.M)
 _PASSED = re.compile(rb"^delivered-to[ \t]*:", re.I | re.M)
-
-
-def is_rewritten(address: Address) -> bool:
-    """Whether it looks like a reverse-path that SRS made; its maker knows whether it is one."""
-    return _SRS.match(address.local) is not None
 
 
 def led_out(

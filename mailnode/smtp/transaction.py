@@ -6,6 +6,7 @@ each recipient and opens one `Incoming` for all of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from mailnode.errors import MailboxFull, MailError, RelayDenied, StoreFull, TooM
 from mailnode.model import Client, MailParameters, Recipient, Remote, new_mail_id
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.incoming import Incoming
-from mailnode.smtp.outward import is_rewritten, led_out
+from mailnode.smtp.outward import led_out
 from mailnode.smtp.paths import Forward, Path, ReversePath
 from mailnode.smtp.replies import as_twisted_says
 from mailnode.smtp.submission import Signer, Submitted, check_author
 from mailnode.smtp.trace import received_field
+from mailnode.srs import is_rewritten
 
 if TYPE_CHECKING:
     from mailnode.intake import Intake
@@ -59,6 +61,7 @@ class Counter:
         srs_forward: the reverse-path that what a stranger sent is forwarded with.
         srs_reverse: whose reverse-path `srs_forward` made into this address; None when it didn't.
         signer: signs what accounts submit; None for no signatures.
+        now: UTC epoch seconds, as the queue counts them.
     """
 
     hostname: str
@@ -76,6 +79,7 @@ class Counter:
     srs_forward: Callable[[Address | None], str] = _as_it_is
     srs_reverse: Callable[[Address], Address | None] = _nobody
     signer: Signer | None = None
+    now: Callable[[], float] = time.time
 
 
 @implementer(IMessageDeliveryFactory)
