@@ -12,6 +12,7 @@ from mailnode import __version__
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.gate import ProxyGate
+    from mailnode.resolver import Resolver
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal import Journal
@@ -108,6 +109,16 @@ def describe(
         "accounts in users.db",
         lambda: len(directory.accounts()),
     )
+
+
+def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
+    """Name what the DNS look-ups of a node measure."""
+    metrics.counter(
+        "mailnode_dns_lookups_total",
+        "names looked up, by result",
+        lambda: {f'result="{result}"': count for result, count in resolver.counts.items()},
+    )
+    metrics.gauge("mailnode_dns_kept", "answers in memory", lambda: len(resolver.cache))
 
 
 def describe_workers(

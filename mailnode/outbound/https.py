@@ -67,7 +67,7 @@ class Https:
             return await Deferred.fromCoroutine(self._fetch(host, path, media_type)).addTimeout(
                 PAGE_S, self._reactor
             )
-        except (MailError, NoPage) as error:
+        except (MailError, NoPage, ValueError) as error:  # a host that can't be named in TLS
             raise NoPage(f"{host}: {error}") from None
         except (TimeoutError, CancelledError):
             raise NoPage(f"{host}: nothing within {PAGE_S:g} s") from None

@@ -163,6 +163,11 @@ class FetchTests(WebCase):
         self.assertIn("127.0.0.1", await self.refused())
         self.assertIn("no such domain", (await self.refused("none.example")).lower())
 
+    async def test_a_host_that_tls_can_not_name_is_no_page(self) -> None:
+        for name in ("mta-sts.a_b.example", "mta-sts.ab--cd.example", "mta-sts.xn--a.example"):
+            self.world.zone[name, "A"] = ["127.0.0.1"]
+            await self.refused(name)
+
     async def test_the_next_address_is_tried(self) -> None:
         self.world.zone[HOST, "A"] = ["127.0.0.99", "127.0.0.1"]
         self.put(Page(POLICY))

@@ -18,6 +18,7 @@ from mailnode.config import (
     read_hostname,
     read_list,
     read_networks,
+    read_resolvers,
     read_size,
 )
 
@@ -49,6 +50,11 @@ class ReadTests(SynchronousTestCase):
             ("10.0.0.0/8", "127.0.0.1/32", "2001:db8::/32"),
         )
 
+    def test_dns_servers_are_addresses_each_with_a_port_or_without(self) -> None:
+        given = ("192.0.2.53", "127.0.0.1:5353", "::1", "[::1]:5353")
+        self.assertEqual(given, read_resolvers(list(given)))
+        self.assertEqual(given, read_resolvers(", ".join(given)))
+
     def test_host_names_become_a_labels(self) -> None:
         self.assertEqual(read_hostname("MX.Example.org"), "mx.example.org")
         self.assertEqual(read_hostname("b\u00fccher.example"), "xn--bcher-kva.example")
@@ -66,6 +72,7 @@ class ReadTests(SynchronousTestCase):
             (read_flag, ["", "maybe", 2, None]),
             (read_hostname, ["not a name", "a..b", "-x", "[127.0.0.1]", "a\r\nb", 1, None]),
             (read_list, [None, True, 1.5, {}, [None], [True]]),
+            (read_resolvers, ["dns.example.org", "127.0.0.1:0", "[::1", ["127.0.0.1:x"], None]),
             (read_networks, ["10.0.0.1/8", "proxy", ["10.0.0.0/33"], [""], None]),
         ]:
             for value in values:

@@ -30,7 +30,7 @@ from mailnode.cli import main
 from mailnode.config import SECTIONS, all_settings, load_config
 from mailnode.house import House
 from mailnode.listening import KINDS
-from mailnode.measures import describe, describe_workers
+from mailnode.measures import describe, describe_resolver, describe_workers
 from mailnode.model import Client, Envelope, Message, Verdict
 from mailnode.service import Node
 from mailnode.smtp.factory import SmtpFactory
@@ -56,16 +56,20 @@ PUBLIC = {
     "mailnode.cred.portal": {"SignInPortal"},
     "mailnode.cred.realm": {"Realm"},
     "mailnode.errors": {
-        "MailError", "MailboxFull", "NoSuchMailbox", "Refused", "SignInRefused", "StoreBusy",
+        "LookupFailed", "MailError", "MailboxFull", "NoSuchMailbox", "NoSuchName", "Refused",
+        "SignInRefused", "StoreBusy",
     },
     "mailnode.intake": {"Intake"},
-    "mailnode.interfaces": {"IBlobs", "IChunkedMessage", "IContentFilter", "IMaildrop"},
+    "mailnode.interfaces": {
+        "IBlobs", "IChunkedMessage", "IContentFilter", "IMaildrop", "IResolver",
+    },
     "mailnode.model": {
         "Blob", "Client", "Envelope", "Event", "MailParameters", "Message", "Recipient", "Verdict",
     },
     "mailnode.pop3.factory": {"Pop3Factory", "Pop3Rules"},
     "mailnode.pop3.mailbox": {"Maildrop"},
     "mailnode.pop3.server": {"Pop3Server"},
+    "mailnode.records": {"Records"},
     "mailnode.service": {"Node", "StartFailed"},
     "mailnode.smtp.factory": {"SmtpFactory", "SmtpRules"},
     "mailnode.smtp.functions": {"FunctionMailboxes"},
@@ -149,7 +153,7 @@ _SETTING = re.compile(
 
 
 # Texts and lists of which not every one will do.
-TEXTS = {"format": "text", "hostname": "text", "networks": "list"}
+TEXTS = {"format": "text", "hostname": "text", "networks": "list", "resolvers": "list"}
 
 
 class Configuration(SynchronousTestCase):
@@ -231,6 +235,7 @@ class Health(SynchronousTestCase):
             gate=any_,
             queue=any_,
         )
+        describe_resolver(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))
         told = {

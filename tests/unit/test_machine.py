@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +19,7 @@ from mailnode.machine import (
     outward_addresses,
     plain_address,
     raise_descriptor_limit,
+    write_durably,
 )
 
 
@@ -174,3 +177,31 @@ class OutwardTests(SynchronousTestCase):
     def test_a_family_without_a_way_has_none(self) -> None:
         self.assertEqual(("192.0.2.7",), self.found(AF_INET="192.0.2.7"))
         self.assertEqual((), self.found())
+class FileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.path = self.folder / "kept.json"
+
+    def test_a_file_is_replaced_whole_after_its_flush_and_then_its_folder_is_flushed(self) -> None:
+        order: list[str] = []
+
+        def fsync(descriptor: int) -> None:
+            order.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.partition(".")[0])
+            order.append(self.path.read_text() if self.path.exists() else "")
+
+        self.patch(os, "fsync", fsync)
+        write_durably(self.path, b"one")
+        self.assertEqual(["kept", "", self.folder.name, "one"], order)
+        self.assertEqual(0o600, self.path.stat().st_mode & 0o777)
+
+    def test_when_it_can_not_be_flushed_the_one_before_stays_and_nothing_else(self) -> None:
+        write_durably(self.path, b"one")
+
+        def fsync(descriptor: int) -> None:
+            raise OSError("no room")
+
+        self.patch(os, "fsync", fsync)
+        self.assertRaises(OSError, write_durably, self.path, b"two")
+        self.assertEqual(b"one", self.path.read_bytes())
+        self.assertEqual([self.path], list(self.folder.iterdir()))

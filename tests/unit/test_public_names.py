@@ -44,9 +44,11 @@ CALLED = {
     "cred.credentials.PlainCredentials": "(username=, password=, client=)",
     "cred.portal.SignInPortal": "(realm, checkers=, *, clock, tell=, sign_in_key=)",
     "cred.realm.Realm": "(directory, factories, create_account=)",
+    "errors.LookupFailed": "(text=, *, detail=, code=, enhanced=)",
     "errors.MailError": "(text=, *, detail=, code=, enhanced=)",
     "errors.MailboxFull": "(text=, *, detail=, code=, enhanced=)",
     "errors.NoSuchMailbox": "(text=, *, detail=, code=, enhanced=)",
+    "errors.NoSuchName": "(text=, *, detail=, code=, enhanced=)",
     "errors.Refused": "(text=, *, detail=, code=, enhanced=)",
     "errors.SignInRefused": "(text=, *, detail=, code=, enhanced=)",
     "errors.StoreBusy": "(text=, *, detail=, code=, enhanced=)",
@@ -55,6 +57,7 @@ CALLED = {
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
     "interfaces.IMaildrop": "client fetch(indices) mark_read(index) tls",
+    "interfaces.IResolver": "look_up(name, kind)",
     "model.Blob": "(key, open=)",
     "model.Client": "(host=, port=, helo=, protocol=, tls=, account=, loopback=)",
     "model.Envelope": "(mail_id, sender, recipients, client=, parameters=, received_at=, remotes=, "
@@ -74,6 +77,7 @@ CALLED = {
     ),
     "pop3.factory.Pop3Rules": "(*, errors=, sign_in_failures=, idle_s=)",
     "pop3.server.Pop3Server": "()",
+    "records.Records": "(values=, authenticated=, expires_in_s=, name=)",
     "service.Node": "(config, reactor, *, checkers=, reload_config=, on_started=)",
     "service.StartFailed": "(code, why)",
     "smtp.factory.SmtpFactory": (
@@ -98,6 +102,7 @@ METHODS = {
     "intake.Intake": "accept(envelope, message)",
     "cred.realm.Realm": "requestAvatar(avatarId, mind, *interfaces)",
     "cred.portal.SignInPortal": "login(credentials, mind, *interfaces)",
+    "records.Records": "(values=, authenticated=, expires_in_s=, name=)",
     "service.Node": "privilegedStartService() startService() stopService() reload() readiness()",
     "admission.Sessions": "start() stop() sweep() drain()",
     "smtp.server.SmtpServer": (
