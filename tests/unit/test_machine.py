@@ -177,6 +177,8 @@ class OutwardTests(SynchronousTestCase):
     def test_a_family_without_a_way_has_none(self) -> None:
         self.assertEqual(("192.0.2.7",), self.found(AF_INET="192.0.2.7"))
         self.assertEqual((), self.found())
+
+
 class FileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp())
