@@ -46,6 +46,7 @@ class Dispatch:
     due: DueClock
     _in_thread: Callable[..., Deferred[Any]]
     _advancing: bool = field(default=False, init=False)
+    _starting: Deferred[None] | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, house: House, due: DueClock) -> Dispatch:
@@ -87,7 +88,9 @@ class Dispatch:
         return cls(relay, resolver, sts, due, house._in_thread)
 
     def start(self) -> None:
-        background(self._start(), "starting the relay")
+        """Begin; what can't be read now is tried again with the next look."""
+        self._starting = Deferred.fromCoroutine(self._start())
+        background(self._starting, "starting the relay")
 
     async def _start(self) -> None:
         if self.due.is_manual:
@@ -96,6 +99,8 @@ class Dispatch:
         self.take_up_clock()
 
     async def stop(self, within_s: float) -> None:
+        if self._starting is not None:
+            await self._starting
         await self.relay.stop(within_s)
         await self.sts.close()
         await self.resolver.close()

@@ -201,9 +201,13 @@ class Delivery:
             answers = [Answer(451, error.enhanced, "The mail can't be read here", "MAIL")] * len(
                 rows
             )
-        where = f"{session.host} [{session.address}]"
         attempt = Attempt(
-            at=self.now(), host=where, tls=session.tls, note=session.tls_note, dsn=session.dsn
+            at=self.now(),
+            host=session.host,
+            address=session.address,
+            tls=session.tls,
+            note=session.tls_note,
+            dsn=session.dsn,
         )
         return attempt, answers
 

@@ -26,7 +26,7 @@ class Attempt:
     """One try to hand a mail over.
 
     Attributes:
-        host: name and address of the remote; "" when none was reached.
+        host, address: of the remote; "" when none was reached.
         tls: version and cipher, "" in clear.
         note: how the certificate was judged, or why there is no TLS; "" for nothing to say.
         dsn: whether the remote has promised to report in our place (RFC 3461).
@@ -35,6 +35,7 @@ class Attempt:
 
     at: float
     host: str = ""
+    address: str = ""
     tls: str = ""
     note: str = ""
     dsn: bool = False
@@ -90,7 +91,7 @@ def judge(
         queue_id=row.queue_id,
         action="retry",
         due_at=due_at,
-        host=attempt.host,
+        host=_place(attempt),
         reply=reply_of(answer),
         noticed_at=attempt.at if tell else None,
         events=(event,),
@@ -110,7 +111,7 @@ def _delivered(row: Leased, answer: Answer, attempt: Attempt) -> Judged:
     settled = Settled(
         queue_id=row.queue_id,
         action="done",
-        host=attempt.host,
+        host=_place(attempt),
         reply=reply_of(answer),
         events=(event,),
     )
@@ -123,17 +124,22 @@ def _bounced(row: Leased, answer: Answer, attempt: Attempt, *, expired: bool) ->
     detail = {**_detail(answer, attempt), "attempt": row.attempts + 1}
     if expired:
         detail["because"] = "it was tried for too long"
+    detail["told"] = row.sender if wants(row.notify, "failure") else ""
     event = Bounced(at=attempt.at, mail_id=row.mail_id, recipient=row.recipient, detail=detail)
     settled = Settled(
         queue_id=row.queue_id,
         action="done",
-        host=attempt.host,
+        host=_place(attempt),
         reply=reply_of(answer),
         events=(event,),
     )
     if not wants(row.notify, "failure"):
         return Judged(settled)
     return Judged(settled, _told(row, "failed", answer, attempt, expired=expired))
+
+
+def _place(attempt: Attempt) -> str:
+    return f"{attempt.host} [{attempt.address}]" if attempt.host else ""
 
 
 def reply_of(answer: Answer) -> str:
@@ -147,6 +153,7 @@ def _detail(answer: Answer, attempt: Attempt) -> dict[str, object]:
     detail: dict[str, object] = {"reply": reply_of(answer), "stage": answer.stage}
     if attempt.host:
         detail["host"] = attempt.host
+        detail["address"] = attempt.address
     if attempt.tls:
         detail["tls"] = attempt.tls
     if attempt.note:
@@ -179,7 +186,7 @@ def _told(
         orcpt=row.orcpt,
         action=action,
         status=_status(answer, expired=expired),
-        remote_host=attempt.host.partition(" ")[0],
+        remote_host=attempt.host,
         reply=reply_of(answer) if answer.code else "",
         last_attempt_at=attempt.at,
         will_retry_until=will_retry_until,

@@ -104,7 +104,11 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
-        interrupted = await self.queue.recover(self.now(), by_prefix="")
+        try:
+            interrupted = await self.queue.recover(self.now(), by_prefix="")
+        except MailError as error:  # they run out by themselves
+            _log.warn("leases of before can't be taken up: {error}", error=str(error))
+            interrupted = []
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "
@@ -158,6 +162,8 @@ class Relay:
             for waiting in await self.queue.waiting():
                 line = self._line((waiting.domain, waiting.send_as))
                 line.due_at = min(line.due_at, waiting.due_at)
+        except MailError as error:
+            _log.warn("the queue can't be looked into: {error}", error=str(error))
         finally:
             self._looking = False
         self._plan()

@@ -38,7 +38,7 @@ def row(number: int = 1, **more: Any) -> Leased:
         "sender": "alice@example.test",
         "recipient": f"r{number}@remote.test",
         "domain": "remote.test",
-        "alias": "",
+        "alias": None,
         "account_id": 1,
         "send_as": 0,
         "priority": 1,
@@ -46,7 +46,7 @@ def row(number: int = 1, **more: Any) -> Leased:
         "due_at": BEGAN,
         "queued_at": BEGAN,
         "noticed_at": None,
-        "last_reply": "",
+        "last_reply": None,
         "notify": "",
         "orcpt": "",
         "ret": "",
@@ -109,12 +109,17 @@ class ListQueue:
         self.leases.append((now, [each.queue_id for each in due[:limit]]))
         return succeed(due[:limit])
 
-    def renew(self, ids: Sequence[int], until: float, by: str) -> Deferred[None]:
+    def renew(self, ids: Sequence[int], until: float, by: str) -> Deferred[set[int]]:
         self.leased.update((each, (by, until)) for each in ids)
-        return succeed(None)
+        return succeed(set())
 
     def settle(
-        self, settled: Sequence[Settled], reports: Sequence[Any] = (), *, by: str
+        self,
+        settled: Sequence[Settled],
+        reports: Sequence[Any] = (),
+        *,
+        by: str,
+        at: float,
     ) -> Deferred[set[int]]:
         if self.faults:
             raise self.faults.pop(0)
@@ -130,7 +135,7 @@ class ListQueue:
                 self.rows[at] = evolve(
                     was,
                     due_at=each.due_at,
-                    attempts=was.attempts + each.attempted,
+                    attempts=was.attempts + bool(each.reply),
                     noticed_at=each.noticed_at or was.noticed_at,
                     last_reply=each.reply or was.last_reply,
                 )
@@ -138,22 +143,25 @@ class ListQueue:
                 (self.held if each.action == "hold" else self.captured).append(each.queue_id)
         return succeed(set())
 
-    def recover(self, by: str, now: float) -> Deferred[list[Leased]]:
+    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
         found = [each for each in self.rows if each.queue_id in self.leased]
         self.leased.clear()
-        return succeed(found)
+        return found
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
         if message_id in self.gone:
             return succeed(None)
         return succeed(
             QueuedMail(
-                message_id=message_id,
+                mail_id=f"MAIL{message_id}",
+                sender="alice@example.test",
                 prefix=b"Received: here\r\n",
                 body=RAW,
                 size_octets=len(RAW),
+                digest=b"",
                 dot_lines=1,
                 received_at=BEGAN,
+                smtputf8=False,
             )
         )
 

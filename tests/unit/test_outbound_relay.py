@@ -38,7 +38,7 @@ class DeliveryTests(RelayCase):
         self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
         self.assertEqual(["relayed"], self.queue.names())
         detail = self.queue.events[0].detail
-        self.assertEqual("mx.remote.test [mx.remote.test]", detail["host"])
+        self.assertEqual("mx.remote.test", detail["host"])
         self.assertEqual("TLSv1.3 X", detail["tls"])
         self.assertEqual("250 2.0.0 taken", detail["reply"])
 
