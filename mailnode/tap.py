@@ -83,7 +83,7 @@ class Options(UsageOptions, AuthOptionMixin):
             "clock",
             None,
             None,
-            "manual: `mailnode clock` moves it, for tests. Example: --clock=manual",
+            "manual: `mailnode clock` moves it, for tests. Example: --clock manual",
         ],
         ["hostname", "H", None, "Name in greetings. Example: --hostname mx.example.org"],
         ["tls-cert", None, None, "Certificate chain, PEM. Example: --tls-cert fullchain.pem"],

@@ -185,11 +185,13 @@ class Delivery:
         self, session: Session, mail: QueuedMail, rows: Sequence[Leased]
     ) -> tuple[Attempt, list[Answer]]:
         first = rows[0]
+        # By this an alias knows what it has forwarded before.
+        front = f"Delivered-To: {first.alias}\r\n".encode() if first.alias else b""
         outgoing = Outgoing(
             sender=first.sender,
             targets=tuple(Target(row.recipient, row.notify, row.orcpt) for row in rows),
-            size_octets=len(mail.prefix) + mail.size_octets,
-            open=lambda: MailReader(mail, self.open_blob),
+            size_octets=len(front) + len(mail.prefix) + mail.size_octets,
+            open=lambda: MailReader(mail, self.open_blob, front),
             smtputf8=first.smtputf8,
             ret=first.ret,
             envid=first.envid,
@@ -281,7 +283,7 @@ def _mails(rows: Iterable[Leased]) -> Iterable[list[Leased]]:
     """Rows of one mail that can go in one transaction, at most 100 together."""
     mails: dict[tuple[object, ...], list[Leased]] = {}
     for row in rows:
-        key = row.message_id, row.sender, row.ret, row.envid, row.smtputf8
+        key = row.message_id, row.sender, row.alias, row.ret, row.envid, row.smtputf8
         mails.setdefault(key, []).append(row)
     for mail in mails.values():
         for at in range(0, len(mail), MOST_TARGETS):

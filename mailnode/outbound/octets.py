@@ -20,10 +20,12 @@ class MailReader:
 
     Attributes:
         open_blob: opens a body that lies outside the database.
+        front: header fields of this delivery, in front of all.
     """
 
     mail: QueuedMail
     open_blob: Callable[[str], Any]
+    front: bytes = b""
     _at: int = field(default=0, init=False)
     _blob: Any = field(default=None, init=False)
 
@@ -32,17 +34,13 @@ class MailReader:
         mail = self.mail
         if isinstance(mail.body, Blob):
             if not self._at:
-                self._at = 1
-                return succeed(mail.prefix) if mail.prefix else self.read(count)
+                self._at, head = 1, self.front + mail.prefix
+                return succeed(head) if head else self.read(count)
             if self._blob is None:
                 self._blob = self.open_blob(mail.body.key)
             return _deferred(self._blob.read(count))
-        whole = mail.prefix + mail.body if not self._at else b""
-        if whole and len(whole) <= count:
-            self._at = len(whole)
-            return succeed(whole)
-        whole = whole or mail.prefix + mail.body
-        piece = whole[self._at : self._at + count]
+        whole = self.front + mail.prefix + mail.body
+        piece = whole[self._at : self._at + count] if self._at or len(whole) > count else whole
         self._at += len(piece)
         return succeed(piece)
 

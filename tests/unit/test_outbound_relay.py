@@ -351,3 +351,19 @@ class FaultTests(RelayCase):
         before = self.queue.leased[1][1]
         self.house.pass_s(301)
         self.assertGreater(self.queue.leased[1][1], before)
+
+
+class ForwardTests(RelayCase):
+    def test_what_an_alias_forwards_says_by_which(self) -> None:
+        self.start(row(1, alias="sales@example.test"))
+        outgoing = self.outside.sent[0][1]
+        said = self.successResultOf(outgoing.open().read(100_000))
+        self.assertEqual(b"Delivered-To: sales@example.test\r\nReceived: here\r\n" + RAW, said)
+        self.assertEqual(len(said), outgoing.size_octets)
+
+    def test_a_kept_connection_that_had_died_costs_no_attempt(self) -> None:
+        self.start(row(1))
+        self.outside.answers = {"r2@remote.test": [Answer(0, "4.4.2", "closed", "MAIL"), OK]}
+        self.house.add(row(2))
+        self.assertEqual(["relayed", "relayed"], self.queue.names())
+        self.assertEqual(2, len(self.outside.connects))

@@ -291,7 +291,7 @@ class HealthTests(SupervisorCase):
         values = {
             "mailnode_events_total": {'event="accepted"': 2},
             "mailnode_sessions": {'server="smtp"': 3},
-            "mailnode_store_jobs_total": 5,
+            "mailnode_accepted_octets_total": 5,
             "mailnode_accounts": 0,
         }
         first.says("report", values, {})
@@ -300,7 +300,7 @@ class HealthTests(SupervisorCase):
         for line in (
             'mailnode_events_total{event="accepted"} 4',
             'mailnode_sessions{server="smtp"} 6',
-            "mailnode_store_jobs_total 10",
+            "mailnode_accepted_octets_total 10",
             "mailnode_workers 2",
             "mailnode_workers_replaced_total 0",
             "mailnode_accounts 0",
