@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
@@ -41,6 +42,7 @@ COMMANDS = (
     mailbox,
     queue,
     trace,
+    clock,
     config,
     doctor,
     verify,

@@ -27,7 +27,7 @@ def try_sign_in(config: Config, entry: SendAs, password: str) -> str:
     from twisted.internet import reactor
 
     outbound = import_module("mailnode.outbound.sender")  # the other commands start without it
-    sender = outbound.Sender(reactor, host_name(config))
+    sender = outbound.Sender(reactor, host_name(config), outbound.Trust(config.outbound.trust))
     addresses = find_addresses(entry)
     return str(_wait(reactor, sign_in(outbound, sender, entry, password, addresses)))
 

@@ -35,6 +35,7 @@ FAULT_S = 5.0
 BATCH_ROWS = 20
 DRAIN_ROWS = 500
 MOST_TASKS = 200
+MOST_SLEEP_S = 900.0
 
 _log = Logger()
 
@@ -305,7 +306,10 @@ class Relay:
         now, delivery = self.now(), self.delivery
         if line.asleep_until <= now:
             line.failures += 1
-            line.asleep_until = now + wait_s(line.failures, delivery.settings, delivery.random)
+            sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
+            line.asleep_until = now + min(
+                sleep_s, MOST_SLEEP_S
+            )  # some rows are due for the last time
         rows: Sequence[Leased] = ()
         while not self._stopping:
             rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)

@@ -41,6 +41,7 @@ __all__ = [
     "Target",
     "TlsPolicy",
     "Tlsa",
+    "Trust",
 ]
 
 CONNECT_S = 30.0

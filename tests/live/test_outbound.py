@@ -11,7 +11,16 @@ import pytest
 
 from tests.live.conftest import Client, missing
 from tests.live.node import DOMAIN, PASSWORD, Node, command
-from tests.live.world import DOVECOT, POSTFIX, Dovecot, Postfix, certificate_for, dns, there
+from tests.live.world import (
+    DOVECOT,
+    POSTFIX,
+    Dovecot,
+    Postfix,
+    certificate_for,
+    dns,
+    folder_for_others,
+    there,
+)
 
 REMOTE = "remote.test"
 ALICE = f"alice@{DOMAIN}"
@@ -19,37 +28,36 @@ SERVED = ("--smtp", "0", "--submission", "0", "--pop3", "0", "--clock", "manual"
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    return certificate_for(folder, f"mx.{REMOTE}", "localhost")
+def tls() -> Iterator[tuple[Path, Path]]:
+    with folder_for_others() as folder:
+        yield certificate_for(folder, f"mx.{REMOTE}", "localhost")
 
 
 @pytest.fixture(scope="module")
 def dovecot(tls: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     if not there(DOVECOT):
         missing("dovecot-lmtpd (as root)")
-    server = Dovecot(tmp_path_factory.mktemp("dovecot"), REMOTE, tls).start()
-    yield server
-    server.stop()
+    with folder_for_others() as folder:
+        server = Dovecot(folder, REMOTE, tls).start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="module")
-def postfix(
-    tls: tuple[Path, Path], dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Postfix]:
+def postfix(tls: tuple[Path, Path], dovecot: Dovecot) -> Iterator[Postfix]:
     if not there(POSTFIX):
         missing("postfix (as root)")
-    folder = tmp_path_factory.mktemp("postfix")
-    server = Postfix(folder, REMOTE, tls, users=("remote", "other"), sign_in=dovecot).start()
-    yield server
-    server.stop()
+    with folder_for_others() as folder:
+        server = Postfix(folder, REMOTE, tls, users=("remote", "other"), sign_in=dovecot).start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture
 def zone(tmp_path: Path) -> Iterator[int]:
     records = {
-        REMOTE: {"MX": [[10, f"mx.{REMOTE}"]]},
-        f"mx.{REMOTE}": {"A": ["127.0.0.1"]},
+        f"{REMOTE} MX": [f"10 mx.{REMOTE}"],
+        f"mx.{REMOTE} A": ["127.0.0.1"],
     }
     with dns(tmp_path / "dns", records) as port:
         yield port

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ START_S = 20.0
 POSTFIX = "/usr/lib/postfix/sbin/master"
 DOVECOT = "/usr/sbin/dovecot"
 OWNER = 5000  # whose the maildirs are: nobody's account
+
+
+@contextmanager
+def folder_for_others() -> Iterator[Path]:
+    """A folder that the servers' own users can reach, which pytest's are not."""
+    folder = Path(tempfile.mkdtemp(prefix="mailnode-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -138,9 +150,6 @@ class Postfix(Server):
         folder = self.folder
         for name in ("queue", "data", "log", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for each in (folder, *folder.parents):  # its own users must reach it
-            if each.stat().st_uid == os.getuid() and str(each).startswith("/tmp/"):
-                each.chmod(each.stat().st_mode | 0o755)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
         _make_maildirs(folder / "mail", self.users)
         (folder / "etc" / "main.cf").write_text("\n".join(self._settings()) + "\n")
@@ -247,9 +256,6 @@ class Dovecot(Server):
         folder = self.folder
         for name in ("home", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for each in (folder, *folder.parents):
-            if each.stat().st_uid == os.getuid() and str(each).startswith("/tmp/"):
-                each.chmod(each.stat().st_mode | 0o755)
         _make_maildirs(folder / "mail", self.users)
         os.chown(folder / "home", OWNER, OWNER)
         users = "".join(f"{user}@{self.domain}:{{PLAIN}}pw::::::\n" for user in self.users)
@@ -304,8 +310,8 @@ service lmtp {{
 
 
 @contextmanager
-def dns(folder: Path, zone: Mapping[str, Mapping[str, object]]) -> Iterator[int]:
-    """A DNS server whose zone is `zone`; gives its port."""
+def dns(folder: Path, zone: Mapping[str, object]) -> Iterator[int]:
+    """A DNS server whose zone is `zone`, "example.org MX" to values; gives its port."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     (folder / "zone.json").write_text(json.dumps(zone))
