@@ -139,8 +139,8 @@ class OptionsTests(TapCase):
     def test_the_help_has_an_example_for_every_option_of_ours(self) -> None:
         text = " ".join(str(Options()).split())
         asked = [
-            *KINDS, "users", "data", "config", "workers", "clock", "hostname", "tls-cert", "tls-key",
-            "auth", "uid", "gid",
+            *KINDS, "users", "data", "config", "workers", "clock", "hostname", "tls-cert",
+            "tls-key", "auth", "uid", "gid",
         ]  # fmt: skip
         for option in asked:
             self.assertRegex(text, rf"Example: --{option} \S", option)
