@@ -92,6 +92,7 @@ class Relay:
     _planning: bool = field(default=False, init=False)
     _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
+    _taken_up: bool = field(default=False, init=False)  # what ended processes left
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
     def now(self) -> float:
@@ -105,18 +106,18 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
-        try:
-            interrupted = await self.queue.recover(self.now(), by_prefix="")
-        except MailError as error:  # they run out by themselves
-            _log.warn("leases of before can't be taken up: {error}", error=str(error))
-            interrupted = []
+        await self._look()
+
+    async def _take_up(self) -> None:
+        """Nothing is leased before this is done: it ends every lease there is."""
+        interrupted = await self.queue.recover(self.now(), by_prefix="")
+        self._taken_up = True
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "
                 "and may get the mail twice",
                 count=len(interrupted),
             )
-        await self._look()
 
     async def stop(self, within_s: float) -> None:
         """Begin nothing; what is under way gets `within_s`, and the rest waits in the queue."""
@@ -160,6 +161,8 @@ class Relay:
         self._looking = True
         self._looked_at = self.clock.seconds()
         try:
+            if not self._taken_up:
+                await self._take_up()
             for waiting in await self.queue.waiting():
                 line = self._line((waiting.domain, waiting.send_as))
                 line.due_at = min(line.due_at, waiting.due_at)
@@ -176,6 +179,7 @@ class Relay:
         """The clock or a route has changed: whoever sleeps is asked again."""
         for line in self._lines.values():
             line.asleep_until = 0.0
+        self.delivery.pool.wake()
         self.look()
 
     @property
@@ -217,7 +221,7 @@ class Relay:
             self._wake_by(line.wakes_at)
         elif self._tasks >= MOST_TASKS:
             self._crowded = True
-        elif not self._stopping:
+        elif self._taken_up and not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
                 self._lines.move_to_end((line.domain, line.send_as))
