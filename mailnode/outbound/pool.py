@@ -72,18 +72,18 @@ class Pool:
         One that failed a moment ago is not asked again.
 
         Raises:
-            CannotSend: none of them; the answer is the last one's.
+            CannotSend: none of them; the answer is the last one's, for good only when all are.
         """
         refusal: CannotSend | None = None
         for way in ways:
             rested = self._at_rest.get(way)
             if rested is not None and self.now() < rested[0]:
-                refusal = CannotSend(rested[1])
+                refusal = _milder(refusal, CannotSend(rested[1]))
                 continue
             try:
                 return way, await self._session(way)
             except CannotSend as error:
-                refusal = error
+                refusal = _milder(refusal, error)
                 self._let_rest(way, error.answer)
         assert refusal is not None, "a recipient without a way"
         raise refusal
@@ -180,3 +180,10 @@ class Pool:
             for each in list(waiting):
                 each.cancel()
         self._waiting.clear()
+
+
+def _milder(before: CannotSend | None, now: CannotSend) -> CannotSend:
+    """A host that is only down may take tomorrow what another refuses today."""
+    if before is not None and before.answer.temporary and now.answer.permanent:
+        return before
+    return now

@@ -157,6 +157,16 @@ class DeadHostTests(RelayCase):
         self.assertEqual("two", self.outside.connects[-1][0].address)
         self.assertEqual(3, len(self.outside.connects))
 
+    def test_one_that_refuses_for_good_bounces_nothing_while_another_may_come_back(self) -> None:
+        self.house.ways.hosts = {"remote.test": ["one", "two"]}
+        closed = Answer(554, "5.3.2", "no SMTP service here", "greeting")
+        self.outside.down = {"one": SILENT, "two": closed}
+        self.start(row(1))
+        self.assertEqual(["deferred"], self.queue.names())
+        self.outside.down["one"] = closed
+        self.house.pass_s(200)
+        self.assertEqual(["deferred", "bounced"], self.queue.names())
+
     def test_one_that_is_back_gets_all_of_it(self) -> None:
         self.outside.down = {"mx.remote.test": SILENT}
         self.start(*map(row, range(1, 51)))
