@@ -101,6 +101,11 @@ class House(MultiService):
     def _make_bell(self) -> Bell:
         return Bell()
 
+    @property
+    def command(self) -> str:
+        """The `mailnode` command for this node, as the mends that it names begin."""
+        return "mailnode"
+
     # Starting
 
     def privilegedStartService(self) -> None:
@@ -176,11 +181,14 @@ class House(MultiService):
     def _refuse_demo_beyond_loopback(self) -> None:
         open_ports = [each for each in self.listeners if each.beyond_loopback]
         if self.directory.demo_accounts and open_ports:
-            names = " ".join(account.key for account in self.directory.demo_accounts)
+            mend = " && ".join(
+                f"{self.command} user delete {account.key} --yes"
+                for account in self.directory.demo_accounts
+            )
             self._fail(
                 EX_CONFIG,
                 f"{open_ports[0].where} listens beyond this machine, and the demo accounts have "
-                f"published passwords; first: mailnode user delete {names}",
+                f"published passwords; first: {mend}",
             )
 
     def _build(self) -> None:
@@ -260,7 +268,10 @@ class House(MultiService):
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
         if not self.directory.accounts() and not self.config.plugins.delivery:
-            _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
+            _log.warn(
+                "there is no account yet; first: {command} init --user you@your.domain",
+                command=self.command,
+            )
 
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:

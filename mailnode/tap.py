@@ -227,6 +227,10 @@ class UnderTwistd(House):
             process.uid, process.gid = self.uid, self.gid
         super().setServiceParent(parent)
 
+    @property
+    def command(self) -> str:
+        return _command(self)
+
     def privilegedStartService(self) -> None:
         if not any(getattr(self.config.listen, kind) for kind in KINDS):
             _end(EX_USAGE, "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100")
@@ -353,7 +357,7 @@ def _welcome(node: House) -> None:
     elif not node.directory.accounts():
         say("")
         say("  There is no account yet. The first, in another terminal:")
-        say(f"    {_command(node)} init --user you@your.domain")
+        say(f"    {node.command} init --user you@your.domain")
     _say_lines_to_paste(node, demo)
     say("")
 

@@ -24,7 +24,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, interpreter, tap
-from mailnode.config import Config, load_config
+from mailnode.config import Config
 from mailnode.house import EX_CONFIG, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS, Listener
@@ -174,6 +174,15 @@ class MakeServiceTests(TapCase):
         self.assertEqual(("2525",), node.config.listen.smtp)
         self.assertFalse(node.started)
         self.assertEqual([], list(self.folder.iterdir()))
+
+    def test_the_mends_it_names_begin_with_the_command_for_its_files(self) -> None:
+        self.patch(sys, "argv", ["twistd"])
+        node = self.make("--users", "/srv/users.db", "--smtp", "0")
+        self.assertEqual("mailnode --users /srv/users.db", node.command.partition(" --data")[0])
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin" / "mailnode").touch()
+        self.patch(sys, "argv", [str(self.folder / "bin" / "twistd")])
+        self.assertTrue(node.command.startswith(f"{self.folder}/bin/mailnode --users"))
 
     def test_durations_run_on_the_monotonic_clock(self) -> None:
         self.make()
@@ -329,7 +338,7 @@ class WelcomeTests(TapCase):
             listeners=listeners,
             certificate=Certificate(Path("var/tls/cert.pem"), Path("k"), time.time, True),
             directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts),
-            config=load_config(environment={}),
+            command="mailnode",
         )
         tap._welcome(node)
         return self.said.getvalue()
