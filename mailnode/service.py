@@ -19,7 +19,7 @@ from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
-from mailnode.config import Config
+from mailnode.config import Config, ConfigError
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
@@ -113,6 +113,7 @@ class Node(House):
             disk_has_room=lambda: self.room.on_disk and not self.database.reserve.spent,
             in_thread=self.threads.run,
         )
+        self._require_delivery()
         self.portal = self._make_portal()
         self.smtp_sessions = self._make_sessions("smtp")
         self.pop3_sessions = self._make_sessions("pop3")
@@ -151,6 +152,23 @@ class Node(House):
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         return self._wrap_delivery(Postbox(self.counter, account)), _nothing
+
+    def _require_delivery(self) -> None:
+        """What [plugins] delivery makes is asked for the delivery of each mail.
+
+        Raises:
+            ConfigError: it makes nothing that could be.
+        """
+        name = self.config.plugins.delivery
+        try:
+            made, _logout = self._postbox(None)
+        except Exception as error:
+            raise ConfigError(f"[plugins] {name}: {type(error).__name__}: {error}") from error
+        if not callable(getattr(made, "getMessageDelivery", None)):
+            raise ConfigError(
+                f"[plugins] what {name} makes is no IMessageDeliveryFactory "
+                f"({type(made).__name__}); a mailbox's function is given to a FunctionMailboxes"
+            )
 
     def _make_servers(self) -> None:
         shared: dict[str, Any] = {

@@ -187,6 +187,13 @@ class RefusedStartTests(NodeCase):
             self.assertFalse(self.data.exists())
         await self.starts_now()
 
+    async def test_a_delivery_that_makes_none_is_78(self) -> None:
+        why = self.refused(78, plugins__delivery="builtins:id")
+        self.assertIn("what builtins:id makes is no IMessageDeliveryFactory (int)", why)
+        why = self.refused(78, plugins__delivery="builtins:list")
+        self.assertIn("builtins:list: TypeError", why)
+        await self.starts_now()
+
     async def test_files_that_are_no_databases_are_69_and_left_alone(self) -> None:
         self.data.mkdir()
         for path in (self.users, self.data / "mail.db"):
