@@ -26,6 +26,7 @@ from twisted.python.usage import UsageError
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.cred.checkers import mended
+from mailnode.foreground import Foreground
 from mailnode.house import EX_CONFIG, EX_USAGE, House, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS
@@ -216,6 +217,7 @@ class UnderTwistd(House):
 
     log_writer: LogWriter
     daemon = False
+    foreground: Foreground | None = None
     pid_file = ""
     uid: int | None = None
     gid: int | None = None
@@ -232,9 +234,13 @@ class UnderTwistd(House):
         return _command(self)
 
     def privilegedStartService(self) -> None:
+        self._or_say_why(self._bind_something)
+
+    def _bind_something(self) -> None:
         if not any(getattr(self.config.listen, kind) for kind in KINDS):
-            _end(EX_USAGE, "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100")
-        self._or_say_why(super().privilegedStartService)
+            why = "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100"
+            raise StartFailed(EX_USAGE, why)
+        super().privilegedStartService()
 
     def startService(self) -> None:
         self._or_say_why(super().startService)
@@ -256,9 +262,12 @@ class UnderTwistd(House):
             start()
         except StartFailed as failed:
             _remove_own_pid_file(self.pid_file)
-            if self.daemon:  # twistd's parent waits for an exception's text, and says it
+            if self.daemon:
                 _log.critical("the node can't start: {why}", why=failed.why)
-                raise CannotStart(failed.why) from None
+                if self.foreground is None:  # twistd's parent says some of an exception's text
+                    raise CannotStart(failed.why) from None
+                self.foreground.tell(int(failed.code or 0), failed.why)
+                raise
             _end(int(failed.code or 0), failed.why)
 
     def start_failed(self, why: str) -> None:
@@ -315,6 +324,7 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
         node = TwistdSupervisor(config, reactor, auth=options.auth, **more)
     twistd: Any = options.parent or {}
     node.daemon = not twistd.get("nodaemon", True)
+    node.foreground = Foreground.wait_here() if node.daemon else None
     node.pid_file = twistd.get("pidfile") or ""
     node.log_writer = log_writer
     node.uid, node.gid = options.uid, options.gid

@@ -26,10 +26,12 @@ from tests.live.node import (
 USAGE, UNAVAILABLE, TRY_AGAIN, CONFIG = 64, 69, 75, 78
 
 
-def run_twistd(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_twistd(
+    folder: Path, *options: str, before: tuple[str, ...] = ("-n", "--pidfile=")
+) -> subprocess.CompletedProcess[str]:
     """Run a node that must not come up."""
     return subprocess.run(
-        twistd("-n", "--pidfile=", "mailnode", *options),
+        twistd(*before, "mailnode", *options),
         cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -106,18 +108,20 @@ def test_a_certificate_that_can_t_be_used_is_78(folder: Path) -> None:
 
 
 def test_a_start_in_the_background_that_fails_says_why(folder: Path) -> None:
-    done = subprocess.run(
-        twistd("mailnode", "--smtp", "0", "--tls-cert", "nix.pem", "--tls-key", "nix.pem"),
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 1
-    assert "can't read nix.pem" in done.stderr
+    options = ("--smtp", "0", "--tls-cert", "nix.pem", "--tls-key", "nix.pem")
+    done = run_twistd(folder, *options, before=())
+    assert "can't read nix.pem" in one_line(done, CONFIG)
     assert "can't read nix.pem" in (folder / "twistd.log").read_text()
+    assert not (folder / "twistd.pid").exists()
+
+
+def test_a_taken_port_is_69_in_the_background_too_and_its_line_is_whole(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_twistd(folder, "--data", "long" * 40, "--smtp", "0", "--pop3", port, before=())
+    said = one_line(done, UNAVAILABLE)
+    assert said.startswith("mailnode: ") and port in said
+    assert said.removeprefix("mailnode: ") in (folder / "twistd.log").read_text()
     assert not (folder / "twistd.pid").exists()
 
 
