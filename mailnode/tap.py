@@ -23,13 +23,16 @@ from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+import mailnode
+import twisted
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.cred.checkers import mended
 from mailnode.foreground import Foreground
-from mailnode.house import EX_CONFIG, EX_USAGE, House, StartFailed
+from mailnode.house import EX_CONFIG, EX_NOPERM, EX_USAGE, House, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS
+from mailnode.reach import barred_at
 from mailnode.service import Node
 from mailnode.telemetry import LogWriter, log_to_people
 from mailnode.workers.supervisor import Supervisor
@@ -243,8 +246,30 @@ class UnderTwistd(House):
         super().privilegedStartService()
 
     def startService(self) -> None:
-        self._or_say_why(super().startService)
+        self._or_say_why(self._start_reaching_all)
         tune_interpreter()
+
+    def _start_reaching_all(self) -> None:
+        if self.uid is not None:  # root may have shown it what it can't see any more
+            self._require_reach(self.uid)
+        super().startService()
+
+    def _require_reach(self, uid: int) -> None:
+        """The user that we became can read what is installed, and use the node's files."""
+        user = _name_of(uid)
+        for what, module in (("mailnode", mailnode), ("Twisted", twisted), ("Python", os)):
+            if (bar := barred_at(Path(str(module.__file__)), os.R_OK)) is not None:
+                self._fail(
+                    EX_NOPERM,
+                    f"user {user} may not read {bar}, where {what} is installed: "
+                    f"chmod o+rX {bar}, or make the environment elsewhere, in /opt/mailnode say",
+                )
+        whole = os.R_OK | os.W_OK | os.X_OK
+        for path, mode in ((self.config.users_path, os.R_OK), (self.config.data_path, whole)):
+            if (bar := barred_at(path, mode)) is not None:
+                ours = bar in (path.absolute(), path.absolute().parent)
+                mend = f"chown -R {user}: {bar}" if ours else f"chmod o+x {bar}"
+                self._fail(EX_NOPERM, f"user {user} may not use {bar}, for {path}: {mend}")
 
     def stopService(self) -> Deferred[None]:
         """As a node's; Ctrl-C once more cuts off what is still under way.
@@ -284,6 +309,13 @@ class TwistdSupervisor(UnderTwistd, Supervisor):
     def end_process(self, code: int, why: str) -> None:
         _remove_own_pid_file(self.pid_file)
         super().end_process(code, why)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _remove_own_pid_file(name: str) -> None:
@@ -327,7 +359,8 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     node.foreground = Foreground.wait_here() if node.daemon else None
     node.pid_file = twistd.get("pidfile") or ""
     node.log_writer = log_writer
-    node.uid, node.gid = options.uid, options.gid
+    node.uid = twistd.get("uid") if options.uid is None else options.uid
+    node.gid = twistd.get("gid") if options.gid is None else options.gid
     return node
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from tests.live.node import (
     without_ours,
 )
 
-USAGE, UNAVAILABLE, TRY_AGAIN, CONFIG = 64, 69, 75, 78
+USAGE, UNAVAILABLE, TRY_AGAIN, NO_PERMISSION, CONFIG = 64, 69, 75, 77, 78
 
 
 def run_twistd(
@@ -259,6 +260,20 @@ def test_another_user_than_who_installed_it_runs_it_without_a_complaint(open_fol
     with Node(open_folder, before=AS_NOBODY) as node:
         node.send(b"Subject: a\r\n\r\n")
         assert len(node.mails()) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root")
+def test_a_user_who_may_not_use_the_folder_is_told_with_the_mend(open_folder: Path) -> None:
+    os.chown(open_folder, 0, 0)
+    open_folder.chmod(0o700)
+    done = run_twistd(open_folder, "--uid", str(NOBODY), "--smtp", "0")
+    assert done.returncode == NO_PERMISSION, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    user = pwd.getpwuid(NOBODY).pw_name
+    if "is installed" not in line:
+        assert line.endswith(f"chown -R {user}: {open_folder}"), line
+    assert f"user {user} may not" in line
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.skipif(

@@ -24,8 +24,8 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, interpreter, tap
-from mailnode.config import Config
-from mailnode.house import EX_CONFIG, StartFailed
+from mailnode.config import Config, load_config
+from mailnode.house import EX_CONFIG, EX_NOPERM, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS, Listener
 from mailnode.service import Node
@@ -309,6 +309,33 @@ class FailedStartTests(SynchronousTestCase):
 
     def test_the_pid_file_of_another_process_stays(self) -> None:
         self.assertEqual("1", self.fail("1").read_text())
+
+
+class ReachTests(TapCase):
+    """What root could read, and the user that it became can't."""
+
+    def refusal(self, closed: Path) -> str:
+        node = TwistdNode(load_config(environment={}), Clock())
+        node.uid = os.getuid()
+        self.patch(tap, "_name_of", lambda uid: "mailnode")
+
+        def barred_at(path: Path, mode: int) -> Path | None:
+            return closed if closed in path.absolute().parents else None
+
+        self.patch(tap, "barred_at", barred_at)
+        return self.ends(EX_NOPERM, node.startService)
+
+    def test_an_environment_that_it_can_not_read_is_named_with_the_mend(self) -> None:
+        place = Path(tap.__file__).parents[1]
+        said = self.refusal(place)
+        self.assertIn(f"user mailnode may not read {place}, where mailnode is installed", said)
+        self.assertIn(f"chmod o+rX {place}", said)
+
+    def test_a_folder_that_it_can_not_use_is_named_with_the_mend(self) -> None:
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+        here = Path.cwd()
+        self.assertTrue(self.refusal(here).endswith(f"for users.db: chown -R mailnode: {here}"))
 
 
 class TuningTests(SynchronousTestCase):
