@@ -41,7 +41,7 @@ from mailnode.store.messages import Messages
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.tls import RENEWAL_LOOK_S, TlsError, open_certificate
+from mailnode.tls import RENEWAL_LOOK_S, Certificate, TlsError, open_certificate
 
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
 EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
@@ -152,6 +152,8 @@ class House(MultiService):
     def _open(self) -> None:
         """The files: the folder's lock, accounts, mail, certificate."""
         data, users = self.config.data_path, self.config.users_path
+        if self.config.tls.cert:  # nothing is made in a folder that may be the wrong one
+            self.certificate = self._open_certificate()
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node_lock = self._lock_folder()
         self.accounts = Accounts.open(users, create=True, data=data)
@@ -160,9 +162,8 @@ class House(MultiService):
         self.watch.read_now()
         self.directory = self.watch.directory
         self._refuse_demo_beyond_loopback()
-        self.certificate = open_certificate(
-            self.config.tls, data / "tls", self.hostname, self.reactor.seconds
-        )
+        if not self.config.tls.cert:
+            self.certificate = self._open_certificate()
         self.database = Database.open(
             data / "mail.db",
             call_in_reactor=self.reactor.callFromThread,
@@ -170,6 +171,10 @@ class House(MultiService):
             reserve_octets=self.config.store.reserve,
             clock=self.reactor,
         )
+
+    def _open_certificate(self) -> Certificate:
+        folder = self.config.data_path / "tls"
+        return open_certificate(self.config.tls, folder, self.hostname, self.reactor.seconds)
 
     def _lock_folder(self) -> int:
         """One node a data folder."""

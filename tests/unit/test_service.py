@@ -173,6 +173,7 @@ class RefusedStartTests(NodeCase):
     async def test_a_certificate_that_can_not_be_used_is_78(self) -> None:
         settings = {"tls__cert": "/no/cert.pem", "tls__key": "/no/key.pem"}
         self.assertIn("can't read /no/cert.pem", self.refused(78, **settings))
+        self.assertFalse(self.data.exists() or self.users.exists(), "something was made")
         await self.starts_now()
 
     async def test_a_part_that_is_not_there_is_78_and_no_file_is_made(self) -> None:
