@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from attrs import evolve
@@ -20,7 +21,7 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
-from mailnode.config import Config, ConfigError
+from mailnode.config import USUAL_NAME, Config, ConfigError
 from mailnode.errors import MailError
 from mailnode.listening import (
     LISTENING,
@@ -272,6 +273,8 @@ class House(MultiService):
             _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
+        if self.config.path is None and Path(USUAL_NAME).exists():
+            _log.warn("{name} lies here and is not read: --config {name} reads it", name=USUAL_NAME)
         if not self.directory.accounts() and not self.config.plugins.delivery:
             _log.warn(
                 "there is no account yet; first: {command} init --user you@your.domain",

@@ -25,7 +25,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import make_private_folder, read_address, read_domain, require_mail
 from mailnode.cli.passwords import ask_password
-from mailnode.config import Config, all_settings
+from mailnode.config import USUAL_NAME, Config, all_settings
 from mailnode.cred.passwords import hash_password
 from mailnode.errors import AlreadyThere
 from mailnode.store.accounts import Accounts
@@ -140,8 +140,8 @@ def config_show(ctx: click.Context, changed: bool) -> None:
             for item in shown
         ],
     )
-    if file is None and Path("mailnode.toml").exists():
-        output.say("mailnode.toml lies here and is not read: --config mailnode.toml reads it")
+    if file is None and Path(USUAL_NAME).exists():
+        output.say(f"{USUAL_NAME} lies here and is not read: --config {USUAL_NAME} reads it")
 
 
 def in_words(value: Any) -> str:

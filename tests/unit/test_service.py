@@ -8,6 +8,7 @@ import os
 import resource
 import sqlite3
 import threading
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
@@ -82,6 +83,15 @@ class StartTests(NodeCase):
         self.assertIn("info: smtp on 127.0.0.1:2525", self.lines)
         self.assertIn("info: TLS with a self-signed certificate for mx.example.test", self.lines)
         self.assertTrue(any("mailnode init --user" in line for line in self.lines))
+
+    def test_a_file_of_settings_that_lies_there_unread_is_told(self) -> None:
+        self.addCleanup(os.chdir, Path.cwd())
+        self.users, self.data = self.users.absolute(), self.data.absolute()
+        os.chdir(self.folder)
+        Path("mailnode.toml").touch()
+        self.started()
+        unread = "warn: mailnode.toml lies here and is not read: --config mailnode.toml reads it"
+        self.assertIn(unread, self.lines)
 
     def test_who_started_it_is_called_once_everything_listens(self) -> None:
         heard: list[tuple[Node, bool]] = []
