@@ -231,6 +231,7 @@ class House(MultiService):
         ):
             self._call_every(every_s, call)
         self.bell.on("accounts", self.watch.look)
+        self.bell.on("journal", self.journal.flush)
 
     def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""
