@@ -138,6 +138,11 @@ class TooLarge(Refused):
     smtp_code, enhanced, http_status = 552, "5.3.4", 413
     text = "Message is larger than this server takes"
 
+    @classmethod
+    def past(cls, most_octets: int) -> TooLarge:
+        """The client is told how much would do."""
+        return cls(f"Message is larger than the {most_octets} octets that are taken here")
+
 
 class MailboxFull(MailError):
     smtp_code, enhanced, http_status = 452, "4.2.2", 507

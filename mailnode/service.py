@@ -210,13 +210,16 @@ class Node(House):
         return len(self.smtp_sessions) + len(self.pop3_sessions) + len(self.gate.waiting)
 
     def _connection_room(self) -> ConnectionRoom:
-        """As many connections as are wanted, or as there are descriptors for; the log hears."""
+        """As many connections as are wanted, or as there are descriptors for.
+
+        The log hears of a limit that somebody chose; doctor tells of both.
+        """
         wanted = self.config.limits.connections
         mail = {each.kind.startswith("pop3") for each in self.listeners if each.kind != "http"}
         room = connection_room(wanted, max(1, len(mail) + bool(self.gate.networks)))
-        if room.each < wanted:
-            chosen = self.config.sources.get("limits.connections", "default") != "default"
-            (_log.warn if chosen else _log.info)(
+        chosen = self.config.sources.get("limits.connections", "default") != "default"
+        if chosen and room.each < wanted:
+            _log.warn(
                 "limits.connections is {wanted}, and the descriptor limit has room for {each} a "
                 "server, {together} together: no more are let in (LimitNOFILE or ulimit -Hn)",
                 wanted=wanted,

@@ -15,7 +15,7 @@ from mailnode.addresses import parse_address
 from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
-from mailnode.cli.node import open_accounts, require_mail, with_domain
+from mailnode.cli.node import open_accounts, read_address, require_mail, with_domain
 from mailnode.cli.story import Story, tell_story
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH, Event
@@ -78,6 +78,9 @@ def trace(
         look = partial(_trace_many, path, asked, limit)
     stories = _once_flushed(config.data_path, look)
     if not stories:
+        for address in (to, sender):
+            if bare := _bare(address or ""):
+                read_address(bare)  # what was refused for its address is found before
         asked_for = _as_asked(mail_id.upper()) if mail_id else _asked(to, sender)
         raise Mistake(f"the journal holds no mail {asked_for}", EX_NOUSER)
     if answer_json(ctx, [_story_facts(story, show_dialog) for story in stories]):
@@ -100,11 +103,15 @@ def _spelling(address: str | None) -> str | None:
     """The address as the journal spells it: "" for <>, the domain in lower case."""
     if address is None:
         return None
-    bare = address.strip().removeprefix("<").removesuffix(">")
+    bare = _bare(address)
     try:
         return str(parse_address(bare)) if bare else ""
     except BadAddress:
         return bare
+
+
+def _bare(address: str) -> str:
+    return address.strip().removeprefix("<").removesuffix(">")
 
 
 def _asked(to: str | None, sender: str | None) -> str:

@@ -213,7 +213,7 @@ class BodyReading(Replies):
     def _take(self, body: Body, piece: bytes) -> Deferred[Any] | None:
         """Hand a piece on; a failure is kept for the reply at the end."""
         if body.failure is None and body.reader.size_octets > self.message_size:
-            body.failure = TooLarge()
+            body.failure = TooLarge.past(self.message_size)
             body.abandon()
         if not piece or body.failure is not None:
             return None

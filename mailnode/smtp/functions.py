@@ -168,7 +168,7 @@ class FunctionDelivery:
         if origin is None:  # Twisted's own server: it feeds each recipient's message
             return partial(self._mail_of, function, origin_of(user), (address,))
         if origin.parameters.size_octets > self.mailboxes.most_octets:
-            raise TooLarge()
+            raise TooLarge.past(self.mailboxes.most_octets)
         mail = self._mails.get(function)
         if mail is None:
             mail = self._mails[function] = self._mail_of(function, origin, ())
@@ -226,7 +226,7 @@ class FunctionMail:
         """Raises TooLarge."""
         self._size += len(chunk)
         if self._size > self.most_octets:
-            raise TooLarge()
+            raise TooLarge.past(self.most_octets)
         self._pieces.append(chunk)
 
     def bodyEnded(self, facts: Any) -> None:

@@ -205,7 +205,7 @@ class SmtpServer(BodyReading):
                 dialog=self.dialog,
             )
             if parameters.size_octets > self.message_size:
-                raise TooLarge()
+                raise TooLarge.past(self.message_size)
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
             result = settled(self.validateFrom(self._helo, origin))

@@ -325,6 +325,13 @@ class Traces(MailCase):
         self.assertIn("26 characters", self.refusal("trace 01ABC", 67))
         self.assertIn("to nobody@x.example", self.refusal("trace --to nobody@x.example", 67))
 
+    def test_what_is_no_address_is_called_so_where_nothing_is_found(self) -> None:
+        self.file_mail(CAROL)
+        for line in ("trace --to foo@bar@x", "trace --from '<foo@bar@x>'"):
+            self.assertIn("an address is such as", self.refusal(line, 65))
+        self.keep_events(RefusedMail(sender="x@y.example", recipient="foo@bar@x"))
+        self.assertEqual(len(self.run_json("trace --to foo@bar@x")), 1)
+
     def test_an_id_or_an_address_is_needed_and_not_both(self) -> None:
         self.refusal("trace", 64)
         self.refusal(f"trace {new_mail_id()} --to {CAROL}", 64)

@@ -556,7 +556,9 @@ class Replies(SmtpCase):
         self.open(rules=SmtpRules(message_octets=1000))
         self.ready()
         self.assertEqual(self.talk.send(b"x" * 5000 + b"\r\n"), "")
-        self.assertTrue(self.talk.send(b".\r\n").startswith("552 5.3.4"))
+        said = self.talk.send(b".\r\n")
+        self.assertTrue(said.startswith("552 5.3.4"))
+        self.assertIn(" 1000 octets ", said)
         self.assertEqual(self.house.messages.filed, [])
         self.check(MAIL, "250 ")
 
