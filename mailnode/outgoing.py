@@ -12,9 +12,10 @@ from typing import Any
 
 from twisted.internet.protocol import connectionDone
 
+from mailnode.dialog import Dialog
+
 OUTPUT_OCTETS = 65536
 AT_ONCE_OCTETS = 65536
-DIALOG_OCTETS = 16384
 
 
 class LineOutput:
@@ -35,7 +36,7 @@ class LineOutput:
     _blocked = False  # the client doesn't read what we send
     _gone = False
     _active_at = 0.0
-    _dialog: list[str] | None = None
+    _dialog: Dialog | None = None
 
     def beginOutput(self) -> None:
         self._out = []
@@ -44,7 +45,7 @@ class LineOutput:
         self._out.append(line + b"\r\n")
         self._out_octets += len(line) + 2
         if self._dialog is not None:
-            self.note(f"S: {line.decode('utf-8', 'replace')}")
+            self._dialog.note(said(line))
         if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
             self._flush()
 
@@ -123,9 +124,7 @@ class LineOutput:
     def _work(self) -> None:
         """Go on with the input."""
 
-    # The dialog kept for `trace --show-dialog`
 
-    def note(self, line: str) -> None:
-        dialog = self._dialog
-        if dialog is not None and sum(map(len, dialog)) < DIALOG_OCTETS:
-            dialog.append(line[:512])
+def said(reply: bytes) -> str:
+    """The lines of a reply, as a dialog has them."""
+    return "S: " + reply.decode("utf-8", "replace").replace("\r\n", "\nS: ")
