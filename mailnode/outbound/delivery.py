@@ -174,7 +174,7 @@ class Delivery:
         finally:
             if taken is not None:
                 self._give_back(*taken)
-        await _all(writing)
+            await _all(writing)  # or what is sent and not written yet would be given back
         return None
 
     def _give_back(self, way: Way, session: Session) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import email
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import OutboundSettings
-from mailnode.errors import MailError, StoreFull
+from mailnode.errors import MailError, StoreBusy, StoreFull
 from mailnode.outbound.outcome import wait_s
 from mailnode.outbound.words import Answer
 from mailnode.routes import Route, SendAs
-from tests.unit.relay_case import BEGAN, LATER, NEVER, OK, RAW, SILENT, RelayHouse, row
+from tests.unit.relay_case import BEGAN, LATER, NEVER, OK, RAW, SILENT, ListQueue, RelayHouse, row
 
 DAY_S = 86400.0
 
@@ -317,6 +317,19 @@ class FaultTests(RelayCase):
         self.assertEqual(
             (["relayed"], ["r1@remote.test"]), (self.queue.names(), self.outside.reached)
         )
+
+    def test_what_was_taken_is_not_given_back_because_the_next_can_t_be_read(self) -> None:
+        read, faults = ListQueue.read, [StoreBusy()]
+
+        def read_one(queue: ListQueue, message_id: int) -> Any:
+            return fail(faults.pop()) if message_id == 2 and faults else read(queue, message_id)
+
+        self.patch(ListQueue, "read", read_one)
+        self.queue.faults = [StoreFull()]
+        self.start(row(1), row(2))
+        self.house.pass_s(60, 1)
+        self.assertEqual(["r1@remote.test", "r2@remote.test"], self.outside.reached)
+        self.assertEqual({}, self.queue.leased)
 
     def test_an_interrupted_attempt_is_taken_up(self) -> None:
         self.queue.leased = {1: ("killed", BEGAN + 1000)}
