@@ -8,12 +8,25 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.addresses import Address
 from mailnode.config import OutboundSettings
 from mailnode.errors import MailError, StoreBusy, StoreFull
+from mailnode.model import Recipient, Remote
 from mailnode.outbound.outcome import wait_s
 from mailnode.outbound.words import Answer
 from mailnode.routes import Route, SendAs
-from tests.unit.relay_case import BEGAN, LATER, NEVER, OK, RAW, SILENT, ListQueue, RelayHouse, row
+from tests.unit.relay_case import (
+    BEGAN,
+    LATER,
+    NEVER,
+    OK,
+    RAW,
+    SILENT,
+    ListQueue,
+    People,
+    RelayHouse,
+    row,
+)
 
 DAY_S = 86400.0
 
@@ -209,6 +222,23 @@ class ReportTests(RelayCase):
         self.outside.answers = {"r2@remote.test": [LATER]}
         self.house.add(row(2, sender="", queued_at=BEGAN - 5 * 3600))
         self.assertEqual(1, len(self.queue.reports))
+
+    def test_a_postmaster_elsewhere_is_not_told_of_its_own_failure(self) -> None:
+        def expand(people: People, address: Address, limit: int = 1000) -> Any:
+            return (Remote(Address("pm", "far.test"), alias=address), *self.here)
+
+        self.patch(People, "expand", expand)
+        self.outside.answers = {f"r{n}@remote.test": [NEVER] for n in (1, 2, 3)}
+        self.here: tuple[Recipient, ...] = ()
+        self.start(row(1, sender=""))
+        (remote,) = self.queue.reports[0][0].remotes
+        self.assertEqual("pm@far.test", str(remote.address))
+        self.house.add(row(2, sender="", alias=str(remote.alias)))
+        self.assertEqual(1, len(self.queue.reports))
+        self.here = (Recipient(Address("alice", "example.test"), 1, "alice@example.test"),)
+        self.house.add(row(3, sender="", alias=str(remote.alias)))
+        envelope, _ = self.queue.reports[1]
+        self.assertEqual((self.here, ()), (envelope.recipients, envelope.remotes))
 
     def test_success_is_told_to_who_asked_unless_the_remote_does(self) -> None:
         self.start(row(1, notify="SUCCESS"))
