@@ -238,6 +238,13 @@ class Forwarding(SubmissionCase):
         self.assertEqual((remote.address, remote.sender), (original, None))
         self.assertEqual(str(remote.alias), f"{SRS}@example.test")
 
+    def test_nothing_but_reports_comes_back_from_a_stranger(self) -> None:
+        """Whoever gets a forwarded mail reads such an address, and could write to anybody by it."""
+        original = parse_address("carl@elsewhere.example")
+        self.counter.srs_reverse = lambda address: original
+        self.check("MAIL FROM:<spam@d.example>", "250 ")
+        self.check(f"RCPT TO:<{SRS}@example.test>", "550 5.7.1")
+
     def test_what_only_looks_so_is_an_unknown_user(self) -> None:
         self.check("MAIL FROM:<>", "250 ")
         self.check("RCPT TO:<SRS0=abcd=ab=elsewhere.example=forged@example.test>", "550 5.1.1")
