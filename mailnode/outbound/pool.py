@@ -70,21 +70,22 @@ class Pool:
         One that failed within the minute is not asked again while another is left.
 
         Raises:
-            CannotSend: none of them; the answer is the last one's.
+            CannotSend: none of them; the answer is the last one's that may be another later, for
+                good only when all of them are.
         """
-        refusal: CannotSend | None = None
+        refusals: list[CannotSend] = []
         for way in ways:
             rested = self._at_rest.get(way)
             if rested is not None and self.now() < rested[0]:
-                refusal = CannotSend(rested[1])
+                refusals.append(CannotSend(rested[1]))
                 continue
             try:
                 return way, await self._session(way)
             except CannotSend as error:
-                refusal = error
+                refusals.append(error)
                 self._let_rest(way, error.answer)
-        assert refusal is not None, "a recipient without a way"
-        raise refusal
+        assert refusals, "a recipient without a way"
+        raise max(reversed(refusals), key=lambda each: each.answer.temporary)
 
     async def _session(self, way: Way) -> Session:
         while True:

@@ -169,6 +169,17 @@ class DeadHostTests(RelayCase):
         self.assertEqual("two", self.outside.connects[-1][0].address)
         self.assertEqual(3, len(self.outside.connects))
 
+    def test_a_refusal_bounces_nothing_while_another_host_may_answer_later(self) -> None:
+        self.house.ways.hosts = {"remote.test": ["one", "two", "three"]}
+        refusal = Answer(554, "5.7.1", "no mail from there", "greeting")
+        self.outside.down = {"one": refusal, "two": SILENT, "three": refusal}
+        self.start(row(1))
+        self.assertEqual(["deferred"], self.queue.names())
+        self.assertIn("connection refused", self.queue.events[0].detail["reply"])
+        self.outside.down = dict.fromkeys(("one", "two", "three"), refusal)
+        self.house.pass_s(120)
+        self.assertEqual(["deferred", "bounced"], self.queue.names())
+
     def test_one_that_is_back_gets_all_of_it(self) -> None:
         self.outside.down = {"mx.remote.test": SILENT}
         self.start(*map(row, range(1, 51)))
