@@ -66,6 +66,10 @@ class Line:
     def wakes_at(self) -> float:
         return max(self.due_at, self.asleep_until)
 
+    def is_over(self, now: float) -> bool:
+        """Whether nothing waits, and nothing is to be remembered of its hosts."""
+        return not self.tasks and self.due_at == math.inf and self.asleep_until <= now
+
 
 @define(eq=False)
 class Relay:
@@ -205,11 +209,18 @@ class Relay:
         if self._stopping:
             return
         now, self._crowded = self.now(), False
-        for line in list(self._lines.values()):
-            self._consider(line, now)
+        next_at = math.inf
+        for key, line in list(self._lines.items()):
+            wakes_at = line.wakes_at
+            if wakes_at <= now:  # one that is served goes on by itself
+                self._consider(line, now)
+            elif line.is_over(now):
+                self._lines.pop(key, None)
+            else:
+                next_at = min(next_at, wakes_at)
             if self._crowded:
                 break
-        self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
+        self._wake_by(next_at)
 
     def _consider(self, line: Line, now: float) -> None:
         """Begin a task for the line, where it is due and has not enough of them."""
@@ -268,7 +279,7 @@ class Relay:
         line.tasks -= 1
         self._tasks -= 1
         now = self.now()
-        if not line.tasks and line.due_at == math.inf and line.asleep_until <= now:
+        if line.is_over(now):
             self._lines.pop((line.domain, line.send_as), None)
         else:
             self._consider(line, now)

@@ -13,6 +13,7 @@ from mailnode.config import OutboundSettings
 from mailnode.errors import MailError, StoreBusy, StoreFull
 from mailnode.model import Recipient, Remote
 from mailnode.outbound.outcome import wait_s
+from mailnode.outbound.relay import Relay
 from mailnode.outbound.words import Answer
 from mailnode.routes import Route, SendAs
 from tests.unit.relay_case import (
@@ -343,6 +344,21 @@ class CrowdTests(RelayCase):
         assert hold is not None
         hold.callback(None)
         self.assertEqual(499, len(self.outside.reached))
+
+    def test_a_line_whose_mails_have_all_bounced_is_forgotten(self) -> None:
+        self.outside.down = {"mx.remote.test": Answer(554, "5.7.1", "no mail", "greeting")}
+        self.start(row(1))
+        self.assertEqual(["bounced"], self.queue.names())
+        self.house.pass_s(1000)
+        self.assertEqual({}, self.house.relay._lines)
+
+    def test_an_attempt_that_takes_long_has_nothing_looked_at_meanwhile(self) -> None:
+        plans, plan = [], Relay._begin_due
+        self.patch(Relay, "_begin_due", lambda relay: (plans.append(relay), plan(relay)))
+        self.outside.hold = Deferred()
+        self.start(row(1))
+        self.house.pass_s(60, 0.05)
+        self.assertLess(len(plans), 10)
 
     def test_replies_go_before_lists(self) -> None:
         rows = [row(n, priority=2) for n in range(1, 15)] + [row(30, priority=0)]
