@@ -96,7 +96,12 @@ class Delivery:
         groups: dict[Route | SendAs, list[Leased]] = {}
         captured = []
         for row in rows:
-            address = parse_address(row.recipient)
+            try:
+                address = parse_address(row.recipient)
+            except MailError as error:  # nothing of ours wrote it: it holds up no other
+                why = f"held: {row.recipient!r} is no address ({error.text})"
+                await self.leases.settle([_kept(row, "hold", why, self.now())])
+                continue
             provider = self.directory.send_as_by_id(row.send_as) if row.send_as else None
             if row.bounce:
                 await self.answer([row], Answer(550, "5.7.1", row.bounce, "route"))

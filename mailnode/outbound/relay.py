@@ -321,14 +321,13 @@ class Relay:
             line.asleep_until = now + min(
                 sleep_s, MOST_SLEEP_S
             )  # some rows are due for the last time
-        rows: Sequence[Leased] = ()
-        while not self._stopping:
+        drained = False
+        while not (drained or self._stopping):
             rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)
-            same = (await delivery.by_way(rows)).get(unreachable.way, [])
-            if not same:
-                break
-            await delivery.answer(same, unreachable.answer, unreachable.way)
-            if len(same) < len(rows):
-                break
-        await self.leases.give_back(rows)
+            try:
+                same = (await delivery.by_way(rows)).get(unreachable.way, [])
+                await delivery.answer(same, unreachable.answer, unreachable.way)
+            finally:
+                await self.leases.give_back(rows)
+            drained = not same or len(same) < len(rows)
         await self._find_next(line)

@@ -12,6 +12,7 @@ from mailnode.addresses import Address
 from mailnode.config import OutboundSettings
 from mailnode.errors import MailError, StoreBusy, StoreFull
 from mailnode.model import Recipient, Remote
+from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.outcome import wait_s
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.words import Answer
@@ -387,6 +388,25 @@ class FaultTests(RelayCase):
         self.house.pass_s(60, 1)
         self.assertEqual(["r1@remote.test", "r2@remote.test"], self.outside.reached)
         self.assertEqual({}, self.queue.leased)
+
+    def test_a_row_that_names_no_address_is_held_and_holds_up_no_other(self) -> None:
+        self.start(row(1, recipient="no address"), row(2))
+        self.assertEqual(["r2@remote.test"], self.outside.reached)
+        self.assertEqual([1], self.queue.held)
+
+    def test_a_fault_while_all_are_told_of_a_dead_host_leaves_nothing_leased(self) -> None:
+        self.house.delivery.settings = OutboundSettings(connections=1)
+        self.outside.down = {"mx.remote.test": SILENT}
+        by_way, faults = Delivery.by_way, [None, StoreBusy()]
+
+        def fault_once(delivery: Delivery, rows: Any) -> Any:
+            fault = faults.pop(0) if faults else None
+            return fail(fault) if fault else Deferred.fromCoroutine(by_way(delivery, rows))
+
+        self.patch(Delivery, "by_way", fault_once)
+        self.start(*map(row, range(1, 51)))
+        self.assertEqual({}, self.queue.leased)
+        self.assertEqual({}, self.house.delivery.leases._held)
 
     def test_an_interrupted_attempt_is_taken_up(self) -> None:
         self.queue.leased = {1: ("killed", BEGAN + 1000)}
