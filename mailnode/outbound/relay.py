@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -268,6 +268,8 @@ class Relay:
 
     def _failed(self, failure: Any, line: Line) -> None:
         """A fault of ours or of the store: the line waits a little, nothing is bounced."""
+        if self._stopping and failure.check(CancelledError):
+            return  # it was cut off
         line.asleep_until = max(line.asleep_until, self.now() + FAULT_S)
         line.due_at = min(line.due_at, self.now())
         if failure.check(MailError):

@@ -242,6 +242,7 @@ class Outside:
             it is named.
         down: addresses where nobody answers.
         hold: mails wait for this before they are answered.
+        greeting: connections wait for this before they are greeted.
     """
 
     answers: dict[str, list[Answer]] = field(factory=dict)
@@ -250,11 +251,14 @@ class Outside:
     connects: list[tuple[Hop, TlsPolicy, Login | None]] = field(factory=list)
     sessions: list[ScriptedSession] = field(factory=list)
     hold: Deferred[None] | None = None
+    greeting: Deferred[None] | None = None
 
     async def connect(
         self, hop: Hop, policy: TlsPolicy, login: Login | None = None
     ) -> ScriptedSession:
         self.connects.append((hop, policy, login))
+        if self.greeting is not None:
+            await self.greeting
         if hop.address in self.down:
             raise CannotSend(self.down[hop.address])
         session = ScriptedSession(hop, self)

@@ -435,6 +435,17 @@ class FaultTests(RelayCase):
         self.outside.hold.callback(None)
         self.successResultOf(stopped)
 
+    def test_a_stop_cuts_off_a_host_that_never_greets(self) -> None:
+        self.outside.greeting = Deferred()
+        self.start(row(1))
+        stopped = Deferred.fromCoroutine(self.house.relay.stop(30.0))
+        self.house.pass_s(20)
+        self.assertNoResult(stopped)
+        self.house.pass_s(20)
+        self.successResultOf(stopped)
+        self.assertEqual(({}, []), (self.queue.leased, self.queue.names()))
+        self.assertEqual(0, len(self.house.pool))
+
     def test_leases_are_renewed_while_an_attempt_lasts(self) -> None:
         self.outside.hold = Deferred()
         self.start(row(1))
