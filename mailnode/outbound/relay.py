@@ -87,6 +87,7 @@ class Relay:
     _tasks: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _renewing: LoopingCall | None = field(default=None, init=False)
+    _recovered: bool = field(default=False, init=False)
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
@@ -109,18 +110,23 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
+        await self._look()
+
+    async def _recover(self) -> None:
+        """What an ended process had in hand waits again; what can't be taken up now is later."""
+        own = self.leases.name
         try:
-            interrupted = await self.queue.recover(self.now(), by_prefix="")
-        except MailError as error:  # they run out by themselves
+            interrupted = await self.queue.recover(self.now(), by_prefix="", own=own)
+        except MailError as error:
             _log.warn("leases of before can't be taken up: {error}", error=str(error))
-            interrupted = []
+            return
+        self._recovered = True
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "
                 "and may get the mail twice",
                 count=len(interrupted),
             )
-        await self._look()
 
     async def stop(self, within_s: float) -> None:
         """Begin nothing; what is under way gets `within_s`, and the rest waits in the queue."""
@@ -164,6 +170,8 @@ class Relay:
         self._looking = True
         self._looked_at = self.clock.seconds()
         try:
+            if not self._recovered:
+                await self._recover()
             for waiting in await self.queue.waiting():
                 line = self._line((waiting.domain, waiting.send_as))
                 line.due_at = min(line.due_at, waiting.due_at)

@@ -413,6 +413,16 @@ class FaultTests(RelayCase):
         self.start(row(1))
         self.assertEqual(["relayed"], self.queue.names())
 
+    def test_one_that_can_t_be_taken_up_at_the_start_is_a_little_later(self) -> None:
+        self.queue.leased = {1: ("killed", BEGAN + 1000)}
+        self.queue.recover_faults = [StoreBusy()]
+        self.outside.hold = Deferred()
+        self.start(row(1), row(2))
+        self.house.pass_s(60)
+        self.assertEqual(["here"], [by for by, _ in self.queue.leased.values()])
+        self.outside.hold.callback(None)
+        self.assertEqual(["r2@remote.test", "r1@remote.test"], self.outside.reached)
+
     def test_a_stop_waits_for_what_is_under_way_and_begins_nothing(self) -> None:
         self.outside.hold = hold = Deferred()
         self.start(row(1), row(2))
