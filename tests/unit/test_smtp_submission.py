@@ -387,7 +387,7 @@ class TwistedUser:
 class Bcc(SubmissionCase):
     HEADER = (
         b"Subject: x\r\nBcc: a@b.example,\r\n\tb@b.example\r\n .folded\r\nTo: c@c.example\r\n"
-        b"bCC : d\r\nResent-Bcc: e\r\nBccx: stays\r\nX-Bcc: stays\r\n"
+        b"bCC : d\r\nResent-Bcc: e\r\nBcc\r\n : f\r\n g\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     )
     KEPT = b"Subject: x\r\nTo: c@c.example\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     BODY = b"\r\nBcc: of the body\r\n.dot\r\n"
