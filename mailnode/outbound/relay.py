@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -23,7 +23,7 @@ from mailnode.errors import MailError
 from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import wait_s
-from mailnode.queued import Leased
+from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
     from mailnode.store.queue import Queue
@@ -314,7 +314,7 @@ class Relay:
                 await self.leases.give_back(rows)
             if unreachable is None:
                 line.failures = 0
-            else:
+            elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
 
     async def _find_next(self, line: Line) -> None:
@@ -341,3 +341,8 @@ class Relay:
                 await self.leases.give_back(rows)
             drained = not same or len(same) < len(rows)
         await self._find_next(line)
+
+
+def _is_of_few(way: Route | SendAs) -> bool:
+    """Whether it is one address's: of the line's other mail it says nothing."""
+    return isinstance(way, Route) and "@" in way.pattern

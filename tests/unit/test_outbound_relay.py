@@ -300,6 +300,15 @@ class RouteTests(RelayCase):
         self.start(*map(row, (1, 2)))
         self.assertEqual(["deferred", "relayed"], sorted(self.queue.names()))
 
+    def test_a_dead_one_of_an_address_puts_no_other_mail_to_sleep(self) -> None:
+        self.house.people.routes["r2@remote.test"] = Route("r2@remote.test", "smtp", "smart", 25)
+        self.outside.down = {"smart": SILENT}
+        self.start(*map(row, (1, 2)))
+        self.house.add(row(3))
+        self.assertEqual(["r1@remote.test", "r3@remote.test"], self.outside.reached)
+        self.house.pass_s(120)
+        self.assertEqual(2, self.queue.names().count("deferred"))
+
     def test_an_administrator_s_bounce_is_a_bounce(self) -> None:
         self.start(row(1, bounce="we do not want it"))
         self.assertEqual((["bounced"], []), (self.queue.names(), self.outside.connects))
