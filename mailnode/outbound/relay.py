@@ -8,6 +8,7 @@ no other.
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -91,9 +92,9 @@ class Relay:
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
-    _crowded: bool = field(
-        default=False, init=False
-    )  # a line is due and has no task for want of room
+    _without_room: dict[Key, Line] = field(factory=dict, init=False)  # due, in the order of turns
+    _planning_s: float = field(default=0.0, init=False)  # how long the last look took
+    _filling: bool = field(default=False, init=False)
     _planning: bool = field(default=False, init=False)
     _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
@@ -216,8 +217,7 @@ class Relay:
     def _begin_due(self) -> None:
         if self._stopping:
             return
-        now, self._crowded = self.now(), False
-        next_at = math.inf
+        now, next_at, began_s = self.now(), math.inf, time.perf_counter()
         for key, line in list(self._lines.items()):
             wakes_at = line.wakes_at
             if wakes_at <= now:  # one that is served goes on by itself
@@ -226,8 +226,7 @@ class Relay:
                 self._lines.pop(key, None)
             else:
                 next_at = min(next_at, wakes_at)
-            if self._crowded:
-                break
+        self._planning_s = time.perf_counter() - began_s
         self._wake_by(next_at)
 
     def _consider(self, line: Line, now: float) -> None:
@@ -235,7 +234,7 @@ class Relay:
         if line.wakes_at > now:
             self._wake_by(line.wakes_at)
         elif self._tasks >= MOST_TASKS:
-            self._crowded = True
+            self._without_room[line.domain, line.send_as] = line
         elif not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
@@ -246,7 +245,9 @@ class Relay:
         """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
         if self._stopping:
             return
-        delay_s = min(max(at - self.now(), TICK_S), LOOK_S)
+        # A long table is looked through no more often than a twentieth of the time allows.
+        least_s = max(TICK_S, 20 * self._planning_s)
+        delay_s = min(max(at - self.now(), least_s), LOOK_S)
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= self.clock.seconds() + delay_s:
                 return
@@ -293,9 +294,18 @@ class Relay:
             self._lines.pop((line.domain, line.send_as), None)
         else:
             self._consider(line, now)
-        if self._crowded:  # others wait for this place
-            self._plan()
+        self._fill_room(now)
         self._tell_idle()
+
+    def _fill_room(self, now: float) -> None:
+        """A task has ended: who waits for its place has it."""
+        if self._filling:  # what was begun has ended already, further down this stack
+            return
+        self._filling = True
+        while self._without_room and self._tasks < MOST_TASKS:
+            key = next(iter(self._without_room))
+            self._consider(self._without_room.pop(key), now)
+        self._filling = False
 
     # A line's task
 

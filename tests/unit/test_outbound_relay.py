@@ -370,6 +370,16 @@ class CrowdTests(RelayCase):
         self.house.pass_s(60, 0.05)
         self.assertLess(len(plans), 10)
 
+    def test_a_place_that_is_free_is_filled_without_a_look_at_all_lines(self) -> None:
+        plans, plan = [], Relay._begin_due
+        self.patch(Relay, "_begin_due", lambda relay: (plans.append(relay), plan(relay)))
+        self.outside.hold = hold = Deferred()
+        self.start(*(row(n, domain=f"d{n}.test", recipient=f"r@d{n}.test") for n in range(1, 500)))
+        self.outside.hold = None
+        hold.callback(None)
+        self.assertEqual(499, len(self.outside.reached))
+        self.assertEqual(1, len(plans))
+
     def test_replies_go_before_lists(self) -> None:
         rows = [row(n, priority=2) for n in range(1, 15)] + [row(30, priority=0)]
         self.start(*rows)
