@@ -380,6 +380,15 @@ class CrowdTests(RelayCase):
         self.assertEqual(499, len(self.outside.reached))
         self.assertEqual(1, len(plans))
 
+    def test_a_hundred_connections_at_most_stand_idle(self) -> None:
+        self.start(*(row(n, domain=f"d{n}.test", recipient=f"r@d{n}.test") for n in range(1, 500)))
+        self.assertEqual(499, len(self.outside.reached))
+        self.assertEqual(100, len(self.house.pool))
+        self.house.add(row(500, domain="d1.test", recipient="again@d1.test"))
+        self.assertEqual(499, len(self.outside.connects))
+        self.house.pass_s(10)
+        self.assertEqual((0, {}), (len(self.house.pool), self.house.pool._idle))
+
     def test_replies_go_before_lists(self) -> None:
         rows = [row(n, priority=2) for n in range(1, 15)] + [row(30, priority=0)]
         self.start(*rows)
