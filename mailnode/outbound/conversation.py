@@ -165,7 +165,7 @@ class Conversation:
         if self.state is State.CLOSED:
             return
         if (self.state, cue) not in TABLE:
-            said = _SECRET if self._tells_secret(reply) else reply.answer("")
+            said = _HIDDEN if self._tells_secret(reply) else reply.answer("")
             self.fail(f"a reply out of turn: {said}", "4.5.0")
         elif TABLE[self.state, cue] is State.CLOSED and self.state is not State.QUIT:
             self._close(self._answer(reply))
@@ -256,7 +256,7 @@ class Conversation:
             verb = self.state.name
             return Answer(0, "4.5.0", printable(f"{verb} was refused: {answer}"), answer.stage)
         if self._tells_secret(reply):
-            return Answer(answer.code, answer.enhanced, _SECRET, answer.stage)
+            return Answer(answer.code, answer.enhanced, _HIDDEN, answer.stage)
         return answer
 
     def _tells_secret(self, reply: Reply) -> bool:
@@ -343,7 +343,7 @@ _SAYS: dict[State, Callable[[Conversation], None]] = {
 }
 
 
-_SECRET = "(words that hold a secret)"
+_HIDDEN = "(words that hold a secret)"
 _DEAF = frozenset({State.CLOSED, State.HANDSHAKE})
 
 
