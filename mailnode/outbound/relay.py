@@ -8,12 +8,13 @@ no other.
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -23,7 +24,7 @@ from mailnode.errors import MailError
 from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import wait_s
-from mailnode.queued import Leased
+from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
     from mailnode.store.queue import Queue
@@ -66,6 +67,10 @@ class Line:
     def wakes_at(self) -> float:
         return max(self.due_at, self.asleep_until)
 
+    def is_over(self, now: float) -> bool:
+        """Whether nothing waits, and nothing is to be remembered of its hosts."""
+        return not self.tasks and self.due_at == math.inf and self.asleep_until <= now
+
 
 @define(eq=False)
 class Relay:
@@ -83,12 +88,13 @@ class Relay:
     _tasks: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _renewing: LoopingCall | None = field(default=None, init=False)
+    _recovered: bool = field(default=False, init=False)
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
-    _crowded: bool = field(
-        default=False, init=False
-    )  # a line is due and has no task for want of room
+    _without_room: dict[Key, Line] = field(factory=dict, init=False)  # due, in the order of turns
+    _planning_s: float = field(default=0.0, init=False)  # how long the last look took
+    _filling: bool = field(default=False, init=False)
     _planning: bool = field(default=False, init=False)
     _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
@@ -105,18 +111,23 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
+        await self._look()
+
+    async def _recover(self) -> None:
+        """What an ended process had in hand waits again; what can't be taken up now is later."""
+        own = self.leases.name
         try:
-            interrupted = await self.queue.recover(self.now(), by_prefix="")
-        except MailError as error:  # they run out by themselves
+            interrupted = await self.queue.recover(self.now(), by_prefix="", own=own)
+        except MailError as error:
             _log.warn("leases of before can't be taken up: {error}", error=str(error))
-            interrupted = []
+            return
+        self._recovered = True
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "
                 "and may get the mail twice",
                 count=len(interrupted),
             )
-        await self._look()
 
     async def stop(self, within_s: float) -> None:
         """Begin nothing; what is under way gets `within_s`, and the rest waits in the queue."""
@@ -160,6 +171,8 @@ class Relay:
         self._looking = True
         self._looked_at = self.clock.seconds()
         try:
+            if not self._recovered:
+                await self._recover()
             for waiting in await self.queue.waiting():
                 line = self._line((waiting.domain, waiting.send_as))
                 line.due_at = min(line.due_at, waiting.due_at)
@@ -204,19 +217,24 @@ class Relay:
     def _begin_due(self) -> None:
         if self._stopping:
             return
-        now, self._crowded = self.now(), False
-        for line in list(self._lines.values()):
-            self._consider(line, now)
-            if self._crowded:
-                break
-        self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
+        now, next_at, began_s = self.now(), math.inf, time.perf_counter()
+        for key, line in list(self._lines.items()):
+            wakes_at = line.wakes_at
+            if wakes_at <= now:  # one that is served goes on by itself
+                self._consider(line, now)
+            elif line.is_over(now):
+                self._lines.pop(key, None)
+            else:
+                next_at = min(next_at, wakes_at)
+        self._planning_s = time.perf_counter() - began_s
+        self._wake_by(next_at)
 
     def _consider(self, line: Line, now: float) -> None:
         """Begin a task for the line, where it is due and has not enough of them."""
         if line.wakes_at > now:
             self._wake_by(line.wakes_at)
         elif self._tasks >= MOST_TASKS:
-            self._crowded = True
+            self._without_room[line.domain, line.send_as] = line
         elif not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
@@ -227,7 +245,9 @@ class Relay:
         """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
         if self._stopping:
             return
-        delay_s = min(max(at - self.now(), TICK_S), LOOK_S)
+        # A long table is looked through no more often than a twentieth of the time allows.
+        least_s = max(TICK_S, 20 * self._planning_s)
+        delay_s = min(max(at - self.now(), least_s), LOOK_S)
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= self.clock.seconds() + delay_s:
                 return
@@ -257,6 +277,8 @@ class Relay:
 
     def _failed(self, failure: Any, line: Line) -> None:
         """A fault of ours or of the store: the line waits a little, nothing is bounced."""
+        if self._stopping and failure.check(CancelledError):
+            return  # it was cut off
         line.asleep_until = max(line.asleep_until, self.now() + FAULT_S)
         line.due_at = min(line.due_at, self.now())
         if failure.check(MailError):
@@ -268,13 +290,22 @@ class Relay:
         line.tasks -= 1
         self._tasks -= 1
         now = self.now()
-        if not line.tasks and line.due_at == math.inf and line.asleep_until <= now:
+        if line.is_over(now):
             self._lines.pop((line.domain, line.send_as), None)
         else:
             self._consider(line, now)
-        if self._crowded:  # others wait for this place
-            self._plan()
+        self._fill_room(now)
         self._tell_idle()
+
+    def _fill_room(self, now: float) -> None:
+        """A task has ended: who waits for its place has it."""
+        if self._filling:  # what was begun has ended already, further down this stack
+            return
+        self._filling = True
+        while self._without_room and self._tasks < MOST_TASKS:
+            key = next(iter(self._without_room))
+            self._consider(self._without_room.pop(key), now)
+        self._filling = False
 
     # A line's task
 
@@ -293,7 +324,7 @@ class Relay:
                 await self.leases.give_back(rows)
             if unreachable is None:
                 line.failures = 0
-            else:
+            elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
 
     async def _find_next(self, line: Line) -> None:
@@ -310,14 +341,18 @@ class Relay:
             line.asleep_until = now + min(
                 sleep_s, MOST_SLEEP_S
             )  # some rows are due for the last time
-        rows: Sequence[Leased] = ()
-        while not self._stopping:
+        drained = False
+        while not (drained or self._stopping):
             rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)
-            same = (await delivery.by_way(rows)).get(unreachable.way, [])
-            if not same:
-                break
-            await delivery.answer(same, unreachable.answer, unreachable.way)
-            if len(same) < len(rows):
-                break
-        await self.leases.give_back(rows)
+            try:
+                same = (await delivery.by_way(rows)).get(unreachable.way, [])
+                await delivery.answer(same, unreachable.answer, unreachable.way)
+            finally:
+                await self.leases.give_back(rows)
+            drained = not same or len(same) < len(rows)
         await self._find_next(line)
+
+
+def _is_of_few(way: Route | SendAs) -> bool:
+    """Whether it is one address's: of the line's other mail it says nothing."""
+    return isinstance(way, Route) and "@" in way.pattern

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from mailnode.smtp.transaction import Counter
     from mailnode.store.directory import Account
 
-_BCC = re.compile(rb"^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M)
+_BCC = re.compile(
+    rb"^(?:resent-)?bcc(?:\r\n(?=[ \t])|[ \t])*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M
+)
 
 
 class Hash(Protocol):

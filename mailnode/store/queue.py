@@ -163,19 +163,22 @@ class Queue:
         settlement = Settlement(tuple(settled), tuple(reports), by, ended_at)
         return self.database.submit(self._settlements, settlement, size)
 
-    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
+    async def recover(
+        self, now: float, by_prefix: str | None = None, *, own: str = ""
+    ) -> list[Leased]:
         """Leases that ran out are due again, each with an `Interrupted` row; which they were.
 
         Args:
             by_prefix: those of every `by` that begins so end, too: its process is gone. ""
                 ends all, for the start of a node.
+            own: whose leases stay as they are, in any case.
 
         Raises:
             StoreBusy, StoreFull, StoreBroken: they are as they were.
         """
         found, events = await self.database.transact(
             "recover leases",
-            lambda connection: recover(connection, now, by_prefix),
+            lambda connection: recover(connection, now, by_prefix, own),
             frees=True,
         )
         self.messages.log.committed(events)

@@ -598,7 +598,7 @@ class CostTests(QueueCase):
         self.assertNotIn("TEMP B-TREE", waiting)
         counts = self.plan(queue._COUNTS, ())
         self.assertEqual(counts.count("COVERING INDEX"), 3, counts)
-        over = self.plan(leases._OVER, {"now": 1, "gone": ""})
+        over = self.plan(leases._OVER, {"now": 1, "gone": "", "own": ""})
         self.assertIn("USING INDEX queue_leased", over)
 
 

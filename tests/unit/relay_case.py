@@ -65,7 +65,7 @@ class ListQueue:
         events: that would be rows of the journal.
         reports: that were filed.
         leases: (time, ids) of each lease.
-        faults: what the next writes fail with.
+        faults, recover_faults: what the next writes fail with.
     """
 
     rows: list[Leased] = field(factory=list)
@@ -76,6 +76,7 @@ class ListQueue:
     reports: list[tuple[Envelope, Message]] = field(factory=list)
     leases: list[tuple[float, list[int]]] = field(factory=list)
     faults: list[Exception] = field(factory=list)
+    recover_faults: list[Exception] = field(factory=list)
     gone: set[int] = field(factory=set)
 
     def _waits(self, row: Leased) -> bool:
@@ -143,10 +144,15 @@ class ListQueue:
                 (self.held if each.action == "hold" else self.captured).append(each.queue_id)
         return succeed(set())
 
-    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
-        found = [each for each in self.rows if each.queue_id in self.leased]
-        self.leased.clear()
-        return found
+    async def recover(
+        self, now: float, by_prefix: str | None = None, *, own: str = ""
+    ) -> list[Leased]:
+        if self.recover_faults:
+            raise self.recover_faults.pop(0)
+        gone = [number for number, (by, _) in self.leased.items() if by != own]
+        for number in gone:
+            del self.leased[number]
+        return [each for each in self.rows if each.queue_id in gone]
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
         if message_id in self.gone:
@@ -242,6 +248,7 @@ class Outside:
             it is named.
         down: addresses where nobody answers.
         hold: mails wait for this before they are answered.
+        greeting: connections wait for this before they are greeted.
     """
 
     answers: dict[str, list[Answer]] = field(factory=dict)
@@ -250,11 +257,14 @@ class Outside:
     connects: list[tuple[Hop, TlsPolicy, Login | None]] = field(factory=list)
     sessions: list[ScriptedSession] = field(factory=list)
     hold: Deferred[None] | None = None
+    greeting: Deferred[None] | None = None
 
     async def connect(
         self, hop: Hop, policy: TlsPolicy, login: Login | None = None
     ) -> ScriptedSession:
         self.connects.append((hop, policy, login))
+        if self.greeting is not None:
+            await self.greeting
         if hop.address in self.down:
             raise CannotSend(self.down[hop.address])
         session = ScriptedSession(hop, self)

@@ -238,6 +238,13 @@ class Forwarding(SubmissionCase):
         self.assertEqual((remote.address, remote.sender), (original, None))
         self.assertEqual(str(remote.alias), f"{SRS}@example.test")
 
+    def test_nothing_but_reports_comes_back_from_a_stranger(self) -> None:
+        """Whoever gets a forwarded mail reads such an address, and could write to anybody by it."""
+        original = parse_address("carl@elsewhere.example")
+        self.counter.srs_reverse = lambda address: original
+        self.check("MAIL FROM:<spam@d.example>", "250 ")
+        self.check(f"RCPT TO:<{SRS}@example.test>", "550 5.7.1")
+
     def test_what_only_looks_so_is_an_unknown_user(self) -> None:
         self.check("MAIL FROM:<>", "250 ")
         self.check("RCPT TO:<SRS0=abcd=ab=elsewhere.example=forged@example.test>", "550 5.1.1")
@@ -380,7 +387,7 @@ class TwistedUser:
 class Bcc(SubmissionCase):
     HEADER = (
         b"Subject: x\r\nBcc: a@b.example,\r\n\tb@b.example\r\n .folded\r\nTo: c@c.example\r\n"
-        b"bCC : d\r\nResent-Bcc: e\r\nBccx: stays\r\nX-Bcc: stays\r\n"
+        b"bCC : d\r\nResent-Bcc: e\r\nBcc\r\n : f\r\n g\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     )
     KEPT = b"Subject: x\r\nTo: c@c.example\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     BODY = b"\r\nBcc: of the body\r\n.dot\r\n"
