@@ -19,6 +19,7 @@ from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.https import Https
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.mta_sts import MtaSts, in_file, read_policies
+from mailnode.outbound.outcome import rest_s
 from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool
 from mailnode.outbound.relay import Relay
@@ -78,7 +79,7 @@ class Dispatch:
             queue=house.queue,
             directory=house.directory,
             ways=ways,
-            pool=Pool(sender, clock, due.now, settings.connections),
+            pool=Pool(sender, clock, due.now, settings.connections, rest_s(settings)),
             reports=house.reports,
             settings=settings,
             now=due.now,
@@ -109,6 +110,7 @@ class Dispatch:
         """What can change while the node runs."""
         self.relay.delivery.settings = settings
         self.relay.delivery.pool.most = max(1, settings.connections)
+        self.relay.delivery.pool.rest_s = rest_s(settings)
 
     def describe(self, metrics: Metrics) -> None:
         """Name what the relay and the resolver measure."""

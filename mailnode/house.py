@@ -280,6 +280,7 @@ class House(MultiService):
         self.dispatch = dispatch = Dispatch.of(self, self.due)
         self.queue.on_queued = dispatch.relay.queued
         self.bell.on("queue", dispatch.relay.look)
+        self.bell.on("attempt", dispatch.relay.wake)
         self.bell.on("accounts", dispatch.relay.wake)
         self.bell.on("clock", dispatch.take_up_clock)
         dispatch.describe(self.metrics)

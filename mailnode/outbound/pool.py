@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 IDLE_S = 5.0
-REST_S = 60.0
 MOST_AT_REST = 10_000
 MOST_IDLE = 100  # each is a descriptor, and clients need them, too
 
@@ -49,6 +48,8 @@ class Pool:
         clock: the reactor.
         now: UTC epoch seconds, as the queue counts them.
         most: sessions with one hop at a time.
+        rest_s: how long one that failed isn't asked; shorter than any wait for the next attempt,
+            or that would be none.
         connections: made since the start.
     """
 
@@ -56,6 +57,7 @@ class Pool:
     clock: IReactorTime
     now: Callable[[], float]
     most: int = 20
+    rest_s: float = 45.0
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
@@ -69,7 +71,7 @@ class Pool:
     async def take(self, ways: Sequence[Way]) -> tuple[Way, Session]:
         """A session with the first of these that answers.
 
-        One that failed within the minute is not asked again while another is left.
+        One that failed a moment ago is not asked again.
 
         Raises:
             CannotSend: none of them; the answer is the last one's that may be another later, for
@@ -170,12 +172,16 @@ class Pool:
                 del self._waiting[place]
             next_one.callback(None)
 
+    def wake(self) -> None:
+        """Those at rest may be asked again."""
+        self._at_rest.clear()
+
     def _let_rest(self, way: Way, answer: Answer) -> None:
         now = self.now()
         if len(self._at_rest) >= MOST_AT_REST:
             self._at_rest = {each: rest for each, rest in self._at_rest.items() if rest[0] > now}
         if len(self._at_rest) < MOST_AT_REST:
-            self._at_rest[way] = now + REST_S, answer
+            self._at_rest[way] = now + self.rest_s, answer
 
     def stop(self) -> None:
         """Say goodbye where nothing is under way, and let nobody else wait."""

@@ -189,6 +189,7 @@ class Relay:
         """The clock or a route has changed: whoever sleeps is asked again."""
         for line in self._lines.values():
             line.asleep_until = 0.0
+        self.delivery.pool.wake()
         self.look()
 
     @property

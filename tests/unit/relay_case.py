@@ -15,6 +15,7 @@ from mailnode.config import OutboundSettings
 from mailnode.model import Envelope, Event, Message, Recipient, Remote
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.leases import Leases
+from mailnode.outbound.outcome import rest_s
 from mailnode.outbound.pool import Pool, Way
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.reporting import Reports
@@ -311,7 +312,13 @@ class RelayHouse:
         self.ways = FewWays()
         self.settings = settings or OutboundSettings()
         leases: Any = Leases(self.clock, self.queue, self.now, "here")  # type: ignore[arg-type]
-        self.pool = Pool(self.outside, self.clock, self.now, self.settings.connections)  # type: ignore[arg-type]
+        self.pool = Pool(
+            self.outside,  # type: ignore[arg-type]
+            self.clock,
+            self.now,
+            self.settings.connections,
+            rest_s(self.settings),
+        )
         self.delivery = Delivery(
             leases=leases,
             queue=self.queue,  # type: ignore[arg-type]

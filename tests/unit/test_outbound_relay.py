@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -188,6 +189,21 @@ class DeadHostTests(RelayCase):
         self.outside.down.clear()
         self.house.pass_s(200)
         self.assertEqual(50, self.queue.names().count("relayed"))
+
+    def test_it_is_asked_again_when_the_line_wakes_however_early_that_is(self) -> None:
+        self.house.delivery.random = lambda: 0.0
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(row(1))
+        self.house.pass_s(50, 1)
+        self.assertEqual(2, len(self.outside.connects))
+
+    def test_one_that_is_woken_is_asked_at_once(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(row(1), row(2))
+        self.outside.down.clear()
+        self.queue.rows[0] = evolve(self.queue.rows[0], due_at=self.house.now())
+        self.house.relay.wake()
+        self.assertEqual(["r1@remote.test"], self.outside.reached)
 
     def test_a_name_server_that_is_silent_is_no_fault_of_the_mail(self) -> None:
         self.house.ways.faults = {"remote.test": MailError("DNS is silent", enhanced="4.4.3")}
@@ -397,8 +413,9 @@ class CrowdTests(RelayCase):
 
 class FaultTests(RelayCase):
     def test_what_was_taken_is_written_however_often_that_fails(self) -> None:
+        self.start()
         self.queue.faults = [StoreFull(), StoreFull()]
-        self.start(row(1))
+        self.house.add(row(1))
         self.house.pass_s(10, 1)
         self.assertEqual(
             (["relayed"], ["r1@remote.test"]), (self.queue.names(), self.outside.reached)
