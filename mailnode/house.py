@@ -267,6 +267,7 @@ class House(MultiService):
         self.queue.on_queued = dispatch.relay.queued
         self.bell.on("queue", dispatch.relay.look)
         self.bell.on("accounts", dispatch.relay.wake)
+        self.bell.on("due", dispatch.relay.wake)
         self.bell.on("clock", dispatch.take_up_clock)
         dispatch.describe(self.metrics)
         dispatch.start()

@@ -196,6 +196,7 @@ def queue_show(ctx: click.Context, names: tuple[str, ...]) -> None:
         output.show_facts(_facts(row))
 
 
+_AT_ONCE = ("retry", "release", "bounce")  # a host that rests is asked all the same
 _GIVEN = ("sender", "recipient", "domain", "older_than", "newer_than", "reply", "state")
 
 
@@ -352,7 +353,7 @@ def _change(
     for key in changed.blob_keys:
         blob_path(config.data_path, key).unlink(missing_ok=True)
     if changed.ids:
-        ring_from_outside(config.data_path, "queue")
+        ring_from_outside(config.data_path, "due" if name in _AT_ONCE else "queue")
     _answer(ctx, config, name, done, changed, given["names"])
 
 

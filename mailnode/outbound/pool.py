@@ -163,6 +163,10 @@ class Pool:
         if len(self._at_rest) < MOST_AT_REST:
             self._at_rest[way] = now + REST_S, answer
 
+    def wake(self) -> None:
+        """Who failed within the minute is asked again."""
+        self._at_rest.clear()
+
     def stop(self) -> None:
         """Say goodbye where nothing is under way, and let nobody else wait."""
         for way, idle in list(self._idle.items()):

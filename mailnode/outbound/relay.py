@@ -173,7 +173,8 @@ class Relay:
             self.look()
 
     def wake(self) -> None:
-        """The clock or a route has changed: whoever sleeps is asked again."""
+        """The clock or a route has changed, or somebody says now: whoever sleeps is asked again."""
+        self.delivery.pool.wake()
         for line in self._lines.values():
             line.asleep_until = 0.0
         self.look()

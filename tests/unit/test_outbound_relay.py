@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -162,6 +163,16 @@ class DeadHostTests(RelayCase):
         self.outside.down.clear()
         self.house.pass_s(200)
         self.assertEqual(50, self.queue.names().count("relayed"))
+
+    def test_who_is_told_to_retry_now_asks_a_host_that_rests(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(row(1))
+        self.outside.down.clear()
+        self.queue.rows[0] = evolve(self.queue.rows[0], due_at=self.house.now())
+        self.house.relay.look()
+        self.assertEqual(["deferred"], self.queue.names())
+        self.house.relay.wake()
+        self.assertEqual(["deferred", "relayed"], self.queue.names())
 
     def test_a_name_server_that_is_silent_is_no_fault_of_the_mail(self) -> None:
         self.house.ways.faults = {"remote.test": MailError("DNS is silent", enhanced="4.4.3")}
