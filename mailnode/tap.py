@@ -398,6 +398,7 @@ def _welcome(node: House) -> None:
         say("  For others: --smtp tcp:25 --pop3s tcp:995")
     if node.certificate.self_signed:
         say(f"  TLS         self-signed, {node.certificate.cert}")
+    _say_gear(node)
     demo = node.directory.demo_accounts
     if demo:
         say("")
@@ -410,6 +411,16 @@ def _welcome(node: House) -> None:
         say(f"    {node.command} init --user you@your.domain")
     _say_lines_to_paste(node, demo)
     say("")
+
+
+def _say_gear(node: House) -> None:
+    """How far mail for other hosts goes, where that is less than people may think."""
+    stays = {
+        "capture": "is captured: shown by `queue list`, never sent",
+        "allow-list": "is captured but for the allow list",
+    }.get(node.directory.gear)
+    if stays:
+        say(f"  Elsewhere   mail {stays}; to let it out: {_command(node)} gear set live")
 
 
 def _command(node: House) -> str:

@@ -186,7 +186,7 @@ class Relay:
             self.look()
 
     def wake(self) -> None:
-        """The clock or a route has changed: whoever sleeps is asked again."""
+        """The clock or a route has changed, or somebody says now: whoever sleeps is asked again."""
         for line in self._lines.values():
             line.asleep_until = 0.0
         self.delivery.pool.wake()

@@ -350,7 +350,7 @@ class TuningTests(SynchronousTestCase):
 class WelcomeTests(TapCase):
     """What people on a terminal see."""
 
-    def welcome(self, accounts: Any = (), demo: Any = (), **ports: str) -> str:
+    def welcome(self, accounts: Any = (), demo: Any = (), gear: str = "live", **ports: str) -> str:
         self.patch(sys, "argv", ["twistd"])
         listeners = []
         for kind, where in ports.items():
@@ -364,7 +364,8 @@ class WelcomeTests(TapCase):
             hostname="mx.example.test",
             listeners=listeners,
             certificate=Certificate(Path("var/tls/cert.pem"), Path("k"), time.time, True),
-            directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts),
+            directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts, gear=gear),
+            config=load_config(environment={}),
             command="mailnode",
         )
         tap._welcome(node)
@@ -383,6 +384,22 @@ class WelcomeTests(TapCase):
         text = self.welcome(accounts=["one"], smtp="0.0.0.0:25")
         self.assertNotIn("only this machine", text)
         self.assertNotIn("For others", text)
+
+    def test_mail_for_elsewhere_that_stays_here_is_said_with_the_way_out(self) -> None:
+        for gear, words in {
+            "capture": "never sent; ",
+            "allow-list": "but for the allow list",
+        }.items():
+            self.said.truncate(0)
+            (line,) = (
+                line
+                for line in self.welcome(gear=gear, smtp="127.0.0.1:2525").splitlines()
+                if "captured" in line
+            )
+            self.assertIn(words, line)
+            self.assertIn("to let it out: mailnode gear set live", line)
+        self.said.truncate(0)
+        self.assertNotIn("captured", self.welcome(smtp="127.0.0.1:2525"))
 
     def test_an_empty_node_says_how_the_first_account_is_made(self) -> None:
         text = self.welcome(smtp="127.0.0.1:2525")
