@@ -164,13 +164,14 @@ class Conversation:
             cue = KINDS[reply.kind]
         if self.state is State.CLOSED:
             return
-        if (self.state, cue) not in TABLE:
+        to = TABLE.get((self.state, cue))
+        if to is None:
             said = _HIDDEN if self._tells_secret(reply) else reply.answer("")
             self.fail(f"a reply out of turn: {said}", "4.5.0")
-        elif TABLE[self.state, cue] is State.CLOSED and self.state is not State.QUIT:
+        elif to is State.CLOSED and self.state is not State.QUIT:
             self._close(self._answer(reply))
         else:
-            self._step(cue)
+            self._enter(to)
 
     def _hear_ehlo(self, reply: Reply) -> Cue:
         if reply.kind == 5 and not (self.lmtp or self.login or self._tls_due):
@@ -287,9 +288,12 @@ class Conversation:
     # What we say on the way
 
     def _step(self, cue: Cue) -> None:
-        self.state = TABLE[self.state, cue]
+        self._enter(TABLE[self.state, cue])
+
+    def _enter(self, state: State) -> None:
+        self.state = state
         self.steps += 1
-        if (say := _SAYS.get(self.state)) is not None:
+        if (say := _SAYS.get(state)) is not None:
             say(self)
 
     def _say_ehlo(self) -> None:

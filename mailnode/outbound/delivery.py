@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST_TARGETS = 100
 WHOLE_OCTETS = 65536
+AHEAD_OCTETS = 98304
 NOT_HERE = Answer(451, "4.3.0", "The mail is not in the store", "route")
 
 T = TypeVar("T")
@@ -166,10 +167,15 @@ class Delivery:
         writing: list[Deferred[None]] = []
         taken: tuple[Way, Session] | None = None
         try:
-            for mail_rows in _mails(rows):
+            mails, ahead = list(_mails(rows)), dict[int, QueuedMail]()
+            for at, mail_rows in enumerate(mails):
                 if self.stopping:
                     break
-                mail = await self.queue.read(mail_rows[0].message_id)
+                message_id = mail_rows[0].message_id
+                if message_id not in ahead:
+                    wanted = [each[0].message_id for each in mails[at:]]
+                    ahead = await self.queue.read_ahead(wanted, AHEAD_OCTETS)
+                mail = ahead.get(message_id)
                 if mail is None:
                     await self.answer(mail_rows, NOT_HERE, way)
                     continue
@@ -239,8 +245,14 @@ class Delivery:
     ) -> None:
         """The same answer for all of them, from where no host was reached."""
         attempt = Attempt(at=self.now())
-        for mail_rows in _mails(rows):
-            await self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+        await _all(
+            [
+                Deferred.fromCoroutine(
+                    self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+                )
+                for mail_rows in _mails(rows)
+            ]
+        )
 
     async def _answer_each(
         self,

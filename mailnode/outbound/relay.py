@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from mailnode.background import background
@@ -34,7 +34,8 @@ LOOK_S = 30.0
 TICK_S = 0.1
 FAULT_S = 5.0
 BATCH_ROWS = 20
-DRAIN_ROWS = 500
+DRAIN_ROWS = 20
+DRAIN_PAUSES = 9  # as long as a piece took: a tenth of the time
 MOST_TASKS = 200
 MOST_SLEEP_S = 900.0
 
@@ -311,13 +312,13 @@ class Relay:
     # A line's task
 
     async def _serve(self, line: Line) -> None:
-        while not self._stopping and line.asleep_until <= self.now():
-            rows = await self.leases.take(line.domain, line.send_as, BATCH_ROWS)
+        while not self._stopping and line.wakes_at <= self.now():
+            rows = await self._take(line, BATCH_ROWS)
             if not rows:
-                await self._find_next(line)
-                return
+                break
             line.long = len(rows) == BATCH_ROWS
             if line.long:
+                line.due_at = min(line.due_at, self.now())
                 self._consider(line, self.now())
             try:
                 unreachable = await self.delivery.attempt(line.domain, rows)
@@ -327,31 +328,38 @@ class Relay:
                 line.failures = 0
             elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
-
-    async def _find_next(self, line: Line) -> None:
-        line.due_at, line.long = math.inf, False
         due_at = await self.queue.next_due(line.domain, line.send_as)
         line.due_at = min(line.due_at, due_at)  # something may have been queued meanwhile
 
+    async def _take(self, line: Line, limit: int) -> list[Leased]:
+        """What is due, as far as nothing is queued meanwhile: no other task looks in vain."""
+        line.due_at = math.inf
+        return await self.leases.take(line.domain, line.send_as, limit)
+
     async def _give_up(self, line: Line, unreachable: Unreachable) -> None:
-        """No host answers: the line sleeps, and all that is due is told the same."""
+        """No host answers: the line sleeps, and what else is due is told the same meanwhile.
+
+        However long that line is, others don't notice it: one task writes, in small pieces with
+        pauses.
+        """
         now, delivery = self.now(), self.delivery
-        if line.asleep_until <= now:
-            line.failures += 1
-            sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
-            line.asleep_until = now + min(
-                sleep_s, MOST_SLEEP_S
-            )  # some rows are due for the last time
-        drained = False
-        while not (drained or self._stopping):
-            rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)
+        if line.asleep_until > now:
+            return
+        line.failures += 1
+        sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
+        line.asleep_until = now + min(sleep_s, MOST_SLEEP_S)  # some rows are due for the last time
+        while not self._stopping and line.asleep_until > self.now():
+            began = self.clock.seconds()
+            rows = await self._take(line, DRAIN_ROWS)
             try:
                 same = (await delivery.by_way(rows)).get(unreachable.way, [])
                 await delivery.answer(same, unreachable.answer, unreachable.way)
             finally:
                 await self.leases.give_back(rows)
-            drained = not same or len(same) < len(rows)
-        await self._find_next(line)
+            if not same or len(same) < len(rows):
+                break
+            if pause_s := (self.clock.seconds() - began) * DRAIN_PAUSES:
+                await deferLater(self.clock, pause_s, lambda: None)
 
 
 def _is_of_few(way: Route | SendAs) -> bool:

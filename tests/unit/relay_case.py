@@ -66,6 +66,11 @@ class ListQueue:
         events: that would be rows of the journal.
         reports: that were filed.
         leases: (time, ids) of each lease.
+        reads: message ids of each look into the store.
+        read_at_most: messages that one of them gives.
+        settlements: how many rows each commit settled.
+        hold: a write waits for this before it is done.
+        write: called by every write, as the disk takes its time.
         faults, recover_faults: what the next writes fail with.
     """
 
@@ -79,6 +84,11 @@ class ListQueue:
     faults: list[Exception] = field(factory=list)
     recover_faults: list[Exception] = field(factory=list)
     gone: set[int] = field(factory=set)
+    reads: list[list[int]] = field(factory=list)
+    read_at_most: int = 20
+    settlements: list[int] = field(factory=list)
+    hold: Deferred[None] | None = None
+    write: Callable[[], object] = lambda: None
 
     def _waits(self, row: Leased) -> bool:
         return row.queue_id not in self.leased and row.queue_id not in {*self.held, *self.captured}
@@ -123,9 +133,11 @@ class ListQueue:
         by: str,
         at: float,
     ) -> Deferred[set[int]]:
+        self.write()
         if self.faults:
             raise self.faults.pop(0)
         self.reports += reports
+        self.settlements.append(len(settled))
         for each in settled:
             assert self.leased.pop(each.queue_id)[0] == by
             self.events += each.events
@@ -143,7 +155,8 @@ class ListQueue:
                 )
             else:
                 (self.held if each.action == "hold" else self.captured).append(each.queue_id)
-        return succeed(set())
+        hold, self.hold = self.hold, None
+        return succeed(set()) if hold is None else hold.addCallback(lambda _: set())
 
     async def recover(
         self, now: float, by_prefix: str | None = None, *, own: str = ""
@@ -156,20 +169,28 @@ class ListQueue:
         return [each for each in self.rows if each.queue_id in gone]
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
+        return succeed(self._mail(message_id))
+
+    def read_ahead(
+        self, message_ids: Sequence[int], most_octets: int
+    ) -> Deferred[dict[int, QueuedMail]]:
+        self.reads.append(list(message_ids))
+        found = {each: self._mail(each) for each in message_ids[: self.read_at_most]}
+        return succeed({each: mail for each, mail in found.items() if mail is not None})
+
+    def _mail(self, message_id: int) -> QueuedMail | None:
         if message_id in self.gone:
-            return succeed(None)
-        return succeed(
-            QueuedMail(
-                mail_id=f"MAIL{message_id}",
-                sender="alice@example.test",
-                prefix=b"Received: here\r\n",
-                body=RAW,
-                size_octets=len(RAW),
-                digest=b"",
-                dot_lines=1,
-                received_at=BEGAN,
-                smtputf8=False,
-            )
+            return None
+        return QueuedMail(
+            mail_id=f"MAIL{message_id}",
+            sender="alice@example.test",
+            prefix=b"Received: here\r\n",
+            body=RAW,
+            size_octets=len(RAW),
+            digest=b"",
+            dot_lines=1,
+            received_at=BEGAN,
+            smtputf8=False,
         )
 
     def names(self) -> list[str]:

@@ -108,6 +108,56 @@ class DeliveryTests(RelayCase):
         self.assertIn("may arrive twice", str(self.queue.events[0].detail["because"]))
 
 
+class TogetherTests(RelayCase):
+    """What costs a look into the store, or a commit, is done for many at once."""
+
+    def test_the_mails_of_a_batch_are_read_together(self) -> None:
+        self.start(row(1, message_id=7), row(2, message_id=7), row(3), row(4))
+        self.assertEqual([[7, 3, 4]], self.queue.reads)
+
+    def test_what_was_too_much_to_be_read_ahead_is_read_in_its_turn(self) -> None:
+        self.queue.read_at_most = 2
+        self.start(*map(row, (1, 2, 3)))
+        self.assertEqual([[1, 2, 3], [3]], self.queue.reads)
+        self.assertEqual(3, len(self.outside.reached))
+
+    def test_what_ends_while_the_queue_is_written_is_written_together(self) -> None:
+        self.queue.hold = hold = Deferred()
+        self.start(*map(row, (1, 2, 3, 4)))
+        self.assertEqual([1], self.queue.settlements)
+        hold.callback(None)
+        self.assertEqual([1, 3], self.queue.settlements)
+        self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
+
+    def test_one_that_can_t_be_written_holds_up_none_that_ended_with_it(self) -> None:
+        self.queue.hold = hold = Deferred()
+        self.start(*map(row, (1, 2, 3, 4)))
+        self.queue.faults = [StoreFull(), StoreFull()]  # of the three together, of the first alone
+        hold.callback(None)
+        self.assertEqual(([1, 1, 1], [2]), (self.queue.settlements, list(self.queue.leased)))
+        self.house.pass_s(1)
+        self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
+
+    def test_a_mail_s_report_is_written_with_nothing_but_its_own_rows(self) -> None:
+        self.outside.answers = {"r2@remote.test": [NEVER]}
+        self.queue.hold = hold = Deferred()
+        self.start(*map(row, (1, 2, 3)))
+        self.assertEqual(([1, 1], 1), (self.queue.settlements, len(self.queue.reports)))
+        hold.callback(None)
+        self.assertEqual([1, 1, 1], self.queue.settlements)
+
+    def test_nobody_looks_in_vain_for_more_than_is_due(self) -> None:
+        self.start(*map(row, range(1, 26)))
+        self.assertEqual([20, 5], [len(ids) for _, ids in self.queue.leases])
+
+    def test_what_falls_due_later_is_found_behind_what_was_due(self) -> None:
+        self.start(row(1), row(2, due_at=BEGAN + 100))
+        self.house.pass_s(90)
+        self.assertEqual(["r1@remote.test"], self.outside.reached)
+        self.house.pass_s(20)
+        self.assertEqual(2, len(self.outside.reached))
+
+
 class RetryTests(RelayCase):
     def test_waits_grow_twofold_from_a_minute_to_four_hours(self) -> None:
         waits = [wait_s(attempts, OutboundSettings(), lambda: 0.5) for attempts in range(1, 11)]
@@ -157,6 +207,13 @@ class RetryTests(RelayCase):
 
 
 class DeadHostTests(RelayCase):
+    def write_in(self, seconds: float) -> None:
+        """A write takes so long, and the outside is dead; one connection serves a line."""
+        self.house = RelayHouse(OutboundSettings(connections=1))
+        self.queue, self.outside, clock = self.house.queue, self.house.outside, self.house.clock
+        self.queue.write = lambda: setattr(clock, "rightNow", clock.rightNow + seconds)
+        self.outside.down = {"mx.remote.test": SILENT}
+
     def test_all_that_is_due_is_told_and_the_line_sleeps(self) -> None:
         self.outside.down = {"mx.remote.test": SILENT}
         self.start(*map(row, range(1, 51)))
@@ -169,6 +226,25 @@ class DeadHostTests(RelayCase):
         self.outside.down = {"mx.remote.test": SILENT}
         self.start(*map(row, range(1, 51)), row(60, domain="well.test", recipient="a@well.test"))
         self.assertEqual(["a@well.test"], self.outside.reached)
+
+    def test_what_it_is_told_is_written_in_pieces_a_tenth_of_the_time(self) -> None:
+        self.write_in(0.01)
+        self.start(*map(row, range(1, 101)))
+        told = len(self.queue.names())
+        self.assertEqual(40, told)  # what was attempted, and one piece
+        self.house.pass_s(1.7, 0.1)  # that took 0.2 s
+        self.assertEqual(told, len(self.queue.names()))
+        self.house.pass_s(10, 0.1)
+        self.assertEqual(["deferred"] * 100, self.queue.names())
+        self.assertEqual(1, len(self.outside.connects))
+
+    def test_what_is_not_told_by_then_is_attempted_when_the_line_wakes(self) -> None:
+        self.write_in(0.5)
+        self.start(*map(row, range(1, 101)))
+        self.outside.down.clear()
+        self.house.pass_s(300)
+        self.assertEqual(100, self.queue.names().count("relayed"))
+        self.assertLess(self.queue.names().count("deferred"), 100)
 
     def test_the_next_address_is_asked_and_the_silent_one_rests(self) -> None:
         self.house.ways.hosts = {"remote.test": ["one", "two"]}

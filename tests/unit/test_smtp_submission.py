@@ -473,8 +473,11 @@ class FakeSigner:
     bodies: list[bytes] = field(factory=list)
     asked: list[tuple[Any, ...]] = field(factory=list)
     answer: Deferred[bytes] = field(factory=lambda: succeed(b"DKIM-Signature: s\r\n"))
+    has_key: bool = True
 
-    def body_hash(self) -> FakeSigner:
+    def body_hash(self, domain: str) -> FakeSigner | None:
+        if not self.has_key:
+            return None
         self.bodies.append(b"")
         return self
 
@@ -493,6 +496,12 @@ class Signing(SubmissionCase):
     def setUp(self) -> None:
         super().setUp()
         self.counter.signer = self.signer = FakeSigner()
+
+    def test_nothing_is_hashed_or_asked_for_a_domain_without_a_key(self) -> None:
+        self.signer.has_key = False
+        self.submit(b"From: alice@example.test\r\n\r\none\r\n")
+        self.assertEqual(([], []), (self.signer.bodies, self.signer.asked))
+        self.assertNotIn(b"DKIM-Signature", self.filed()[1].prefix)
 
     def test_header_and_body_are_signed_as_they_leave(self) -> None:
         mail = b"Date: d\r\nBcc: y\r\nFrom: alice@example.test\r\n\r\none\r\n" + b"x" * 300_000
