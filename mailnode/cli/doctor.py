@@ -12,6 +12,7 @@ from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findi
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
 from mailnode.cli.checkup_people import check_accounts
+from mailnode.cli.checkup_sending import check_sending
 from mailnode.cli.checkup_settings import check_installation, check_plugins, check_settings
 from mailnode.cli.frame import (
     EX_CONFIG,
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     check_accounts,
     check_files,
     check_database,
+    check_sending,
     check_certificate,
     check_ports,
     check_machine,

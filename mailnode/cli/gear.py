@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import attrs
 import click
 
 from mailnode.cli import output
-from mailnode.cli.checkup import GOOD, Finding, fault, say_findings, warning
+from mailnode.cli.checkup import GOOD, Finding, fault, say_findings
 from mailnode.cli.checkup_network import check_hostname
+from mailnode.cli.checkup_published import (
+    check_port_out,
+    check_published,
+    is_reserved,
+    not_looked_at,
+)
+from mailnode.cli.checkup_sending import check_signing
 from mailnode.cli.frame import (
     EX_CONFIG,
     EX_USAGE,
@@ -19,14 +26,12 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import open_accounts
+from mailnode.cli.node import open_accounts, read_domain
+from mailnode.cli.published import make_look_up
 from mailnode.config import Config
+from mailnode.machine import outward_addresses
 from mailnode.routes import GEARS, Gear
 from mailnode.store.accounts import Directory
-
-# Nobody can answer mail from these (RFC 2606, RFC 6761, RFC 6762, and what is meant for a house).
-RESERVED = ("test", "example", "invalid", "localhost", "local", "internal", "localdomain")
-RESERVED_DOMAINS = ("example.com", "example.net", "example.org")
 
 _MEANING = {
     "capture": "mail for other hosts is kept here and shown, and does not leave",
@@ -34,34 +39,21 @@ _MEANING = {
     "live": "mail for other hosts leaves",
 }
 
-Check = Callable[[Config, Directory], Iterator[Finding]]
 
-
-def check_name(config: Config, directory: Directory) -> Iterator[Finding]:
-    """Receivers look the host's name up."""
-    yield from check_hostname(config)
-
-
-def check_domains(config: Config, directory: Directory) -> Iterator[Finding]:
-    """Domains that exist, each with a key that signs its mail."""
+def check_domains(directory: Directory) -> Iterator[Finding]:
+    """Domains that exist."""
     if not directory.domains:
         yield fault("domains", "no domain is served", "mailnode domain add YOUR.DOMAIN")
     for name in directory.domains:
-        if name.rpartition(".")[2] in RESERVED or name in RESERVED_DOMAINS:
+        if is_reserved(name):
             yield fault(
                 "domains",
                 f"{name} is reserved for examples: mail from it is refused, and nobody can answer",
                 f"serve a domain of your own, and delete this one: mailnode domain delete {name}",
             )
-        elif not directory.signing_keys(name):
-            yield warning(
-                "dkim",
-                f"mail from {name} is not signed: many receivers refuse it or call it spam",
-                f"mailnode dkim generate {name}",
-            )
 
 
-def check_demo_accounts(config: Config, directory: Directory) -> Iterator[Finding]:
+def check_demo_accounts(directory: Directory) -> Iterator[Finding]:
     """Whoever knows a published password would send in our name."""
     for account in directory.demo_accounts:
         yield fault(
@@ -72,12 +64,25 @@ def check_demo_accounts(config: Config, directory: Directory) -> Iterator[Findin
         )
 
 
-CHECKS: tuple[Check, ...] = (check_name, check_domains, check_demo_accounts)
+def checks(config: Config, directory: Directory, probe: str | None) -> list[Finding]:
+    """What would make receivers refuse our mail, or let strangers send it; none is good.
 
-
-def checks(config: Config, directory: Directory) -> list[Finding]:
-    """What would make receivers refuse our mail, or let strangers send it; none is good."""
-    found = [finding for check in CHECKS for finding in check(config, directory)]
+    Args:
+        probe: a domain whose mail host is connected to; None: nobody is.
+    """
+    found = [
+        *check_hostname(config),
+        *check_domains(directory),
+        *check_signing(directory),
+        *check_demo_accounts(directory),
+    ]
+    try:
+        look_up = make_look_up(config, None)
+    except Mistake as error:
+        found.append(not_looked_at(error))
+    else:
+        found += check_published(config, directory, look_up, outward_addresses())
+        found += check_port_out(config, probe, look_up) if probe else ()
     return [finding for finding in found if finding.level != GOOD]
 
 
@@ -118,16 +123,27 @@ def _say(now: Gear) -> None:
     metavar="PATTERN",
     help="Address, domain, .DOMAIN or * that mail may go to; may be given again.",
 )
+@click.option(
+    "--probe",
+    metavar="DOMAIN",
+    help="Before going live, try port 25 with this domain's mail host, which is greeted.",
+)
 @click.option("--yes", is_flag=True, help="Go live in spite of what is found.")
 @click.pass_context
-def gear_set(ctx: click.Context, name: str, allow: tuple[str, ...], yes: bool) -> None:
+def gear_set(
+    ctx: click.Context, name: str, allow: tuple[str, ...], probe: str | None, yes: bool
+) -> None:
     """Choose how far mail goes: capture, allow-list or live.
 
     Before it goes live, what would make receivers refuse its mail is named, and nothing changes
-    unless --yes is given. Mail that was captured before stays.
+    unless --yes is given: the names of the host and of its addresses, each domain's records as
+    they are published, keys that sign. Mail that was captured before stays.
     """
     if allow and name != "allow-list":
         raise Mistake(f"--allow goes with allow-list, not with {name}", EX_USAGE)
+    if probe and name != "live":
+        raise Mistake(f"--probe goes with live, not with {name}", EX_USAGE)
+    probe = read_domain(probe) if probe else None
     config = config_of(ctx)
     with open_accounts(ctx, change=True) as accounts:
         before = accounts.outside.gear()
@@ -136,7 +152,7 @@ def gear_set(ctx: click.Context, name: str, allow: tuple[str, ...], yes: bool) -
             raise Mistake("the list is empty, so nothing would leave: name with --allow who may")
         findings = []
         if name == "live":
-            findings = checks(config, accounts.load_directory(config.accounts.subaddress))
+            findings = checks(config, accounts.load_directory(config.accounts.subaddress), probe)
         goes = yes or not findings
         if goes:
             accounts.outside.set_gear(wanted)
@@ -151,6 +167,11 @@ def gear_set(ctx: click.Context, name: str, allow: tuple[str, ...], yes: bool) -
         say_findings(findings)
         if goes:
             _say(now)
+            if name == "live" and not probe:
+                output.say(
+                    "whether port 25 is open outwards was not tried; mailnode gear set live "
+                    "--probe DOMAIN greets the mail host of a domain that you know"
+                )
         else:
             output.say(
                 f"the gear stays {now.name}; mend this, or say --yes to go live all the same"

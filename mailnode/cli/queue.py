@@ -196,6 +196,7 @@ def queue_show(ctx: click.Context, names: tuple[str, ...]) -> None:
         output.show_facts(_facts(row))
 
 
+_AT_ONCE = ("retry", "release", "bounce")  # a host that rests is asked all the same
 _GIVEN = ("sender", "recipient", "domain", "older_than", "newer_than", "reply", "state")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 IDLE_S = 5.0
 MOST_AT_REST = 10_000
+MOST_IDLE = 100  # each is a descriptor, and clients need them, too
 
 
 class Connects(Protocol):
@@ -60,6 +61,7 @@ class Pool:
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
+    _idle_sessions: int = field(default=0, init=False)
     _waiting: dict[tuple[str, int], deque[Deferred[None]]] = field(factory=dict, init=False)
     _at_rest: dict[Way, tuple[float, Answer]] = field(factory=dict, init=False)
 
@@ -72,27 +74,26 @@ class Pool:
         One that failed a moment ago is not asked again.
 
         Raises:
-            CannotSend: none of them; the answer is the last one's, for good only when all are.
+            CannotSend: none of them; the answer is the last one's that may be another later, for
+                good only when all of them are.
         """
-        refusal: CannotSend | None = None
+        refusals: list[CannotSend] = []
         for way in ways:
             rested = self._at_rest.get(way)
             if rested is not None and self.now() < rested[0]:
-                refusal = _milder(refusal, CannotSend(rested[1]))
+                refusals.append(CannotSend(rested[1]))
                 continue
             try:
                 return way, await self._session(way)
             except CannotSend as error:
-                refusal = _milder(refusal, error)
+                refusals.append(error)
                 self._let_rest(way, error.answer)
-        assert refusal is not None, "a recipient without a way"
-        raise refusal
+        assert refusals, "a recipient without a way"
+        raise max(reversed(refusals), key=lambda each: each.answer.temporary)
 
     async def _session(self, way: Way) -> Session:
         while True:
-            while idle := self._idle.get(way):
-                session, end = idle.pop()
-                end.cancel()
+            while (session := self._take_idle(way, -1)) is not None:
                 if session.usable:
                     return session
                 self._left(way)
@@ -113,25 +114,38 @@ class Pool:
 
     def give_back(self, way: Way, session: Session) -> None:
         """Its mails are sent; somebody else may have it for the next few seconds."""
-        if not session.usable:
+        if not session.usable or self._idle_sessions >= MOST_IDLE:
             self._quit(way, session)
             return
+        self._idle_sessions += 1
         end = self.clock.callLater(IDLE_S, self._end, way, session)
         self._idle.setdefault(way, []).append((session, end))
         self._call_next(way.place)
 
     def _end(self, way: Way, session: Session) -> None:
-        self._idle[way] = [each for each in self._idle[way] if each[0] is not session]
-        if not self._idle[way]:
-            del self._idle[way]
+        at = next(at for at, each in enumerate(self._idle[way]) if each[0] is session)
+        self._take_idle(way, at)
         self._quit(way, session)
+
+    def _take_idle(self, way: Way, at: int) -> Session | None:
+        """The one of this way's at that place in the order of their coming; None without any."""
+        idle = self._idle.get(way)
+        if not idle:
+            return None
+        session, end = idle.pop(at)
+        if end.active():
+            end.cancel()
+        if not idle:
+            del self._idle[way]
+        self._idle_sessions -= 1
+        return session
 
     def _end_an_idle_one(self, place: tuple[str, int]) -> bool:
         """Make room by a session that stands idle for another way to the same place."""
-        for way, idle in self._idle.items():
-            if way.place == place and idle:
-                session, end = idle.pop(0)
-                end.cancel()
+        for way in self._idle:
+            if way.place == place:
+                session = self._take_idle(way, 0)
+                assert session is not None
                 self._quit(way, session)
                 return True
         return False
@@ -171,19 +185,10 @@ class Pool:
 
     def stop(self) -> None:
         """Say goodbye where nothing is under way, and let nobody else wait."""
-        for way, idle in list(self._idle.items()):
-            for session, end in idle:
-                end.cancel()
+        for way in list(self._idle):
+            while (session := self._take_idle(way, 0)) is not None:
                 self._quit(way, session)
-        self._idle.clear()
         for waiting in list(self._waiting.values()):
             for each in list(waiting):
                 each.cancel()
         self._waiting.clear()
-
-
-def _milder(before: CannotSend | None, now: CannotSend) -> CannotSend:
-    """A host that is only down may take tomorrow what another refuses today."""
-    if before is not None and before.answer.temporary and now.answer.permanent:
-        return before
-    return now

@@ -6,6 +6,7 @@ import email.policy
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -124,7 +125,8 @@ class Server:
         return self.out.read_text("utf-8", "replace")
 
 
-def _make_maildirs(folder: Path, users: tuple[str, ...]) -> None:
+def make_maildirs(folder: Path, users: tuple[str, ...]) -> None:
+    """A maildir each, which the servers' own user may write."""
     for user in users:
         for part in ("tmp", "new", "cur"):
             (folder / user / part).mkdir(parents=True, exist_ok=True)
@@ -151,11 +153,11 @@ class Postfix(Server):
         for name in ("queue", "data", "log", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
-        _make_maildirs(folder / "mail", self.users)
+        make_maildirs(folder / "mail", self.users)
         (folder / "etc" / "main.cf").write_text("\n".join(self._settings()) + "\n")
         (folder / "etc" / "master.cf").write_text(_MASTER.format(port=self.port))
         users = "".join(f"{user}@{self.domain} {user}/\n" for user in self.users)
-        (folder / "etc" / "users").write_text(users)
+        (folder / "etc" / "users").write_text(users, "utf-8")
         subprocess.run(
             ["postmap", "-c", folder / "etc", f"hash:{folder}/etc/users"], check=True, timeout=30
         )
@@ -204,7 +206,7 @@ class Postfix(Server):
             f"smtpd_tls_cert_file = {cert}",
             f"smtpd_tls_key_file = {key}",
             "smtpd_tls_received_header = yes",
-            "smtputf8_enable = no",
+            "smtputf8_enable = yes",
             "tls_random_source = dev:/dev/urandom",
             *self.more,
         )
@@ -252,18 +254,28 @@ class Dovecot(Server):
     def auth_socket(self) -> Path:
         return self.folder / "auth"
 
+    @property
+    def lmtp_socket(self) -> Path:
+        return self.folder / "lmtp"
+
     def start(self) -> Dovecot:
         folder = self.folder
         for name in ("home", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        _make_maildirs(folder / "mail", self.users)
+        make_maildirs(folder / "mail", self.users)
         os.chown(folder / "home", OWNER, OWNER)
         users = "".join(f"{user}@{self.domain}:{{PLAIN}}pw::::::\n" for user in self.users)
         (folder / "etc" / "users").write_text(users)
         (folder / "etc" / "users").chmod(0o644)
         cert, key = self.tls
         settings = _DOVECOT.format(
-            folder=folder, cert=cert, key=key, port=self.port, owner=OWNER, auth=self.auth_socket
+            folder=folder,
+            cert=cert,
+            key=key,
+            port=self.port,
+            owner=OWNER,
+            auth=self.auth_socket,
+            lmtp=self.lmtp_socket,
         )
         (folder / "etc" / "dovecot.conf").write_text(settings)
         self._run(DOVECOT, "-F", "-c", str(folder / "etc" / "dovecot.conf"))
@@ -305,6 +317,9 @@ service lmtp {{
     address = 127.0.0.1
     port = {port}
   }}
+  unix_listener {lmtp} {{
+    mode = 0666
+  }}
 }}
 """
 
@@ -344,6 +359,23 @@ def certificate_for(folder: Path, *names: str) -> tuple[Path, Path]:
     )  # fmt: skip
     cert.chmod(0o644)
     return cert, key
+
+
+@define(eq=False)
+class Sink(Server):
+    """Postfix's smtp-sink: takes all mail, and keeps each as a file with its envelope."""
+
+    def start(self) -> Sink:
+        shutil.chown(self.folder, "nobody")
+        self._run(
+            "smtp-sink", "-u", "nobody", "-D", f"{self.folder}/mail.", f"127.0.0.1:{self.port}", "9"
+        )
+        return self
+
+    def recipients(self) -> list[str]:
+        """Of the mails that it has, in no order."""
+        text = "".join(path.read_text() for path in self.folder.glob("mail.*"))
+        return re.findall(r"^X-Rcpt-Args: <(.+?)>", text, re.M)
 
 
 def there(program: str) -> bool:

@@ -227,9 +227,11 @@ class ChangingTests(QueueCase):
         self.run_command("queue retry 1", exit_code=75)
         self.assertEqual(rung, [])
         self.change("UPDATE queue SET state = 'waiting', leased_by = NULL, leased_until = NULL")
-        self.run_command("queue retry 1")
-        self.run_command("queue hold 1")
-        self.assertEqual([topic for _, topic in rung], ["attempt", "queue"])
+        for action in ("retry", "hold", "release", "bounce", "drop --yes"):
+            self.run_command(f"queue {action} 1")
+        self.assertEqual(
+            [topic for _, topic in rung], ["attempt", "queue", "attempt", "attempt", "queue"]
+        )
 
     def test_who_may_not_write_is_told_as_whom_to_run_it(self) -> None:
         self.queue("a@example.com")
