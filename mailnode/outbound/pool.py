@@ -29,15 +29,27 @@ class Connects(Protocol):
 
 @frozen
 class Way:
-    """One next hop, how its TLS is judged, and who signs in."""
+    """One next hop, how its TLS is judged, and who signs in.
+
+    Attributes:
+        domain: whose host it is by the DNS, "" by a route; others may share its sessions.
+    """
 
     hop: Hop
     policy: TlsPolicy
     login: Login | None = None
+    domain: str = field(default="", eq=False)
 
     @property
     def place(self) -> tuple[str, int]:
         return self.hop.address, self.hop.port
+
+
+Observe = Callable[[Way, "Session | Answer"], None]
+
+
+def _nobody(way: Way, outcome: Session | Answer) -> None:
+    """Nobody counts."""
 
 
 @define(eq=False)
@@ -48,6 +60,7 @@ class Pool:
         clock: the reactor.
         now: UTC epoch seconds, as the queue counts them.
         most: sessions with one hop at a time.
+        observe: told of each connection: the session, or why there is none.
         connections: made since the start.
     """
 
@@ -55,6 +68,7 @@ class Pool:
     clock: IReactorTime
     now: Callable[[], float]
     most: int = 20
+    observe: Observe = _nobody
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
@@ -64,10 +78,13 @@ class Pool:
     def __len__(self) -> int:
         return sum(self._open.values())
 
-    async def take(self, ways: Sequence[Way]) -> tuple[Way, Session]:
+    async def take(self, ways: Sequence[Way], *, observed: bool = True) -> tuple[Way, Session]:
         """A session with the first of these that answers.
 
         One that failed within the minute is not asked again while another is left.
+
+        Args:
+            observed: whether a connection that is made for it is told of.
 
         Raises:
             CannotSend: none of them; the answer is the last one's.
@@ -79,14 +96,14 @@ class Pool:
                 refusal = CannotSend(rested[1])
                 continue
             try:
-                return way, await self._session(way)
+                return way, await self._session(way, self.observe if observed else _nobody)
             except CannotSend as error:
                 refusal = error
                 self._let_rest(way, error.answer)
         assert refusal is not None, "a recipient without a way"
         raise refusal
 
-    async def _session(self, way: Way) -> Session:
+    async def _session(self, way: Way, observe: Observe) -> Session:
         while True:
             while idle := self._idle.get(way):
                 session, end = idle.pop()
@@ -103,10 +120,13 @@ class Pool:
         self._open[way.place] += 1
         try:
             session = await self.sender.connect(way.hop, way.policy, way.login)
-        except BaseException:
+        except BaseException as error:
             self._left(way)
+            if isinstance(error, CannotSend):
+                observe(way, error.answer)
             raise
         self.connections += 1
+        observe(way, session)
         return session
 
     def give_back(self, way: Way, session: Session) -> None:
