@@ -298,6 +298,7 @@ class OutboundSettings:
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
     any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
 
 
 @frozen

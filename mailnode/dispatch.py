@@ -24,9 +24,12 @@ from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.sender import Sender
+from mailnode.outbound.signing import Signer
+from mailnode.outbound.tls_reporting import FILE, TlsReporting, read_outcomes, write_outcomes
 from mailnode.outbound.ways import Ways
 from mailnode.resolver import Resolver
 from mailnode.sealing import read_password_file
+from mailnode.threads import Threads
 
 if TYPE_CHECKING:
     from mailnode.house import House
@@ -44,7 +47,9 @@ class Dispatch:
     relay: Relay
     resolver: Resolver
     sts: MtaSts
+    tls_reporting: TlsReporting
     due: DueClock
+    _threads: Threads
     _in_thread: Callable[..., Deferred[Any]]
     _advancing: bool = field(default=False, init=False)
     _starting: Deferred[None] | None = field(default=None, init=False)
@@ -72,6 +77,18 @@ class Dispatch:
             house.hostname,
             settings.port,
         )
+        threads, sums = Threads(clock.callFromThread), config.data_path / FILE
+        reporting = TlsReporting(
+            enabled=settings.tls_reports,
+            clock=clock,
+            now=due.now,
+            resolver=resolver,
+            reports=house.reports,
+            signer=Signer(house.directory, house.seal, threads),
+            file=house.messages.file_message,
+            keep=lambda told: house._in_thread(write_outcomes, sums, told),
+            outcomes=read_outcomes(sums),
+        )
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         leases = Leases(clock, house.queue, due.now, name)
         delivery = Delivery(
@@ -79,14 +96,17 @@ class Dispatch:
             queue=house.queue,
             directory=house.directory,
             ways=ways,
-            pool=Pool(sender, clock, due.now, settings.connections, rest_s(settings)),
+            pool=Pool(
+                sender, clock, due.now, settings.connections, rest_s(settings), reporting.observe
+            ),
             reports=house.reports,
             settings=settings,
             now=due.now,
             open_blob=house.blobs.open,
+            unobserved=reporting.is_report,
         )
         relay = Relay(clock, house.queue, leases, delivery)
-        return cls(relay, resolver, sts, due, house._in_thread)
+        return cls(relay, resolver, sts, reporting, due, threads, house._in_thread)
 
     def start(self) -> None:
         """Begin; what can't be read now is tried again with the next look."""
@@ -97,18 +117,22 @@ class Dispatch:
         if self.due.is_manual:
             await self._in_thread(self.due.keep)
         await self.relay.start()
+        self.tls_reporting.start()
         self.take_up_clock()
 
     async def stop(self, within_s: float) -> None:
         if self._starting is not None:
             await self._starting
         await self.relay.stop(within_s)
+        await self.tls_reporting.stop()
+        self._threads.stop()
         await self.sts.close()
         await self.resolver.close()
 
     def apply(self, settings: OutboundSettings) -> None:
         """What can change while the node runs."""
         self.relay.delivery.settings = settings
+        self.tls_reporting.enabled = settings.tls_reports
         self.relay.delivery.pool.most = max(1, settings.connections)
         self.relay.delivery.pool.rest_s = rest_s(settings)
 
@@ -144,8 +168,10 @@ class Dispatch:
     async def _run_until(self, target: float) -> None:
         """All that falls due before `target`, each at its time."""
         await self.relay.when_idle()
-        while (next_at := self.relay.next_at) < target:
+        while (next_at := min(self.relay.next_at, self.tls_reporting.next_at)) < target:
             self.due.move_to(next_at + 0.001)
+            if self.tls_reporting.next_at <= self.due.now():
+                await self.tls_reporting.run()
             await self.relay.when_idle()
         self.due.move_to(target)
         await self.relay.when_idle()

@@ -83,12 +83,14 @@ class Handshake:
 
     Attributes:
         fault: what OpenSSL found wrong, "" for nothing.
+        doubt: what would have been wrong, had the policy not been on trial.
     """
 
     hop: Hop
     policy: TlsPolicy
     trust: Trust
     fault: str = ""
+    doubt: str = ""
 
     @property
     def _by_authority(self) -> bool:
@@ -96,18 +98,24 @@ class Handshake:
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """What Twisted calls."""
-        connection = SSL.Connection(self.trust.context(self._by_authority), None)
+        verify = self._by_authority or self.policy.trial
+        connection = SSL.Connection(self.trust.context(verify), None)
         host = bare_host(self.hop.host)
         if host and not _is_ip(host):
             connection.set_tlsext_host_name(host.encode("ascii", "replace"))
-        if self._by_authority:
+        if verify:
             connection.set_verify(SSL.VERIFY_PEER, self._verified)
         return connection
 
     def _verified(self, _connection: Any, _cert: Any, error: int, _depth: int, fine: int) -> bool:
-        if not fine:
-            self.fault = _FAULTS.get(error, f"the certificate is not valid (OpenSSL's {error})")
-        return bool(fine)
+        if fine:
+            return True
+        why = _FAULTS.get(error, f"the certificate is not valid (OpenSSL's {error})")
+        if self.policy.trial:
+            self.doubt = self.doubt or why
+            return True
+        self.fault = why
+        return False
 
     def judge(self, connection: Any) -> str:
         """How the certificate was verified: "DANE-EE", "verified", or "" for not at all.
@@ -119,12 +127,21 @@ class Handshake:
         names = (self.hop.host, *self.policy.names)
         if self.policy.dane:
             return match_dane(self.policy.dane, shown, names)
+        if self.policy.trial:
+            self._try_names(shown, names)
         if not self._by_authority:
             return ""
         if not shown:
             raise BadCertificate("no certificate was shown")
         match_names(shown[0], names)
         return "verified"
+
+    def _try_names(self, shown: Sequence[x509.Certificate], names: Sequence[str]) -> None:
+        try:
+            if shown and not self.doubt:
+                match_names(shown[0], names)
+        except BadCertificate as error:
+            self.doubt = error.text
 
 
 def bare_host(host: str) -> str:

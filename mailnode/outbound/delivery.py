@@ -57,6 +57,7 @@ class Delivery:
         now: UTC epoch seconds: what the queue's times mean.
         open_blob: opens a body by its key.
         attempts: recipients by what became of them, since the start.
+        unobserved: whether a session for this mail is not to be told of.
         delay_s: sum of the times that relayed recipients waited.
         stopping: nothing more is begun.
     """
@@ -71,6 +72,7 @@ class Delivery:
     now: Callable[[], float]
     open_blob: Callable[[str], Any]
     random: Callable[[], float] = random.random
+    unobserved: Callable[[Leased], bool] = lambda row: False
     attempts: Counter[str] = field(factory=Counter, init=False)
     delay_s: float = field(default=0.0, init=False)
     stopping: bool = field(default=False, init=False)
@@ -184,7 +186,8 @@ class Delivery:
                         self._give_back(*taken)
                         taken = None
                     if taken is None:
-                        taken = await self._seek(self.pool.take(hops))
+                        observed = not self.unobserved(mail_rows[0])
+                        taken = await self._seek(self.pool.take(hops, observed=observed))
                         self._sessions.add(taken[1])
                     attempt, answers = await self._send(taken[1], mail, mail_rows)
                     if self.stopping or not (taken[1] in self._used and _had_died(answers)):

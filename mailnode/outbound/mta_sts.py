@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +58,21 @@ class StsPolicy:
     expires_at: float
 
     def allows(self, host: str) -> bool:
-        """Whether it names this mail host (section 4.1): `*` is one label, the first."""
-        above = host.partition(".")[2]
-        return host in self.mx or (bool(above) and f"*.{above}" in self.mx)
+        """Whether it names this mail host."""
+        return allows(self.mx, host)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """As it stands on its page."""
+        named = (f"mx: {pattern}" for pattern in self.mx)
+        age_s = self.expires_at - self.fetched_at
+        return "version: STSv1", f"mode: {self.mode}", *named, f"max_age: {age_s:.0f}"
+
+
+def allows(patterns: Collection[str], host: str) -> bool:
+    """Whether one of a policy's patterns fits (section 4.1): `*` is one label, the first."""
+    above = host.partition(".")[2]
+    return host in patterns or (bool(above) and f"*.{above}" in patterns)
 
 
 def read_id(texts: Iterable[str]) -> str:

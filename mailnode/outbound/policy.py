@@ -94,11 +94,14 @@ class TlsPolicies:
 def _by_dane(domain: str, host: MxHost, records: list[Tlsa]) -> TlsPolicy:
     """What they ask for; TLS with any certificate when none of them can be used (section 2.2)."""
     usable = tuple(filter(is_usable, records))
+    lines = tuple(
+        f"{each.usage} {each.selector} {each.matching} {each.data.hex()}" for each in records
+    )
     if not usable:
-        return TlsPolicy("must", source="DANE")
+        return TlsPolicy("must", source="DANE", lines=lines)
     names = dict.fromkeys([host.canonical or host.name, domain])  # section 3.2.2
     names.pop(host.name, None)
-    return TlsPolicy("verify", tuple(names), usable, "DANE")
+    return TlsPolicy("verify", tuple(names), usable, "DANE", lines=lines)
 
 
 def is_usable(record: Tlsa) -> bool:
@@ -114,7 +117,7 @@ def _by_sts(policy: StsPolicy | None, host: MxHost) -> TlsPolicy | MailError:
     if policy is None or policy.mode == "none":
         return ANY
     if policy.mode == "testing":
-        return TlsPolicy(source="MTA-STS testing")
+        return TlsPolicy(source="MTA-STS testing", trial=True, lines=policy.lines)
     if not policy.allows(host.name):
         return NoHostAllowed(detail=f"{host.name} is not in the policy {policy.id}")
-    return TlsPolicy("verify", source="MTA-STS")
+    return TlsPolicy("verify", source="MTA-STS", lines=policy.lines)

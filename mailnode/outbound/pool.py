@@ -29,15 +29,27 @@ class Connects(Protocol):
 
 @frozen
 class Way:
-    """One next hop, how its TLS is judged, and who signs in."""
+    """One next hop, how its TLS is judged, and who signs in.
+
+    Attributes:
+        domain: whose host it is by the DNS, "" by a route; others may share its sessions.
+    """
 
     hop: Hop
     policy: TlsPolicy
     login: Login | None = None
+    domain: str = field(default="", eq=False)
 
     @property
     def place(self) -> tuple[str, int]:
         return self.hop.address, self.hop.port
+
+
+Observe = Callable[[Way, "Session | Answer"], None]
+
+
+def _nobody(way: Way, outcome: Session | Answer) -> None:
+    """Nobody counts."""
 
 
 @define(eq=False)
@@ -50,6 +62,7 @@ class Pool:
         most: sessions with one hop at a time.
         rest_s: how long one that failed isn't asked; shorter than any wait for the next attempt,
             or that would be none.
+        observe: told of each connection: the session, or why there is none.
         connections: made since the start.
     """
 
@@ -58,6 +71,7 @@ class Pool:
     now: Callable[[], float]
     most: int = 20
     rest_s: float = 45.0
+    observe: Observe = _nobody
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _fewer: dict[tuple[str, int], int] = field(factory=dict, init=False)  # as many as it takes
@@ -69,10 +83,13 @@ class Pool:
     def __len__(self) -> int:
         return sum(self._open.values())
 
-    async def take(self, ways: Sequence[Way]) -> tuple[Way, Session]:
+    async def take(self, ways: Sequence[Way], *, observed: bool = True) -> tuple[Way, Session]:
         """A session with the first of these that answers.
 
         One that failed a moment ago is not asked again.
+
+        Args:
+            observed: whether a connection that is made for it is told of.
 
         Raises:
             CannotSend: none of them; the answer is the last one's that may be another later, for
@@ -82,7 +99,7 @@ class Pool:
         for way in ways:
             try:
                 self._refuse_at_rest(way)
-                return way, await self._session(way)
+                return way, await self._session(way, self.observe if observed else _nobody)
             except CannotSend as error:
                 refusals.append(error)
         assert refusals, "a recipient without a way"
@@ -96,7 +113,7 @@ class Pool:
         if self._is_at_rest(way):
             raise CannotSend(self._at_rest[way][1])
 
-    async def _session(self, way: Way) -> Session:
+    async def _session(self, way: Way, observe: Observe) -> Session:
         place, again = way.place, True
         while True:
             while (session := self._take_idle(way, -1)) is not None:
@@ -104,7 +121,7 @@ class Pool:
                     return session
                 self._left(way)
             if self._open[place] < min(self.most, self._fewer.get(place, self.most)):
-                made = await self._connect(way, again)
+                made = await self._connect(way, again, observe)
                 if made is not None:
                     return made
                 again = False
@@ -116,7 +133,7 @@ class Pool:
                     self._call_next(place)
                     self._refuse_at_rest(way)
 
-    async def _connect(self, way: Way, again: bool) -> Session | None:
+    async def _connect(self, way: Way, again: bool, observe: Observe) -> Session | None:
         """A new one; None when the hop has as many as it takes: one of those is to be waited for.
 
         Args:
@@ -134,11 +151,13 @@ class Pool:
                 return None
             self._let_rest(way, error.answer)
             self._left(way)
+            observe(way, error.answer)
             raise
         except BaseException:
             self._left(way)
             raise
         self.connections += 1
+        observe(way, session)
         return session
 
     def give_back(self, way: Way, session: Session) -> None:

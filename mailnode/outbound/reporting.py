@@ -116,11 +116,11 @@ class Reports:
         led_by: str | None = None,
         **about: Any,
     ) -> Report | None:
-        reached = self._reach(to) if to is not None else []
+        reached = self.reach(to) if to is not None else []
         if not reached:
             told = [each for each in told if each.action == "failed"]
-            to = self._postmaster()
-            reached = self._reach(to) if to is not None else []
+            to = self.postmaster()
+            reached = self.reach(to) if to is not None else []
             if led_by is not None and to is not None and led_by.lower() == str(to):
                 reached = [each for each in reached if isinstance(each, Recipient)]
         if to is None or not told or not reached:
@@ -141,7 +141,7 @@ class Reports:
             remotes=tuple(each for each in reached if isinstance(each, Remote)),
             priority=0,
         )
-        return envelope, _message_of(body)
+        return envelope, message_of(body)
 
     def _sender(self, sender: str) -> Address | None:
         if not sender:
@@ -152,11 +152,13 @@ class Reports:
             return None
         return self.srs_reverse(address) or address
 
-    def _postmaster(self) -> Address | None:
+    def postmaster(self) -> Address | None:
+        """Ours, whose mail the node's own is; None where no domain is served."""
         first = self.people.first_domain
         return None if first is None else Address(POSTMASTER, first)
 
-    def _reach(self, address: Address) -> list[Recipient | Remote]:
+    def reach(self, address: Address) -> list[Recipient | Remote]:
+        """Where a mail of ours to `address` goes; nowhere when it is nobody's here."""
         if not self.people.is_local(address.domain):
             return [self._led_out(Remote(address))]
         try:
@@ -169,7 +171,8 @@ class Reports:
         return evolve(remote, captured=not self.people.may_leave(remote.address))
 
 
-def _message_of(body: bytes) -> Message:
+def message_of(body: bytes) -> Message:
+    """A mail of ours, header and body, as it is filed."""
     subject = body.partition(b"\r\nSubject: ")[2].partition(b"\r\n")[0]
     return Message(
         prefix=b"",

@@ -79,6 +79,11 @@ class Session:
         return self._link.tls
 
     @property
+    def doubt(self) -> str:
+        """What was wrong with the certificate, by a policy that is on trial; "" for nothing."""
+        return self._link.handshake.doubt
+
+    @property
     def dsn(self) -> bool:
         """Whether the host takes over NOTIFY, and the reports with it (RFC 3461)."""
         return "DSN" in self._link.conversation.offers.words

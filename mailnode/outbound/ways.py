@@ -102,7 +102,7 @@ class Ways:
         else:
             chosen = [(host, TlsPolicy(route.tls, source="route")) for host in hosts]
         return [
-            Way(Hop(host.name, address, self.port), policy)
+            Way(Hop(host.name, address, self.port), policy, domain=domain)
             for host, policy in chosen
             for address in host.addresses
         ]

@@ -56,12 +56,16 @@ class TlsPolicy:
         names: what the certificate may name besides the host.
         dane: records that the certificate must match instead; TLS is a must then (RFC 7672).
         source: who asks for it, in words: "MTA-STS", "route".
+        trial: the certificate is judged as with "verify", and mail goes whatever comes of it.
+        lines: the policy as its domain has published it, for reports about it.
     """
 
     level: str = "may"
     names: tuple[str, ...] = ()
     dane: tuple[Tlsa, ...] = ()
     source: str = ""
+    trial: bool = False
+    lines: tuple[str, ...] = field(default=(), eq=False)
 
     @property
     def required(self) -> bool:

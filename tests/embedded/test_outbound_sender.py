@@ -278,6 +278,21 @@ class TlsTests(SenderCase):
             )
             self.assertEqual((["EHLO", "STARTTLS"], 1), (remote.verbs(), remote.connections))
 
+    async def test_a_policy_on_trial_tells_what_it_would_not_have_taken(self) -> None:
+        trial = TlsPolicy(trial=True)
+        for pair, words in (
+            (self.good, ""),
+            (make_pair("localhost"), "self-signed"),
+            (make_pair("localhost", self.authority, days=-1), "expired"),
+            (make_pair("other.test", self.authority), "not for localhost"),
+            (make_pair("localhost", make_pair("Evil", authority=True)), "not one that we trust"),
+        ):
+            session = await self.deliver(Remote(tls=pair), trial)
+            self.assertTrue(session.tls.startswith("TLSv1.3"))
+            self.assertEqual("", session.tls_note)
+            self.assertIn(words, session.doubt)
+            self.assertEqual(bool(words), bool(session.doubt))
+
     def tlsa(self, pair: host.Pair, usage: int, selector: int, matching: int) -> Tlsa:
         data = pair.certificate.public_bytes(Encoding.DER)
         if selector:

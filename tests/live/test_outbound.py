@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import smtplib
@@ -83,6 +84,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     records = {
         f"{REMOTE} MX": [f"10 mx.{REMOTE}"],
         f"mx.{REMOTE} A": ["127.0.0.1"],
+        f"_smtp._tls.{REMOTE} TXT": [f"v=TLSRPTv1; rua=mailto:other@{REMOTE}"],
     }
     with dns(tmp_path_factory.mktemp("dns"), records) as port:
         yield port
@@ -443,6 +445,33 @@ def test_a_remote_that_stays_down_bounces_after_five_days(
         reports = node.mails("alice")
     assert [b"Action: delayed" in reports[0], b"Action: failed" in reports[1]] == [True, True]
     assert len(reports) == 2
+
+
+def test_who_asks_for_it_is_told_of_a_day_s_tls(
+    folder: Path, zone: int, tls: tuple[Path, Path], postfix: Postfix
+) -> None:
+    before = len(postfix.mails("other"))
+    command(folder, "dkim", "generate", DOMAIN)
+    node = sending(folder, zone, postfix.port, tls)
+    node.settings = {**node.settings, "MAILNODE_OUTBOUND__TLS_REPORTS": "true"}
+    with node:
+        submit(node, "counted", f"remote@{REMOTE}", f"nobody@{REMOTE}")
+        wait_for_mails(node, 1)  # of nobody's: the session is over
+        command(folder, "clock", "advance", "1d 4h")  # some time of the four hours behind midnight
+        mail = postfix.wait_for("other", before + 1)[-1]
+        command(folder, "clock", "advance", "2d")
+        assert not command(folder, "queue", "list").stdout.count("@")
+        assert len(postfix.mails("other")) == before + 1  # none about the report
+    assert (mail["Return-Path"], mail["TLS-Report-Domain"]) == (f"<postmaster@{DOMAIN}>", REMOTE)
+    assert len(mail.get_all("DKIM-Signature")) == 2
+    _words, attached = mail.iter_parts()
+    assert attached.get_content_type() == "application/tlsrpt+gzip"
+    (policy,) = json.loads(gzip.decompress(attached.get_content()))["policies"]
+    assert policy["policy"] == {"policy-type": "no-policy-found", "policy-domain": REMOTE}
+    assert policy["summary"] == {
+        "total-successful-session-count": 1,
+        "total-failure-session-count": 0,
+    }
 
 
 # Nodes of other kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.policy
 import json
 import os
@@ -125,6 +126,14 @@ class Server:
         return self.out.read_text("utf-8", "replace")
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and that are still there."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def make_maildirs(folder: Path, users: tuple[str, ...]) -> None:
     """A maildir each, which the servers' own user may write."""
     for user in users:
@@ -164,6 +173,14 @@ class Postfix(Server):
         subprocess.run(["postfix", "-c", folder / "etc", "check"], capture_output=True, timeout=60)
         self._run(POSTFIX, "-c", str(folder / "etc"), "-d")
         return self
+
+    def stop(self) -> None:
+        """With its daemons: one that was just beginning listens on, and waits for its master."""
+        daemons = children(self.process.pid) if self.process is not None else []
+        super().stop()
+        for pid in daemons:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def log(self) -> str:
         path = self.folder / "log" / "maillog"

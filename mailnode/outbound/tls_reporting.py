@@ -1,0 +1,250 @@
+"""Reports about TLS (RFC 8460): sessions are counted, and once a day who asks for it is told.
+
+The sums are in memory and kept in a file of the data folder once an hour and at a stop. They stand
+in no table: nothing that a report says is worth a row in the commit of each attempt, and what a
+crash may lose is an hour of counts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailnode.addresses import Address
+from mailnode.background import background
+from mailnode.errors import MailError, NoSuchName
+from mailnode.machine import write_durably
+from mailnode.model import Envelope, MailParameters, Message, Recipient, Remote, new_mail_id
+from mailnode.outbound.pool import Way
+from mailnode.outbound.reporting import Reports, message_of
+from mailnode.outbound.sender import Session
+from mailnode.outbound.signing import Signer
+from mailnode.outbound.tls_outcomes import (
+    DAY_S,
+    Outcomes,
+    PolicyKey,
+    Sums,
+    begin_of,
+    failure_of,
+    failure_of_answer,
+)
+from mailnode.outbound.tls_report import make_mail, read_places, report_facts
+from mailnode.outbound.words import Answer
+from mailnode.queued import Leased
+
+if TYPE_CHECKING:
+    from mailnode.interfaces import IResolver
+
+FILE = "tls-report.json"
+LOOK_S = 60.0
+KEEP_S = 3600.0
+AGAIN_S = 3600.0  # behind a look-up that failed
+GIVE_UP_S = DAY_S  # behind the end of the day that a report is about
+MOST_DELAY_S = 4 * 3600.0  # not all the world at midnight (section 4.1)
+LAST = 2  # of the queue's priorities
+
+_log = Logger()
+
+
+@define(eq=False, kw_only=True)
+class TlsReporting:
+    """Counts TLS sessions, and reports them when their day is over.
+
+    Attributes:
+        enabled: by the settings; nothing is counted and nothing sent without.
+        now: UTC epoch seconds.
+        file: takes a mail of ours, durably.
+        keep: keeps the sums for the next start.
+    """
+
+    enabled: bool
+    clock: IReactorTime
+    now: Callable[[], float]
+    resolver: IResolver
+    reports: Reports
+    signer: Signer
+    file: Callable[[Envelope, Message], Deferred[Any]]
+    keep: Callable[[Mapping[str, Any]], Awaitable[Any]]
+    outcomes: Outcomes
+    random: Callable[[], float] = random.random
+    _delay_s: float = field(init=False)
+    _again_at: float = field(default=0.0, init=False)
+    _kept_at: float = field(default=0.0, init=False)
+    _one: DeferredLock = field(factory=DeferredLock, init=False)
+    _looking: LoopingCall | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._delay_s = 1 + self.random() * (MOST_DELAY_S - 1)
+
+    # Counting
+
+    def observe(self, way: Way, outcome: Session | Answer) -> None:
+        """A connection was made, or could not be."""
+        if not self.enabled or not way.domain or way.domain.startswith("["):
+            return
+        host, address = way.hop.host, way.hop.address
+        if isinstance(outcome, Answer):
+            failure = failure_of_answer(host, address, outcome)
+            if failure is None:
+                return
+        else:
+            failure = failure_of(
+                way.policy,
+                host,
+                address,
+                tls=outcome.tls,
+                note=outcome.tls_note,
+                doubt=outcome.doubt,
+            )
+        self.outcomes.count(self.now(), way.domain, way.policy, failure)
+
+    def is_report(self, row: Leased) -> bool:
+        """Whether a mail is one of ours; a session for it counts for nothing, or a report about
+        reports would follow each day for ever."""
+        return row.notify == "NEVER" and row.sender == str(self.reports.postmaster())
+
+    # Once a day
+
+    def start(self) -> None:
+        self._kept_at = self.clock.seconds()
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = self.clock
+        self._looking.start(LOOK_S, now=False)
+
+    async def stop(self) -> None:
+        """What was counted is kept."""
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
+        await self._one.run(lambda: Deferred.fromCoroutine(self._keep()))
+
+    def _look(self) -> None:
+        if self.now() >= self.next_at:
+            background(self.run(), "reporting TLS")
+        elif self.outcomes.changed and self.clock.seconds() - self._kept_at >= KEEP_S:
+            background(
+                self._one.run(lambda: Deferred.fromCoroutine(self._keep())), "keeping TLS outcomes"
+            )
+
+    @property
+    def next_at(self) -> float:
+        """When reports are due next; infinity while there is nothing to tell."""
+        if not self.enabled or not self.outcomes.days:
+            return float("inf")
+        return max(self._due_at(min(self.outcomes.days)), self._again_at)
+
+    def _due_at(self, day: str) -> float:
+        return begin_of(day) + DAY_S + self._delay_s
+
+    async def run(self) -> None:
+        """Report on every day whose time has come."""
+        await self._one.run(lambda: Deferred.fromCoroutine(self._report_days()))
+
+    async def _report_days(self) -> None:
+        for day in sorted(self.outcomes.days):
+            if self.now() >= self._due_at(day):
+                await self._report_day(day)
+        await self._keep()
+
+    async def _report_day(self, day: str) -> None:
+        domains = self.outcomes.days[day]
+        for domain, policies in list(domains.items()):
+            try:
+                await self._report(day, domain, policies)
+            except MailError as error:
+                _log.info("no TLS report to {domain} yet: {error}", domain=domain, error=str(error))
+                if self.now() < begin_of(day) + DAY_S + GIVE_UP_S:
+                    self._again_at = self.now() + AGAIN_S
+                    continue
+            del domains[domain]
+            self.outcomes.changed = True
+        if not domains:
+            self.outcomes.days.pop(day, None)
+
+    async def _report(self, day: str, domain: str, policies: Mapping[PolicyKey, Sums]) -> None:
+        """Tell those whom the domain names, if any.
+
+        Raises:
+            MailError: not now.
+        """
+        try:
+            texts = (await self.resolver.look_up(f"_smtp._tls.{domain}", "TXT")).values
+        except NoSuchName:
+            return
+        places, sender = read_places(texts), self.reports.postmaster()
+        reached = [each for place in places for each in self.reports.reach(place)]
+        remotes = tuple(
+            evolve(each, notify="NEVER")  # nobody is told of one that fails
+            for each in dict.fromkeys(reached)
+            if isinstance(each, Remote) and not each.captured
+        )
+        recipients = tuple(each for each in dict.fromkeys(reached) if isinstance(each, Recipient))
+        if sender is None or not (remotes or recipients):
+            return
+        at = self.now()
+        report_id = new_mail_id(at)
+        facts = report_facts(
+            day,
+            domain,
+            policies,
+            organization=sender.domain,
+            contact=str(sender),
+            report_id=report_id,
+        )
+        mail = make_mail(
+            facts, day, domain, sender=sender, to=places, hostname=self.reports.hostname, at=at
+        )
+        envelope = Envelope(
+            mail_id=report_id,
+            sender=sender,
+            recipients=recipients,
+            parameters=MailParameters(body="7BIT"),
+            received_at=at,
+            remotes=remotes,
+            priority=LAST,
+        )
+        await self.file(envelope, await self._signed(mail, sender, at))
+
+    async def _signed(self, mail: bytes, sender: Address, at: float) -> Message:
+        """Receivers of reports want them signed (section 3)."""
+        header, _, body = mail.partition(b"\r\n\r\n")
+        body_hash = self.signer.body_hash(sender.domain)
+        if body_hash is None:
+            return message_of(mail)
+        body_hash.feed(body)
+        signature = await self.signer.sign(
+            sender.domain, header + b"\r\n", body_hash.digest(), int(at)
+        )
+        return evolve(message_of(mail), prefix=signature)
+
+    async def _keep(self) -> None:
+        self._kept_at = self.clock.seconds()
+        if not self.outcomes.changed:
+            return
+        self.outcomes.changed = False
+        try:
+            await self.keep(self.outcomes.as_json())
+        except OSError as error:
+            self.outcomes.changed = True
+            _log.warn("TLS outcomes can't be kept: {error}", error=str(error))
+
+
+def read_outcomes(path: Path) -> Outcomes:
+    """What `write_outcomes` kept; nothing where there is no such file, or one that is broken."""
+    try:
+        return Outcomes.of_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Outcomes()
+
+
+def write_outcomes(path: Path, told: Mapping[str, Any]) -> None:
+    """They outlive the process; it blocks."""
+    write_durably(path, json.dumps(told).encode())
