@@ -24,6 +24,7 @@ from mailnode.errors import MailError
 from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import wait_s
+from mailnode.queued import Leased
 from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
