@@ -264,12 +264,13 @@ class Delivery:
     ) -> None:
         """Write what became of one mail's recipients, and the reports about it, in one commit."""
         judged = []
+        chance = self.random()  # one for all, so that they stay together
         for row, answer in zip(rows, answers, strict=True):
             of_owner = isinstance(way, SendAs) and answer.stage == "AUTH"
             if of_owner and answer.permanent:  # the mail is not at fault
                 answer = Answer(454, "4.7.8", answer.text, answer.stage)
             judged.append(
-                judge(row, answer, attempt, self.settings, self.random, owner_told=of_owner)
+                judge(row, answer, attempt, self.settings, lambda: chance, owner_told=of_owner)
             )
         try:
             reports = await self._reports(rows, judged, attempt.at, mail)

@@ -35,7 +35,7 @@ MAILS = int(os.environ.get("RELAY_MAILS", "300"))
 KILLS = int(os.environ.get("RELAY_KILLS", "6"))
 SEED = int(os.environ.get("RELAY_SEED", "1"))
 LATE_S = 0.05
-DISK_MAILS = 200
+DISK_MAILS = 120
 
 pytestmark = pytest.mark.timeout(240 + 10 * KILLS + MAILS // 10)
 

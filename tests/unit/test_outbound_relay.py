@@ -167,6 +167,14 @@ class RetryTests(RelayCase):
         waits = {wait_s(1, OutboundSettings(), lambda part=part: part) for part in (0.0, 0.5, 1.0)}
         self.assertEqual({48.0, 60.0, 72.0}, {round(each, 6) for each in waits})
 
+    def test_recipients_of_a_mail_that_failed_together_stay_together(self) -> None:
+        chances = iter([0.1, 0.9])
+        self.house.delivery.random = lambda: next(chances)
+        self.outside.answers = {"r1@remote.test": [LATER, OK], "r2@remote.test": [LATER, OK]}
+        self.start(row(1, message_id=7), row(2, message_id=7))
+        self.house.pass_s(80)
+        self.assertEqual([2, 2], [len(outgoing.targets) for _, outgoing in self.outside.sent])
+
     def test_it_is_tried_again_when_it_is_due(self) -> None:
         self.outside.answers = {"r1@remote.test": [LATER, OK]}
         self.start(row(1))
