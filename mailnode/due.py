@@ -8,12 +8,13 @@ doesn't set it back.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define
+
+from mailnode.durable import write_durably
 
 CLOCK = "clock.json"
 
@@ -77,8 +78,4 @@ def _number(value: object) -> float:
 
 def write_clock(path: Path, *, ahead_s: float, wanted_s: float) -> None:
     """Put both into the file, whole or not at all."""
-    unfinished = path.with_suffix(".new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"ahead_s": ahead_s, "wanted_s": wanted_s}, file)
-    unfinished.rename(path)
+    write_durably(path, json.dumps({"ahead_s": ahead_s, "wanted_s": wanted_s}).encode())

@@ -431,6 +431,8 @@ class House(MultiService):
 
     def cut_off(self) -> None:
         """The stop waits for nobody any more."""
+        if self.dispatch is not None:
+            self.dispatch.relay.delivery.cut_off()
 
     async def _stop_parts(self) -> None:
         """What was built beside the store ends before it."""

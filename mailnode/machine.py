@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import resource
 import socket
 from functools import lru_cache
-from pathlib import Path
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -30,26 +28,6 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError) as error:
             _log.info("the descriptor limit stays at {soft}: {error}", soft=soft, error=str(error))
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """The file holds `data`, its owner's alone; a power cut leaves the old one or the new one."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @frozen

@@ -311,6 +311,7 @@ class Node(House):
 
     def cut_off(self) -> None:
         """The stop waits for nobody any more; what was not answered 250 is kept nowhere."""
+        super().cut_off()
         if self._drained is not None and not self._drained.called:
             _log.warn("what is still under way is cut off")
             self._drained.cancel()

@@ -23,7 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from mailnode.config import TlsSettings
-from mailnode.machine import write_durably
+from mailnode.durable import write_durably
 
 SELF_SIGNED_DAYS = 825
 RENEW_DAYS = 60  # before its end

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
@@ -18,7 +18,7 @@ from mailnode.errors import MailError
 from mailnode.model import QueueChanged, Relayed
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.octets import MailReader, head_and_whole
-from mailnode.outbound.outcome import Attempt, Judged, judge
+from mailnode.outbound.outcome import Attempt, Judged, judge, unreported
 from mailnode.outbound.pool import Pool, Way
 from mailnode.outbound.reporting import Reports
 from mailnode.outbound.sender import Session
@@ -279,7 +279,8 @@ class Delivery:
             reports = await self._reports(rows, judged, attempt.at, mail)
         except Exception:
             _log.failure("a report about {mail_id} could not be made", mail_id=rows[0].mail_id)
-            judged, reports = [_unreported(each) for each in judged], []
+            judged = [Judged(unreported(each.settled)) for each in judged]
+            reports = []
         await self.leases.settle([each.settled for each in judged], reports)
         self._count(rows, judged, attempt.at)
 
@@ -328,13 +329,6 @@ def _mails(rows: Iterable[Leased]) -> Iterable[list[Leased]]:
 def _had_died(answers: Sequence[Answer]) -> bool:
     """Whether a kept connection was found closed: that is no answer to a mail."""
     return all(not answer.code and answer.stage == "MAIL" for answer in answers)
-
-
-def _unreported(judged: Judged) -> Judged:
-    """Nobody is told, so what failed is held for the administrator, and not lost."""
-    if judged.told is None or judged.told.action != "failed":
-        return Judged(evolve(judged.settled, noticed_at=None))
-    return Judged(evolve(judged.settled, action="hold"))
 
 
 def _kept(row: Leased, action: str, why: str, at: float) -> Settled:

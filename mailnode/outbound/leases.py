@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import MailError
+from mailnode.outbound.outcome import unreported
 from mailnode.queued import Leased, Settled
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LEASE_S = 1800.0
 AGAIN_S = 1.0
 AGAIN_MOST_S = 60.0
+MOST_FAULTS = 5
 
 _log = Logger()
 
@@ -125,7 +127,7 @@ class Leases:
         self._writing = False
 
     async def _insist(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
-        again_s = AGAIN_S
+        again_s, faults = AGAIN_S, 0
         while True:
             try:
                 await self.queue.settle(settled, reports, by=self.name, at=self.now())
@@ -134,6 +136,9 @@ class Leases:
                 _log.warn("the queue can't be written: {error}", error=str(error))
             except Exception:
                 _log.failure("the queue could not be written")
+                faults += 1
+                if faults == MOST_FAULTS and reports:  # what became of the mail counts more
+                    settled, reports = [unreported(each) for each in settled], ()
             await deferLater(self.clock, again_s, lambda: None)
             again_s = min(2 * again_s, AGAIN_MOST_S)
         self._settled(settled)

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailnode.background import Together, background
+from mailnode.durable import write_durably
 from mailnode.errors import MailError
-from mailnode.machine import write_durably
 from mailnode.outbound.https import NoPage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailnode.config import OutboundSettings
 from mailnode.model import Bounced, PutOff, Relayed
@@ -142,6 +142,17 @@ def _bounced(row: Leased, answer: Answer, attempt: Attempt, *, expired: bool) ->
     if not wants(row.notify, "failure"):
         return Judged(settled)
     return Judged(settled, _told(row, "failed", answer, attempt, expired=expired))
+
+
+def unreported(settled: Settled) -> Settled:
+    """Its sender could not be told: what failed is held for the administrator, and not lost."""
+    events = tuple(
+        evolve(event, detail={**event.detail, "told": ""}) if isinstance(event, Bounced) else event
+        for event in settled.events
+    )
+    failed = any(isinstance(event, Bounced) for event in events)
+    action = "hold" if failed else settled.action
+    return evolve(settled, action=action, noticed_at=None, events=events)
 
 
 def _place(attempt: Attempt) -> str:

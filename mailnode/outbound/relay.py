@@ -38,6 +38,8 @@ BATCH_ROWS = 20
 DRAIN_ROWS = 20
 DRAIN_PAUSES = 9  # as long as a piece took: a tenth of the time
 MOST_TASKS = 200
+KEPT_FOR_KNOWN = 50  # of these
+MOST_KNOWN = 10_000
 MOST_SLEEP_S = 900.0
 
 _log = Logger()
@@ -95,6 +97,8 @@ class Relay:
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     _without_room: dict[Key, Line] = field(factory=dict, init=False)  # due, in the order of turns
+    _known_without_room: dict[Key, Line] = field(factory=dict, init=False)
+    _answered: OrderedDict[Key, None] = field(factory=OrderedDict, init=False)
     _planning_s: float = field(default=0.0, init=False)  # how long the last look took
     _filling: bool = field(default=False, init=False)
     _planning: bool = field(default=False, init=False)
@@ -236,13 +240,30 @@ class Relay:
         """Begin a task for the line, where it is due and has not enough of them."""
         if line.wakes_at > now:
             self._wake_by(line.wakes_at)
-        elif self._tasks >= MOST_TASKS:
-            self._without_room[line.domain, line.send_as] = line
+        elif self._tasks >= self._places(line):
+            waiting = self._known_without_room if self._is_known(line) else self._without_room
+            waiting[line.domain, line.send_as] = line
         elif not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
                 self._lines.move_to_end((line.domain, line.send_as))
                 self._begin(line)
+
+    def _is_known(self, line: Line) -> bool:
+        """Whether it leads to somebody's provider, or to hosts that have answered lately."""
+        return line.send_as > 0 or (line.domain, line.send_as) in self._answered
+
+    def _places(self, line: Line) -> int:
+        """Strangers' hosts that take a connection and never greet don't get all of them."""
+        return MOST_TASKS if self._is_known(line) else MOST_TASKS - KEPT_FOR_KNOWN
+
+    def _has_answered(self, line: Line) -> None:
+        line.failures = 0
+        key = line.domain, line.send_as
+        self._answered[key] = None
+        self._answered.move_to_end(key)
+        if len(self._answered) > MOST_KNOWN:
+            self._answered.popitem(last=False)
 
     def _wake_by(self, at: float) -> None:
         """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
@@ -305,9 +326,13 @@ class Relay:
         if self._filling:  # what was begun has ended already, further down this stack
             return
         self._filling = True
-        while self._without_room and self._tasks < MOST_TASKS:
-            key = next(iter(self._without_room))
-            self._consider(self._without_room.pop(key), now)
+        for waiting in (self._known_without_room, self._without_room):
+            while waiting:
+                key, line = next(iter(waiting.items()))
+                if self._tasks >= self._places(line):
+                    break
+                del waiting[key]
+                self._consider(line, now)
         self._filling = False
 
     # A line's task
@@ -326,7 +351,7 @@ class Relay:
             finally:
                 await self.leases.give_back(rows)
             if unreachable is None:
-                line.failures = 0
+                self._has_answered(line)
             elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
         due_at = await self.queue.next_due(line.domain, line.send_as)

@@ -21,8 +21,8 @@ from twisted.logger import Logger
 
 from mailnode.addresses import Address
 from mailnode.background import background
+from mailnode.durable import write_durably
 from mailnode.errors import MailError, NoSuchName
-from mailnode.machine import write_durably
 from mailnode.model import Envelope, MailParameters, Message, Recipient, Remote, new_mail_id
 from mailnode.outbound.pool import Way
 from mailnode.outbound.reporting import Reports, message_of

@@ -21,8 +21,8 @@ _NOT_OF_ITS_MAIL = """
     WHERE message.mail_id <> queue.mail_id
 """
 _HOLD = (
-    "UPDATE queue SET state = 'held', leased_by = NULL, leased_until = NULL, last_reply = ?"
-    " WHERE id = ?"
+    "UPDATE queue SET state = CASE state WHEN 'captured' THEN state ELSE 'held' END,"
+    " leased_by = NULL, leased_until = NULL, last_reply = ? WHERE id = ?"
 )
 
 

@@ -366,6 +366,7 @@ class Supervisor(House):
             worker.transport.signalProcess("KILL")
 
     def cut_off(self) -> None:
+        super().cut_off()
         for worker in self.workers.values():
             worker.say("cut_off")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import machine
+from mailnode.durable import write_durably
 from mailnode.machine import (
     ConnectionRoom,
     address_key,
@@ -19,7 +20,6 @@ from mailnode.machine import (
     outward_addresses,
     plain_address,
     raise_descriptor_limit,
-    write_durably,
 )
 
 

@@ -452,7 +452,7 @@ class CrowdTests(RelayCase):
     def test_many_lines_stay_under_the_limit_of_all(self) -> None:
         self.outside.hold = Deferred()
         self.start(*(row(n, domain=f"d{n}.test", recipient=f"r@d{n}.test") for n in range(1, 500)))
-        self.assertEqual(200, len(self.outside.sessions))
+        self.assertEqual(150, len(self.outside.sessions))  # strangers, all of them
         hold, self.outside.hold = self.outside.hold, None
         assert hold is not None
         hold.callback(None)
@@ -642,3 +642,30 @@ class ForwardTests(RelayCase):
         self.house.add(row(2))
         self.assertEqual(["relayed", "relayed"], self.queue.names())
         self.assertEqual(2, len(self.outside.connects))
+
+
+class CrowdOfStrangersTests(RelayCase):
+    def test_hosts_that_never_greet_leave_room_for_those_that_have_answered(self) -> None:
+        self.start(row(1))
+        self.outside.hold = hold = Deferred()
+        for number in range(1000, 1400):
+            self.house.add(row(number, domain=f"d{number}.test", recipient=f"r@d{number}.test"))
+        self.assertEqual(1 + 150, len(self.outside.sessions))
+        self.house.add(row(2))
+        self.assertEqual("r2@remote.test", self.outside.reached[-1])
+        self.outside.hold = None
+        hold.callback(None)
+        self.assertEqual(402, len(self.outside.reached))
+
+
+class UnfiledReportTests(RelayCase):
+    def test_a_report_that_can_not_be_filed_holds_up_no_outcome(self) -> None:
+        self.outside.answers = {"r1@remote.test": [NEVER]}
+        self.queue.faults = [ValueError("a bug")] * 5
+        self.start(row(1))
+        self.house.pass_s(120, 1)
+        self.assertEqual(([1], []), (self.queue.held, self.queue.reports))
+        (bounced,) = [each for each in self.queue.events if each.name == "bounced"]
+        self.assertEqual("", bounced.detail["told"])
+        self.assertEqual(["r1@remote.test"], self.outside.reached)
+        self.assertEqual(5, len(self.flushLoggedErrors(ValueError)))
