@@ -1,4 +1,5 @@
-# make run     starts the server; the first time it makes .venv and installs into it
+# make run     starts the server; the first time it makes .venv and installs into it. SMTP=2526 POP3=1101
+#              choose other ports
 # make test    installs what the tests need and runs all of them
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
@@ -19,8 +20,14 @@ INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
 .PHONY: run test check mends faults soak bench bench-peers clean
 
+SMTP ?= 2525
+POP3 ?= 1100
+LISTEN := import socket, sys; [socket.create_server(("127.0.0.1", int(each))).close() for each in sys.argv[1:]]
+
 run: $(VENV)/installed
-	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp 2525 --pop3 1100
+	@$(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) 2>/dev/null || \
+	    echo "Port $(SMTP) or $(POP3) is taken; others: make run SMTP=2526 POP3=1101" >&2
+	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3)
 
 test: $(VENV)/installed-test
 	@tests/live/install-clients

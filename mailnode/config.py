@@ -22,6 +22,7 @@ from attrs import field, frozen
 from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress
 
+USUAL_NAME = "mailnode.toml"  # of the file of settings; it is read where it is named alone
 ENVIRONMENT_PREFIX = "MAILNODE_"
 
 

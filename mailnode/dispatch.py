@@ -19,6 +19,7 @@ from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.https import Https
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.mta_sts import MtaSts, in_file, read_policies
+from mailnode.outbound.outcome import rest_s
 from mailnode.outbound.policy import TlsPolicies
 from mailnode.outbound.pool import Pool
 from mailnode.outbound.relay import Relay
@@ -95,7 +96,9 @@ class Dispatch:
             queue=house.queue,
             directory=house.directory,
             ways=ways,
-            pool=Pool(sender, clock, due.now, settings.connections, reporting.observe),
+            pool=Pool(
+                sender, clock, due.now, settings.connections, rest_s(settings), reporting.observe
+            ),
             reports=house.reports,
             settings=settings,
             now=due.now,
@@ -131,6 +134,7 @@ class Dispatch:
         self.relay.delivery.settings = settings
         self.tls_reporting.enabled = settings.tls_reports
         self.relay.delivery.pool.most = max(1, settings.connections)
+        self.relay.delivery.pool.rest_s = rest_s(settings)
 
     def describe(self, metrics: Metrics) -> None:
         """Name what the relay and the resolver measure."""

@@ -145,6 +145,11 @@ class TooLarge(Refused):
     smtp_code, enhanced, http_status = 552, "5.3.4", 413
     text = "Message is larger than this server takes"
 
+    @classmethod
+    def past(cls, most_octets: int) -> TooLarge:
+        """The client is told how much would do."""
+        return cls(f"Message is larger than the {most_octets} octets that are taken here")
+
 
 class HeaderTooLarge(TooLarge):
     """Of a submitted mail: what can't be looked through may hold a Bcc."""

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
-from mailnode.config import Config, ConfigError
+from mailnode.config import USUAL_NAME, Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.due import DueClock
 from mailnode.errors import MailError
@@ -49,7 +49,7 @@ from mailnode.store.queue import Queue
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.tls import RENEWAL_LOOK_S, TlsError, open_certificate
+from mailnode.tls import RENEWAL_LOOK_S, Certificate, TlsError, open_certificate
 
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
 EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
@@ -112,6 +112,11 @@ class House(MultiService):
     def _make_bell(self) -> Bell:
         return Bell()
 
+    @property
+    def command(self) -> str:
+        """The `mailnode` command for this node, as the mends that it names begin."""
+        return "mailnode"
+
     # Starting
 
     def privilegedStartService(self) -> None:
@@ -158,6 +163,8 @@ class House(MultiService):
     def _open(self) -> None:
         """The files: the folder's lock, accounts, mail, certificate."""
         data, users = self.config.data_path, self.config.users_path
+        if self.config.tls.cert:  # nothing is made in a folder that may be the wrong one
+            self.certificate = self._open_certificate()
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node_lock = self._lock_folder()
         self.accounts = Accounts.open(users, create=True, data=data)
@@ -168,9 +175,8 @@ class House(MultiService):
         self._refuse_demo_beyond_loopback()
         self.seal = Seal.open(data)
         self.due = self._make_clock(data)
-        self.certificate = open_certificate(
-            self.config.tls, data / "tls", self.hostname, self.reactor.seconds
-        )
+        if not self.config.tls.cert:
+            self.certificate = self._open_certificate()
         self.database = Database.open(
             data / "mail.db",
             call_in_reactor=self.reactor.callFromThread,
@@ -187,6 +193,10 @@ class House(MultiService):
             raise ConfigError("node.clock: a clock that is moved by hand has one process only")
         return DueClock.manual(data)
 
+    def _open_certificate(self) -> Certificate:
+        folder = self.config.data_path / "tls"
+        return open_certificate(self.config.tls, folder, self.hostname, self.reactor.seconds)
+
     def _lock_folder(self) -> int:
         """One node a data folder."""
         return lock_folder(self.config.data_path)
@@ -197,11 +207,14 @@ class House(MultiService):
     def _refuse_demo_beyond_loopback(self) -> None:
         open_ports = [each for each in self.listeners if each.beyond_loopback]
         if self.directory.demo_accounts and open_ports:
-            names = " ".join(account.key for account in self.directory.demo_accounts)
+            mend = " && ".join(
+                f"{self.command} user delete {account.key} --yes"
+                for account in self.directory.demo_accounts
+            )
             self._fail(
                 EX_CONFIG,
                 f"{open_ports[0].where} listens beyond this machine, and the demo accounts have "
-                f"published passwords; first: mailnode user delete {names}",
+                f"published passwords; first: {mend}",
             )
 
     def _build(self) -> None:
@@ -243,6 +256,7 @@ class House(MultiService):
         ):
             self._call_every(every_s, call)
         self.bell.on("accounts", self.watch.look)
+        self.bell.on("journal", self.journal.flush)
 
     def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""
@@ -266,8 +280,8 @@ class House(MultiService):
         self.dispatch = dispatch = Dispatch.of(self, self.due)
         self.queue.on_queued = dispatch.relay.queued
         self.bell.on("queue", dispatch.relay.look)
+        self.bell.on("attempt", dispatch.relay.wake)
         self.bell.on("accounts", dispatch.relay.wake)
-        self.bell.on("due", dispatch.relay.wake)
         self.bell.on("clock", dispatch.take_up_clock)
         dispatch.describe(self.metrics)
         dispatch.start()
@@ -310,8 +324,13 @@ class House(MultiService):
             _log.warn("the queue's clock is moved by hand: a node for tests")
         if self.directory.demo_accounts:
             _log.warn("demo accounts with published passwords are here: this machine only")
+        if self.config.path is None and Path(USUAL_NAME).exists():
+            _log.warn("{name} lies here and is not read: --config {name} reads it", name=USUAL_NAME)
         if not self.directory.accounts() and not self.config.plugins.delivery:
-            _log.warn("there is no account yet; first: mailnode init --user you@your.domain")
+            _log.warn(
+                "there is no account yet; first: {command} init --user you@your.domain",
+                command=self.command,
+            )
 
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:

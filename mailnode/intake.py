@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -77,11 +77,21 @@ class Intake:
         return filing
 
     def _report(self, envelope: Envelope, message: Message, filed: tuple[Filed, ...]) -> Any:
-        """Before the 250 is said, so that one who hears it gets the report that it asked for."""
+        """Before the 250 is said, so that one who hears it gets the report that it asked for.
+
+        The mail is filed: whatever becomes of the report, a refusal would have it sent again.
+        """
+        filing = maybeDeferred(self._file_report, envelope, message, filed)
+        filing.addErrback(
+            lambda failure: _log.failure(
+                "the report about {mail_id} was not filed", failure, mail_id=envelope.mail_id
+            )
+        )
+        return filing.addCallback(lambda _: filed)
+
+    def _file_report(self, envelope: Envelope, message: Message, filed: tuple[Filed, ...]) -> Any:
         report = self.success_report(envelope, message, filed)
-        if report is None:
-            return filed
-        return self.messages.file_message(*report).addCallback(lambda _: filed)
+        return None if report is None else self.messages.file_message(*report)
 
     async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
         asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]

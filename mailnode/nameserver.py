@@ -7,24 +7,30 @@ from the server asked, or answers another question, is passed over (RFC 5452).
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 import dns.flags
 import dns.message
 import dns.rcode
 from attrs import define, frozen
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, ConnectError, ConnectionClosed
 from twisted.internet.protocol import DatagramProtocol, Factory, connectionDone
+from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
 from mailnode.config import split_server
-from mailnode.records import parse_answer
+from mailnode.records import count_records, parse_answer
 
+FEW_RECORDS = 8  # an answer of more is read in a thread: somebody may have made it to take long
 MOST_PASSED_OVER = 1000  # forged answers to one question; behind them it is given up
 NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
+
+Answer = dns.message.QueryMessage
+Read = Callable[[bytes], Deferred[Answer | None]]
 
 
 class NoReply(Exception):
@@ -66,9 +72,7 @@ class NameServers:
 
     _reactor: Any
 
-    async def ask(
-        self, server: Server, query: dns.message.Message, timeout_s: float
-    ) -> dns.message.QueryMessage:
+    async def ask(self, server: Server, query: dns.message.Message, timeout_s: float) -> Answer:
         """The server's answer to `query`, whole, whatever its code.
 
         Args:
@@ -83,9 +87,20 @@ class NameServers:
             answer = await self._exchange(server, query, timeout_s)
         return answer
 
+    def _read(self, query: dns.message.Message) -> Read:
+        """What reads the answers to `query`: None for what is none."""
+
+        def read(data: bytes) -> Deferred[Answer | None]:
+            if data[:2] != query.id.to_bytes(2, "big") or count_records(data) <= FEW_RECORDS:
+                return succeed(parse_answer(data, query))
+            pool = self._reactor.getThreadPool()
+            return deferToThreadPool(self._reactor, pool, parse_answer, data, query)
+
+        return read
+
     async def _exchange(
         self, server: Server, query: dns.message.Message, timeout_s: float
-    ) -> dns.message.QueryMessage:
+    ) -> Answer:
         try:
             answer = await self._over_udp(server, query, timeout_s)
             if answer.flags & dns.flags.TC:
@@ -99,7 +114,7 @@ class NameServers:
     async def _over_udp(
         self, server: Server, query: dns.message.Message, timeout_s: float
     ) -> dns.message.QueryMessage:
-        asking = _Datagrams(server, query)
+        asking = _Datagrams(server, self._read(query))
         anywhere = "::" if ":" in server.host else ""
         port = self._reactor.listenUDP(0, asking, anywhere)
         try:
@@ -116,7 +131,7 @@ class NameServers:
     ) -> dns.message.QueryMessage:
         kind = TCP6ClientEndpoint if ":" in server.host else TCP4ClientEndpoint
         endpoint = kind(self._reactor, server.host, server.port, timeout=timeout_s)
-        factory = Factory.forProtocol(lambda: _Stream(query))
+        factory = Factory.forProtocol(lambda: _Stream(self._read(query)))
         factory.noisy = False
         asking: Any = await endpoint.connect(factory)
         try:
@@ -133,8 +148,8 @@ class NameServers:
 class _Datagrams(DatagramProtocol):
     noisy = False
 
-    def __init__(self, server: Server, query: dns.message.Message) -> None:
-        self.server, self.query = server, query
+    def __init__(self, server: Server, read: Read) -> None:
+        self.server, self.read = server, read
         self.answer: Deferred[dns.message.QueryMessage] = Deferred()
         self.passed_over = 0
 
@@ -142,10 +157,16 @@ class _Datagrams(DatagramProtocol):
         if self.answer.called:
             return
         if self.server.is_ip(addr[0]) and addr[1] == self.server.port:
-            answer = parse_answer(datagram, self.query)
-            if answer is not None:
-                self.answer.callback(answer)
-                return
+            self.read(datagram).addCallbacks(self._was_read, lambda _: self._was_read(None))
+        else:
+            self._was_read(None)
+
+    def _was_read(self, answer: Answer | None) -> None:
+        if self.answer.called:
+            return
+        if answer is not None:
+            self.answer.callback(answer)
+            return
         self.passed_over += 1
         if self.passed_over >= MOST_PASSED_OVER:
             self.answer.errback(NoReply("a flood of answers to other questions"))
@@ -159,15 +180,17 @@ class _Datagrams(DatagramProtocol):
 
 
 class _Stream(Int16StringReceiver):
-    def __init__(self, query: dns.message.Message) -> None:
-        self.query = query
+    def __init__(self, read: Read) -> None:
+        self.read = read
         self.answer: Deferred[dns.message.QueryMessage] = Deferred()
         self.closed: Deferred[None] = Deferred()
 
     def stringReceived(self, string: bytes) -> None:
+        self.read(string).addCallbacks(self._was_read, lambda _: self._was_read(None))
+
+    def _was_read(self, answer: Answer | None) -> None:
         if self.answer.called:
             return
-        answer = parse_answer(string, self.query)
         if answer is None or answer.flags & dns.flags.TC:
             self.answer.errback(NoReply("an answer to another question, or a part of one"))
         else:

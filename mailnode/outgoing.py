@@ -12,9 +12,37 @@ from typing import Any
 
 from twisted.internet.protocol import connectionDone
 
+from mailnode.dialog import Dialog
+
 OUTPUT_OCTETS = 65536
 AT_ONCE_OCTETS = 65536
-DIALOG_OCTETS = 16384
+
+
+def write_at_once(transport: Any, data: bytes) -> bool:
+    """Hand little to the kernel now; True when all of it is taken care of.
+
+    Twisted's `write` waits for the next turn of the reactor and costs two calls of
+    epoll_ctl and an event: half of a short command's price. Only where nothing waits in
+    the transport's own buffer. Never call it inside TLS.
+    """
+    if not nothing_waits(transport):
+        return False
+    try:
+        sent = transport.socket.send(data)
+    except OSError:  # the connection is lost, or full: `write` finds out and tells
+        return False
+    if sent < len(data):
+        transport.write(data[sent:])
+    return True
+
+
+def nothing_waits(transport: Any) -> bool:
+    """Whether all that was written is the kernel's; inside TLS nobody knows."""
+    return (
+        getattr(transport, "_tempDataLen", None) == 0
+        and len(transport.dataBuffer) == transport.offset
+        and not transport.disconnecting
+    )
 
 
 class LineOutput:
@@ -35,7 +63,7 @@ class LineOutput:
     _blocked = False  # the client doesn't read what we send
     _gone = False
     _active_at = 0.0
-    _dialog: list[str] | None = None
+    _dialog: Dialog | None = None
 
     def beginOutput(self) -> None:
         self._out = []
@@ -44,7 +72,7 @@ class LineOutput:
         self._out.append(line + b"\r\n")
         self._out_octets += len(line) + 2
         if self._dialog is not None:
-            self.note(f"S: {line.decode('utf-8', 'replace')}")
+            self._dialog.note(said(line))
         if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
             self._flush()
 
@@ -63,31 +91,7 @@ class LineOutput:
                 self.transport.write(data)
 
     def _write_at_once(self, data: bytes) -> bool:
-        """Hand a small reply to the kernel now; True when it took all of it.
-
-        Twisted's `write` waits for the next turn of the reactor and costs two calls of
-        epoll_ctl and an event: half of a short command's price. Only where nothing waits in
-        the transport's own buffer, and never inside TLS.
-        """
-        if not self._nothing_waits():
-            return False
-        try:
-            sent = self.transport.socket.send(data)
-        except OSError:  # the connection is lost, or full: `write` finds out and tells
-            return False
-        if sent < len(data):
-            self.transport.write(data[sent:])
-        return True
-
-    def _nothing_waits(self) -> bool:
-        """Whether all that was written is the kernel's; False inside TLS, where nobody knows."""
-        transport = self.transport
-        return (
-            not self.secure
-            and getattr(transport, "_tempDataLen", None) == 0
-            and len(transport.dataBuffer) == transport.offset
-            and not transport.disconnecting
-        )
+        return not self.secure and write_at_once(self.transport, data)
 
     def _hang_up(self) -> None:
         """Close the connection once what was written is out: now, when it is.
@@ -96,7 +100,7 @@ class LineOutput:
         of epoll_ctl.
         """
         self.transport.unregisterProducer()
-        if self._nothing_waits():
+        if not self.secure and nothing_waits(self.transport):
             self.transport.connectionLost(connectionDone)
         else:
             self.transport.loseConnection()
@@ -123,9 +127,7 @@ class LineOutput:
     def _work(self) -> None:
         """Go on with the input."""
 
-    # The dialog kept for `trace --show-dialog`
 
-    def note(self, line: str) -> None:
-        dialog = self._dialog
-        if dialog is not None and sum(map(len, dialog)) < DIALOG_OCTETS:
-            dialog.append(line[:512])
+def said(reply: bytes) -> str:
+    """The lines of a reply, as a dialog has them."""
+    return "S: " + reply.decode("utf-8", "replace").replace("\r\n", "\nS: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
@@ -99,11 +100,27 @@ def find_delivery(name: str) -> Callable[[Any], Any]:
     """What wraps each session's delivery factory; "" means that nothing does.
 
     Raises:
-        ConfigError: there is none, or it can't be called.
+        ConfigError: there is none, or it can't be called with a delivery factory alone.
     """
     if not name:
         return lambda postbox: postbox
     found = find_object(name)
     if not callable(found):
         raise ConfigError(f"[plugins] {name} can't be called with a delivery factory")
+    if not takes(found, 1):
+        raise ConfigError(
+            f"[plugins] {name} can't be called with a delivery factory alone; a mailbox's function "
+            "is given to a FunctionMailboxes by its at(), and that is what delivery names"
+        )
     return found  # type: ignore[no-any-return]
+
+
+def takes(function: Callable[..., object], arguments: int) -> bool:
+    """Whether it can be called with so many arguments; what doesn't say is believed."""
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    except ValueError:  # it is written in C
+        return True
+    return True

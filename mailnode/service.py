@@ -19,7 +19,7 @@ from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
-from mailnode.config import Config
+from mailnode.config import Config, ConfigError
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
@@ -121,6 +121,7 @@ class Node(House):
             signer=Signer(self.directory, self.seal, self.signing),
             now=self.due.now,
         )
+        self._require_delivery()
         self.portal = self._make_portal()
         self.smtp_sessions = self._make_sessions("smtp")
         self.pop3_sessions = self._make_sessions("pop3")
@@ -163,6 +164,23 @@ class Node(House):
 
     def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
         return self._wrap_delivery(Postbox(self.counter, account)), _nothing
+
+    def _require_delivery(self) -> None:
+        """What [plugins] delivery makes is asked for the delivery of each mail.
+
+        Raises:
+            ConfigError: it makes nothing that could be.
+        """
+        name = self.config.plugins.delivery
+        try:
+            made, _logout = self._postbox(None)
+        except Exception as error:
+            raise ConfigError(f"[plugins] {name}: {type(error).__name__}: {error}") from error
+        if not callable(getattr(made, "getMessageDelivery", None)):
+            raise ConfigError(
+                f"[plugins] what {name} makes is no IMessageDeliveryFactory "
+                f"({type(made).__name__}); a mailbox's function is given to a FunctionMailboxes"
+            )
 
     def _make_servers(self) -> None:
         shared: dict[str, Any] = {
@@ -208,13 +226,16 @@ class Node(House):
         return len(self.smtp_sessions) + len(self.pop3_sessions) + len(self.gate.waiting)
 
     def _connection_room(self) -> ConnectionRoom:
-        """As many connections as are wanted, or as there are descriptors for; the log hears."""
+        """As many connections as are wanted, or as there are descriptors for.
+
+        The log hears of a limit that somebody chose; doctor tells of both.
+        """
         wanted = self.config.limits.connections
         mail = {each.kind.startswith("pop3") for each in self.listeners if each.kind != "http"}
         room = connection_room(wanted, max(1, len(mail) + bool(self.gate.networks)))
-        if room.each < wanted:
-            chosen = self.config.sources.get("limits.connections", "default") != "default"
-            (_log.warn if chosen else _log.info)(
+        chosen = self.config.sources.get("limits.connections", "default") != "default"
+        if chosen and room.each < wanted:
+            _log.warn(
                 "limits.connections is {wanted}, and the descriptor limit has room for {each} a "
                 "server, {together} together: no more are let in (LimitNOFILE or ulimit -Hn)",
                 wanted=wanted,

@@ -353,7 +353,7 @@ class LineSession(LineOutput):
 
     def _sasl_line(self, line: bytes) -> object:
         if self._dialog is not None:
-            self.note("C: (secret)")
+            self._dialog.note("C: (secret)")
         if line == b"*":
             self._sasl = None
             raise SaslCancelled()

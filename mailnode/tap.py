@@ -23,12 +23,16 @@ from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+import mailnode
+import twisted
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.cred.checkers import mended
-from mailnode.house import EX_CONFIG, EX_USAGE, House, StartFailed
+from mailnode.foreground import Foreground
+from mailnode.house import EX_CONFIG, EX_NOPERM, EX_USAGE, House, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS
+from mailnode.reach import barred_at
 from mailnode.service import Node
 from mailnode.telemetry import LogWriter, log_to_people
 from mailnode.workers.supervisor import Supervisor
@@ -223,6 +227,7 @@ class UnderTwistd(House):
 
     log_writer: LogWriter
     daemon = False
+    foreground: Foreground | None = None
     pid_file = ""
     uid: int | None = None
     gid: int | None = None
@@ -234,14 +239,44 @@ class UnderTwistd(House):
             process.uid, process.gid = self.uid, self.gid
         super().setServiceParent(parent)
 
+    @property
+    def command(self) -> str:
+        return _command(self)
+
     def privilegedStartService(self) -> None:
+        self._or_say_why(self._bind_something)
+
+    def _bind_something(self) -> None:
         if not any(getattr(self.config.listen, kind) for kind in KINDS):
-            _end(EX_USAGE, "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100")
-        self._or_say_why(super().privilegedStartService)
+            why = "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100"
+            raise StartFailed(EX_USAGE, why)
+        super().privilegedStartService()
 
     def startService(self) -> None:
-        self._or_say_why(super().startService)
+        self._or_say_why(self._start_reaching_all)
         tune_interpreter()
+
+    def _start_reaching_all(self) -> None:
+        if self.uid is not None:  # root may have shown it what it can't see any more
+            self._require_reach(self.uid)
+        super().startService()
+
+    def _require_reach(self, uid: int) -> None:
+        """The user that we became can read what is installed, and use the node's files."""
+        user = _name_of(uid)
+        for what, module in (("mailnode", mailnode), ("Twisted", twisted), ("Python", os)):
+            if (bar := barred_at(Path(str(module.__file__)), os.R_OK)) is not None:
+                self._fail(
+                    EX_NOPERM,
+                    f"user {user} may not read {bar}, where {what} is installed: "
+                    f"chmod o+rX {bar}, or make the environment elsewhere, in /opt/mailnode say",
+                )
+        whole = os.R_OK | os.W_OK | os.X_OK
+        for path, mode in ((self.config.users_path, os.R_OK), (self.config.data_path, whole)):
+            if (bar := barred_at(path, mode)) is not None:
+                ours = bar in (path.absolute(), path.absolute().parent)
+                mend = f"chown -R {user}: {bar}" if ours else f"chmod o+x {bar}"
+                self._fail(EX_NOPERM, f"user {user} may not use {bar}, for {path}: {mend}")
 
     def stopService(self) -> Deferred[None]:
         """As a node's; Ctrl-C once more cuts off what is still under way.
@@ -259,9 +294,12 @@ class UnderTwistd(House):
             start()
         except StartFailed as failed:
             _remove_own_pid_file(self.pid_file)
-            if self.daemon:  # twistd's parent waits for an exception's text, and says it
+            if self.daemon:
                 _log.critical("the node can't start: {why}", why=failed.why)
-                raise CannotStart(failed.why) from None
+                if self.foreground is None:  # twistd's parent says some of an exception's text
+                    raise CannotStart(failed.why) from None
+                self.foreground.tell(int(failed.code or 0), failed.why)
+                raise
             _end(int(failed.code or 0), failed.why)
 
     def start_failed(self, why: str) -> None:
@@ -278,6 +316,13 @@ class TwistdSupervisor(UnderTwistd, Supervisor):
     def end_process(self, code: int, why: str) -> None:
         _remove_own_pid_file(self.pid_file)
         super().end_process(code, why)
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _remove_own_pid_file(name: str) -> None:
@@ -318,9 +363,11 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
         node = TwistdSupervisor(config, reactor, auth=options.auth, **more)
     twistd: Any = options.parent or {}
     node.daemon = not twistd.get("nodaemon", True)
+    node.foreground = Foreground.wait_here() if node.daemon else None
     node.pid_file = twistd.get("pidfile") or ""
     node.log_writer = log_writer
-    node.uid, node.gid = options.uid, options.gid
+    node.uid = twistd.get("uid") if options.uid is None else options.uid
+    node.gid = twistd.get("gid") if options.gid is None else options.gid
     return node
 
 
@@ -361,7 +408,7 @@ def _welcome(node: House) -> None:
     elif not node.directory.accounts():
         say("")
         say("  There is no account yet. The first, in another terminal:")
-        say(f"    {_command(node)} init --user you@your.domain")
+        say(f"    {node.command} init --user you@your.domain")
     _say_lines_to_paste(node, demo)
     say("")
 

@@ -40,6 +40,9 @@ class _Handle:
     def get_cipher_name(self) -> str:
         return "TLS_AES_256_GCM_SHA384"
 
+    def get_peer_cert_chain(self) -> None:
+        return None
+
 
 @implementer(ITLSTransport)
 class FakeTransport(StringTransport):

@@ -37,7 +37,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*")
 ENTRIES = (
     *(f"S{n}" for n in range(1, 33)),
     *(f"P{n}" for n in range(1, 20)),
-    *(f"C{n}" for n in range(1, 8)),
+    *(f"C{n}" for n in range(1, 9)),
 )
 TIMEOUT_S = 120
 AS_IT_MUST = "fails as it must"

@@ -16,11 +16,11 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import open_accounts, read_address, read_domain, with_domain
+from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
 from mailnode.config import MOST, read_size
 from mailnode.cred.passwords import hash_password
-from mailnode.errors import AlreadyThere, MailError, NotFound
+from mailnode.errors import MailError, NotFound
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
 
@@ -152,13 +152,7 @@ def _require_new(accounts: Accounts, name: str, domain_name: str) -> None:
         raise NotFound(
             f"{domain_name} is not served here; first: `mailnode domain add {domain_name}`"
         )
-    try:
-        accounts.account(name)
-    except NotFound:
-        return
-    raise AlreadyThere(
-        f"{name} has an account already; to change its password: `mailnode user passwd {name}`"
-    )
+    require_new(accounts, name)
 
 
 @user.command("list", cls=NodeCommand, example="mailnode user list --domain example.org")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mailnode.cli.checkup import Finding, fault, good, warning
-from mailnode.config import Config
+from mailnode.config import USUAL_NAME, Config
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.server import Pop3Server
 from mailnode.smtp.server import SmtpServer
@@ -19,11 +19,11 @@ def check_settings(config: Config) -> Iterator[Finding]:
     """Which file of settings counts."""
     if config.path is not None:
         yield good("settings", f"settings are read from {config.path}")
-    elif Path("mailnode.toml").exists():
+    elif Path(USUAL_NAME).exists():
         yield warning(
             "settings",
-            "mailnode.toml lies here and is not read",
-            "give --config mailnode.toml to twistd and to mailnode, or set MAILNODE_CONFIG",
+            f"{USUAL_NAME} lies here and is not read",
+            f"give --config {USUAL_NAME} to twistd and to mailnode, or set MAILNODE_CONFIG",
         )
     else:
         yield good("settings", "no file of settings is named: the defaults and the environment")

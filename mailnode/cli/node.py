@@ -22,7 +22,7 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.config import Config
-from mailnode.errors import BadAddress, NodeRunning
+from mailnode.errors import AlreadyThere, BadAddress, NodeRunning, NotFound
 from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
 from mailnode.store.locks import lock_folder
@@ -92,6 +92,17 @@ def read_address(text: str) -> Address:
         return parse_address(text)
     except BadAddress as error:
         raise Mistake(f"{text!r}: {error}; an address is such as carol@example.org") from None
+
+
+def require_new(accounts: Accounts, name: str) -> None:
+    """Say that an account is there before a password is asked for it."""
+    try:
+        accounts.account(name)
+    except NotFound:
+        return
+    raise AlreadyThere(
+        f"{name} has an account already; to change its password: `mailnode user passwd {name}`"
+    )
 
 
 def with_domain(accounts: Accounts, name: str) -> str:

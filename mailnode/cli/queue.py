@@ -334,6 +334,9 @@ def _wanted(ctx: click.Context, given: dict[str, Any]) -> QueueFilter:
     return wanted
 
 
+_AT_ONCE = ("retry", "release", "bounce")  # whether or not the host answered lately
+
+
 def _change(
     ctx: click.Context, name: str, done: str, given: dict[str, Any], reason: str = ""
 ) -> None:
@@ -353,7 +356,7 @@ def _change(
     for key in changed.blob_keys:
         blob_path(config.data_path, key).unlink(missing_ok=True)
     if changed.ids:
-        ring_from_outside(config.data_path, "due" if name in _AT_ONCE else "queue")
+        ring_from_outside(config.data_path, "attempt" if name in _AT_ONCE else "queue")
     _answer(ctx, config, name, done, changed, given["names"])
 
 

@@ -15,19 +15,23 @@ import mailnode
 from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import (
-    EX_CANTCREAT,
     EX_DATAERR,
-    Mistake,
     NodeCommand,
     NodeGroup,
     answer_json,
     config_of,
 )
-from mailnode.cli.node import make_private_folder, read_address, read_domain, require_mail
+from mailnode.cli.node import (
+    make_private_folder,
+    open_accounts,
+    read_address,
+    read_domain,
+    require_mail,
+    require_new,
+)
 from mailnode.cli.passwords import ask_password
-from mailnode.config import Config, all_settings
+from mailnode.config import USUAL_NAME, Config, all_settings
 from mailnode.cred.passwords import hash_password
-from mailnode.errors import AlreadyThere
 from mailnode.store.accounts import Accounts
 from mailnode.store.lists import sqlite_version
 from mailnode.store.verify import verify as find_faults
@@ -51,6 +55,9 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
     names = [read_domain(domain)] if domain else []
     if user and user.domain not in names:
         names.append(user.domain)
+    if user and config.users_path.exists():
+        with open_accounts(ctx) as accounts:
+            require_new(accounts, str(user))
     password = ask_password(ctx, f"Password for {user}") if user else ""
     made = []
     if make_private_folder(config.data_path):
@@ -65,13 +72,7 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
                 accounts.add_domain(name)
                 made.append(f"domain {name}")
         if user:
-            try:
-                accounts.add_account(user, hash_password(password))
-            except AlreadyThere as error:
-                raise Mistake(
-                    f"{error}; to change its password: `mailnode user passwd {user}`",
-                    EX_CANTCREAT,
-                ) from None
+            accounts.add_account(user, hash_password(password))
             made.append(f"account {user}")
         domains = [found.name for found in accounts.domains()]
         gear = accounts.outside.gear().name
@@ -143,8 +144,8 @@ def config_show(ctx: click.Context, changed: bool) -> None:
             for item in shown
         ],
     )
-    if file is None and Path("mailnode.toml").exists():
-        output.say("mailnode.toml lies here and is not read: --config mailnode.toml reads it")
+    if file is None and Path(USUAL_NAME).exists():
+        output.say(f"{USUAL_NAME} lies here and is not read: --config {USUAL_NAME} reads it")
 
 
 def in_words(value: Any) -> str:

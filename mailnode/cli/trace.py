@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,18 @@ import attrs
 import click
 
 from mailnode.addresses import parse_address
+from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
-from mailnode.cli.node import open_accounts, require_mail, with_domain
+from mailnode.cli.node import open_accounts, read_address, require_mail, with_domain
 from mailnode.cli.story import Story, tell_story
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH, Event
 from mailnode.store.journal import read_events, read_trace
 from mailnode.store.lists import open_mail
+
+WAIT_S = 1.5
+LOOK_EVERY_S = 0.05
 
 
 @click.command(
@@ -65,13 +71,18 @@ def trace(
     path = require_mail(config)
     to, sender = _full(ctx, to), _full(ctx, sender)
     if mail_id:
-        stories = [_trace_one(path, mail_id.upper())]
+        look = partial(_trace_one, path, mail_id.upper())
     else:
         asked = {"to": spelling(to) or "", "sender": spelling(sender)}
         asked["subaddress"] = config.accounts.subaddress
-        stories = _trace_many(path, asked, limit)
+        look = partial(_trace_many, path, asked, limit)
+    stories = _once_flushed(config.data_path, look)
     if not stories:
-        raise Mistake(f"the journal holds no mail {_asked(to, sender)}", EX_NOUSER)
+        for address in (to, sender):
+            if bare := _bare(address or ""):
+                read_address(bare)  # what was refused for its address is found before
+        asked_for = _as_asked(mail_id.upper()) if mail_id else _asked(to, sender)
+        raise Mistake(f"the journal holds no mail {asked_for}", EX_NOUSER)
     if answer_json(ctx, [_story_facts(story, show_dialog) for story in stories]):
         return
     for number, story in enumerate(stories):
@@ -92,11 +103,15 @@ def spelling(address: str | None) -> str | None:
     """The address as the journal spells it: "" for <>, the domain in lower case."""
     if address is None:
         return None
-    bare = address.strip().removeprefix("<").removesuffix(">")
+    bare = _bare(address)
     try:
         return str(parse_address(bare)) if bare else ""
     except BadAddress:
         return bare
+
+
+def _bare(address: str) -> str:
+    return address.strip().removeprefix("<").removesuffix(">")
 
 
 def _asked(to: str | None, sender: str | None) -> str:
@@ -104,13 +119,27 @@ def _asked(to: str | None, sender: str | None) -> str:
     return " ".join([*words, *([f"from {sender}"] if sender else [])])
 
 
-def _trace_one(path: Path, mail_id: str) -> Story:
+def _as_asked(mail_id: str) -> str:
+    hint = "" if len(mail_id) == MAIL_ID_LENGTH else f"; an id has {MAIL_ID_LENGTH} characters"
+    return f"{mail_id}{hint}"
+
+
+def _once_flushed(data: Path, look: Callable[[], list[Story]]) -> list[Story]:
+    """What is found once a running node has written what it holds; it is rung to do that now."""
+    if not ring_from_outside(data, "journal"):
+        return look()
+    given_up_at = time.monotonic() + WAIT_S
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        stories = look()
+        if stories or time.monotonic() >= given_up_at:
+            return stories
+
+
+def _trace_one(path: Path, mail_id: str) -> list[Story]:
     with open_mail(path) as connection:
         events = read_trace(connection, mail_id)
-    if not events:
-        hint = "" if len(mail_id) == MAIL_ID_LENGTH else f"; an id has {MAIL_ID_LENGTH} characters"
-        raise Mistake(f"the journal holds no mail {mail_id}{hint}", EX_NOUSER)
-    return tell_story(mail_id, events)
+    return [tell_story(mail_id, events)] if events else []
 
 
 def _trace_many(path: Path, wanted: Mapping[str, Any], limit: int) -> list[Story]:

@@ -3,11 +3,15 @@
 A failure is answered after half a second, twice that for each recent one, ten seconds at
 most; counted for the client's address and for the name, and forgotten within 15 minutes.
 Names count alike whether or not they have an account.
+
+A right password is answered at once, but while a failure of the same name from the same
+address, or ten of that address, are still to be answered: whoever doesn't wait for a no
+would else know by the missing yes, and guess on.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -25,7 +29,7 @@ from zope.interface import Interface
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.realm import Avatar
 from mailnode.errors import SignInBusy, SignInRefused
-from mailnode.machine import address_key
+from mailnode.machine import address_key, is_loopback
 from mailnode.model import Event, SignedIn, SignInFailed
 
 FIRST_DELAY_S = 0.5
@@ -33,6 +37,8 @@ MOST_DELAY_S = 10.0
 DECAY_S = 900.0
 MOST_FAILURES = 6.0  # the sixth is past ten seconds; what counts on would only decay later
 MOST_KEYS = 10_000
+MOST_UNANSWERED = 10  # failures of an address, from which on a right password waits, too
+MOST_WAIT_HERE_S = 2.0  # for a right password of this machine, which has other ways to guess
 NAME_CHARACTERS = 320
 
 
@@ -70,6 +76,34 @@ class Failures:
         """Know what another process told."""
         for key, count in told:
             self._counts[key] = (count, self._clock.seconds())
+
+
+@define(eq=False)
+class Unanswered:
+    """Until when each key's failures wait for their answers, whether or not anybody is left to
+    hear them.
+
+    Args:
+        enough: failures that must be waiting for anything else to wait.
+    """
+
+    _clock: IReactorTime
+    _enough: int
+    _until: OrderedDict[str, deque[float]] = field(factory=OrderedDict, init=False)
+
+    def wait_s(self, key: str) -> float:
+        """How long until the last is answered; 0 where fewer than enough wait."""
+        now = self._clock.seconds()
+        left = [until - now for until in self._until.get(key, ()) if until > now]
+        return max(left) if len(left) >= self._enough else 0.0
+
+    def add(self, key: str, delay_s: float) -> None:
+        self._until.setdefault(key, deque(maxlen=self._enough)).append(
+            self._clock.seconds() + delay_s
+        )
+        self._until.move_to_end(key)
+        if len(self._until) > MOST_KEYS:
+            self._until.popitem(last=False)
 
 
 def _same(name: str) -> str:
@@ -114,6 +148,8 @@ class SignInPortal(Portal):
         self._anonymous_pass = False
         self._clock, self._tell, self._sign_in_key = clock, tell, sign_in_key
         self._addresses, self._names = Failures(clock), Failures(clock)
+        self._unanswered = Unanswered(clock, 1)  # of a name from an address
+        self._unanswered_there = Unanswered(clock, MOST_UNANSWERED)
         self.failed_here: Callable[[str, str], object] = _nobody
         super().__init__(realm, checkers)
 
@@ -147,18 +183,18 @@ class SignInPortal(Portal):
     ) -> Avatar:
         client = str(getattr(credentials, "client", "") or "")
         name = _name_of(credentials)
-        address, waited_s = address_key(client), 0.0
+        address, key, waited_s = address_key(client), self._sign_in_key(name) or _same(name), 0.0
         try:
             avatar_id = await self._avatar_id(credentials)
-            if self._addresses.recent(address):  # or a guesser would know by the missing delay
-                waited_s = self._addresses.delay_s(address)
+            if waited_s := self._wait_s(client, address, key):
                 await deferLater(self._clock, waited_s)
                 avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
             avatar = await _kept(self._request_avatar(avatar_id, mind, interfaces))
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
-            self._tell(SignInFailed(client=client, detail={"name": name, "reason": reason}))
-            delay_s = self._failed(address, self._sign_in_key(name) or _same(name))
+            delay_s = self._failed(address, key)
+            detail = {"name": name, "reason": reason, "delay_s": round(delay_s, 1)}
+            self._tell(SignInFailed(client=client, detail=detail))
             await deferLater(self._clock, max(0.0, delay_s - waited_s))
             if isinstance(error, SignInDenied):
                 raise
@@ -166,8 +202,18 @@ class SignInPortal(Portal):
         except SignInBusy as error:
             self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.detail}))
             raise
-        self._tell(SignedIn(client=client, detail={"account": _printable(avatar_id)}))
+        told: dict[str, object] = {"account": _printable(avatar_id)}
+        if waited_s:
+            told["delay_s"] = round(waited_s, 1)
+        self._tell(SignedIn(client=client, detail=told))
         return avatar
+
+    def _wait_s(self, client: str, address: str, key: str) -> float:
+        """How long a right password waits, that is no sooner answered than guesses before it."""
+        wait_s = max(
+            self._unanswered.wait_s(_pair(address, key)), self._unanswered_there.wait_s(address)
+        )
+        return min(wait_s, MOST_WAIT_HERE_S) if is_loopback(client) else wait_s
 
     async def _request_avatar(
         self, avatar_id: Any, mind: object, interfaces: tuple[type[Interface], ...]
@@ -188,15 +234,22 @@ class SignInPortal(Portal):
 
     def _failed(self, address: str, key: str) -> float:
         """Count a failure; how long its answer waits."""
-        delay_s = max(self._addresses.delay_s(address), self._names.delay_s(key))
-        self.note_failure(address, key)
+        delay_s = self.note_failure(address, key)
         self.failed_here(address, key)
         return delay_s
 
-    def note_failure(self, address: str, key: str) -> None:
-        """From now on this address and this name are slow, wherever it was that they failed."""
+    def note_failure(self, address: str, key: str) -> float:
+        """From now on this address and this name are slow, wherever it was that they failed.
+
+        Returns:
+            How long the answer waits.
+        """
+        delay_s = max(self._addresses.delay_s(address), self._names.delay_s(key))
         self._addresses.add(address)
         self._names.add(key)
+        self._unanswered.add(_pair(address, key), delay_s)
+        self._unanswered_there.add(address, delay_s)
+        return delay_s
 
     def take_failures(
         self, addresses: Iterable[tuple[str, float]], names: Iterable[tuple[str, float]]
@@ -225,6 +278,10 @@ def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:
         lambda failure: SignInPortal._log.failure("an avatar nobody waits for did not end", failure)
     )
     return waiting
+
+
+def _pair(address: str, key: str) -> str:
+    return f"{address} {key}"
 
 
 def _name_of(credentials: ICredentials) -> str:

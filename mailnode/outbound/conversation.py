@@ -149,8 +149,8 @@ class Conversation:
         try:
             while self.state not in _DEAF and (reply := self._replies.take()) is not None:
                 self._hear(reply)
-        except BadReply as error:
-            self.fail(str(error), error.enhanced)
+        except BadReply as error:  # cut short, what it shows can't be searched for a secret
+            self.fail(str(error) if self.login is None else BadReply.text, error.enhanced)
         if self.state is State.HANDSHAKE and self._replies.rest:
             self.fail("octets behind the reply to STARTTLS, in clear", "4.7.0")
 
@@ -164,12 +164,14 @@ class Conversation:
             cue = KINDS[reply.kind]
         if self.state is State.CLOSED:
             return
-        if (self.state, cue) not in TABLE:
-            self.fail(f"a reply out of turn: {reply.answer('')}", "4.5.0")
-        elif TABLE[self.state, cue] is State.CLOSED and self.state is not State.QUIT:
+        to = TABLE.get((self.state, cue))
+        if to is None:
+            said = _HIDDEN if self._tells_secret(reply) else reply.answer("")
+            self.fail(f"a reply out of turn: {said}", "4.5.0")
+        elif to is State.CLOSED and self.state is not State.QUIT:
             self._close(self._answer(reply))
         else:
-            self._step(cue)
+            self._enter(to)
 
     def _hear_ehlo(self, reply: Reply) -> Cue:
         if reply.kind == 5 and not (self.lmtp or self.login or self._tls_due):
@@ -254,11 +256,16 @@ class Conversation:
         if self.state in (State.STARTTLS, State.RSET):  # no verdict on the mail, whatever the code
             verb = self.state.name
             return Answer(0, "4.5.0", printable(f"{verb} was refused: {answer}"), answer.stage)
-        if self.state is not State.AUTH or self.login is None:
-            return answer
-        if any(secret in answer.text for secret in _secrets_of(self.login)):  # told back to us
-            return Answer(answer.code, answer.enhanced, "(words that hold a secret)", "AUTH")
+        if self._tells_secret(reply):
+            return Answer(answer.code, answer.enhanced, _HIDDEN, answer.stage)
         return answer
+
+    def _tells_secret(self, reply: Reply) -> bool:
+        """Whether it says back to us what we signed in with, in a reply to whatever."""
+        if self.login is None:
+            return False
+        said = "".join(reply.lines)  # whole: an answer's words may end within the secret
+        return any(secret in said for secret in _secrets_of(self.login))
 
     def _fail_at(self, stage: str, text: str, enhanced: str) -> None:
         if self.state is not State.CLOSED:
@@ -281,9 +288,12 @@ class Conversation:
     # What we say on the way
 
     def _step(self, cue: Cue) -> None:
-        self.state = TABLE[self.state, cue]
+        self._enter(TABLE[self.state, cue])
+
+    def _enter(self, state: State) -> None:
+        self.state = state
         self.steps += 1
-        if (say := _SAYS.get(self.state)) is not None:
+        if (say := _SAYS.get(state)) is not None:
             say(self)
 
     def _say_ehlo(self) -> None:
@@ -337,6 +347,7 @@ _SAYS: dict[State, Callable[[Conversation], None]] = {
 }
 
 
+_HIDDEN = "(words that hold a secret)"
 _DEAF = frozenset({State.CLOSED, State.HANDSHAKE})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from attrs import define, evolve, field, frozen
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 MOST_TARGETS = 100
 WHOLE_OCTETS = 65536
+AHEAD_OCTETS = 98304
 NOT_HERE = Answer(451, "4.3.0", "The mail is not in the store", "route")
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -74,6 +77,7 @@ class Delivery:
     delay_s: float = field(default=0.0, init=False)
     stopping: bool = field(default=False, init=False)
     _sessions: set[Session] = field(factory=set, init=False)
+    _seeking: set[Deferred[Any]] = field(factory=set, init=False)  # ways and sessions
     _used: WeakSet[Session] = field(factory=WeakSet, init=False)  # that have sent a mail
 
     async def attempt(self, domain: str, rows: Sequence[Leased]) -> Unreachable | None:
@@ -90,15 +94,31 @@ class Delivery:
 
     def cut_off(self) -> None:
         """What is under way ends now."""
+        for seeking in list(self._seeking):
+            seeking.cancel()
         for session in list(self._sessions):
             session.abort()
+
+    async def _seek(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` finds outside, unless it is cut off before."""
+        seeking: Deferred[T] = Deferred.fromCoroutine(work)
+        self._seeking.add(seeking)
+        try:
+            return await seeking
+        finally:
+            self._seeking.discard(seeking)
 
     async def by_way(self, rows: Sequence[Leased]) -> dict[Route | SendAs, list[Leased]]:
         """Rows that are to be sent, by where to; what can be said of the others is written."""
         groups: dict[Route | SendAs, list[Leased]] = {}
         captured = []
         for row in rows:
-            address = parse_address(row.recipient)
+            try:
+                address = parse_address(row.recipient)
+            except MailError as error:  # nothing of ours wrote it: it holds up no other
+                why = f"held: {row.recipient!r} is no address ({error.text})"
+                await self.leases.settle([_kept(row, "hold", why, self.now())])
+                continue
             provider = self.directory.send_as_by_id(row.send_as) if row.send_as else None
             if row.bounce:
                 await self.answer([row], Answer(550, "5.7.1", row.bounce, "route"))
@@ -121,9 +141,9 @@ class Delivery:
             return None
         try:
             if isinstance(way, SendAs):
-                hops = await self.ways.by_provider(way)
+                hops = await self._seek(self.ways.by_provider(way))
             else:
-                hops = await self.ways.by_route(way, domain)
+                hops = await self._seek(self.ways.by_route(way, domain))
         except MailError as error:
             answer = Answer(error.smtp_code, error.enhanced, error.text, "route")
             if error.detail:
@@ -149,10 +169,15 @@ class Delivery:
         writing: list[Deferred[None]] = []
         taken: tuple[Way, Session] | None = None
         try:
-            for mail_rows in _mails(rows):
+            mails, ahead = list(_mails(rows)), dict[int, QueuedMail]()
+            for at, mail_rows in enumerate(mails):
                 if self.stopping:
                     break
-                mail = await self.queue.read(mail_rows[0].message_id)
+                message_id = mail_rows[0].message_id
+                if message_id not in ahead:
+                    wanted = [each[0].message_id for each in mails[at:]]
+                    ahead = await self.queue.read_ahead(wanted, AHEAD_OCTETS)
+                mail = ahead.get(message_id)
                 if mail is None:
                     await self.answer(mail_rows, NOT_HERE, way)
                     continue
@@ -162,10 +187,10 @@ class Delivery:
                         taken = None
                     if taken is None:
                         observed = not self.unobserved(mail_rows[0])
-                        taken = await self.pool.take(hops, observed=observed)
+                        taken = await self._seek(self.pool.take(hops, observed=observed))
                         self._sessions.add(taken[1])
                     attempt, answers = await self._send(taken[1], mail, mail_rows)
-                    if not (taken[1] in self._used and _had_died(answers)):
+                    if self.stopping or not (taken[1] in self._used and _had_died(answers)):
                         break
                 self._used.add(taken[1])
                 answered = self._answer_each(mail_rows, answers, attempt, mail, way)
@@ -177,7 +202,7 @@ class Delivery:
         finally:
             if taken is not None:
                 self._give_back(*taken)
-        await _all(writing)
+            await _all(writing)  # or what is sent and not written yet would be given back
         return None
 
     def _give_back(self, way: Way, session: Session) -> None:
@@ -223,8 +248,14 @@ class Delivery:
     ) -> None:
         """The same answer for all of them, from where no host was reached."""
         attempt = Attempt(at=self.now())
-        for mail_rows in _mails(rows):
-            await self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+        await _all(
+            [
+                Deferred.fromCoroutine(
+                    self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+                )
+                for mail_rows in _mails(rows)
+            ]
+        )
 
     async def _answer_each(
         self,
@@ -236,12 +267,13 @@ class Delivery:
     ) -> None:
         """Write what became of one mail's recipients, and the reports about it, in one commit."""
         judged = []
+        chance = self.random()  # one for all, so that they stay together
         for row, answer in zip(rows, answers, strict=True):
             of_owner = isinstance(way, SendAs) and answer.stage == "AUTH"
             if of_owner and answer.permanent:  # the mail is not at fault
                 answer = Answer(454, "4.7.8", answer.text, answer.stage)
             judged.append(
-                judge(row, answer, attempt, self.settings, self.random, owner_told=of_owner)
+                judge(row, answer, attempt, self.settings, lambda: chance, owner_told=of_owner)
             )
         try:
             reports = await self._reports(rows, judged, attempt.at, mail)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from mailnode.background import background
 from mailnode.errors import MailError
 from mailnode.queued import Leased, Settled
 
@@ -42,6 +43,8 @@ class Leases:
     now: Callable[[], float]
     name: str
     _held: dict[int, float] = field(factory=dict, init=False)
+    _unwritten: list[tuple[Sequence[Settled], Deferred[None]]] = field(factory=list, init=False)
+    _writing: bool = field(default=False, init=False)
 
     async def take(self, domain: str, send_as: int, limit: int) -> list[Leased]:
         """Due rows of one destination, ours once this returns.
@@ -92,7 +95,36 @@ class Leases:
                 self._held[each] = 0.0 if each in lost else until
 
     async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
-        """Write it, however often that takes: what a remote has taken must not be sent again."""
+        """Write it, however often that takes: what a remote has taken must not be sent again.
+
+        What comes while the queue is being written is written together afterwards.
+        """
+        if reports:  # filed when these rows are ours, whatever became of others
+            await self._insist(settled, reports)
+            return
+        written: Deferred[None] = Deferred()
+        self._unwritten.append((settled, written))
+        if not self._writing:
+            background(self._write(), "settling the queue")
+        await written
+
+    async def _write(self) -> None:
+        self._writing = True
+        while self._unwritten:
+            together, self._unwritten = self._unwritten, []
+            everything = [each for settled, _ in together for each in settled]
+            try:
+                await self.queue.settle(everything, by=self.name, at=self.now())
+            except Exception:  # one of them may be the cause: told, and tried again, of each
+                for settled, written in together:
+                    Deferred.fromCoroutine(self._insist(settled)).chainDeferred(written)
+                continue
+            self._settled(everything)
+            for _, written in together:
+                written.callback(None)
+        self._writing = False
+
+    async def _insist(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
         again_s = AGAIN_S
         while True:
             try:
@@ -104,5 +136,8 @@ class Leases:
                 _log.failure("the queue could not be written")
             await deferLater(self.clock, again_s, lambda: None)
             again_s = min(2 * again_s, AGAIN_MOST_S)
+        self._settled(settled)
+
+    def _settled(self, settled: Sequence[Settled]) -> None:
         for each in settled:
             self._held.pop(each.queue_id, None)

@@ -15,6 +15,7 @@ from mailnode.outbound.certificates import BadCertificate, Handshake
 from mailnode.outbound.conversation import Conversation
 from mailnode.outbound.replies import printable
 from mailnode.outbound.states import State
+from mailnode.outgoing import AT_ONCE_OCTETS, write_at_once
 
 CLOSE_S = 10.0
 _NEVER = float("inf")
@@ -140,7 +141,11 @@ class Link(Protocol):
 
     def _write(self) -> None:
         out = self.conversation.take_output()
-        if out and not self._gone:
+        if not out or self._gone:
+            return
+        # `_shaking` from the first octet of TLS to the end.
+        at_once = not self._shaking and len(out) <= AT_ONCE_OCTETS
+        if not (at_once and write_at_once(self.transport, out)):
             self.transport.write(out)
 
     def _go_on(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mailnode.outbound.words import Answer
 
 JITTER = 0.2
+REST_S = 45.0
 
 
 @frozen(kw_only=True)
@@ -57,6 +58,11 @@ def wait_s(attempts: int, settings: OutboundSettings, random: Callable[[], float
     """
     doubled: float = max(1.0, settings.retry_first) * 2 ** min(attempts - 1, 30)
     return min(doubled, settings.retry_most) * (1 - JITTER + 2 * JITTER * random())
+
+
+def rest_s(settings: OutboundSettings) -> float:
+    """How long a host that failed is left alone by all that go there: no wait is shorter."""
+    return min(REST_S, wait_s(1, settings, lambda: 0.0))
 
 
 def judge(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 IDLE_S = 5.0
-REST_S = 60.0
 MOST_AT_REST = 10_000
+MOST_IDLE = 100  # each is a descriptor, and clients need them, too
 
 
 class Connects(Protocol):
@@ -60,6 +60,8 @@ class Pool:
         clock: the reactor.
         now: UTC epoch seconds, as the queue counts them.
         most: sessions with one hop at a time.
+        rest_s: how long one that failed isn't asked; shorter than any wait for the next attempt,
+            or that would be none.
         observe: told of each connection: the session, or why there is none.
         connections: made since the start.
     """
@@ -68,10 +70,12 @@ class Pool:
     clock: IReactorTime
     now: Callable[[], float]
     most: int = 20
+    rest_s: float = 45.0
     observe: Observe = _nobody
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
     _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
+    _idle_sessions: int = field(default=0, init=False)
     _waiting: dict[tuple[str, int], deque[Deferred[None]]] = field(factory=dict, init=False)
     _at_rest: dict[Way, tuple[float, Answer]] = field(factory=dict, init=False)
 
@@ -81,33 +85,32 @@ class Pool:
     async def take(self, ways: Sequence[Way], *, observed: bool = True) -> tuple[Way, Session]:
         """A session with the first of these that answers.
 
-        One that failed within the minute is not asked again while another is left.
+        One that failed a moment ago is not asked again.
 
         Args:
             observed: whether a connection that is made for it is told of.
 
         Raises:
-            CannotSend: none of them; the answer is the last one's.
+            CannotSend: none of them; the answer is the last one's that may be another later, for
+                good only when all of them are.
         """
-        refusal: CannotSend | None = None
+        refusals: list[CannotSend] = []
         for way in ways:
             rested = self._at_rest.get(way)
             if rested is not None and self.now() < rested[0]:
-                refusal = CannotSend(rested[1])
+                refusals.append(CannotSend(rested[1]))
                 continue
             try:
                 return way, await self._session(way, self.observe if observed else _nobody)
             except CannotSend as error:
-                refusal = error
+                refusals.append(error)
                 self._let_rest(way, error.answer)
-        assert refusal is not None, "a recipient without a way"
-        raise refusal
+        assert refusals, "a recipient without a way"
+        raise max(reversed(refusals), key=lambda each: each.answer.temporary)
 
     async def _session(self, way: Way, observe: Observe) -> Session:
         while True:
-            while idle := self._idle.get(way):
-                session, end = idle.pop()
-                end.cancel()
+            while (session := self._take_idle(way, -1)) is not None:
                 if session.usable:
                     return session
                 self._left(way)
@@ -131,25 +134,38 @@ class Pool:
 
     def give_back(self, way: Way, session: Session) -> None:
         """Its mails are sent; somebody else may have it for the next few seconds."""
-        if not session.usable:
+        if not session.usable or self._idle_sessions >= MOST_IDLE:
             self._quit(way, session)
             return
+        self._idle_sessions += 1
         end = self.clock.callLater(IDLE_S, self._end, way, session)
         self._idle.setdefault(way, []).append((session, end))
         self._call_next(way.place)
 
     def _end(self, way: Way, session: Session) -> None:
-        self._idle[way] = [each for each in self._idle[way] if each[0] is not session]
-        if not self._idle[way]:
-            del self._idle[way]
+        at = next(at for at, each in enumerate(self._idle[way]) if each[0] is session)
+        self._take_idle(way, at)
         self._quit(way, session)
+
+    def _take_idle(self, way: Way, at: int) -> Session | None:
+        """The one of this way's at that place in the order of their coming; None without any."""
+        idle = self._idle.get(way)
+        if not idle:
+            return None
+        session, end = idle.pop(at)
+        if end.active():
+            end.cancel()
+        if not idle:
+            del self._idle[way]
+        self._idle_sessions -= 1
+        return session
 
     def _end_an_idle_one(self, place: tuple[str, int]) -> bool:
         """Make room by a session that stands idle for another way to the same place."""
-        for way, idle in self._idle.items():
-            if way.place == place and idle:
-                session, end = idle.pop(0)
-                end.cancel()
+        for way in self._idle:
+            if way.place == place:
+                session = self._take_idle(way, 0)
+                assert session is not None
                 self._quit(way, session)
                 return True
         return False
@@ -176,24 +192,22 @@ class Pool:
                 del self._waiting[place]
             next_one.callback(None)
 
+    def wake(self) -> None:
+        """Those at rest may be asked again."""
+        self._at_rest.clear()
+
     def _let_rest(self, way: Way, answer: Answer) -> None:
         now = self.now()
         if len(self._at_rest) >= MOST_AT_REST:
             self._at_rest = {each: rest for each, rest in self._at_rest.items() if rest[0] > now}
         if len(self._at_rest) < MOST_AT_REST:
-            self._at_rest[way] = now + REST_S, answer
-
-    def wake(self) -> None:
-        """Who failed within the minute is asked again."""
-        self._at_rest.clear()
+            self._at_rest[way] = now + self.rest_s, answer
 
     def stop(self) -> None:
         """Say goodbye where nothing is under way, and let nobody else wait."""
-        for way, idle in list(self._idle.items()):
-            for session, end in idle:
-                end.cancel()
+        for way in list(self._idle):
+            while (session := self._take_idle(way, 0)) is not None:
                 self._quit(way, session)
-        self._idle.clear()
         for waiting in list(self._waiting.values()):
             for each in list(waiting):
                 each.cancel()

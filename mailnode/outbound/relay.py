@@ -8,14 +8,15 @@ no other.
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from mailnode.background import background
@@ -24,6 +25,7 @@ from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import wait_s
 from mailnode.queued import Leased
+from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
     from mailnode.store.queue import Queue
@@ -33,7 +35,8 @@ LOOK_S = 30.0
 TICK_S = 0.1
 FAULT_S = 5.0
 BATCH_ROWS = 20
-DRAIN_ROWS = 500
+DRAIN_ROWS = 20
+DRAIN_PAUSES = 9  # as long as a piece took: a tenth of the time
 MOST_TASKS = 200
 MOST_SLEEP_S = 900.0
 
@@ -66,6 +69,10 @@ class Line:
     def wakes_at(self) -> float:
         return max(self.due_at, self.asleep_until)
 
+    def is_over(self, now: float) -> bool:
+        """Whether nothing waits, and nothing is to be remembered of its hosts."""
+        return not self.tasks and self.due_at == math.inf and self.asleep_until <= now
+
 
 @define(eq=False)
 class Relay:
@@ -83,12 +90,13 @@ class Relay:
     _tasks: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _renewing: LoopingCall | None = field(default=None, init=False)
+    _recovered: bool = field(default=False, init=False)
     _looking: bool = field(default=False, init=False)
     _look_again: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
-    _crowded: bool = field(
-        default=False, init=False
-    )  # a line is due and has no task for want of room
+    _without_room: dict[Key, Line] = field(factory=dict, init=False)  # due, in the order of turns
+    _planning_s: float = field(default=0.0, init=False)  # how long the last look took
+    _filling: bool = field(default=False, init=False)
     _planning: bool = field(default=False, init=False)
     _plan_again: bool = field(default=False, init=False)
     _stopping: bool = field(default=True, init=False)
@@ -105,18 +113,23 @@ class Relay:
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
+        await self._look()
+
+    async def _recover(self) -> None:
+        """What an ended process had in hand waits again; what can't be taken up now is later."""
+        own = self.leases.name
         try:
-            interrupted = await self.queue.recover(self.now(), by_prefix="")
-        except MailError as error:  # they run out by themselves
+            interrupted = await self.queue.recover(self.now(), by_prefix="", own=own)
+        except MailError as error:
             _log.warn("leases of before can't be taken up: {error}", error=str(error))
-            interrupted = []
+            return
+        self._recovered = True
         if interrupted:
             _log.warn(
                 "{count} recipients were being attempted when the node ended; they are tried again "
                 "and may get the mail twice",
                 count=len(interrupted),
             )
-        await self._look()
 
     async def stop(self, within_s: float) -> None:
         """Begin nothing; what is under way gets `within_s`, and the rest waits in the queue."""
@@ -160,6 +173,8 @@ class Relay:
         self._looking = True
         self._looked_at = self.clock.seconds()
         try:
+            if not self._recovered:
+                await self._recover()
             for waiting in await self.queue.waiting():
                 line = self._line((waiting.domain, waiting.send_as))
                 line.due_at = min(line.due_at, waiting.due_at)
@@ -174,9 +189,9 @@ class Relay:
 
     def wake(self) -> None:
         """The clock or a route has changed, or somebody says now: whoever sleeps is asked again."""
-        self.delivery.pool.wake()
         for line in self._lines.values():
             line.asleep_until = 0.0
+        self.delivery.pool.wake()
         self.look()
 
     @property
@@ -205,19 +220,24 @@ class Relay:
     def _begin_due(self) -> None:
         if self._stopping:
             return
-        now, self._crowded = self.now(), False
-        for line in list(self._lines.values()):
-            self._consider(line, now)
-            if self._crowded:
-                break
-        self._wake_by(min((line.wakes_at for line in self._lines.values()), default=math.inf))
+        now, next_at, began_s = self.now(), math.inf, time.perf_counter()
+        for key, line in list(self._lines.items()):
+            wakes_at = line.wakes_at
+            if wakes_at <= now:  # one that is served goes on by itself
+                self._consider(line, now)
+            elif line.is_over(now):
+                self._lines.pop(key, None)
+            else:
+                next_at = min(next_at, wakes_at)
+        self._planning_s = time.perf_counter() - began_s
+        self._wake_by(next_at)
 
     def _consider(self, line: Line, now: float) -> None:
         """Begin a task for the line, where it is due and has not enough of them."""
         if line.wakes_at > now:
             self._wake_by(line.wakes_at)
         elif self._tasks >= MOST_TASKS:
-            self._crowded = True
+            self._without_room[line.domain, line.send_as] = line
         elif not self._stopping:
             most = self.delivery.settings.connections if line.long else 1
             if line.tasks < most:
@@ -228,7 +248,9 @@ class Relay:
         """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
         if self._stopping:
             return
-        delay_s = min(max(at - self.now(), TICK_S), LOOK_S)
+        # A long table is looked through no more often than a twentieth of the time allows.
+        least_s = max(TICK_S, 20 * self._planning_s)
+        delay_s = min(max(at - self.now(), least_s), LOOK_S)
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= self.clock.seconds() + delay_s:
                 return
@@ -258,6 +280,8 @@ class Relay:
 
     def _failed(self, failure: Any, line: Line) -> None:
         """A fault of ours or of the store: the line waits a little, nothing is bounced."""
+        if self._stopping and failure.check(CancelledError):
+            return  # it was cut off
         line.asleep_until = max(line.asleep_until, self.now() + FAULT_S)
         line.due_at = min(line.due_at, self.now())
         if failure.check(MailError):
@@ -269,24 +293,33 @@ class Relay:
         line.tasks -= 1
         self._tasks -= 1
         now = self.now()
-        if not line.tasks and line.due_at == math.inf and line.asleep_until <= now:
+        if line.is_over(now):
             self._lines.pop((line.domain, line.send_as), None)
         else:
             self._consider(line, now)
-        if self._crowded:  # others wait for this place
-            self._plan()
+        self._fill_room(now)
         self._tell_idle()
+
+    def _fill_room(self, now: float) -> None:
+        """A task has ended: who waits for its place has it."""
+        if self._filling:  # what was begun has ended already, further down this stack
+            return
+        self._filling = True
+        while self._without_room and self._tasks < MOST_TASKS:
+            key = next(iter(self._without_room))
+            self._consider(self._without_room.pop(key), now)
+        self._filling = False
 
     # A line's task
 
     async def _serve(self, line: Line) -> None:
-        while not self._stopping and line.asleep_until <= self.now():
-            rows = await self.leases.take(line.domain, line.send_as, BATCH_ROWS)
+        while not self._stopping and line.wakes_at <= self.now():
+            rows = await self._take(line, BATCH_ROWS)
             if not rows:
-                await self._find_next(line)
-                return
+                break
             line.long = len(rows) == BATCH_ROWS
             if line.long:
+                line.due_at = min(line.due_at, self.now())
                 self._consider(line, self.now())
             try:
                 unreachable = await self.delivery.attempt(line.domain, rows)
@@ -294,31 +327,42 @@ class Relay:
                 await self.leases.give_back(rows)
             if unreachable is None:
                 line.failures = 0
-            else:
+            elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
-
-    async def _find_next(self, line: Line) -> None:
-        line.due_at, line.long = math.inf, False
         due_at = await self.queue.next_due(line.domain, line.send_as)
         line.due_at = min(line.due_at, due_at)  # something may have been queued meanwhile
 
+    async def _take(self, line: Line, limit: int) -> list[Leased]:
+        """What is due, as far as nothing is queued meanwhile: no other task looks in vain."""
+        line.due_at = math.inf
+        return await self.leases.take(line.domain, line.send_as, limit)
+
     async def _give_up(self, line: Line, unreachable: Unreachable) -> None:
-        """No host answers: the line sleeps, and all that is due is told the same."""
+        """No host answers: the line sleeps, and what else is due is told the same meanwhile.
+
+        However long that line is, others don't notice it: one task writes, in small pieces with
+        pauses.
+        """
         now, delivery = self.now(), self.delivery
-        if line.asleep_until <= now:
-            line.failures += 1
-            sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
-            line.asleep_until = now + min(
-                sleep_s, MOST_SLEEP_S
-            )  # some rows are due for the last time
-        rows: Sequence[Leased] = ()
-        while not self._stopping:
-            rows = await self.leases.take(line.domain, line.send_as, DRAIN_ROWS)
-            same = (await delivery.by_way(rows)).get(unreachable.way, [])
-            if not same:
+        if line.asleep_until > now:
+            return
+        line.failures += 1
+        sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
+        line.asleep_until = now + min(sleep_s, MOST_SLEEP_S)  # some rows are due for the last time
+        while not self._stopping and line.asleep_until > self.now():
+            began = self.clock.seconds()
+            rows = await self._take(line, DRAIN_ROWS)
+            try:
+                same = (await delivery.by_way(rows)).get(unreachable.way, [])
+                await delivery.answer(same, unreachable.answer, unreachable.way)
+            finally:
+                await self.leases.give_back(rows)
+            if not same or len(same) < len(rows):
                 break
-            await delivery.answer(same, unreachable.answer, unreachable.way)
-            if len(same) < len(rows):
-                break
-        await self.leases.give_back(rows)
-        await self._find_next(line)
+            if pause_s := (self.clock.seconds() - began) * DRAIN_PAUSES:
+                await deferLater(self.clock, pause_s, lambda: None)
+
+
+def _is_of_few(way: Route | SendAs) -> bool:
+    """Whether it is one address's: of the line's other mail it says nothing."""
+    return isinstance(way, Route) and "@" in way.pattern

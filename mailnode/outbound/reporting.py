@@ -67,7 +67,8 @@ class Reports:
         """The report about one mail to its sender.
 
         What fails and has no sender goes to the postmaster: a report about a report is the sign
-        of a fault. None when there is nobody to tell.
+        of a fault. What fails on its way to the postmaster is told to mailboxes here alone: one
+        elsewhere would be told of its own failure for ever. None when there is nobody to tell.
 
         Args:
             whole: the mail, unless it is large.
@@ -76,6 +77,7 @@ class Reports:
         return self._report(
             self._sender(row.sender),
             told,
+            led_by=row.alias,
             mail_id=row.mail_id,
             envid=row.envid,
             arrived_at=row.queued_at,
@@ -106,13 +108,21 @@ class Reports:
         )
 
     def _report(
-        self, to: Address | None, told: Sequence[Told], *, at: float, **about: Any
+        self,
+        to: Address | None,
+        told: Sequence[Told],
+        *,
+        at: float,
+        led_by: str | None = None,
+        **about: Any,
     ) -> Report | None:
         reached = self.reach(to) if to is not None else []
         if not reached:
             told = [each for each in told if each.action == "failed"]
             to = self.postmaster()
             reached = self.reach(to) if to is not None else []
+            if led_by is not None and to is not None and led_by.lower() == str(to):
+                reached = [each for each in reached if isinstance(each, Recipient)]
         if to is None or not told or not reached:
             return None
         report_id = new_mail_id(at)

@@ -52,9 +52,9 @@ class Signer:
         factory=dict, init=False
     )
 
-    def body_hash(self) -> BodyHash:
-        """To be fed with the octets behind the header, as they are stored."""
-        return BodyHash()
+    def body_hash(self, domain: str) -> BodyHash | None:
+        """To be fed with the octets behind the header, as they are stored; None without a key."""
+        return BodyHash() if self._directory.signing_keys(domain) else None
 
     async def sign(self, domain: str, header: bytes, body_hash: bytes, at: int) -> bytes:
         """The DKIM-Signature fields to put in front of the mail, each with its CRLFs.

@@ -11,6 +11,8 @@ from enum import Enum
 class State(Enum):
     """Whose reply is awaited, or what we are to do."""
 
+    __hash__ = object.__hash__  # in C: tables are asked for every reply
+
     CONNECT = "the connection is awaited"
     TLS_FIRST = "shake hands, the greeting comes inside TLS"
     GREETING = "the greeting is awaited"
@@ -35,6 +37,8 @@ class State(Enum):
 
 class Cue(Enum):
     """What takes the conversation on."""
+
+    __hash__ = object.__hash__
 
     CONNECTED = "connected"
     CONNECTED_TLS = "connected, and TLS is from the first octet"

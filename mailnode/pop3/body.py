@@ -115,14 +115,21 @@ class TopCut:
 
     Attributes:
         done: nothing that follows will come through.
+        octets: that came through.
     """
 
     lines: int
     done: bool = False
+    octets: int = 0
     _in_header: bool = True
     _tail: bytes = b"\r\n"  # the last octets before the chunk; at first a line begins
 
     def feed(self, chunk: bytes) -> bytes:
+        kept = self._cut(chunk)
+        self.octets += len(kept)
+        return kept
+
+    def _cut(self, chunk: bytes) -> bytes:
         data, skip = self._tail + chunk, len(self._tail)
         at = max(0, skip - 3)
         if self._in_header:

@@ -112,7 +112,7 @@ class Sending(LineSession):
             whole = not self._gone and await self._send_pieces(drop, index, mail[0], body, cut)
         finally:
             body.close()
-        if whole and cut is None:
+        if whole and (cut is None or cut.octets == drop.sizes[index]):  # fetchmail fetches by TOP
             drop.was_read(index)
 
     async def _send_pieces(

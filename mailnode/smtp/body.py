@@ -137,7 +137,6 @@ class BodyReading(Replies):
         self._from = None
         self._to = []
         self.abandonBody()
-        self._dialog = None
 
     def bodyTooSlow(self, now: float) -> bool:
         """Under the least rate after a minute, past the longest time, or silent (S23)."""
@@ -213,7 +212,7 @@ class BodyReading(Replies):
     def _take(self, body: Body, piece: bytes) -> Deferred[Any] | None:
         """Hand a piece on; a failure is kept for the reply at the end."""
         if body.failure is None and body.reader.size_octets > self.message_size:
-            body.failure = TooLarge()
+            body.failure = TooLarge.past(self.message_size)
             body.abandon()
         if not piece or body.failure is not None:
             return None
@@ -247,6 +246,8 @@ class BodyReading(Replies):
         """The end of the body: commit, then the one reply."""
         self._from, self._to, self._body = None, [], None
         self.mails += 1
+        if self._dialog is not None:
+            self._dialog.note(f"C: (the mail, {body.reader.size_octets} octets)")
         if self._gone:
             body.abandon()
             return None
@@ -256,7 +257,7 @@ class BodyReading(Replies):
         if body.failure is not None:
             body.abandon()
             self._tell_refused_body(body.failure, body)
-            self._dialog = None
+            self._forget_mail()
             raise body.failure
         body.takers = []
         if len(takers) == 1:
@@ -267,11 +268,15 @@ class BodyReading(Replies):
         return done
 
     def _taken(self, result: Any, body: Body) -> None:
-        self._dialog = None
         mail_id = getattr(result, "mail_id", "") or getattr(body.origin, "mail_id", "")
-        self.sendLine(b"250 2.0.0 Ok %b" % str(mail_id).encode())
+        self.sendLine(taken_reply(str(mail_id)))
         if body.handed:
             self._tell_handed(body)
+        self._forget_mail()
+
+    def _forget_mail(self) -> None:
+        if self._dialog is not None:
+            self._dialog.end_mail()
 
     def _tell_handed(self, body: Body) -> None:
         """The journal's rows of a mail, or of a part, that isn't in our store."""
@@ -281,6 +286,8 @@ class BodyReading(Replies):
             for name in ("protocol", "helo", "tls", "account")
             if getattr(client, name)
         }
+        if dialog := self.dialog():
+            detail["dialog"] = dialog
         if not body.filed:
             self.tell(
                 Accepted(
@@ -307,7 +314,7 @@ class BodyReading(Replies):
 
     def _not_taken(self, failure: Failure, body: Body) -> Failure:
         self._tell_refused_body(failure.value, body)
-        self._dialog = None
+        self._forget_mail()
         return failure
 
     # BDAT (RFC 3030)
@@ -369,6 +376,11 @@ class BodyReading(Replies):
         if wait is None:
             return self._finish(body)
         return wait.addBoth(lambda _: self._finish(body))
+
+
+def taken_reply(mail_id: str) -> bytes:
+    """The reply to a mail that was taken; its id is what `mailnode trace` takes."""
+    return f"250 2.0.0 Ok {mail_id}".encode()
 
 
 def _bare_line_ends(facts: Any) -> bool:

@@ -36,9 +36,10 @@ from twisted.mail.smtp import SMTPServerError
 from zope.interface import implementer
 
 from mailnode.addresses import Address, parse_address
-from mailnode.errors import BareLineEnd, MailError, TooLarge
+from mailnode.errors import BadAddress, BareLineEnd, MailError, TooLarge
 from mailnode.interfaces import IChunkedMessage
 from mailnode.model import Envelope, Recipient
+from mailnode.plugins import takes
 from mailnode.smtp.paths import ReversePath
 from mailnode.smtp.trace import received_field
 from mailnode.smtp.transaction import Postbox, address_of, origin_of
@@ -87,11 +88,17 @@ class FunctionMailboxes:
         Raises:
             BadAddress: it is none.
             ValueError: another function has it.
+            TypeError: the function can't be called with a mail and an envelope.
         """
 
         def give_to(function: F) -> F:
+            if not takes(function, 2):
+                raise TypeError(f"{_name_of(function)} can't be called with (mail, envelope)")
             for text in addresses:
-                key = parse_address(text).key
+                try:
+                    key = parse_address(text).key
+                except BadAddress as error:
+                    raise BadAddress(f"at({text!r}): {error}") from None
                 if key in self._functions:
                     raise ValueError(f"{text} has a function already")
                 self._functions[key] = function
@@ -161,7 +168,7 @@ class FunctionDelivery:
         if origin is None:  # Twisted's own server: it feeds each recipient's message
             return partial(self._mail_of, function, origin_of(user), (address,))
         if origin.parameters.size_octets > self.mailboxes.most_octets:
-            raise TooLarge()
+            raise TooLarge.past(self.mailboxes.most_octets)
         mail = self._mails.get(function)
         if mail is None:
             mail = self._mails[function] = self._mail_of(function, origin, ())
@@ -206,7 +213,7 @@ class FunctionMail:
     @property
     def name(self) -> str:
         """What the log and the journal call the function."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        return _name_of(self.function)
 
     @property
     def mend_bare_lf(self) -> bool:
@@ -219,7 +226,7 @@ class FunctionMail:
         """Raises TooLarge."""
         self._size += len(chunk)
         if self._size > self.most_octets:
-            raise TooLarge()
+            raise TooLarge.past(self.most_octets)
         self._pieces.append(chunk)
 
     def bodyEnded(self, facts: Any) -> None:
@@ -255,6 +262,11 @@ class FunctionMail:
                 "{name} failed on mail {mail_id}", name=self.name, mail_id=envelope.mail_id
             )
             raise MailError(detail=f"{self.name}: {type(error).__name__}") from error
+
+
+def _name_of(function: Function) -> str:
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def read_mail(raw: bytes) -> EmailMessage:

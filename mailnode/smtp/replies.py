@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import MailError, answer_for
 from mailnode.model import Client, Event, RefusedMail
+from mailnode.outgoing import said
 from mailnode.session import LineSession
 
 
@@ -97,8 +98,11 @@ class Replies(LineSession, smtp.ESMTP):
             loopback=self.loopback,
         )
 
-    def dialog(self) -> str:
-        return "\n".join(self._dialog or ())
+    def dialog(self, last: bytes = b"") -> str:
+        """The lines so far, where they are kept, and the reply that is about to be said."""
+        if self._dialog is None:
+            return ""
+        return f"{self._dialog}\n{said(last)}" if last else str(self._dialog)
 
     def _refused(self, failure: Failure, stage: str, origin: Any, recipient: str = "") -> Failure:
         self._tell_refused(failure.value, stage, origin, recipient)
@@ -120,7 +124,9 @@ class Replies(LineSession, smtp.ESMTP):
         if self.account:
             detail["account"] = self.account
         if self._dialog is not None:
-            detail["dialog"] = self.dialog() + f"\nS: {answer.smtp_code} {answer.text}"
+            detail["dialog"] = self.dialog(
+                _reply_of(answer.smtp_code, answer.enhanced, answer.text)
+            )
         self.tell(
             RefusedMail(
                 mail_id=getattr(origin, "mail_id", ""),

@@ -20,6 +20,7 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
+from mailnode.dialog import Dialog
 from mailnode.errors import (
     MailError,
     SignInRefused,
@@ -29,7 +30,7 @@ from mailnode.errors import (
 )
 from mailnode.model import new_mail_id
 from mailnode.session import settled
-from mailnode.smtp.body import BodyReading
+from mailnode.smtp.body import BodyReading, taken_reply
 from mailnode.smtp.paths import (
     ENVID_MAX_OCTETS,
     ORCPT_MAX_OCTETS,
@@ -86,6 +87,8 @@ class SmtpServer(BodyReading):
 
     def connectionMade(self) -> None:
         admitted = self.beginSession()
+        if self.keep_dialog:
+            self._dialog = Dialog()
         self._helo = (None, self.peer_host.encode("ascii", "replace"))
         if not admitted:
             self._reply(421, "4.7.0", f"{self.hostname()} Too many connections, try again later")
@@ -140,14 +143,24 @@ class SmtpServer(BodyReading):
     def commandReceived(self, line: bytes) -> object:
         verb, _, rest = line.partition(b" ")
         if self._dialog is not None:
-            shown = line if verb.upper() != b"AUTH" else b"AUTH (secret)"
-            self.note(f"C: {shown.decode('utf-8', 'replace')}")
+            self._note_command(self._dialog, verb.upper(), line)
         if not _CLEAN_COMMAND.fullmatch(line):
             _refuse_unclean(verb, line)
         method = self.lookupMethod(verb)
         if method is None:
             raise UnknownVerb()
         return method(rest.strip(b" "))
+
+    def _note_command(self, dialog: Dialog, verb: bytes, line: bytes) -> None:
+        """What is no command may be a password: from a client that wasn't asked for it."""
+        if verb == b"MAIL" and self._from is None:
+            dialog.begin_mail()
+        shown = line.decode("utf-8", "replace")
+        if verb.startswith(b"AUTH"):
+            shown = "AUTH (secret)"
+        elif not (verb.isalnum() and verb.isascii() and self.lookupMethod(verb)):
+            shown = "(no command)"
+        dialog.note(f"C: {shown}")
 
     def lookupMethod(self, command: bytes | str) -> Callable[[bytes], object] | None:
         command_name, extension_name = _method_names(command)
@@ -210,17 +223,16 @@ class SmtpServer(BodyReading):
         origin: ReversePath | None = None
         try:
             address, parameters = parse_mail(rest)
-            if self.keep_dialog and self._dialog is None:
-                self._dialog = [f"C: MAIL {rest.decode('utf-8', 'replace')}"]
+            mail_id = new_mail_id()
             origin = ReversePath(
                 address,
-                mail_id=new_mail_id(),
+                mail_id=mail_id,
                 client=self.client(parameters.smtputf8),
                 parameters=parameters,
-                dialog=self.dialog,
+                dialog=lambda: self.dialog(taken_reply(mail_id)) if self._dialog else "",
             )
             if parameters.size_octets > self.message_size:
-                raise TooLarge()
+                raise TooLarge.past(self.message_size)
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
             result = settled(self.validateFrom(self._helo, origin))

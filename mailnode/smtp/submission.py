@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from mailnode.smtp.transaction import Counter
     from mailnode.store.directory import Account
 
-_BCC = re.compile(rb"^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M)
+_BCC = re.compile(
+    rb"^(?:resent-)?bcc(?:\r\n(?=[ \t])|[ \t])*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M
+)
 
 
 class Hash(Protocol):
@@ -44,7 +46,9 @@ class Hash(Protocol):
 class Signer(Protocol):
     """Signs for the domains here."""
 
-    def body_hash(self) -> Hash: ...
+    def body_hash(self, domain: str) -> Hash | None:
+        """For a body of this domain; None when it has no key, so nothing is to be signed."""
+        ...
 
     async def sign(self, domain: str, header: bytes, body_hash: bytes, at: int) -> bytes:
         """The DKIM-Signature fields of a domain, each with its CRLF; b"" when it has no key.
@@ -119,8 +123,9 @@ class Submitted(Incoming):
         self._judge(kept)
         author, counter = self._author, self.counter
         if author is not None and counter.signer and counter.directory.is_local(author.domain):
-            self._body_hash = counter.signer.body_hash()
-            self._body_hash.feed(rest[2:])
+            self._body_hash = counter.signer.body_hash(author.domain)
+            if self._body_hash is not None:
+                self._body_hash.feed(rest[2:])
         return super().chunkReceived(kept + rest)
 
     def _judge(self, header: bytes) -> None:

@@ -207,6 +207,8 @@ class Transaction:
         if "=" in address.local and is_rewritten(address) and directory.is_local(address.domain):
             original = counter.srs_reverse(address)
             if original is not None and not directory.is_local(original.domain):
+                if origin.address is not None and self.account is None:
+                    raise RelayDenied("Reports alone go back by that address")
                 return (Remote(original, alias=address),)
             address = original or address
         try:

@@ -215,6 +215,10 @@ class Journal:
 
     def _flush(self) -> None:
         self._due = None
+        self.flush()
+
+    def flush(self) -> None:
+        """What waits becomes rows now: somebody wants to read them."""
         if self.waiting:
             self.database.flush()
 

@@ -209,13 +209,15 @@ def delete_rows(connection: sqlite3.Connection, rows: dict[int, int], removed: R
 _OVER = f"""
     SELECT {packed_rows(*_COLUMNS, "leased_by")} FROM queue WHERE state = 'leased'
         AND (leased_until <= :now OR substr(leased_by, 1, length(:gone)) = :gone)
+        AND leased_by <> :own
 """
 
 
 def recover(
-    connection: sqlite3.Connection, now: float, by_prefix: str | None
+    connection: sqlite3.Connection, now: float, by_prefix: str | None, own: str = ""
 ) -> tuple[list[Leased], list[Event]]:
-    (text,) = connection.execute(_OVER, {"now": now, "gone": by_prefix}).fetchone()
+    wanted = {"now": now, "gone": by_prefix, "own": own}
+    (text,) = connection.execute(_OVER, wanted).fetchone()
     found: list[Leased] = []
     events: list[Event] = []
     for *row, by in unpack_rows(text):

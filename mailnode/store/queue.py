@@ -95,6 +95,23 @@ class Queue:
         """
         return self.database.read(lambda connection: _read_mail(connection, message_id))
 
+    def read_ahead(
+        self, message_ids: Sequence[int], most_octets: int
+    ) -> Deferred[dict[int, QueuedMail]]:
+        """The messages of leased rows, by id: the first one, and the next while they are small.
+
+        One that is gone is left out, and what stands behind it.
+
+        Args:
+            most_octets: of bodies in memory, unless the first one alone is larger.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(
+            lambda connection: _read_mails(connection, message_ids, most_octets)
+        )
+
     async def count(self) -> None:
         """`counts` is what is so now.
 
@@ -163,19 +180,22 @@ class Queue:
         settlement = Settlement(tuple(settled), tuple(reports), by, ended_at)
         return self.database.submit(self._settlements, settlement, size)
 
-    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
+    async def recover(
+        self, now: float, by_prefix: str | None = None, *, own: str = ""
+    ) -> list[Leased]:
         """Leases that ran out are due again, each with an `Interrupted` row; which they were.
 
         Args:
             by_prefix: those of every `by` that begins so end, too: its process is gone. ""
                 ends all, for the start of a node.
+            own: whose leases stay as they are, in any case.
 
         Raises:
             StoreBusy, StoreFull, StoreBroken: they are as they were.
         """
         found, events = await self.database.transact(
             "recover leases",
-            lambda connection: recover(connection, now, by_prefix),
+            lambda connection: recover(connection, now, by_prefix, own),
             frees=True,
         )
         self.messages.log.committed(events)
@@ -241,12 +261,15 @@ def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
 _MAIL = """
     SELECT mail_id, sender, prefix, size_octets, digest, dot_lines, received_at, blob_key, body,
         (SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)
-    FROM message WHERE id = ?
+    FROM message WHERE id = ? AND coalesce(length(body), 0) <= ?
 """
+_ANY_OCTETS = 1 << 62
 
 
-def _read_mail(connection: sqlite3.Connection, message_id: int) -> QueuedMail | None:
-    row = connection.execute(_MAIL, (message_id,)).fetchone()
+def _read_mail(
+    connection: sqlite3.Connection, message_id: int, most_octets: int = _ANY_OCTETS
+) -> QueuedMail | None:
+    row = connection.execute(_MAIL, (message_id, most_octets)).fetchone()
     if row is None:
         return None
     mail_id, sender, prefix, size, digest, dot_lines, received_at, blob_key, body, smtputf8 = row
@@ -254,3 +277,16 @@ def _read_mail(connection: sqlite3.Connection, message_id: int) -> QueuedMail | 
     return QueuedMail(
         mail_id, sender, prefix, octets, size, digest, dot_lines, received_at, bool(smtputf8)
     )
+
+
+def _read_mails(
+    connection: sqlite3.Connection, message_ids: Sequence[int], most_octets: int
+) -> dict[int, QueuedMail]:
+    found: dict[int, QueuedMail] = {}
+    for message_id in message_ids:
+        mail = _read_mail(connection, message_id, most_octets if found else _ANY_OCTETS)
+        if mail is None:
+            break
+        found[message_id] = mail
+        most_octets -= 0 if isinstance(mail.body, Blob) else len(mail.body)
+    return found

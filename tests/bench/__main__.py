@@ -32,7 +32,9 @@ def _options(words: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--cells", default="", help=f"or kinds: smtp, pop3, tls, growth, idle; {', '.join(CELLS)}"
+        "--cells",
+        default="",
+        help=f"or kinds: smtp, relay, queue, pop3, tls, growth, idle; {', '.join(CELLS)}",
     )
     parser.add_argument("--peers", default="", help=", ".join(peer_names()[1:]))
     parser.add_argument("--repeats", type=int, default=5)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from attrs import evolve, frozen
 
 DOVECOTS = ("dovecot", "dovecot-tuned")
+NOBODY_DEAD = "mailnode, nobody dead"  # the other half of each pair
 
 
 @frozen
@@ -83,6 +84,11 @@ def _smtp(name: str, about: str, load: str, *aims: Aim) -> Cell:
     return Cell(name, "smtp", about, tuple(load.split()), "arrived_rate", "mails/s", aims)
 
 
+def _relay(name: str, about: str, load: str) -> Cell:
+    aim = times(3, "postfix", figure="relayed_rate")
+    return Cell(name, "relay", about, tuple(load.split()), aim.figure, "mails/s", (aim,))
+
+
 def _pop3(
     name: str, about: str, load: str, figure: str, unit: str, boxes: Boxes, *aims: Aim
 ) -> Cell:
@@ -152,12 +158,21 @@ _MORE = (
          (times(1 / 1.2, "argon2id", figure="session_rate"),)),
     Cell("list100k", "pop3", "LIST and UIDL of 100,000 mails, 1 session",
          ("-s", "1", "-n", "3", "-L", "-U", "60", "-u", "1"), "uidl_p50_ms", "ms", (), _LONG),
+    _relay("relay", "4 KiB, kept connection, 20 sessions, on to one host elsewhere", "-s 20 -k"),
+    _relay("relay100", "the same, 100 sessions", "-s 100 -k"),
     Cell("flushes", "flushes", "flushes to the disk for each mail"),
     Cell("idle", "idle", "10,000 idle connections", (), "kib_each", "KiB each",
          (under(110 << 20, figure="octets"), under(6, figure="kib_each"),
           under(2, figure="latency_ratio"))),
     Cell("idle-tls", "idle", "10,000 idle connections inside TLS", ("-Z",),
          "kib_each", "KiB each"),
+    Cell("queue200k", "queue", "200,000 recipients in the queue, 10 a mail, 2,000 hosts",
+         (), "list_s", "s",
+         (under(150 << 20, figure="resident"), under(1, figure="list_s"))),
+    Cell("dead50k", "queue", "50 mails a second to a host that lives, and 50,000 recipients due at"
+         " one that does not", (), "delay_p50_ms", "ms",
+         (under(1.5, NOBODY_DEAD, figure="delay_p50_ms"),
+          under(2, NOBODY_DEAD, figure="delay_p99_ms"))),
     Cell("boxes", "growth", "mailboxes of 10, 1,000 and 100,000 mails"),
     Cell("accounts", "growth", "100, 1,000 and 10,000 accounts"),
     Cell("alias", "growth", "an alias to 1, 10, 100 and 1,000 mailboxes"),
@@ -170,7 +185,7 @@ CELLS: Mapping[str, Cell] = {
 
 
 def choose(words: Iterable[str]) -> list[Cell]:
-    """Cells by name or by kind (smtp, pop3, tls, growth, idle); all without a word.
+    """Cells by name or by kind (smtp, relay, queue, pop3, tls, growth, idle); all without a word.
 
     Raises:
         KeyError: with the word that names none.

@@ -79,7 +79,7 @@ def smtp(target: Target, cell: Cell, seconds: float, *more: object) -> Record:
         "arrived_s": arrived_s,
         "arrived_rate": rate,
         "later_s": None if arrived_s is None else max(0.0, arrived_s - record["secs"]),
-        "cpu_1000": _per_1000(record["cpu_s"], record["acked"]),
+        "cpu_1000": per_1000(record["cpu_s"], record["acked"]),
     }
     target.empty()
     return record
@@ -111,7 +111,7 @@ def pop3(target: Target, cell: Cell, seconds: float, *more: object) -> Record:
         time.sleep(0.1)  # what ends after the last reply is its cost too
         record["cpu_s"] = target.cpu_s() - cpu
     each = record["mails"] or record["sessions"]
-    return record | peak.as_record() | {"cpu_1000": _per_1000(record["cpu_s"], each)}
+    return record | peak.as_record() | {"cpu_1000": per_1000(record["cpu_s"], each)}
 
 
 def first_sign_ins(target: Target, cell: Cell, begin_at: int) -> Record:
@@ -158,7 +158,8 @@ def arrival(target: Target) -> Record:
     }
 
 
-def _per_1000(seconds: float, count: int) -> float | None:
+def per_1000(seconds: float, count: int) -> float | None:
+    """Of a thousand; None when there was none."""
     return seconds / count * 1000 if count else None
 
 

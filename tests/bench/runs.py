@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from attrs import define
 
@@ -14,10 +15,13 @@ from tests.bench.growth import GROWTHS, Plan
 from tests.bench.idle import idle
 from tests.bench.measuring import Record, fill, rotated
 from tests.bench.processes import is_taken
+from tests.bench.queues import dead_host, long_queue
+from tests.bench.relay import SINK, Sink, relay, relaying
 from tests.bench.results import Journal
 from tests.bench.targets import Target, Trouble, running
 
 IDLE = 10_000
+OFFERED_S = 12.0
 BARE_ARGON2ID = "argon2id"
 
 
@@ -52,6 +56,11 @@ class Run:
         """All that these cells ask for. A peer that fails in a cell is told and left out there."""
         measuring.build_load()
         self._smtp([cell for cell in cells if cell.kind in ("smtp", "arrival")])
+        if not Path(SINK).exists():
+            left_out = [cell.name for cell in cells if cell.kind in ("relay", "queue")]
+            print(f"# left out: {left_out}: there is no {SINK} (make bench-peers)", file=sys.stderr)
+            cells = [cell for cell in cells if cell.name not in left_out]
+        self._relay([cell for cell in cells if cell.kind == "relay"])
         self._pop3([cell for cell in cells if cell.kind in ("pop3", "first")])
         for cell in cells:
             if cell.kind == "flushes":
@@ -60,6 +69,8 @@ class Run:
                 self._idle(cell)
             elif cell.kind == "growth":
                 self._growth(cell)
+            elif cell.kind == "queue":
+                self._queue(cell)
 
     def _smtp(self, cells: Sequence[Cell]) -> None:
         if not cells:
@@ -73,6 +84,16 @@ class Run:
                     self._keep(cell, repeat, target, measuring.smtp, target, cell, self.seconds)
                 elif target.count([0]) is not None:
                     self._keep(cell, repeat, target, measuring.arrival, target)
+
+    def _relay(self, cells: Sequence[Cell]) -> None:
+        if not cells:
+            return
+        wanted = [relaying(target) for target in self.targets if target.facts.get("relays")]
+        with Sink() as sink, running(wanted) as targets:
+            for target in targets:  # not measured: everybody's first pages and processes
+                relay(target, cells[0], sink, self.seconds, "-m", 200)
+            for cell, repeat, target in self._rounds(cells, targets):
+                self._keep(cell, repeat, target, relay, target, cell, sink, self.seconds)
 
     def _pop3(self, cells: Sequence[Cell]) -> None:
         if not cells:
@@ -125,6 +146,14 @@ class Run:
         plan = Plan(self.repeats, self.seconds, self.fewer)
         for record in GROWTHS[cell.name](plan):
             self._write(cell, record["repeat"], "mailnode", record)
+
+    def _queue(self, cell: Cell) -> None:
+        if cell.name == "dead50k":
+            records = dead_host(self.repeats, OFFERED_S, self.fewer)
+        else:
+            records = long_queue(self.repeats, self.fewer)
+        for record in records:
+            self._write(cell, record["repeat"], record.get("target", "mailnode"), record)
 
     def _rounds(
         self, cells: Sequence[Cell], targets: Sequence[Target]

@@ -75,7 +75,8 @@ def _servers(results: Results, cell: Cell, columns: Sequence[Column]) -> str:
         if lost:
             row.append(number(_sum(results, cell.name, name, "missing")))
         rows.append(row)
-    return simple_table([*head, "not in a mailbox"] if lost else head, rows)
+    where = "not at the sink" if cell.kind == "relay" else "not in a mailbox"
+    return simple_table([*head, where] if lost else head, rows)
 
 
 _MEMORY = Column("memory MiB", "resident", 1 / MIB)
@@ -85,6 +86,12 @@ _SMTP = (
     Column("CPU s / 1,000", "cpu_1000"),
     _MEMORY,
     Column("all in mailboxes ms later", "later_s", 1000),
+)
+_RELAY = (
+    Column("accepted/s", "rate"),
+    Column("CPU s / 1,000", "cpu_1000"),
+    _MEMORY,
+    Column("all at the sink ms later", "later_s", 1000),
 )
 _SIGN_IN = (
     Column("p50 ms", "stat_p50_ms"),
@@ -109,6 +116,21 @@ _IDLE = (
     Column("a mail beside them ms", "p50_ms"),
     Column("without ms", "empty_p50_ms"),
 )
+_QUEUE = (
+    Column("start s", "start_s"),
+    Column("queue list s", "list_s"),
+    Column("of one host s", "of_domain_s"),
+    _MEMORY,
+)
+_DEAD = (
+    Column("delay p99 ms", "delay_p99_ms"),
+    Column("the longest ms", "delay_max_ms"),
+    Column("250 p99 ms", "p99_ms"),
+    Column("put off meanwhile", "put_off"),
+    Column("CPU s / 1,000", "cpu_1000"),
+    _MEMORY,
+)
+_OF_KIND = {"smtp": _SMTP, "arrival": _ARRIVAL, "first": _SIGN_IN, "relay": _RELAY}
 
 
 def of_cell(results: Results, cell: Cell) -> str:
@@ -119,7 +141,9 @@ def of_cell(results: Results, cell: Cell) -> str:
         return growth(results, cell)
     if cell.kind == "idle":
         return _idle(results, cell)
-    columns = {"smtp": _SMTP, "arrival": _ARRIVAL, "first": _SIGN_IN}.get(cell.kind)
+    if cell.kind == "queue":
+        return _servers(results, cell, _DEAD if cell.name == "dead50k" else _QUEUE)
+    columns = _OF_KIND.get(cell.kind)
     if columns is None:
         columns = _SIGN_IN if cell.figure == "session_rate" else _RETR
         columns = _LISTS if cell.name == "list100k" else columns
@@ -203,6 +227,8 @@ _FIGURES = {  # key of a record: what it is called, and what it is multiplied by
     "failed": ("failed", 1.0),
     "octets": ("memory MiB", 1 / MIB),
     "kib_each": ("KiB each", 1.0),
+    "resident": ("memory MiB", 1 / MIB),
+    "delay_p99_ms": ("ms, p99", 1.0),
     "latency_ratio": ("wait beside them to without", 1.0),
 }
 

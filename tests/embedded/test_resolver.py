@@ -13,12 +13,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThread
+from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
+from mailnode import nameserver
 from mailnode import resolver as resolver_module
 from mailnode.errors import LookupFailed
 from mailnode.nameserver import NameServers, NoReply, Server
-from mailnode.records import make_query
+from mailnode.records import make_query, parse_answer
 from mailnode.resolver import Records, Resolver
 from tests import resolver_case
 from tests.dns_world import Answer, DnsWorld
@@ -74,6 +76,20 @@ class SocketTests(WorldCase):
         self.world.zone["some.example.org", "A"] = [f"192.0.2.{n}" for n in range(70)]
         self.assertEqual(70, len((await self.resolver.look_up("some.example.org", "A")).values))
         self.assertEqual(["udp"], [over for _, _, over in self.world.asked])
+
+    async def test_what_may_take_long_is_read_away_from_the_reactor(self) -> None:
+        threads = []
+
+        def parse(*args: Any) -> Any:
+            threads.append(isInIOThread())
+            return parse_answer(*args)
+
+        self.patch(nameserver, "parse_answer", parse)
+        for count in (2, 70, 150):  # the last one comes over TCP
+            name = f"n{count}.example.org"
+            self.world.zone[name, "A"] = [f"192.0.2.{n}" for n in range(count)]
+            self.assertEqual(count, len((await self.resolver.look_up(name, "A")).values))
+        self.assertEqual([True, False, True, False], threads)
 
     async def test_answers_from_strangers_and_to_other_questions_are_passed_over(self) -> None:
         self.world.zone["bank.example.org", "A"] = Answer(["192.0.2.8"], fault="forged")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from mailnode import outgoing
+from mailnode import dialog, outgoing
 from mailnode.smtp.body import ChunkTaker
 from tests.fuzz.client import Client, FuzzWire, Wrong, wire_for
 from tests.fuzz.script import Script
@@ -83,7 +83,7 @@ def _hears(house: SmtpHouse, wire: FuzzWire, data: bytes) -> None:
 def _weigh(server: object, most_octets: int, most_recipients: int) -> None:
     if len(getattr(server, "_to", None) or ()) > most_recipients:
         raise Wrong("more recipients are kept than one mail may have")
-    if sum(map(len, getattr(server, "_dialog", None) or ())) > outgoing.DIALOG_OCTETS + 2048:
+    if len(str(getattr(server, "_dialog", ""))) > dialog.SESSION_OCTETS + dialog.MAIL_OCTETS + 2048:
         raise Wrong("the dialog is kept without an end")
     body = getattr(server, "_body", None)
     if body is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -23,13 +24,15 @@ from tests.live.node import (
     without_ours,
 )
 
-USAGE, UNAVAILABLE, TRY_AGAIN, CONFIG = 64, 69, 75, 78
+USAGE, UNAVAILABLE, TRY_AGAIN, NO_PERMISSION, CONFIG = 64, 69, 75, 77, 78
 
 
-def run_twistd(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_twistd(
+    folder: Path, *options: str, before: tuple[str, ...] = ("-n", "--pidfile=")
+) -> subprocess.CompletedProcess[str]:
     """Run a node that must not come up."""
     return subprocess.run(
-        twistd("-n", "--pidfile=", "mailnode", *options),
+        twistd(*before, "mailnode", *options),
         cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -106,18 +109,20 @@ def test_a_certificate_that_can_t_be_used_is_78(folder: Path) -> None:
 
 
 def test_a_start_in_the_background_that_fails_says_why(folder: Path) -> None:
-    done = subprocess.run(
-        twistd("mailnode", "--smtp", "0", "--tls-cert", "nix.pem", "--tls-key", "nix.pem"),
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 1
-    assert "can't read nix.pem" in done.stderr
+    options = ("--smtp", "0", "--tls-cert", "nix.pem", "--tls-key", "nix.pem")
+    done = run_twistd(folder, *options, before=())
+    assert "can't read nix.pem" in one_line(done, CONFIG)
     assert "can't read nix.pem" in (folder / "twistd.log").read_text()
+    assert not (folder / "twistd.pid").exists()
+
+
+def test_a_taken_port_is_69_in_the_background_too_and_its_line_is_whole(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_twistd(folder, "--data", "long" * 40, "--smtp", "0", "--pop3", port, before=())
+    said = one_line(done, UNAVAILABLE)
+    assert said.startswith("mailnode: ") and port in said
+    assert said.removeprefix("mailnode: ") in (folder / "twistd.log").read_text()
     assert not (folder / "twistd.pid").exists()
 
 
@@ -255,6 +260,20 @@ def test_another_user_than_who_installed_it_runs_it_without_a_complaint(open_fol
     with Node(open_folder, before=AS_NOBODY) as node:
         node.send(b"Subject: a\r\n\r\n")
         assert len(node.mails()) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root")
+def test_a_user_who_may_not_use_the_folder_is_told_with_the_mend(open_folder: Path) -> None:
+    os.chown(open_folder, 0, 0)
+    open_folder.chmod(0o700)
+    done = run_twistd(open_folder, "--uid", str(NOBODY), "--smtp", "0")
+    assert done.returncode == NO_PERMISSION, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    user = pwd.getpwuid(NOBODY).pw_name
+    if "is installed" not in line:
+        assert line.endswith(f"chown -R {user}: {open_folder}"), line
+    assert f"user {user} may not" in line
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.skipif(

@@ -58,6 +58,12 @@ class BufferTests(JournalCase):
         await self.database.transact("after", lambda connection: None)
         self.assertEqual(self.count(), 1)
 
+    async def test_they_are_rows_at_once_when_somebody_wants_to_read_them(self):
+        self.journal.append([SignedIn()])
+        self.journal.flush()
+        await self.database.transact("after", lambda connection: None)
+        self.assertEqual((self.count(), self.journal.waiting), (1, 0))
+
     async def test_what_does_not_fit_the_buffer_is_dropped_and_counted(self):
         journal = Journal(self.database, self.clock, buffer_events=10)
         journal.append([SignedIn() for _ in range(8)])

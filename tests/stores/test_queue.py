@@ -254,6 +254,22 @@ class LeaseTests(QueueCase):
         )
         self.assertIsNone(await self.queue.read(2))
 
+    async def test_the_next_messages_are_read_with_it_while_they_are_small(self):
+        for _ in range(4):
+            await self.send("bob@example.com")
+        most = 2 * len(RAW)
+        self.assertEqual([3, 1], list(await self.queue.read_ahead([3, 1, 2], most)))
+        self.assertEqual([3], list(await self.queue.read_ahead([3, 1, 2], 1)))
+        both = await self.queue.read_ahead([1, 2, 9, 4], 10 * most)
+        self.assertEqual([1, 2], list(both))
+        self.assertEqual(await self.queue.read(2), both[2])
+        self.assertEqual({}, await self.queue.read_ahead([9, 1], most))
+
+    async def test_a_blob_weighs_nothing_when_it_is_read_ahead(self):
+        await self.send("bob@example.com", body=await self.make_blob(RAW))
+        await self.send("bob@example.com")
+        self.assertEqual([1, 2], list(await self.queue.read_ahead([1, 2], len(RAW))))
+
     async def test_a_large_message_is_read_from_its_blob(self):
         blob = await self.make_blob(RAW)
         await self.send("bob@example.com", body=blob)
@@ -598,7 +614,7 @@ class CostTests(QueueCase):
         self.assertNotIn("TEMP B-TREE", waiting)
         counts = self.plan(queue._COUNTS, ())
         self.assertEqual(counts.count("COVERING INDEX"), 3, counts)
-        over = self.plan(leases._OVER, {"now": 1, "gone": ""})
+        over = self.plan(leases._OVER, {"now": 1, "gone": "", "own": ""})
         self.assertIn("USING INDEX queue_leased", over)
 
 

@@ -15,6 +15,7 @@ from mailnode.config import OutboundSettings
 from mailnode.model import Envelope, Event, Message, Recipient, Remote
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.leases import Leases
+from mailnode.outbound.outcome import rest_s
 from mailnode.outbound.pool import Pool, Way
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.reporting import Reports
@@ -65,7 +66,12 @@ class ListQueue:
         events: that would be rows of the journal.
         reports: that were filed.
         leases: (time, ids) of each lease.
-        faults: what the next writes fail with.
+        reads: message ids of each look into the store.
+        read_at_most: messages that one of them gives.
+        settlements: how many rows each commit settled.
+        hold: a write waits for this before it is done.
+        write: called by every write, as the disk takes its time.
+        faults, recover_faults: what the next writes fail with.
     """
 
     rows: list[Leased] = field(factory=list)
@@ -76,7 +82,13 @@ class ListQueue:
     reports: list[tuple[Envelope, Message]] = field(factory=list)
     leases: list[tuple[float, list[int]]] = field(factory=list)
     faults: list[Exception] = field(factory=list)
+    recover_faults: list[Exception] = field(factory=list)
     gone: set[int] = field(factory=set)
+    reads: list[list[int]] = field(factory=list)
+    read_at_most: int = 20
+    settlements: list[int] = field(factory=list)
+    hold: Deferred[None] | None = None
+    write: Callable[[], object] = lambda: None
 
     def _waits(self, row: Leased) -> bool:
         return row.queue_id not in self.leased and row.queue_id not in {*self.held, *self.captured}
@@ -121,9 +133,11 @@ class ListQueue:
         by: str,
         at: float,
     ) -> Deferred[set[int]]:
+        self.write()
         if self.faults:
             raise self.faults.pop(0)
         self.reports += reports
+        self.settlements.append(len(settled))
         for each in settled:
             assert self.leased.pop(each.queue_id)[0] == by
             self.events += each.events
@@ -141,28 +155,42 @@ class ListQueue:
                 )
             else:
                 (self.held if each.action == "hold" else self.captured).append(each.queue_id)
-        return succeed(set())
+        hold, self.hold = self.hold, None
+        return succeed(set()) if hold is None else hold.addCallback(lambda _: set())
 
-    async def recover(self, now: float, by_prefix: str | None = None) -> list[Leased]:
-        found = [each for each in self.rows if each.queue_id in self.leased]
-        self.leased.clear()
-        return found
+    async def recover(
+        self, now: float, by_prefix: str | None = None, *, own: str = ""
+    ) -> list[Leased]:
+        if self.recover_faults:
+            raise self.recover_faults.pop(0)
+        gone = [number for number, (by, _) in self.leased.items() if by != own]
+        for number in gone:
+            del self.leased[number]
+        return [each for each in self.rows if each.queue_id in gone]
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
+        return succeed(self._mail(message_id))
+
+    def read_ahead(
+        self, message_ids: Sequence[int], most_octets: int
+    ) -> Deferred[dict[int, QueuedMail]]:
+        self.reads.append(list(message_ids))
+        found = {each: self._mail(each) for each in message_ids[: self.read_at_most]}
+        return succeed({each: mail for each, mail in found.items() if mail is not None})
+
+    def _mail(self, message_id: int) -> QueuedMail | None:
         if message_id in self.gone:
-            return succeed(None)
-        return succeed(
-            QueuedMail(
-                mail_id=f"MAIL{message_id}",
-                sender="alice@example.test",
-                prefix=b"Received: here\r\n",
-                body=RAW,
-                size_octets=len(RAW),
-                digest=b"",
-                dot_lines=1,
-                received_at=BEGAN,
-                smtputf8=False,
-            )
+            return None
+        return QueuedMail(
+            mail_id=f"MAIL{message_id}",
+            sender="alice@example.test",
+            prefix=b"Received: here\r\n",
+            body=RAW,
+            size_octets=len(RAW),
+            digest=b"",
+            dot_lines=1,
+            received_at=BEGAN,
+            smtputf8=False,
         )
 
     def names(self) -> list[str]:
@@ -242,6 +270,7 @@ class Outside:
             it is named.
         down: addresses where nobody answers.
         hold: mails wait for this before they are answered.
+        greeting: connections wait for this before they are greeted.
     """
 
     answers: dict[str, list[Answer]] = field(factory=dict)
@@ -250,11 +279,14 @@ class Outside:
     connects: list[tuple[Hop, TlsPolicy, Login | None]] = field(factory=list)
     sessions: list[ScriptedSession] = field(factory=list)
     hold: Deferred[None] | None = None
+    greeting: Deferred[None] | None = None
 
     async def connect(
         self, hop: Hop, policy: TlsPolicy, login: Login | None = None
     ) -> ScriptedSession:
         self.connects.append((hop, policy, login))
+        if self.greeting is not None:
+            await self.greeting
         if hop.address in self.down:
             raise CannotSend(self.down[hop.address])
         session = ScriptedSession(hop, self)
@@ -301,7 +333,13 @@ class RelayHouse:
         self.ways = FewWays()
         self.settings = settings or OutboundSettings()
         leases: Any = Leases(self.clock, self.queue, self.now, "here")  # type: ignore[arg-type]
-        self.pool = Pool(self.outside, self.clock, self.now, self.settings.connections)  # type: ignore[arg-type]
+        self.pool = Pool(
+            self.outside,  # type: ignore[arg-type]
+            self.clock,
+            self.now,
+            self.settings.connections,
+            rest_s(self.settings),
+        )
         self.delivery = Delivery(
             leases=leases,
             queue=self.queue,  # type: ignore[arg-type]

@@ -320,7 +320,8 @@ class Init(CommandCase):
 
     def test_an_account_that_is_there_is_73(self) -> None:
         self.make_accounts("carol@example.org")
-        self.refusal("init --user carol@example.org", 73, PASSWORD)
+        told = self.refusal("init --user carol@example.org", 73)
+        self.assertIn("mailnode user passwd carol@example.org", told)
 
     def test_where_no_folder_is_it_is_73(self) -> None:
         self.assertIn("make it first", self.refusal("init --users no/where/users.db", 73))

@@ -379,6 +379,10 @@ class Settings(DoctorCase):
             os.environ["MAILNODE_PLUGINS__FILTERS"] = text
             self.assertIn(text, self.fault("plugins"))
 
+    def test_a_mailbox_s_function_that_is_named_as_delivery(self) -> None:
+        os.environ["MAILNODE_PLUGINS__DELIVERY"] = "operator:eq"
+        self.assertIn("FunctionMailboxes", self.fault("plugins"))
+
     def test_twistd_that_does_not_know_mailnode(self) -> None:
         with patch("mailnode.cli.checkup_settings.importlib.util.find_spec", lambda name: None):
             self.assertIn("editable_mode=compat", self.fault("twistd"))

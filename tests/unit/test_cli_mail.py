@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from mailnode.cli.output import printable, size
 from mailnode.cli.story import tell_story
@@ -19,6 +22,8 @@ from mailnode.model import (
 )
 from mailnode.store.accounts import Accounts
 from tests.unit.cli_case import CommandCase, words_of
+
+trace: Any = import_module("mailnode.cli.trace")  # the command has the name of its module
 
 CAROL, DAVE = "carol@example.org", "dave@example.org"
 TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384"
@@ -293,11 +298,39 @@ class Traces(MailCase):
         mail_id = self.file_mail(CAROL)
         self.assertEqual(self.run_json(f"trace {mail_id.lower()}")[0]["mail_id"], mail_id)
 
+    def test_what_the_running_node_still_holds_is_asked_for_and_waited_for(self) -> None:
+        self.file_mail(CAROL)
+        mail_id = new_mail_id()
+        refused = RefusedMail(mail_id=mail_id, sender="x@y.example", recipient=DAVE)
+        rung: list[str] = []
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 2:
+                self.keep_events(refused)
+
+        with (
+            patch.object(trace, "ring_from_outside", lambda data, topic: not rung.append(topic)),
+            patch.object(trace.time, "sleep", pause),
+        ):
+            self.assertIn("refused", self.story(mail_id))
+            self.assertEqual((["journal"], 2), (rung, len(pauses)))
+            with patch.object(trace, "WAIT_S", 0.0):
+                self.assertIn("holds no mail", self.refusal(f"trace {new_mail_id()}", 67))
+
     def test_an_unknown_mail_is_67_and_a_cut_id_is_called_so(self) -> None:
         self.file_mail(CAROL)
         self.assertIn("holds no mail", self.refusal(f"trace {new_mail_id()}", 67))
         self.assertIn("26 characters", self.refusal("trace 01ABC", 67))
         self.assertIn("to nobody@x.example", self.refusal("trace --to nobody@x.example", 67))
+
+    def test_what_is_no_address_is_called_so_where_nothing_is_found(self) -> None:
+        self.file_mail(CAROL)
+        for line in ("trace --to foo@bar@x", "trace --from '<foo@bar@x>'"):
+            self.assertIn("an address is such as", self.refusal(line, 65))
+        self.keep_events(RefusedMail(sender="x@y.example", recipient="foo@bar@x"))
+        self.assertEqual(len(self.run_json("trace --to foo@bar@x")), 1)
 
     def test_an_id_or_an_address_is_needed_and_not_both(self) -> None:
         self.refusal("trace", 64)

@@ -229,7 +229,9 @@ class ChangingTests(QueueCase):
         self.change("UPDATE queue SET state = 'waiting', leased_by = NULL, leased_until = NULL")
         for action in ("retry", "hold", "release", "bounce", "drop --yes"):
             self.run_command(f"queue {action} 1")
-        self.assertEqual([topic for _, topic in rung], ["due", "queue", "due", "due", "queue"])
+        self.assertEqual(
+            [topic for _, topic in rung], ["attempt", "queue", "attempt", "attempt", "queue"]
+        )
 
     def test_who_may_not_write_is_told_as_whom_to_run_it(self) -> None:
         self.queue("a@example.com")

@@ -137,7 +137,9 @@ class FunctionTests(FunctionCase):
         self.mailboxes.most_octets = 1000
         self.mailboxes.at("help@example.test")(self.keep)
         self.say("MAIL FROM:<a@b.example> SIZE=1001")
-        self.assertEqual("552 5.3.4", self.code("RCPT TO:<help@example.test>"))
+        said = self.say("RCPT TO:<help@example.test>")
+        self.assertEqual("552 5.3.4", said[:9])
+        self.assertIn(" 1000 octets ", said)
         self.assertEqual("250 2.1.5", self.code("RCPT TO:<alice@example.test>"))
         self.say("RSET")
         self.envelope("help@example.test")
@@ -205,7 +207,19 @@ class AddressTests(FunctionCase):
     def test_an_address_has_one_function(self) -> None:
         self.mailboxes.at("help@example.test")(self.keep)
         self.assertRaises(ValueError, self.mailboxes.at("HELP@example.test"), self.keep)
-        self.assertRaises(BadAddress, self.mailboxes.at("help"), self.keep)
+
+    def test_what_is_no_address_is_named(self) -> None:
+        refused = self.assertRaises(BadAddress, self.mailboxes.at("counter"), self.keep)
+        self.assertIn("at('counter'): Address has no @domain", str(refused))
+
+    def test_a_function_that_takes_something_else_is_refused_by_its_name(self) -> None:
+        def count_mail(mail: EmailMessage) -> None: ...
+
+        at: Any = self.mailboxes.at("help@example.test")
+        refused = self.assertRaises(TypeError, at, count_mail)
+        self.assertIn("count_mail can't be called with (mail, envelope)", str(refused))
+        self.assertIs(None, self.mailboxes.find(parse_address("help@example.test")))
+        at(lambda mail, envelope, *others, urgent=False: None)
 
 
 class MixedTests(FunctionCase):

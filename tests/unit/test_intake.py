@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -29,6 +30,35 @@ class FakeFilter:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer() if callable(self.answer) else self.answer
+
+
+class SuccessReportTests(SynchronousTestCase):
+    """NOTIFY=SUCCESS: the mail is filed before its report is."""
+
+    def accept(self, report: Any) -> Any:
+        self.messages = FakeMessages()
+        asked = evolve(ENVELOPE, recipients=(evolve(ENVELOPE.recipients[0], notify="SUCCESS"),))
+        intake = Intake(self.messages, (), report)  # type: ignore[arg-type]
+        return self.successResultOf(intake.accept(asked, MESSAGE))
+
+    def check_accepted(self, report: Any, error: type[Exception]) -> None:
+        (filed,) = self.accept(report)
+        self.assertEqual("a@example.test", filed.mailbox)
+        self.assertEqual(1, len(self.messages.filed))
+        self.assertEqual(1, len(self.flushLoggedErrors(error)))
+
+    def test_a_report_that_can_t_be_filed_refuses_no_mail_that_is(self) -> None:
+        def begin_to_fail(*_: Any) -> Any:
+            self.messages.failure = StoreBusy()
+            return ENVELOPE, MESSAGE
+
+        self.check_accepted(begin_to_fail, StoreBusy)
+
+    def test_nor_does_one_that_can_t_be_made(self) -> None:
+        def broken(*_: Any) -> Any:
+            raise ValueError
+
+        self.check_accepted(broken, ValueError)
 
 
 class IntakeTests(SynchronousTestCase):

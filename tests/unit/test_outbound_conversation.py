@@ -240,6 +240,19 @@ class SignInTests(SynchronousTestCase):
             shown += f"{talk.talk.failure!r} {talk.talk!r}"
             self.assertNotIn(echo, shown)
 
+    def test_c05_nor_in_one_of_any_other_shape(self) -> None:
+        echo = PLAIN.decode()
+        for lines in (
+            (echo,),  # no reply at all
+            (f"535 5.7.8 {'x ' * 235}{echo}",),  # cut short within it
+            ("235 2.7.0 Welcome", f"250 out of turn: {echo}"),
+            ("235 2.7.0 Welcome", f"421 4.3.2 goodbye {echo}"),
+        ):
+            talk, _ = self.signing_in("AUTH PLAIN")
+            talk.hear(*lines)
+            self.assertIs(State.CLOSED, talk.talk.state)
+            self.assertNotIn(echo[:12], f"{talk.talk.failure!r}")
+
 
 class MailTests(SynchronousTestCase):
     def test_c07_a_host_that_pipelines_gets_the_envelope_at_once(self) -> None:

@@ -64,7 +64,25 @@ class Transport(FakeTransport):
         super().startTLS(context)
 
 
+class Kernel(Transport):
+    """A transport whose kernel takes at once what it is given."""
+
+    dataBuffer, offset, _tempDataLen = b"", 0, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = self
+        self.at_once: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        self.at_once.append(data)
+        self.io.write(data)
+        return len(data)
+
+
 class SenderCase(SynchronousTestCase):
+    make_transport: type[Transport] = Transport
+
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.sender = Sender(self.reactor, "mx.example.test")
@@ -79,7 +97,7 @@ class SenderCase(SynchronousTestCase):
         """The connection that is asked for comes about."""
         factory = self.reactor.tcpClients[-1][2]
         self.link = factory.buildProtocol(None)
-        self.transport = Transport()
+        self.transport = self.make_transport()
         self.transports.append(self.transport)
         self.link.makeConnection(self.transport)
 
@@ -290,6 +308,44 @@ class BodyTests(SenderCase):
         (answer,) = self.successResultOf(sending)
         self.assertEqual((0, "DATA", True), (answer.code, answer.stage, self.transport.aborted))
         self.assertNotIn(b"\r\n.\r\n", b"".join(self.transport.writes))
+
+
+class AtOnceTests(SenderCase):
+    """In clear, what is said goes to the kernel without a turn of the reactor."""
+
+    make_transport = Kernel
+
+    def test_what_is_said_in_clear_goes_at_once(self) -> None:
+        session = self.ready("PIPELINING")
+        sending = self.send(session, Pieces(b"hello\r\n"))
+        self.hear("250 ok", "250 ok", "354 go on")
+        self.hear("250 taken")
+        self.assertEqual([250], [each.code for each in self.successResultOf(sending)])
+        self.assertEqual(
+            ["EHLO mx.example.test", "MAIL FROM:<a@s.test>", "hello"],
+            [each.decode().split("\r\n")[0] for each in self.transport.at_once],
+        )
+        self.assertEqual([], self.transport.writes)
+
+    def test_nothing_goes_by_what_waits(self) -> None:
+        session = self.ready()
+        self.transport.dataBuffer = b"something before"
+        sending = self.send(session, Pieces(b"hello\r\n"))
+        self.assertEqual([b"MAIL FROM:<a@s.test>\r\n"], self.transport.writes)
+        self.lose()
+        self.successResultOf(sending)
+
+    def test_inside_tls_nothing_goes_by_it(self) -> None:
+        connecting = self.connect(TlsPolicy("may"))
+        self.hear("220 remote.test")
+        self.hear("250-remote.test", "250 STARTTLS")
+        said = len(self.transport.at_once)
+        self.hear("220 go ahead")
+        self.link.handshakeCompleted()
+        self.hear("250 remote.test")
+        self.successResultOf(connecting)
+        self.assertEqual(said, len(self.transport.at_once))
+        self.assertEqual([b"EHLO mx.example.test\r\n"], self.transport.writes)
 
 
 class LossTests(SenderCase):

@@ -77,6 +77,8 @@ class SignerTests(SynchronousTestCase):
     def test_a_domain_without_one_is_not_and_costs_no_thread(self) -> None:
         self.assertEqual(self.successResultOf(self.sign("example.net")), b"")
         self.assertEqual(self.threads.called, [])
+        self.assertIsNone(self.signer.body_hash("example.net"))
+        self.assertIsNotNone(self.signer.body_hash("example.org"))
 
     def test_every_active_key_signs(self) -> None:
         rsa = make_private_key(RSA)

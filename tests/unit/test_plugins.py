@@ -9,7 +9,14 @@ from zope.interface import implementer
 from mailnode.config import ConfigError
 from mailnode.interfaces import IContentFilter
 from mailnode.model import ACCEPT, Verdict
-from mailnode.plugins import find_checkers, find_delivery, find_filters, find_object, find_subclass
+from mailnode.plugins import (
+    find_checkers,
+    find_delivery,
+    find_filters,
+    find_object,
+    find_subclass,
+    takes,
+)
 from mailnode.pop3.server import Pop3Server
 from mailnode.smtp.server import SmtpServer
 
@@ -36,6 +43,10 @@ lenient = Lenient()
 
 def wrap(postbox: object) -> list[object]:
     return [postbox]
+
+
+def count_mail(mail: object, envelope: object) -> None:
+    pass
 
 
 HERE = __name__
@@ -77,3 +88,12 @@ class FindTests(SynchronousTestCase):
         self.assertEqual(["box"], find_delivery(f"{HERE}:wrap")("box"))
         self.assertEqual("box", find_delivery("")("box"))
         self.assertIn("can't be called", self.refusal(find_delivery, f"{HERE}:HERE"))
+
+    def test_a_mailbox_s_function_is_no_delivery_and_the_mend_is_told(self) -> None:
+        why = self.refusal(find_delivery, f"{HERE}:count_mail")
+        self.assertIn(f"{HERE}:count_mail can't be called with a delivery factory alone", why)
+        self.assertIn("FunctionMailboxes", why)
+
+    def test_a_class_and_what_is_written_in_c_are_believed(self) -> None:
+        self.assertEqual(["box"], find_delivery("builtins:list")(["box"]))
+        self.assertTrue(takes(max, 7))

@@ -275,6 +275,13 @@ class ReadingTests(Pop3Case):
         self.assertEqual(house.told[0].detail, {"read": "12", "deleted": ""})
         self.assertEqual(house.told[0].client, "127.0.0.1")
 
+    def test_a_top_that_gave_all_of_a_mail_is_told_as_read(self) -> None:
+        lines = b"".join(b"%d\r\n" % number for number in range(3))
+        house = self.house(b"\r\n" + lines, b"\r\n" + lines, b"\r\n" + lines, Blob("640"))
+        self.send(b"TOP 1 99999999", b"TOP 2 3", b"TOP 3 2", b"TOP 4 99999999", b"QUIT")
+        self.read_all()
+        self.assertEqual(house.told[0].detail, {"read": "11-12,14", "deleted": ""})
+
     def test_a_mail_that_is_gone_is_said_and_counts_as_no_error(self) -> None:
         house = self.house(MAIL, MAIL)
         house.messages.deleted.append(11)

@@ -19,7 +19,7 @@ from zope.interface import Interface, implementer
 from mailnode.cred import portal as portal_module
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
-from mailnode.cred.portal import Failures, SignInPortal
+from mailnode.cred.portal import Failures, SignInPortal, Unanswered
 from mailnode.errors import MaildropInUse, SignInBusy, SignInRefused
 from mailnode.machine import address_key
 from mailnode.model import Event, SignedIn, SignInFailed
@@ -136,6 +136,7 @@ class SignInTests(PortalCase):
         (event,) = self.told
         self.assertIsInstance(event, SignInFailed)
         self.assertEqual("alice", event.detail["name"])
+        self.assertEqual(0.5, event.detail["delay_s"])
         self.assertNotIn("hunter2", repr(event))
         self.clock.advance(0.5)
         self.failureResultOf(result, SignInDenied)
@@ -211,19 +212,64 @@ class SlowTests(PortalCase):
         self.failed(client="127.0.0.1")
         self.assertGreater(self.failed(client="127.0.0.1"), 0.9)
 
-    def test_success_waits_as_a_failure_would_where_the_address_failed(self) -> None:
+    def test_a_right_password_does_not_wait_for_failures_that_were_answered(self) -> None:
+        for name in (b"carol", b"alice", b"alice", b"alice"):
+            self.failed(name, "198.51.100.7")
+        self.assertEqual(0, self.wait_of(self.login(client="198.51.100.7")))
+        self.assertEqual({"account": "alice"}, self.told[-1].detail)
+        self.assertGreater(self.failed(b"alice", "198.51.100.7"), 6)
+
+    def test_a_right_password_waits_until_the_guesses_before_it_are_answered(self) -> None:
+        """Or a guesser would not wait for a no: without a yes at once it is one."""
         for _ in range(3):
-            self.failed(b"carol", "198.51.100.7")
-        guess = self.wait_of(self.login(client="198.51.100.7"))
-        self.assert_about(4, guess)
-        self.assert_about(guess, self.failed(b"alice", "198.51.100.7"))
+            self.failed(client="198.51.100.7")
+        guess = self.login(password=b"guess", client="198.51.100.7")
+        self.clock.advance(1)
+        right = self.login(client="198.51.100.7")
+        self.assertEqual(0, self.wait_of(self.login(b"bob", b"bobs", "198.51.100.7")))
+        self.assert_about(3, self.wait_of(right))
+        self.assert_about(3, self.told[-1].detail["delay_s"])
+        self.failureResultOf(guess, SignInDenied)
+
+    def test_a_guesser_of_many_names_learns_of_ten_at_once_and_waits_for_the_others(self) -> None:
+        guesses = [
+            self.login(b"user%d" % number, b"guess", "198.51.100.7")
+            for number in range(portal_module.MOST_UNANSWERED - 1)
+        ]
+        self.assertEqual(0, self.wait_of(self.login(client="198.51.100.7")))
+        guesses.append(self.login(b"carol", b"guess", "198.51.100.7"))
+        self.assertEqual(0, self.wait_of(self.login(b"bob", b"bobs", "192.0.2.1")))
+        # The first of them, after half a second, leaves room; the tenth is what is waited for.
+        self.assert_about(10, self.wait_of(self.login(client="198.51.100.7")))
+        self.assertTrue(all(guess.called for guess in guesses))
+        for guess in guesses:
+            self.failureResultOf(guess, SignInDenied)
+
+    def test_a_right_password_of_this_machine_waits_two_seconds_at_most(self) -> None:
+        for _ in range(5):
+            self.failed(client="::1")
+        guess = self.login(password=b"guess", client="::1")
+        self.assert_about(2, self.wait_of(self.login(client="::1")))
+        self.assertGreater(self.wait_of(guess, SignInDenied), 6)
+
+    def test_an_unknown_name_waits_as_a_wrong_password_does_whoever_waits_before_it(self) -> None:
+        waits = []
+        for name, client in ((b"alice", "198.51.100.7"), (b"nobody", "198.51.100.8")):
+            results = [self.login(name, b"guess", client) for _ in range(3)]
+            waits.append([self.wait_of(each, SignInDenied) for each in results])
+        self.assertEqual(*waits)
 
     def test_a_password_that_changes_during_the_wait_lets_nobody_in(self) -> None:
-        self.failed(b"carol", "198.51.100.7")
+        guess = self.login(password=b"guess", client="198.51.100.7")
         result = self.login(client="198.51.100.7")
         self.assertNoResult(result)
         self.checker.users[b"alice"] = b"another"
         self.wait_of(result, SignInDenied)
+        self.failureResultOf(guess, SignInDenied)
+
+    def test_what_failed_at_another_process_makes_a_right_password_wait_here(self) -> None:
+        self.portal.note_failure("198.51.100.7", "alice")
+        self.assert_about(0.5, self.wait_of(self.login(client="198.51.100.7")))
 
     def test_an_owner_elsewhere_does_not_wait_for_those_who_guess_the_name(self) -> None:
         for number in range(8):
@@ -250,11 +296,12 @@ class SlowTests(PortalCase):
 
 class CancelTests(PortalCase):
     def test_nothing_is_made_for_one_who_leaves_during_the_wait(self) -> None:
-        self.failed()
+        guess = self.login(password=b"guess")
         result = self.login()
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.clock.advance(60)
+        self.failureResultOf(guess, SignInDenied)
         self.assertEqual([], self.realm.logouts)
         self.assertEqual([], self.clock.getDelayedCalls())
 
@@ -287,6 +334,21 @@ class CancelTests(PortalCase):
 
 
 class FailuresTests(SynchronousTestCase):
+    def test_what_waits_for_an_answer_is_bounded_by_key_and_in_keys(self) -> None:
+        self.patch(portal_module, "MOST_KEYS", 2)
+        clock = Clock()
+        unanswered = Unanswered(clock, 2)
+        for delay_s in (1, 2, 4):
+            unanswered.add("a", delay_s)
+        self.assertEqual(4, unanswered.wait_s("a"))
+        clock.advance(2)
+        self.assertEqual(0, unanswered.wait_s("a"))  # one alone is left
+        unanswered.add("b", 9)
+        unanswered.add("a", 9)
+        unanswered.add("c", 9)
+        unanswered.add("b", 9)
+        self.assertEqual((0, 0), (unanswered.wait_s("a"), unanswered.wait_s("b")))
+
     def test_the_table_is_bounded_and_the_oldest_go(self) -> None:
         self.patch(portal_module, "MOST_KEYS", 3)
         failures = Failures(Clock())

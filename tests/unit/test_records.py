@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailnode.errors import NoSuchName
 from mailnode.records import (
     MOST_NEGATIVE_TTL_S,
+    MOST_RECORDS,
     MOST_TTL_S,
     UDP_OCTETS,
     WITHOUT_SOA_S,
@@ -51,6 +52,18 @@ class QueryTests(SynchronousTestCase):
         for name in ("a..b", "x" * 64 + ".org", "bücher.example", ".".join(["abcdefgh"] * 40), "."):
             if name != ".":
                 self.assertRaises(NoSuchName, make_query, name, "A")
+
+
+class ManyTests(SynchronousTestCase):
+    def test_a_message_of_more_records_than_any_name_has_is_not_unpacked(self) -> None:
+        """4,000 long names fit into 64 KiB, and take nine seconds."""
+        query = make_query("example.org", "A")
+        for count in (MOST_RECORDS - 1, MOST_RECORDS):  # and the one of EDNS
+            values = [f"192.0.{n >> 8}.{n & 255}" for n in range(count)]
+            made = answer_query({("example.org", "A"): values}, query)
+            assert made is not None
+            answer = parse_answer(made.to_wire(max_size=65535), query)
+            self.assertEqual(count < MOST_RECORDS, answer is not None)
 
 
 class ParseTests(SynchronousTestCase):

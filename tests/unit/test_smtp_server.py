@@ -573,7 +573,9 @@ class Replies(SmtpCase):
         self.open(rules=SmtpRules(message_octets=1000))
         self.ready()
         self.assertEqual(self.talk.send(b"x" * 5000 + b"\r\n"), "")
-        self.assertTrue(self.talk.send(b".\r\n").startswith("552 5.3.4"))
+        said = self.talk.send(b".\r\n")
+        self.assertTrue(said.startswith("552 5.3.4"))
+        self.assertIn(" 1000 octets ", said)
         self.assertEqual(self.house.messages.filed, [])
         self.check(MAIL, "250 ")
 
@@ -1005,12 +1007,35 @@ class Told(SmtpCase):
 
     def test_the_dialog_is_kept_when_wished_and_secrets_are_masked(self) -> None:
         self.open(rules=SmtpRules(keep_dialog=True))
-        self.hello().say(f"AUTH PLAIN {PLAIN}", OWN, RCPT, "DATA")
-        self.talk.send(b"x\r\n.\r\n")
+        self.hello().say("AUTH LOGIN", PLAIN, "*", PLAIN, f"AUTH\tPLAIN {PLAIN}")
+        self.talk.say(f"AUTH PLAIN {PLAIN}", OWN, RCPT, "DATA")
+        said = self.talk.send(b"x\r\n.\r\n")
         dialog = self.house.messages.filed[0][1].dialog
+        for line in (
+            "S: 220 ",
+            "C: EHLO ",
+            "S: 250-PIPELINING",
+            "C: AUTH (secret)",
+            "S: 235 2.7.0 ",
+        ):
+            self.assertIn(line, dialog)
         self.assertIn(f"C: {OWN}", dialog)
         self.assertIn("S: 250 2.1.5 Ok", dialog)
+        self.assertTrue(dialog.endswith(f"C: (the mail, 3 octets)\nS: {said.strip()}"), dialog)
         self.assertNotIn(PLAIN, dialog)
+
+    def test_a_dialog_is_the_sessions_and_its_own_mails(self) -> None:
+        self.open(rules=SmtpRules(keep_dialog=True))
+        self.hello().say(MAIL, "RSET", MAIL, RCPT, "DATA")
+        self.talk.send(b"x\r\n.\r\n")
+        self.talk.say("MAIL FROM:<second@example.org>", "RCPT TO:<nobody@example.test>")
+        first = self.house.messages.filed[0][1].dialog
+        self.assertEqual(2, first.count(MAIL))  # the one that came to nothing is the session's
+        refused = str(self.house.told[-1].detail["dialog"])
+        self.assertTrue(refused.startswith("S: 220 "), refused)
+        self.assertEqual(1, refused.count(MAIL))
+        self.assertNotIn("the mail", refused)
+        self.assertTrue(refused.endswith("S: 550 5.1.1 No such user here"), refused)
 
     def test_a_filter_that_defers_or_breaks_is_temporary(self) -> None:
         class Breaks:

@@ -238,6 +238,13 @@ class Forwarding(SubmissionCase):
         self.assertEqual((remote.address, remote.sender), (original, None))
         self.assertEqual(str(remote.alias), f"{SRS}@example.test")
 
+    def test_nothing_but_reports_comes_back_from_a_stranger(self) -> None:
+        """Whoever gets a forwarded mail reads such an address, and could write to anybody by it."""
+        original = parse_address("carl@elsewhere.example")
+        self.counter.srs_reverse = lambda address: original
+        self.check("MAIL FROM:<spam@d.example>", "250 ")
+        self.check(f"RCPT TO:<{SRS}@example.test>", "550 5.7.1")
+
     def test_what_only_looks_so_is_an_unknown_user(self) -> None:
         self.check("MAIL FROM:<>", "250 ")
         self.check("RCPT TO:<SRS0=abcd=ab=elsewhere.example=forged@example.test>", "550 5.1.1")
@@ -380,7 +387,7 @@ class TwistedUser:
 class Bcc(SubmissionCase):
     HEADER = (
         b"Subject: x\r\nBcc: a@b.example,\r\n\tb@b.example\r\n .folded\r\nTo: c@c.example\r\n"
-        b"bCC : d\r\nResent-Bcc: e\r\nBccx: stays\r\nX-Bcc: stays\r\n"
+        b"bCC : d\r\nResent-Bcc: e\r\nBcc\r\n : f\r\n g\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     )
     KEPT = b"Subject: x\r\nTo: c@c.example\r\nBccx: stays\r\nX-Bcc: stays\r\n"
     BODY = b"\r\nBcc: of the body\r\n.dot\r\n"
@@ -466,8 +473,11 @@ class FakeSigner:
     bodies: list[bytes] = field(factory=list)
     asked: list[tuple[Any, ...]] = field(factory=list)
     answer: Deferred[bytes] = field(factory=lambda: succeed(b"DKIM-Signature: s\r\n"))
+    has_key: bool = True
 
-    def body_hash(self) -> FakeSigner:
+    def body_hash(self, domain: str) -> FakeSigner | None:
+        if not self.has_key:
+            return None
         self.bodies.append(b"")
         return self
 
@@ -486,6 +496,12 @@ class Signing(SubmissionCase):
     def setUp(self) -> None:
         super().setUp()
         self.counter.signer = self.signer = FakeSigner()
+
+    def test_nothing_is_hashed_or_asked_for_a_domain_without_a_key(self) -> None:
+        self.signer.has_key = False
+        self.submit(b"From: alice@example.test\r\n\r\none\r\n")
+        self.assertEqual(([], []), (self.signer.bodies, self.signer.asked))
+        self.assertNotIn(b"DKIM-Signature", self.filed()[1].prefix)
 
     def test_header_and_body_are_signed_as_they_leave(self) -> None:
         mail = b"Date: d\r\nBcc: y\r\nFrom: alice@example.test\r\n\r\none\r\n" + b"x" * 300_000

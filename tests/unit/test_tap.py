@@ -25,7 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, interpreter, tap
 from mailnode.config import Config, load_config
-from mailnode.house import EX_CONFIG, StartFailed
+from mailnode.house import EX_CONFIG, EX_NOPERM, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS, Listener
 from mailnode.service import Node
@@ -175,6 +175,15 @@ class MakeServiceTests(TapCase):
         self.assertFalse(node.started)
         self.assertEqual([], list(self.folder.iterdir()))
 
+    def test_the_mends_it_names_begin_with_the_command_for_its_files(self) -> None:
+        self.patch(sys, "argv", ["twistd"])
+        node = self.make("--users", "/srv/users.db", "--smtp", "0")
+        self.assertEqual("mailnode --users /srv/users.db", node.command.partition(" --data")[0])
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin" / "mailnode").touch()
+        self.patch(sys, "argv", [str(self.folder / "bin" / "twistd")])
+        self.assertTrue(node.command.startswith(f"{self.folder}/bin/mailnode --users"))
+
     def test_durations_run_on_the_monotonic_clock(self) -> None:
         self.make()
         self.assertLess(abs(reactor.seconds() - time.monotonic()), 1)  # type: ignore[attr-defined]
@@ -302,6 +311,33 @@ class FailedStartTests(SynchronousTestCase):
         self.assertEqual("1", self.fail("1").read_text())
 
 
+class ReachTests(TapCase):
+    """What root could read, and the user that it became can't."""
+
+    def refusal(self, closed: Path) -> str:
+        node = TwistdNode(load_config(environment={}), Clock())
+        node.uid = os.getuid()
+        self.patch(tap, "_name_of", lambda uid: "mailnode")
+
+        def barred_at(path: Path, mode: int) -> Path | None:
+            return closed if closed in path.absolute().parents else None
+
+        self.patch(tap, "barred_at", barred_at)
+        return self.ends(EX_NOPERM, node.startService)
+
+    def test_an_environment_that_it_can_not_read_is_named_with_the_mend(self) -> None:
+        place = Path(tap.__file__).parents[1]
+        said = self.refusal(place)
+        self.assertIn(f"user mailnode may not read {place}, where mailnode is installed", said)
+        self.assertIn(f"chmod o+rX {place}", said)
+
+    def test_a_folder_that_it_can_not_use_is_named_with_the_mend(self) -> None:
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(self.folder)
+        here = Path.cwd()
+        self.assertTrue(self.refusal(here).endswith(f"for users.db: chown -R mailnode: {here}"))
+
+
 class TuningTests(SynchronousTestCase):
     def test_the_interpreter_is_tuned_for_a_process_that_is_a_node(self) -> None:
         self.addCleanup(gc.unfreeze)
@@ -330,6 +366,7 @@ class WelcomeTests(TapCase):
             certificate=Certificate(Path("var/tls/cert.pem"), Path("k"), time.time, True),
             directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts, gear=gear),
             config=load_config(environment={}),
+            command="mailnode",
         )
         tap._welcome(node)
         return self.said.getvalue()

@@ -7,6 +7,7 @@
  * -A    all sessions connect at the same moment
  * -W    wait for the reply to QUIT (else QUIT and close, as Postfix does)
  * -f u%d  local part   -u number of users (100)   -U first user   -d domain
+ * -F reverse-path and author   -a user:password, signed in with (AUTH PLAIN) where that is offered
  * -i N  open N idle connections (greeting, EHLO), -c at a time; hold them until standard input
  *       ends, -T seconds at most
  *
@@ -15,6 +16,8 @@
 #include "conn.h"
 
 static const char *host = "127.0.0.1", *domain = "example.test", *local = "u%d";
+static const char *sender = "bench@example.org";
+static char sign_in[512]; /* the command, "" for none */
 static int port = 2525, sessions = 20, rcpts = 1, keep, pipeline, users = 100, user0, idle, waitquit;
 static int timeout_s = 20, chunk = 4, with_tls, together;
 static long mails;
@@ -50,7 +53,19 @@ static int reply(struct conn *c, const char *where, int want) {
     return -code;
 }
 static int say_hello(struct conn *c) {
-    return conn_say(c, "EHLO client.example.org\r\n") < 0 ? -1 : reply(c, "ehlo", 2);
+    size_t n;
+    char *s;
+    int auth = 0;
+    if (conn_say(c, "EHLO client.example.org\r\n") < 0) return -1;
+    do {
+        if (!(s = conn_line(c, &n)) || n < 5 || s[0] != '2') {
+            note("ehlo", s, s ? n : 0);
+            return -1;
+        }
+        auth |= n > 9 && !strncmp(s + 4, "AUTH ", 5);
+    } while (s[3] == '-');
+    if (!auth || !sign_in[0]) return 0;
+    return conn_say(c, sign_in) < 0 ? -1 : reply(c, "auth", 2);
 }
 static int greet(struct conn *c) {
     if (reply(c, "banner", 2) < 0 || say_hello(c) < 0) return -1;
@@ -70,7 +85,7 @@ static int rcpt(char *to, long number) {
 }
 static int envelope(struct conn *c, long no) {
     char text[65536];
-    int n = sprintf(text, "MAIL FROM:<bench@example.org>\r\n");
+    int n = snprintf(text, 1024, "MAIL FROM:<%s>\r\n", sender);
     if (pipeline) {
         for (int i = 0; i < rcpts; i++) n += rcpt(text + n, no * rcpts + i);
         n += sprintf(text + n, "DATA\r\n");
@@ -104,11 +119,11 @@ static int send_mail(struct session *t, struct conn *c, long no) {
     char head[512], to[128];
     recipient(to, no * rcpts);
     int h = snprintf(head, sizeof head,
-                     "From: Bench <bench@example.org>\r\nTo: %s\r\n"
+                     "From: Bench <%s>\r\nTo: %s\r\n"
                      "Subject: bench message %ld\r\nDate: Sun, 22 Nov 2026 03:00:00 +0000\r\n"
                      "Message-ID: <%u.%ld@client.example.org>\r\nMIME-Version: 1.0\r\n"
                      "Content-Type: text/plain; charset=us-ascii\r\n\r\n",
-                     to, no, run_id, no);
+                     sender, to, no, run_id, no);
     size_t want = mail_octets > (size_t)h ? mail_octets - h : 0;
     want -= want % 74; /* ends with a line */
     if (!c->ssl) {
@@ -198,9 +213,18 @@ static int run_idle(void) {
         if (all[i].fd >= 0) conn_close(&all[i]);
     return 0;
 }
+static void set_sign_in(const char *who) {
+    unsigned char plain[256], encoded[400];
+    int n = snprintf((char *)plain + 1, sizeof plain - 1, "%s", who) + 1;
+    char *colon = strchr((char *)plain + 1, ':');
+    if (!colon || n >= (int)sizeof plain) exit(2);
+    plain[0] = *colon = 0;
+    EVP_EncodeBlock(encoded, plain, n);
+    snprintf(sign_in, sizeof sign_in, "AUTH PLAIN %s\r\n", encoded);
+}
 int main(int argc, char **argv) {
     int o;
-    while ((o = getopt(argc, argv, "H:p:s:T:m:l:r:kPZWAR:f:u:U:d:i:t:c:")) != -1) switch (o) {
+    while ((o = getopt(argc, argv, "H:p:s:T:m:l:r:kPZWAR:f:u:U:d:i:t:c:F:a:")) != -1) switch (o) {
         case 'H': host = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 's': sessions = atoi(optarg); break;
@@ -221,6 +245,8 @@ int main(int argc, char **argv) {
         case 'i': idle = atoi(optarg); break;
         case 't': timeout_s = atoi(optarg); break;
         case 'c': chunk = atoi(optarg); break;
+        case 'F': sender = optarg; break;
+        case 'a': set_sign_in(optarg); break;
         default: return 2;
         }
     if (!mails && !seconds) mails = 100;

@@ -3,7 +3,8 @@
 # Given in the environment by tests/bench/targets.py: BENCH_HOME; BENCH_PEER (the folder's name);
 # BENCH_PYTHON (that of this tree's environment); BENCH_SMTP, BENCH_POP3, BENCH_LMTP (ports);
 # BENCH_USERS (how many); BENCH_HASH (argon2id of "pw"); BENCH_KEEP=1 to keep the mailboxes;
-# BENCH_OPTIONS (peer.json's "options"). Everything that a run writes lies under BENCH_HOME.
+# BENCH_OPTIONS (peer.json's "options"); BENCH_RELAY, the port on 127.0.0.1 that all mail for other
+# hosts is relayed to, else empty (peers whose peer.json has "relays"). Everything that a run writes lies under BENCH_HOME.
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 TREE=$(cd "$HERE/../../../.." && pwd)

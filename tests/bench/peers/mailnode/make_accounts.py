@@ -3,7 +3,8 @@
     make_accounts.py FILE        BENCH_USERS=100 BENCH_FIRST=2000 BENCH_ALIASES="1 10 100"
 
 The f accounts are for the first sign-in: no run signs one in twice. The alias allN reaches u0 to
-uN-1. A file once made is kept under BENCH_HOME and copied: each account costs a transaction.
+uN-1. With BENCH_RELAY=port the gear is live, and all mail for other hosts goes there. A file once
+made is kept under BENCH_HOME and copied: each account costs a transaction.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from mailnode.addresses import Address
+from mailnode.routes import Gear, Route
 from mailnode.store.accounts import Accounts
 
 DOMAIN = "example.test"
@@ -33,6 +35,14 @@ def make(path: Path, users: int, first: int, aliases: list[int], password_hash: 
     accounts.close()
 
 
+def relay_to(path: Path, port: int) -> None:
+    accounts = Accounts.open(path)
+    accounts.outside.add_route(Route("*", "smtp", "127.0.0.1", port))
+    accounts.outside.add_route(Route("dead.test", "smtp", "127.0.0.1", 1))  # nobody listens
+    accounts.outside.set_gear(Gear("live"))
+    accounts.close()
+
+
 def main() -> None:
     users = int(os.environ["BENCH_USERS"])
     first = int(os.environ.get("BENCH_FIRST", "2000"))
@@ -48,6 +58,8 @@ def main() -> None:
         os.replace(f"{kept}.new", kept)
     shutil.copyfile(kept, sys.argv[1])
     os.chmod(sys.argv[1], 0o600)
+    if port := os.environ.get("BENCH_RELAY"):
+        relay_to(Path(sys.argv[1]), int(port))
 
 
 def _memory() -> str | None:

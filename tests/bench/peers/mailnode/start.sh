@@ -6,6 +6,9 @@ mkdir -p "$RUN"
 cd "$RUN"
 [ ! -d "$TREE/mailnode" ] || export PYTHONPATH="$TREE"
 "$BENCH_PYTHON" "$HERE/make_accounts.py" "$RUN/users.db"
+if [ -n "${BENCH_RELAY:-}" ]; then
+    export MAILNODE_OUTBOUND__RATE=0 # the load signs in as one account
+fi
 pid
 # shellcheck disable=SC2086
 exec "$(dirname "$BENCH_PYTHON")/twistd" -n --pidfile= -l "$RUN/log" mailnode \
