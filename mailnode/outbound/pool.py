@@ -74,6 +74,7 @@ class Pool:
     observe: Observe = _nobody
     connections: int = field(default=0, init=False)
     _open: Counter[tuple[str, int]] = field(factory=Counter, init=False)
+    _fewer: dict[tuple[str, int], int] = field(factory=dict, init=False)  # as many as it takes
     _idle: dict[Way, list[tuple[Session, Any]]] = field(factory=dict, init=False)
     _idle_sessions: int = field(default=0, init=False)
     _waiting: dict[tuple[str, int], deque[Deferred[None]]] = field(factory=dict, init=False)
@@ -96,37 +97,64 @@ class Pool:
         """
         refusals: list[CannotSend] = []
         for way in ways:
-            rested = self._at_rest.get(way)
-            if rested is not None and self.now() < rested[0]:
-                refusals.append(CannotSend(rested[1]))
-                continue
             try:
+                self._refuse_at_rest(way)
                 return way, await self._session(way, self.observe if observed else _nobody)
             except CannotSend as error:
                 refusals.append(error)
-                self._let_rest(way, error.answer)
         assert refusals, "a recipient without a way"
         raise max(reversed(refusals), key=lambda each: each.answer.temporary)
 
+    def _is_at_rest(self, way: Way) -> bool:
+        rested = self._at_rest.get(way)
+        return rested is not None and self.now() < rested[0]
+
+    def _refuse_at_rest(self, way: Way) -> None:
+        if self._is_at_rest(way):
+            raise CannotSend(self._at_rest[way][1])
+
     async def _session(self, way: Way, observe: Observe) -> Session:
+        place, again = way.place, True
         while True:
             while (session := self._take_idle(way, -1)) is not None:
                 if session.usable:
                     return session
                 self._left(way)
-            if self._open[way.place] < self.most:
-                break
-            if not self._end_an_idle_one(way.place):
+            if self._open[place] < min(self.most, self._fewer.get(place, self.most)):
+                made = await self._connect(way, again, observe)
+                if made is not None:
+                    return made
+                again = False
+            elif not self._end_an_idle_one(place):
                 free: Deferred[None] = Deferred()
-                self._waiting.setdefault(way.place, deque()).append(free)
+                self._waiting.setdefault(place, deque()).append(free)
                 await free
-        self._open[way.place] += 1
+                if self._is_at_rest(way):  # who waits behind us has the place
+                    self._call_next(place)
+                    self._refuse_at_rest(way)
+
+    async def _connect(self, way: Way, again: bool, observe: Observe) -> Session | None:
+        """A new one; None when the hop has as many as it takes: one of those is to be waited for.
+
+        Args:
+            again: that may be what a refusal means, for now.
+        """
+        place = way.place
+        self._open[place] += 1
         try:
             session = await self.sender.connect(way.hop, way.policy, way.login)
-        except BaseException as error:
+        except CannotSend as error:
+            others = self._open[place] - 1
+            if again and others and error.answer.temporary:
+                self._fewer[place] = others
+                self._left(way)
+                return None
+            self._let_rest(way, error.answer)
             self._left(way)
-            if isinstance(error, CannotSend):
-                observe(way, error.answer)
+            observe(way, error.answer)
+            raise
+        except BaseException:
+            self._left(way)
             raise
         self.connections += 1
         observe(way, session)
@@ -182,6 +210,7 @@ class Pool:
         self._open[place] -= 1
         if not self._open[place]:
             del self._open[place]
+            self._fewer.pop(place, None)
         self._call_next(place)
 
     def _call_next(self, place: tuple[str, int]) -> None:

@@ -215,10 +215,10 @@ class TlsReporting:
 
     async def _signed(self, mail: bytes, sender: Address, at: float) -> Message:
         """Receivers of reports want them signed (section 3)."""
-        body_hash = self.signer.body_hash(sender.domain)
-        if body_hash is None:  # no key
-            return message_of(mail)
         header, _, body = mail.partition(b"\r\n\r\n")
+        body_hash = self.signer.body_hash(sender.domain)
+        if body_hash is None:
+            return message_of(mail)
         body_hash.feed(body)
         signature = await self.signer.sign(
             sender.domain, header + b"\r\n", body_hash.digest(), int(at)

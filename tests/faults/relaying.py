@@ -33,7 +33,7 @@ DOMAINS = 4
 LONGEST_ROUND_S = 1.0
 LONGEST_ABSENCE_S = 0.5
 STEP_S = 0.05
-FULL_S = 2.0
+FULL_S = 1.5
 DRAIN_S = 120.0
 ALICE = f"alice@{DOMAIN}"
 
@@ -229,11 +229,19 @@ class Relaying:
         self.report.seconds = time.monotonic() - began
         return self.report
 
-    def fill_disk(self, mails: int, fill: Callable[[], None], make_room: Callable[[], None]) -> int:
+    def fill_disk(
+        self,
+        mails: int,
+        fill: Callable[[], None],
+        make_room: Callable[[], None],
+        *,
+        until_all: bool,
+    ) -> int:
         """Let others have all room from the first arrival on for `FULL_S`.
 
         Args:
             fill: takes what room there is now.
+            until_all: there is no room before all has arrived.
 
         Returns:
             How many recipients arrived before there was room again.
@@ -248,10 +256,11 @@ class Relaying:
                 assert time.monotonic() - began < DRAIN_S, self.node.tail()
                 time.sleep(STEP_S)
             until = time.monotonic() + FULL_S
-            while time.monotonic() < until:
+            wanted = sum(len(mail.recipients) for mail in self.post.tried) if until_all else 0
+            while time.monotonic() < until or (arrived := len(list(self.sink.arrived()))) < wanted:
+                assert time.monotonic() < until + DRAIN_S, self.node.tail()
                 fill()
                 time.sleep(STEP_S)
-            arrived = len(list(self.sink.arrived()))
             make_room()
             self._finish(mails)
         self.report.seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import Address
@@ -16,7 +17,7 @@ from mailnode.model import Recipient, Remote
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.outcome import wait_s
 from mailnode.outbound.relay import Relay
-from mailnode.outbound.words import Answer
+from mailnode.outbound.words import Answer, CannotSend
 from mailnode.routes import Route, SendAs
 from tests.unit.relay_case import (
     BEGAN,
@@ -26,8 +27,10 @@ from tests.unit.relay_case import (
     RAW,
     SILENT,
     ListQueue,
+    Outside,
     People,
     RelayHouse,
+    ScriptedSession,
     row,
 )
 
@@ -488,6 +491,38 @@ class CrowdTests(RelayCase):
         self.assertEqual(499, len(self.outside.connects))
         self.house.pass_s(10)
         self.assertEqual((0, {}), (len(self.house.pool), self.house.pool._idle))
+
+    def test_a_host_that_takes_few_connections_gets_its_mail_over_these(self) -> None:
+        connect, send = Outside.connect, ScriptedSession.send
+        refusal = Answer(421, "4.7.0", "too many connections", "greeting")
+
+        async def connect_a_few(outside: Outside, *how: Any) -> ScriptedSession:
+            if sum(each.usable for each in outside.sessions) >= 5:
+                raise CannotSend(refusal)
+            return await connect(outside, *how)
+
+        async def send_in_a_second(session: ScriptedSession, *what: Any) -> Any:
+            await deferLater(self.house.clock, 1.0, lambda: None)
+            return await send(session, *what)
+
+        self.patch(Outside, "connect", connect_a_few)
+        self.patch(ScriptedSession, "send", send_in_a_second)
+        self.start(*map(row, range(1, 201)))
+        self.house.pass_s(60, 0.5)
+        self.assertEqual(["relayed"] * 200, self.queue.names())
+        self.assertLess(len(self.outside.connects), 40)
+        self.house.pass_s(30)
+        self.assertEqual({}, self.house.pool._fewer)
+
+    def test_a_host_that_refuses_all_is_not_asked_once_for_each_that_waits(self) -> None:
+        self.outside.greeting = hold = Deferred()
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(*map(row, range(1, 1001)))
+        self.assertEqual(20, len(self.outside.connects))
+        hold.callback(None)
+        self.house.pass_s(20, 1)
+        self.assertEqual(20, len(self.outside.connects))
+        self.assertEqual((1000, {}), (self.queue.names().count("deferred"), self.queue.leased))
 
     def test_replies_go_before_lists(self) -> None:
         rows = [row(n, priority=2) for n in range(1, 15)] + [row(30, priority=0)]
