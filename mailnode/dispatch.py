@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.config import OutboundSettings
@@ -34,6 +35,8 @@ from mailnode.threads import Threads
 if TYPE_CHECKING:
     from mailnode.house import House
     from mailnode.telemetry import Metrics
+
+_log = Logger(namespace="mailnode")
 
 
 @define(eq=False)
@@ -131,6 +134,10 @@ class Dispatch:
 
     def apply(self, settings: OutboundSettings) -> None:
         """What can change while the node runs."""
+        before = self.relay.delivery.settings
+        for name in ("resolvers", "port", "trust"):
+            if getattr(before, name) != getattr(settings, name):
+                _log.warn("[outbound] {name} changed: it needs a restart", name=name)
         self.relay.delivery.settings = settings
         self.tls_reporting.enabled = settings.tls_reports
         self.relay.delivery.pool.most = max(1, settings.connections)

@@ -39,6 +39,13 @@ class DueClock:
         path = data / CLOCK
         return cls(path, read_clock(path)["ahead_s"])
 
+    @classmethod
+    def of_wall(cls, data: Path) -> tuple[DueClock, float]:
+        """The wall's, and how far ahead one was that had been moved here; it is forgotten."""
+        ahead_s = read_clock(data / CLOCK)["ahead_s"]
+        (data / CLOCK).unlink(missing_ok=True)
+        return cls(), ahead_s
+
     @property
     def is_manual(self) -> bool:
         return self.path is not None

@@ -19,6 +19,8 @@ class MailError(Exception):
         pop3_code: the response code between brackets (RFC 2449, 3206), or "" for none.
         http_status: of an HTTP answer.
         exit_code: of a command, as in sysexits.h.
+        is_fault: whether it counts among a session's errors: a client that asks for more than it
+            gets, and is to come back with the rest, makes none.
         text: what a stranger is told: one line of ASCII, no path, no exception's name.
         detail: what only the log keeps.
     """
@@ -28,6 +30,7 @@ class MailError(Exception):
     pop3_code = "SYS/TEMP"
     http_status = 503
     exit_code = 75
+    is_fault = True
     text = "Temporary failure, please try again later"
 
     def __init__(
@@ -168,6 +171,7 @@ class BadAuthor(Refused):
 
 
 class SendingTooFast(MailError):
+    is_fault = False
     smtp_code, enhanced, http_status = 450, "4.7.1", 429
     text = "You have sent to too many recipients, try again later"
 
@@ -197,6 +201,7 @@ class BareLineEnd(Refused):
 
 
 class TooManyRecipients(MailError):
+    is_fault = False
     smtp_code, enhanced = 452, "4.5.3"
     text = "Too many recipients"
 

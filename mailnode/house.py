@@ -188,7 +188,14 @@ class House(MultiService):
     def _make_clock(self, data: Path) -> DueClock:
         """The wall's, unless the settings say that it is moved by hand."""
         if self.config.node.clock == "wall":
-            return DueClock()
+            clock, was_ahead_s = DueClock.of_wall(data)
+            if was_ahead_s:
+                _log.warn(
+                    "the queue's clock is the wall's again, and was {days:.1f} days ahead: what was"
+                    " queued then waits for its time (mailnode queue retry attempts it now)",
+                    days=was_ahead_s / 86400,
+                )
+            return clock
         if self.config.node.workers > 1:
             raise ConfigError("node.clock: a clock that is moved by hand has one process only")
         return DueClock.manual(data)

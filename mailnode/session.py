@@ -307,7 +307,7 @@ class LineSession(LineOutput):
         answer = answer_for(error)
         if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
             self._log.failure("a command failed", Failure(error))
-        self.errors += 1
+        self.errors += answer.is_fault
         self._sasl = None
         self.commandFailed(answer)
         if self.errors >= self.most_errors and self._closing_since is None:

@@ -32,6 +32,7 @@ from mailnode.model import MAIL_ID_LENGTH
 from mailnode.store.beside import writing_beside
 from mailnode.store.blobs import blob_path
 from mailnode.store.lists import open_queue
+from mailnode.store.queue import find_queued_mail
 from mailnode.store.queue_desk import (
     STATES_SHOWN,
     Changed,
@@ -196,6 +197,30 @@ def queue_show(ctx: click.Context, names: tuple[str, ...]) -> None:
         output.show_facts(_facts(row))
 
 
+@queue.command(
+    "read",
+    cls=NodeCommand,
+    example="mailnode queue read 4711",
+)
+@click.argument("name", metavar="ROW|MAIL-ID")
+@click.pass_context
+def queue_read(ctx: click.Context, name: str) -> None:
+    """Print a mail of the queue as it would leave: header, blank line, body."""
+    config = config_of(ctx)
+    wanted = _filter(ctx, (name,), dict.fromkeys(_GIVEN))
+    with open_queue(require_mail(config)) as connection:
+        rows = list_rows(connection, wanted, 1)
+        mail = find_queued_mail(connection, rows[0].mail_id) if rows else None
+    if mail is None:
+        raise Mistake(_nothing((name,)), EX_NOUSER)
+    body = mail.body
+    octets = body if isinstance(body, bytes) else blob_path(config.data_path, body.key).read_bytes()
+    whole = mail.prefix + octets
+    text = whole.decode("utf-8", "replace")
+    if not answer_json(ctx, {"mail_id": mail.mail_id, "sender": mail.sender, "mail": text}):
+        click.echo(whole, nl=False)
+
+
 _AT_ONCE = ("retry", "release", "bounce")  # a host that rests is asked all the same
 _GIVEN = ("sender", "recipient", "domain", "older_than", "newer_than", "reply", "state")
 
@@ -332,9 +357,6 @@ def _wanted(ctx: click.Context, given: dict[str, Any]) -> QueueFilter:
             ctx,
         )
     return wanted
-
-
-_AT_ONCE = ("retry", "release", "bounce")  # whether or not the host answered lately
 
 
 def _change(

@@ -121,7 +121,7 @@ class Delivery:
                 continue
             provider = self.directory.send_as_by_id(row.send_as) if row.send_as else None
             if row.bounce:
-                await self.answer([row], Answer(550, "5.7.1", row.bounce, "route"))
+                await self.answer([row], Answer(550, "5.0.0", row.bounce, "route"))
             elif not self.directory.may_leave(address):
                 captured.append(_kept(row, "capture", "captured", self.now()))
             elif provider is not None and provider.account_id == row.account_id:

@@ -180,6 +180,11 @@ def _detail(answer: Answer, attempt: Attempt) -> dict[str, object]:
     return detail
 
 
+def _is_theirs(answer: Answer) -> bool:
+    """Whether the words are another host's, and not ours."""
+    return answer.code > 0 and answer.stage != "route"
+
+
 def _status(answer: Answer, *, expired: bool) -> str:
     """The enhanced status of a report (RFC 3463)."""
     if expired:
@@ -203,8 +208,8 @@ def _told(
         orcpt=row.orcpt,
         action=action,
         status=_status(answer, expired=expired),
-        remote_host=attempt.host,
-        reply=reply_of(answer) if answer.code else "",
+        remote_host=attempt.host if _is_theirs(answer) else "",
+        reply=reply_of(answer) if _is_theirs(answer) else answer.text,
         last_attempt_at=attempt.at,
         will_retry_until=will_retry_until,
     )

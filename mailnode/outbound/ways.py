@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from mailnode.errors import MailError
+from mailnode.errors import MailError, NoSuchName
 from mailnode.outbound.mx import find_addresses, find_hosts
 from mailnode.outbound.pool import Way
 from mailnode.outbound.words import Hop, Login, TlsPolicy
@@ -112,7 +112,10 @@ class Ways:
             return [host.strip("[]")]
         if host == "localhost":
             return ["127.0.0.1", "::1"]
-        found = (await find_addresses(self.resolver, host)).values
+        try:
+            found = (await find_addresses(self.resolver, host)).values
+        except NoSuchName:  # no fault of the recipient's
+            found = ()
         if not found:
             raise NoWay(f"The next hop {host} has no address", enhanced="4.4.4")
         return list(found)

@@ -43,6 +43,15 @@ class Allowance:
         if wait_s > 0:
             raise SendingTooFast(f"{_TOO_MANY}, try again in {int(wait_s) + 1} s")
 
+    def give_back(self, account_id: int, count: int) -> None:
+        """Recipients of a mail that was never sent are not counted."""
+        if self.rate and count:
+            self._give_back(account_id, count * HOUR_S / self.rate)
+
+    def _give_back(self, account_id: int, cost_s: float) -> None:
+        if account_id in self._full_at:
+            self._full_at[account_id] -= cost_s
+
     def _take(self, account_id: int, now: float, cost_s: float) -> float:
         """How long it will be before there is room; 0 when there was, and it is taken."""
         full_at, wait_s = self._after(self._full_at.get(account_id, now), now, cost_s)

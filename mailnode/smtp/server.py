@@ -99,8 +99,19 @@ class SmtpServer(BodyReading):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endSession()
+        self._abandon()
         self.abandonBody()
         self._logout()
+
+    def _reset(self) -> None:
+        self._abandon()
+        super()._reset()
+
+    def _abandon(self) -> None:
+        """A delivery that wants to know hears that its mail never came."""
+        abandoned = getattr(self.delivery, "abandoned", None)
+        if self._from is not None and abandoned is not None:
+            abandoned()
 
     def greeting(self) -> bytes:
         return bytes(self.host) + b" ESMTP mailnode"

@@ -156,6 +156,12 @@ class Transaction:
         self._asked.append(address)
         return self._open
 
+    def abandoned(self) -> None:
+        """The client gave the mail up before its body: it costs the account nothing."""
+        if self._incoming is None and self.account is not None:
+            self.counter.allowance.give_back(self.account.id, len(self._remotes))
+        self._remotes = {}
+
     def _named(self, address: Address) -> Address:
         """The postmaster of this host is the first domain's, unless its name is a domain here.
 

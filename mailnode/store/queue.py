@@ -93,7 +93,7 @@ class Queue:
         Errors:
             StoreBusy, StoreBroken.
         """
-        return self.database.read(lambda connection: _read_mail(connection, message_id))
+        return self.database.read(lambda connection: read_queued_mail(connection, message_id))
 
     def read_ahead(
         self, message_ids: Sequence[int], most_octets: int
@@ -266,7 +266,13 @@ _MAIL = """
 _ANY_OCTETS = 1 << 62
 
 
-def _read_mail(
+def find_queued_mail(connection: sqlite3.Connection, mail_id: str) -> QueuedMail | None:
+    """The mail with this id; None when it is gone."""
+    row = connection.execute("SELECT id FROM message WHERE mail_id = ?", (mail_id,)).fetchone()
+    return read_queued_mail(connection, row[0]) if row else None
+
+
+def read_queued_mail(
     connection: sqlite3.Connection, message_id: int, most_octets: int = _ANY_OCTETS
 ) -> QueuedMail | None:
     row = connection.execute(_MAIL, (message_id, most_octets)).fetchone()
@@ -284,7 +290,7 @@ def _read_mails(
 ) -> dict[int, QueuedMail]:
     found: dict[int, QueuedMail] = {}
     for message_id in message_ids:
-        mail = _read_mail(connection, message_id, most_octets if found else _ANY_OCTETS)
+        mail = read_queued_mail(connection, message_id, most_octets if found else _ANY_OCTETS)
         if mail is None:
             break
         found[message_id] = mail

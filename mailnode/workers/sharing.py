@@ -57,6 +57,9 @@ class SharedAllowance(Allowance):
 
     counts: Counts = field(kw_only=True)
 
+    def _give_back(self, account_id: int, cost_s: float) -> None:
+        self.counts.change_bucket(account_id, lambda full_at: full_at - cost_s)
+
     def _take(self, account_id: int, now: float, cost_s: float) -> float:
         wait_s = 0.0
 

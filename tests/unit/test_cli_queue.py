@@ -140,6 +140,20 @@ class LookingTests(QueueCase):
             self.assertIn("next start", self.refusal(line, 75))
 
 
+class ReadingTests(QueueCase):
+    def test_a_mail_is_read_as_it_would_leave(self) -> None:
+        mail_id = self.queue("a@example.com", captured=True)
+        whole = "Received: here\r\n" + BODY.decode()
+        for name in ("1", mail_id):
+            said = self.run_command(f"queue read {name}").stdout
+            self.assertEqual(whole.splitlines(), said.splitlines())
+        self.assertEqual(whole, self.run_json("queue read 1")["mail"])
+
+    def test_what_is_not_there_is_67(self) -> None:
+        self.queue("a@example.com")
+        self.assertIn("the queue has no 99", self.run_command("queue read 99", exit_code=67).stderr)
+
+
 class ChangingTests(QueueCase):
     def test_rows_are_held_and_released_and_attempted_now(self) -> None:
         self.queue("a@example.com", "b@example.com", at=time.time())

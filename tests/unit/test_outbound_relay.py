@@ -307,6 +307,18 @@ class DeadHostTests(RelayCase):
 
 
 class ReportTests(RelayCase):
+    def test_words_of_ours_are_no_other_server_s(self) -> None:
+        self.start(row(1, bounce="we moved"))
+        text = self.report().as_string()
+        self.assertIn("The reason:", text)
+        self.assertNotIn("server refuses", text)
+        self.assertNotIn("Remote-MTA", text)
+
+    def test_a_silence_is_told_when_it_lasted_too_long(self) -> None:
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.start(row(1, queued_at=BEGAN - 5 * DAY_S))
+        self.assertIn("connection refused", self.report().as_string())
+
     def test_who_sent_it_is_told_with_the_remote_s_words(self) -> None:
         self.outside.answers = {"r1@remote.test": [NEVER]}
         self.start(row(1))

@@ -576,6 +576,22 @@ class Rate(SubmissionCase):
         self.assertTrue(self.dot(b"\r\n").startswith("250 "))
         self.assertEqual(self.elsewhere(), ["x@a.example", "y@a.example", "z@a.example"])
 
+    def test_a_mail_that_is_given_up_costs_nothing(self) -> None:
+        self.counter.allowance.burst = 2
+        for end in ("RSET", "EHLO again"):
+            self.begin("x@a.example", "y@a.example")
+            self.talk.say(end)
+        self.begin("x@a.example", "y@a.example")
+        self.talk.server.connectionLost()
+        self.counter.allowance.take(1, 2)
+
+    def test_refusals_for_the_rate_end_no_session(self) -> None:
+        self.counter.allowance.burst = 1
+        self.begin("x@a.example")
+        for number in range(20):
+            self.check(f"RCPT TO:<{number}@a.example>", "450 4.7.1")
+        self.assertTrue(self.dot(b"\r\n").startswith("250 "))
+
     def test_a_refused_recipient_costs_nothing(self) -> None:
         self.counter.allowance.burst, self.counter.most_mailboxes = 2, 1
         self.begin("x@a.example")
