@@ -100,7 +100,8 @@ class SmtpModel(Walk):
             raise Over
         if reply.code not in allowed:
             self.wrong(f"{reply} is none of {sorted(allowed)}")
-        if reply.code >= 400 and counts:
+        too_many = (reply.code, reply.text[:5]) in ((452, b"4.5.3"), (450, b"4.7.1"))
+        if reply.code >= 400 and counts and not too_many:
             self.errors += 1
             if self.errors >= self.most_errors:
                 self._end({421})
