@@ -60,6 +60,11 @@ def fold_local(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands in front of a port: IPv6 in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 @lru_cache(maxsize=4096)
 def quote_local(local: str) -> str:
     if _DOT_STRING.fullmatch(local):

@@ -21,6 +21,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from mailnode.addresses import bracketed
 from mailnode.config import ListenSettings
 from mailnode.machine import is_loopback
 
@@ -163,8 +164,7 @@ def show_address(address: Any) -> str:
     if isinstance(address, UNIXAddress):
         name = address.name or b""
         return f"unix:{name.decode('utf-8', 'replace')}"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
+    return f"{bracketed(address.host)}:{address.port}"
 
 
 def _bind_loopback(reactor: Any, where: str, door: Door, backlog: int) -> list[Any]:

@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
+from mailnode.addresses import bracketed
 from mailnode.config import split_server
 from mailnode.records import count_records, parse_answer
 
@@ -54,8 +55,7 @@ class Server:
         return cls(*split_server(text))
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def loopback(self) -> bool:

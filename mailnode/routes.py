@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve, field, frozen
 
-from mailnode.addresses import Address, fold_local, parse_address, parse_domain
+from mailnode.addresses import Address, bracketed, fold_local, parse_address, parse_domain
 from mailnode.errors import BadAddress, BadRoute
 
 KINDS = ("mx", "smtp", "smtps", "lmtp", "discard", "refuse", "hold")
@@ -60,8 +60,7 @@ class Route:
         if not self.port:
             return f"{self.kind}://{self.host}"
         user = f"{quote(self.user, safe='@')}@" if self.user else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.kind}://{user}{host}:{self.port}"
+        return f"{self.kind}://{user}{bracketed(self.host)}:{self.port}"
 
 
 BY_MX = Route(ANY)

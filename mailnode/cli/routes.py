@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mailnode.addresses import Address
+from mailnode.addresses import Address, bracketed
 from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, NodeGroup, answer_json, config_of
 from mailnode.cli.node import open_accounts, read_address
@@ -183,8 +183,7 @@ def _way(route: Route) -> str:
     protocol = {"smtp": "SMTP", "smtps": "SMTP inside TLS", "lmtp": "LMTP"}[route.kind]
     if not route.port:
         return f"goes to the socket {route.host} by {protocol}"
-    host = f"[{route.host}]" if ":" in route.host else route.host
-    return f"goes to {host} port {route.port} by {protocol}"
+    return f"goes to {bracketed(route.host)} port {route.port} by {protocol}"
 
 
 def _tls(route: Route) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from attrs import evolve
 
-from mailnode.addresses import Address
+from mailnode.addresses import Address, bracketed
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_NOUSER,
@@ -116,8 +116,7 @@ def send_as_list(ctx: click.Context, account: str | None) -> None:
 
 
 def _place(row: dict[str, Any]) -> str:
-    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
-    return f"{host}:{row['port']}"
+    return f"{bracketed(row['host'])}:{row['port']}"
 
 
 @send_as.command("test", cls=NodeCommand, example="mailnode send-as test carol carol@example.net")
