@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import smtplib
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -171,6 +173,9 @@ def fill(target: Target, boxes: Boxes) -> None:
     if target.facts["count"] == "maildir":
         _write_maildirs(target.run_folder / "mail", boxes)
         return
+    if target.facts["count"] == "rows":
+        _write_rows(target.run_folder, boxes)
+        return
     sending = ["-s", 10, "-k", "-P", "-l", boxes.octets, "-U", boxes.first_user]
     total = boxes.mails * boxes.users
     record = load(
@@ -180,19 +185,50 @@ def fill(target: Target, boxes: Boxes) -> None:
         raise Trouble(f"{target.name}: {record['acked']} of {total}: {record['first_error']}")
 
 
+def _users(boxes: Boxes) -> range:
+    return range(boxes.first_user, boxes.first_user + boxes.users)
+
+
+def _mail(boxes: Boxes, user: int, number: int) -> bytes:
+    line = b"abcdefghijklmnopqrstuvwxyz0123456789" * 2 + b"\r\n"
+    head = b"From: a@example.org\r\nSubject: %d\r\nMessage-ID: <%d.%d@x>\r\n\r\n"
+    text = head % (number, user, number)
+    return text + line * ((boxes.octets - len(text)) // len(line))
+
+
+def _write_rows(folder: Path, boxes: Boxes) -> None:
+    """Into the database of bare-pop3; large ones into files."""
+    with contextlib.closing(sqlite3.connect(folder / "mail.db", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS mail (id INTEGER PRIMARY KEY, user TEXT, octets INTEGER,"
+            " head BLOB, body BLOB, file TEXT)"
+        )
+        database.execute("CREATE INDEX IF NOT EXISTS mail_user ON mail (user, id)")
+        database.execute("BEGIN")
+        for user in _users(boxes):
+            for number in range(boxes.mails):
+                mail, file = _mail(boxes, user, number), None
+                if len(mail) > 256 << 10:
+                    file = str(folder / f"{user}.{number}")
+                    Path(file).write_bytes(mail)
+                database.execute(
+                    "INSERT INTO mail (user, octets, head, body, file) VALUES (?,?,?,?,?)",
+                    (f"u{user}", len(mail), b"", None if file else mail, file),
+                )
+        database.execute("COMMIT")
+
+
 def _write_maildirs(mail: Path, boxes: Boxes) -> None:
     owner = mail.stat()
-    line = b"abcdefghijklmnopqrstuvwxyz0123456789" * 2 + b"\r\n"
-    for user in range(boxes.first_user, boxes.first_user + boxes.users):
+    for user in _users(boxes):
         folders = [mail / f"u{user}" / name for name in ("", "tmp", "new", "cur")]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             os.chown(folder, owner.st_uid, owner.st_gid)
         for number in range(boxes.mails):
-            head = b"From: a@example.org\r\nSubject: %d\r\nMessage-ID: <%d.%d@x>\r\n\r\n"
-            text = head % (number, user, number)
             path = folders[2] / f"17{number:08d}.M{number}P1.bench"
-            path.write_bytes(text + line * ((boxes.octets - len(text)) // len(line)))
+            path.write_bytes(_mail(boxes, user, number))
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
