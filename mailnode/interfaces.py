@@ -72,6 +72,7 @@ class IMaildrop(IMailboxPOP3):
 
     client = Attribute("Address of the other end in text; the server sets it at sign-in.")
     tls = Attribute("TLS version and cipher, '' in clear; the server sets it at sign-in.")
+    octets = Attribute("Of all mails at sign-in; the server counts where a mailbox lacks it.")
 
     def fetch(indices):  # type: ignore[no-untyped-def]
         """Read several mails in one go.

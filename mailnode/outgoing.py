@@ -16,6 +16,8 @@ from mailnode.dialog import Dialog
 
 OUTPUT_OCTETS = 65536
 AT_ONCE_OCTETS = 65536
+JOINED_OCTETS = 16384  # up to here copying costs less than another piece
+MOST_PIECES = 1024  # of one sendmsg: IOV_MAX
 
 
 def write_at_once(transport: Any, data: bytes) -> bool:
@@ -33,6 +35,22 @@ def write_at_once(transport: Any, data: bytes) -> bool:
         return False
     if sent < len(data):
         transport.write(data[sent:])
+    return True
+
+
+def write_pieces_at_once(transport: Any, pieces: list[bytes]) -> bool:
+    """The same for much in several pieces, which aren't joined first: they would be copied."""
+    if len(pieces) > MOST_PIECES or not nothing_waits(transport):
+        return False
+    try:
+        sent = transport.socket.sendmsg(pieces)
+    except OSError:
+        return False
+    for at, piece in enumerate(pieces):
+        if sent < len(piece):
+            transport.write(b"".join([piece[sent:], *pieces[at + 1 :]]))
+            break
+        sent -= len(piece)
     return True
 
 
@@ -84,14 +102,15 @@ class LineOutput:
             self._flush()
 
     def _flush(self) -> None:
-        out, self._out, self._out_octets = self._out, [], 0
-        if out and not self._gone:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            if len(data) > AT_ONCE_OCTETS or not self._write_at_once(data):
-                self.transport.write(data)
-
-    def _write_at_once(self, data: bytes) -> bool:
-        return not self.secure and write_at_once(self.transport, data)
+        out, octets = self._out, self._out_octets
+        self._out, self._out_octets = [], 0
+        if not out or self._gone:
+            return
+        if octets > JOINED_OCTETS and not self.secure and write_pieces_at_once(self.transport, out):
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        if self.secure or octets > JOINED_OCTETS or not write_at_once(self.transport, data):
+            self.transport.write(data)
 
     def _hang_up(self) -> None:
         """Close the connection once what was written is out: now, when it is.

@@ -150,19 +150,28 @@ def stuff(data: bytes) -> bytes:
 
 @define(eq=False)
 class DotWriter:
-    """Dot-stuffs a body that comes in chunks cut anywhere."""
+    """Dot-stuffs a body that comes in chunks cut anywhere.
 
+    Attributes:
+        plain: no line begins with a dot, so nobody need look for one.
+    """
+
+    plain: bool = False
     _last: bytes = b"\r\n"  # the last two octets that went out
 
     def feed(self, chunk: bytes) -> bytes:
         if not chunk:
             return chunk
+        out = chunk if self.plain else self._stuffed(chunk)
+        self._last = (self._last + chunk[-2:])[-2:]
+        return out
+
+    def _stuffed(self, chunk: bytes) -> bytes:
         out = chunk.replace(b"\r\n.", b"\r\n..")
         if chunk[0] == 0x2E and self._last == b"\r\n":
             out = b"." + out
         elif chunk[:2] == b"\n." and self._last[-1:] == b"\r":
             out = b"\n." + out[1:]
-        self._last = (self._last + chunk)[-2:]
         return out
 
     def end(self) -> bytes:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from mailnode.model import Blob, Event
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.store.messages import StoredMail
+from mailnode.store.fetching import StoredMail
 from mailnode.store.snapshots import Snapshot
 from tests.dialogs.replay import Wire
 
@@ -51,7 +51,7 @@ class FakeMessages:
         return int(body.key) if isinstance(body, Blob) else len(body)
 
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]]
+        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
     ) -> Deferred[list[StoredMail]]:
         self.reads.append([uid for uid, _ in wanted])
         if self.fault:

@@ -21,11 +21,15 @@ Mail = tuple[bytes, Any, int | None]
 """(head, body, dot_lines), as `IMaildrop.fetch` gives it."""
 
 
-def ended(data: bytes, dot_lines: int | None) -> bytes:
-    """A whole mail as it stands on the wire, its last dot included; 0 dot lines spare a look."""
+def ended(head: bytes, body: bytes, dot_lines: int | None) -> tuple[bytes, ...]:
+    """A whole mail as it stands on the wire, its last dot included; 0 dot lines spare a look.
+
+    Args:
+        head: whole lines, or nothing.
+    """
     if dot_lines != 0:
-        return stuff(data)
-    return data + (b".\r\n" if data.endswith(b"\r\n") or not data else b"\r\n.\r\n")
+        return (stuff(head + body),)
+    return head, body, b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n"
 
 
 @define(eq=False)

@@ -22,6 +22,7 @@ from mailnode.pop3.body import FileBody, Mail
 BATCH_MAILS = 64
 BATCH_OCTETS = 1 << 20
 AHEAD_OCTETS = 64 << 10
+MOST_AHEAD_OCTETS = 256 << 10
 
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _UIDL = re.compile(rb"[!-~]{1,70}")
@@ -62,6 +63,8 @@ class OpenDrop:
         marked: 0-based indices of mails that QUIT will delete.
         mails, octets: what STAT says: without those.
         ahead: mails that were read before they were asked for.
+        guess_octets: how much is read of what nobody has asked for; it grows with each guess that
+            was right.
     """
 
     mailbox: Any
@@ -70,6 +73,8 @@ class OpenDrop:
     mails: int = 0
     octets: int = 0
     ahead: dict[int, Mail] = field(factory=dict)
+    guess_octets: int = field(factory=lambda: AHEAD_OCTETS)
+    _guessed_to: int | None = None
     _ours: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -83,7 +88,8 @@ class OpenDrop:
         return cls(mailbox, sizes if isinstance(sizes, array) else list(sizes))
 
     def _count(self) -> None:
-        self.mails, self.octets = len(self.sizes), sum(self.sizes)
+        told = getattr(self.mailbox, "octets", None) if self._ours else None
+        self.mails, self.octets = len(self.sizes), sum(self.sizes) if told is None else told
 
     # Numbers and marks
 
@@ -152,8 +158,11 @@ class OpenDrop:
         if not self._ours:
             file = await self.ask(self.mailbox.getMessage, index)
             return b"", FileBody(file), None
+        guess, right = self.guess_octets, index == self._guessed_to and not self.ahead
+        self.guess_octets = min(2 * guess, MOST_AHEAD_OCTETS) if right else AHEAD_OCTETS
         self.forget_ahead()
         indices = self.plan(index, waiting, at)
+        self._guessed_to = indices[-1] + 1
         found = await self.mailbox.fetch(indices)
         self.ahead.update(zip(indices[1:], found[1:], strict=False))
         first: Mail = found[0]
@@ -162,8 +171,8 @@ class OpenDrop:
     def plan(self, index: int, waiting: bytes = b"", at: int = 0) -> list[int]:
         """What to read with `index`: what the waiting commands name, then what follows it.
 
-        64 mails and 1 MiB at most for what is named, 64 KiB for what is guessed; the mail
-        itself comes whatever its size.
+        64 mails and 1 MiB at most for what is named, `guess_octets` for what is guessed; the
+        mail itself comes whatever its size.
         """
         sizes, marked = self.sizes, self.marked
         planned, octets = [index], sizes[index]
@@ -180,7 +189,7 @@ class OpenDrop:
             if len(planned) >= BATCH_MAILS or following in marked:
                 break
             octets += sizes[following]
-            if octets > AHEAD_OCTETS:
+            if octets > self.guess_octets:
                 break
             planned.append(following)
         return planned

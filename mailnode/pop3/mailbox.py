@@ -54,6 +54,11 @@ class Maildrop:
     _gone: set[int] = field(factory=set, init=False)
     _read: set[int] = field(factory=set, init=False)
 
+    @property
+    def octets(self) -> int:
+        """Of all mails, as they were at the sign-in."""
+        return self.snapshot.octets
+
     # IMailbox
 
     def listMessages(self, i: int | None = None) -> int | Sequence[int]:  # type: ignore[override]
@@ -125,9 +130,12 @@ class Maildrop:
         return Deferred.fromCoroutine(self._fetch(indices))
 
     async def _fetch(self, indices: Sequence[int]) -> list[Mail]:
-        uids, message_ids = self.snapshot.uids, self.snapshot.message_ids
+        snapshot = self.snapshot
+        uids, message_ids, sizes = snapshot.uids, snapshot.message_ids, snapshot.sizes
         stored = await self._messages.read_mails(
-            self.snapshot.folder_id, [(uids[index], message_ids[index]) for index in indices]
+            snapshot.folder_id,
+            [(uids[index], message_ids[index]) for index in indices],
+            sum([sizes[index] for index in indices]),
         )
         mails: list[Mail] = []
         for index, mail in zip(indices, stored, strict=False):

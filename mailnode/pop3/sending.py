@@ -89,7 +89,7 @@ class Sending(LineSession):
         head, body, dot_lines = mail
         if not isinstance(body, bytes) or len(head) + len(body) > CHUNK_OCTETS:
             return False
-        self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], ended(head + body, dot_lines))
+        self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], *ended(head, body, dot_lines))
         drop.was_read(index)
         return True
 
@@ -109,38 +109,41 @@ class Sending(LineSession):
                 return
         body = readable(mail[1])
         try:
-            whole = not self._gone and await self._send_pieces(drop, index, mail[0], body, cut)
+            whole = not self._gone and await self._send_pieces(drop, index, mail, body, cut)
         finally:
             body.close()
         if whole and (cut is None or cut.octets == drop.sizes[index]):  # fetchmail fetches by TOP
             drop.was_read(index)
 
     async def _send_pieces(
-        self, drop: OpenDrop, index: int, head: bytes, body: Any, cut: TopCut | None
+        self, drop: OpenDrop, index: int, mail: Mail, body: Any, cut: TopCut | None
     ) -> bool:
         """Write a mail in chunks that the client keeps up with; False when it has gone.
 
         A mail that can't be read to its end ends the connection: there is no other way to
         take a +OK back.
         """
+        head, _, dot_lines = mail
         first = b"+OK\r\n" if cut is not None else b"+OK %d octets\r\n" % drop.sizes[index]
-        stuffing, begun = DotWriter(), False
-        held = first + stuffing.feed(cut.feed(head) if cut is not None else head)
+        stuffing, begun = DotWriter(plain=dot_lines == 0), False
+        held = [first, stuffing.feed(cut.feed(head) if cut is not None else head)]
+        octets = len(held[1])
         try:
             while not (cut is not None and cut.done) and (chunk := await read_chunk(body)):
                 out = stuffing.feed(cut.feed(chunk) if cut is not None else chunk)
-                if len(held) + len(out) > CHUNK_OCTETS + len(first):
+                if octets + len(out) > CHUNK_OCTETS:
                     begun = True
-                    self.sendRaw(held)
+                    self.sendRaw(*held)
                     if not await self._written():
                         return False
-                    held = b""
-                held += out
+                    held, octets = [], 0
+                held.append(out)
+                octets += len(out)
         except Exception as failed:
             if not begun:
                 self.failGently(failed)
             else:
                 self._cut_off("a mail could not be read to its end")
             return False
-        self.sendRaw(held, stuffing.end())
+        self.sendRaw(*held, stuffing.end())
         return not self._gone

@@ -156,7 +156,8 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             raise WrongState("Sign in first")
         if self.drop is not None and verb in self.SIGN_IN_CMDS:
             raise WrongState("Signed in already")
-        least, most = _arity(getattr(method, "__func__", method), hasattr(method, "__func__"))
+        function = getattr(method, "__func__", None)
+        least, most = _arity(function or method, function is not None)
         if not least <= len(args) <= most:
             raise BadCommand("Wrong number of arguments")
         result = method(*args)
@@ -164,9 +165,8 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
 
     def lookupVerb(self, verb: bytes) -> Callable[..., object] | None:
         """The method of an upper-case verb, or None."""
-        if not (verb.isalnum() and verb.isascii()) or verb in self.LEFT_OUT:
-            return None
-        return getattr(self, "do_" + verb.decode("ascii"), None)
+        name = _method_name(verb)
+        return None if name is None or verb in self.LEFT_OUT else getattr(self, name, None)
 
     def do_CAPA(self) -> None:
         self.successResponse(b"Capabilities follow")
@@ -337,10 +337,16 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
         self.successResponse(b"%d messages (%d octets)" % (drop.mails, drop.octets))
 
     def do_RETR(self, number: bytes) -> object:
-        return self.sendMail(self._open, self._open.index_of(number))
+        drop = self._open
+        return self.sendMail(drop, drop.index_of(number))
 
     def do_TOP(self, number: bytes, lines: bytes) -> object:
         return self.sendTop(self._open, self._open.index_of(number), read_number(lines))
+
+
+@lru_cache(maxsize=256)
+def _method_name(verb: bytes) -> str | None:
+    return "do_" + verb.decode("ascii") if verb.isalnum() and verb.isascii() else None
 
 
 @lru_cache(maxsize=256)

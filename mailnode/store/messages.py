@@ -14,17 +14,17 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import StoreBroken
-from mailnode.model import Blob, Envelope, Event, Filed, Message
+from mailnode.model import Envelope, Event, Filed, Message
 from mailnode.store.accept import (
     INBOX,
     AcceptNote,
     FolderUse,
     accept_mails,
     open_inboxes,
-    served_head,
 )
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
+from mailnode.store.fetching import READ_AT_ONCE, StoredMail, read_mails
 from mailnode.store.jobs import WriteKind
 from mailnode.store.removal import (
     HELD_BY_NOTHING,
@@ -34,11 +34,9 @@ from mailnode.store.removal import (
     drop_some,
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
-from mailnode.store.sqlite import DAMAGED, packed, padded, unpack
+from mailnode.store.sqlite import packed, unpack
 
 log = Logger()
-
-READ_AT_ONCE = 512
 
 
 def _nobody_waits(queued: Set[tuple[str, int]]) -> None:
@@ -61,24 +59,7 @@ class FolderInfo:
     uidvalidity: int
     octets: int
     mails: int
-
-
-@frozen
-class StoredMail:
-    """A copy, ready to be served: head, then body.
-
-    Attributes:
-        head: Return-Path, Delivered-To and the prefix.
-        body: the raw octets, or where they lie.
-        size_octets: of both, as the snapshot says.
-        dot_lines: lines that begin with a dot; there are none in the head.
-    """
-
-    uid: int
-    head: bytes
-    body: bytes | Blob
-    size_octets: int
-    dot_lines: int
+    modseq: int
 
 
 @define(eq=False)
@@ -191,7 +172,10 @@ class Messages:
 
         def read(connection: sqlite3.Connection) -> Snapshot | None:
             found = _read_inbox(connection, account_id)
-            return self._snapshots.read(connection, found.folder_id) if found else None
+            if found is None:
+                return None
+            now = found.folder_id, found.uidvalidity, found.modseq
+            return self._snapshots.kept(*now) or self._snapshots.read(connection, found.folder_id)
 
         return await self.database.read(read) or await self.snapshot(
             (await self.inbox(account_id)).folder_id
@@ -206,9 +190,12 @@ class Messages:
         return self.database.read(partial(self._snapshots.read, folder_id=folder_id))
 
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]]
+        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
     ) -> Deferred[list[StoredMail]]:
         """These copies, each (uid, message id), in the order asked for.
+
+        Args:
+            octets: of all of them, about: large ones are read another way than small ones.
 
         The caller bounds how much it asks for: all bodies in rows are in memory at once.
         Copies that were deleted or moved are left out.
@@ -218,7 +205,9 @@ class Messages:
         """
         if not wanted:
             return succeed([])
-        return self.database.read(lambda connection: _read_some(connection, folder_id, wanted))
+        return self.database.read(
+            lambda connection: read_mails(connection, folder_id, wanted, octets)
+        )
 
     # Deletion
 
@@ -302,7 +291,7 @@ def _read_uses(connection: sqlite3.Connection) -> list[FolderUse]:
 
 def _read_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo | None:
     row = connection.execute(
-        "SELECT id, account_id, name, uidvalidity, octets, mails FROM folder"
+        "SELECT id, account_id, name, uidvalidity, octets, mails, modseq FROM folder"
         " WHERE account_id = ? AND name = ?",
         (account_id, INBOX),
     ).fetchone()
@@ -314,42 +303,6 @@ def _make_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo:
     made = _read_inbox(connection, account_id)
     assert made is not None
     return made
-
-
-def _read_some(
-    connection: sqlite3.Connection, folder_id: int, wanted: Sequence[tuple[int, int]]
-) -> list[StoredMail]:
-    """As `_read_mails`; where one of them is damaged, the first alone."""
-    try:
-        return _read_mails(connection, folder_id, wanted)
-    except DAMAGED:
-        if len(wanted) == 1:
-            raise
-        return _read_mails(connection, folder_id, wanted[:1])
-
-
-def _read_mails(
-    connection: sqlite3.Connection, folder_id: int, wanted: Sequence[tuple[int, int]]
-) -> list[StoredMail]:
-    found: dict[tuple[int, int], StoredMail] = {}
-    for at in range(0, len(wanted), READ_AT_ONCE):
-        marks, uids = padded([uid for uid, _ in wanted[at : at + READ_AT_ONCE]])
-        rows = connection.execute(
-            "SELECT d.uid, d.message_id, d.recipient, d.size_octets, m.sender, m.prefix,"
-            " m.dot_lines, m.blob_key, m.body FROM delivery AS d"
-            " JOIN message AS m ON m.id = d.message_id"
-            f" WHERE d.folder_id = ? AND d.uid IN ({marks})",
-            (folder_id, *uids),
-        )
-        for uid, message_id, recipient, size, sender, prefix, dot_lines, blob_key, body in rows:
-            found[uid, message_id] = StoredMail(
-                uid,
-                served_head(sender, recipient, prefix),
-                body if blob_key is None else Blob(blob_key),
-                size,
-                dot_lines,
-            )
-    return [found[each] for each in map(tuple, wanted) if each in found]
 
 
 _UNFILED = f"SELECT {packed('id')} FROM message WHERE {HELD_BY_NOTHING}"

@@ -27,6 +27,7 @@ class Snapshot:
         uids: array of 'I'.
         message_ids: array of 'Q'.
         sizes: array of 'I', octets as served.
+        octets: of all of them.
     """
 
     folder_id: int
@@ -34,6 +35,11 @@ class Snapshot:
     uids: array[int]
     message_ids: array[int]
     sizes: array[int]
+    octets: int = field(init=False)
+
+    @octets.default
+    def _sum(self) -> int:
+        return sum(self.sizes)
 
 
 @define(eq=False)
@@ -48,6 +54,15 @@ class Snapshots:
     _kept: OrderedDict[int, tuple[int, Snapshot]] = field(factory=OrderedDict, init=False)
     _mails: int = field(default=0, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def kept(self, folder_id: int, uidvalidity: int, modseq: int) -> Snapshot | None:
+        """The folder at that moment, if it is the one that was read last."""
+        with self._lock:
+            known, snapshot = self._kept.get(folder_id, (-1, None))
+            if snapshot is None or (known, snapshot.uidvalidity) != (modseq, uidvalidity):
+                return None
+            self._kept.move_to_end(folder_id)
+            return snapshot
 
     def read(self, connection: sqlite3.Connection, folder_id: int) -> Snapshot:
         """The folder as it is now. Each change of a folder counts its `modseq` up."""

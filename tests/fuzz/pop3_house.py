@@ -31,7 +31,7 @@ from mailnode.cred.realm import Realm
 from mailnode.model import Blob, Event
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.store.messages import StoredMail
+from mailnode.store.fetching import StoredMail
 from mailnode.store.snapshots import Snapshot
 from tests.fakes_pop3 import HEAD, FakeLocks, ForeignMailbox, LateMailbox
 from tests.fuzz.client import IDLE_S, LATE_S, FuzzClock, Planned
@@ -190,7 +190,7 @@ class Pop3House:
         )
 
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]]
+        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
     ) -> Deferred[list[StoredMail]]:
         uids = [uid for uid, _ in wanted if not (self.first_is_gone and uid == FIRST_UID)]
         return self._soon(lambda: [self._stored(uid) for uid in uids])

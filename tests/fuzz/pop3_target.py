@@ -76,6 +76,7 @@ def _small_buffers() -> Iterator[None]:
         (drop, "BATCH_MAILS"): 4,
         (drop, "BATCH_OCTETS"): 400,
         (drop, "AHEAD_OCTETS"): 250,
+        (drop, "MOST_AHEAD_OCTETS"): 600,
     }
     usual = {(page, name): getattr(page, name) for page, name in small}
     try:

@@ -7,8 +7,9 @@ from array import array
 from twisted.internet.defer import gatherResults
 
 from mailnode.model import Accepted, Blob, Delivered
+from mailnode.store import fetching
 from mailnode.store.accept import served_head
-from mailnode.store.messages import StoredMail
+from mailnode.store.fetching import StoredMail
 from mailnode.store.sqlite import connect
 from tests.stores.support import PREFIX, StoreCase, envelope, message, recipient
 
@@ -193,6 +194,37 @@ class ReadingTests(StoreCase):
         inbox = await self.messages.inbox(1)
         mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 601)])
         self.assertEqual([mail.uid for mail in mails], list(range(1, 601)))
+
+    async def test_any_octets_come_back_from_a_read_of_many(self):
+        octets = bytes(range(256)) * 5
+        bodies = [
+            octets,
+            b"",
+            b"\0",
+            b"\0a\0",
+            "\ufeff\u00e9".encode("utf-16"),
+            b"\xff\xfe\xc3",
+            b"x",
+        ]
+        for body in bodies:
+            await self.messages.file_message(envelope(1), message(body, dot_lines=len(body)))
+        blob = await self.make_blob(RAW)
+        await self.messages.file_message(envelope(1), message(RAW, body=blob))
+        await self.messages.file_message(envelope(1), message(octets))
+        inbox = await self.messages.inbox(1)
+        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 10)])
+        self.assertEqual([mail.body for mail in mails], [*bodies, Blob(blob.key), octets])
+        self.assertEqual([mail.head for mail in mails], [HEAD] * 9)
+        self.assertEqual([mail.dot_lines for mail in mails[:7]], [len(body) for body in bodies])
+        self.assertEqual([mail.size_octets for mail in mails[:2]], [len(HEAD) + 1280, len(HEAD)])
+
+    async def test_lengths_that_do_not_add_up_are_no_cut_between_mails(self):
+        for number in range(3):
+            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
+        inbox = await self.messages.inbox(1)
+        self.patch(fetching, "_TOGETHER", fetching._TOGETHER.replace("length(m.body)", "2"))
+        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in (1, 2, 3)])
+        self.assertEqual([mail.body for mail in mails], [b"0\r\n", b"1\r\n", b"2\r\n"])
 
     async def test_a_body_in_a_blob_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)

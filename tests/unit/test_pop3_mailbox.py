@@ -310,9 +310,10 @@ class BodyTests(SynchronousTestCase):  # type: ignore[misc]
     @settings(max_examples=200, deadline=None)
     @given(octets)
     def test_a_mail_without_dot_lines_ends_as_stuffing_would_end_it(self, data: bytes) -> None:
-        if not data.startswith(b".") and b"\r\n." not in data:
-            self.assertEqual(ended(data, 0), stuff(data))
-        self.assertEqual(ended(data, None), stuff(data))
+        for head in (b"", b"A: b\r\n"):
+            if not data.startswith(b".") and b"\r\n." not in data:
+                self.assertEqual(b"".join(ended(head, data, 0)), stuff(head + data))
+            self.assertEqual(b"".join(ended(head, data, None)), stuff(head + data))
 
 
 class Chunks:

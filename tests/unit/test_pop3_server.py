@@ -236,14 +236,23 @@ class ReadingTests(Pop3Case):
         self.assertEqual(len(self.wire.writes), 1)
 
     def test_p16_what_follows_is_read_ahead_up_to_64_kib(self) -> None:
-        house = self.house(*[mail_of(20_000)] * 8)
+        house = self.house(*[mail_of(20_000)] * 20)
         self.say(b"RETR 1")
         self.assertEqual(house.messages.reads, [[11, 12, 13]])
         self.say(b"RETR 2")
         self.say(b"RETR 3")
         self.assertEqual(house.messages.reads, [[11, 12, 13]])
-        self.say(b"RETR 4")
-        self.assertEqual(house.messages.reads[1:], [[14, 15, 16]])
+        self.say(b"RETR 5")
+        self.assertEqual(house.messages.reads[1:], [[15, 16, 17]])
+
+    def test_p16_the_guess_grows_to_256_kib_while_it_is_right(self) -> None:
+        house = self.house(*[mail_of(20_000)] * 60)
+        for number in range(1, 36):
+            self.send(b"RETR %d" % number)
+            self.read_all()
+        self.assertEqual([len(uids) for uids in house.messages.reads], [3, 6, 13, 13])
+        self.send(b"RETR 50")
+        self.assertEqual(len(house.messages.reads[-1]), 3)
 
     def test_p16_a_batch_has_64_mails_and_1_mib_at_most(self) -> None:
         house = self.house(*[MAIL] * 100)

@@ -56,7 +56,7 @@ CALLED = {
     "interfaces.IBlobs": "create() delete(keys) keys() open(key)",
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
-    "interfaces.IMaildrop": "client fetch(indices) mark_read(index) tls",
+    "interfaces.IMaildrop": "client fetch(indices) mark_read(index) octets tls",
     "interfaces.IResolver": "look_up(name, kind)",
     "model.Blob": "(key, open=)",
     "model.Client": "(host=, port=, helo=, protocol=, tls=, account=, loopback=)",

@@ -1,0 +1,129 @@
+"""Mails out of the database, as they are served.
+
+Each row that a statement gives costs two hand-overs of the GIL, which a busy reactor makes long.
+So a dozen small mails come as one row: their facts in JSON, their octets end to end. Large ones
+come a row each, for there the copies that this makes would cost more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mailnode.model import Blob
+from mailnode.store.accept import served_head
+from mailnode.store.sqlite import DAMAGED, end_to_end, packed_rows, padded, unpack_rows
+
+READ_AT_ONCE = 512
+SMALL_OCTETS = 16 << 10
+
+Wanted = Sequence[tuple[int, int]]
+"""(uid, message id) of each copy."""
+
+
+class StoredMail(NamedTuple):
+    """A copy, ready to be served: head, then body. (A tuple, for it is made with the GIL held.)
+
+    Attributes:
+        head: Return-Path, Delivered-To and the prefix.
+        body: the raw octets, or where they lie.
+        size_octets: of both, as the snapshot says.
+        dot_lines: lines that begin with a dot; there are none in the head.
+    """
+
+    uid: int
+    head: bytes
+    body: bytes | Blob
+    size_octets: int
+    dot_lines: int
+
+
+def read_mails(
+    connection: sqlite3.Connection, folder_id: int, wanted: Wanted, octets: int = 0
+) -> list[StoredMail]:
+    """The copies that are there, in the order asked for; where one is damaged, the first alone.
+
+    Args:
+        octets: of all of them, about.
+    """
+    together = len(wanted) > 1 and octets <= SMALL_OCTETS * len(wanted)
+    try:
+        return _read(connection, folder_id, wanted, together)
+    except DAMAGED:
+        if len(wanted) == 1:
+            raise
+        return _read(connection, folder_id, wanted[:1], False)
+
+
+def _read(
+    connection: sqlite3.Connection, folder_id: int, wanted: Wanted, together: bool
+) -> list[StoredMail]:
+    found: dict[tuple[int, int], StoredMail] = {}
+    for at in range(0, len(wanted), READ_AT_ONCE):
+        which, values = _which([uid for uid, _ in wanted[at : at + READ_AT_ONCE]])
+        asked = f"d.folder_id = ? AND d.uid {which}", [folder_id, *values]
+        mails = _together(connection, *asked) if together else None
+        found |= _row_by_row(connection, *asked) if mails is None else mails
+    return [found[uid, message_id] for uid, message_id in wanted if (uid, message_id) in found]
+
+
+def _which(uids: list[int]) -> tuple[str, list[int]]:
+    """The condition for a column to be one of these; they mostly follow each other."""
+    if uids[-1] - uids[0] == len(uids) - 1 and uids == list(range(uids[0], uids[-1] + 1)):
+        return "BETWEEN ? AND ?", [uids[0], uids[-1]]
+    marks, values = padded(uids)
+    return f"IN ({marks})", values
+
+
+_JOINED = "FROM delivery AS d JOIN message AS m ON m.id = d.message_id WHERE "
+_FACTS = ("d.uid", "d.message_id", "d.recipient", "d.size_octets", "m.sender",
+          "m.dot_lines", "m.blob_key")  # fmt: skip
+_OCTETS = ("coalesce(length(m.prefix), 0)", "coalesce(length(m.body), 0)")
+_SPLIT = packed_rows(*_FACTS, *_OCTETS)
+_TOGETHER = f"SELECT {_SPLIT}, {end_to_end('m.prefix')}, {end_to_end('m.body')} {_JOINED}"
+_ROW_BY_ROW = f"SELECT {', '.join(_FACTS)}, m.prefix, m.body {_JOINED}"
+
+
+def _together(
+    connection: sqlite3.Connection, where: str, values: Sequence[int]
+) -> dict[tuple[int, int], StoredMail] | None:
+    """All in one row; None when the lengths don't add up, so that nobody gets another's octets."""
+    text, prefixes, bodies = connection.execute(_TOGETHER + where, values).fetchone()
+    rows = unpack_rows(text)
+    prefixes, bodies = prefixes or b"", bodies or b""
+    octets = sum([row[-2] for row in rows]), sum([row[-1] for row in rows])
+    if octets != (len(prefixes), len(bodies)):
+        return None
+    mails = {}
+    prefix_at = body_at = 0
+    for *facts, prefix_octets, body_octets in rows:
+        prefix_end, body_end = prefix_at + prefix_octets, body_at + body_octets
+        mail = _stored(*facts, prefixes[prefix_at:prefix_end], bodies[body_at:body_end])
+        mails[mail.uid, facts[1]] = mail
+        prefix_at, body_at = prefix_end, body_end
+    return mails
+
+
+def _row_by_row(
+    connection: sqlite3.Connection, where: str, values: Sequence[int]
+) -> dict[tuple[int, int], StoredMail]:
+    rows = connection.execute(_ROW_BY_ROW + where, values)
+    return {(row[0], row[1]): _stored(*row) for row in rows}
+
+
+def _stored(
+    uid: int,
+    message_id: int,
+    recipient: str,
+    size_octets: int,
+    sender: str,
+    dot_lines: int,
+    blob_key: str | None,
+    *octets: Any,
+) -> StoredMail:
+    prefix, body = octets
+    head = served_head(sender, recipient, prefix)
+    return StoredMail(
+        uid, head, body if blob_key is None else Blob(blob_key), size_octets, dot_lines
+    )
