@@ -22,7 +22,7 @@ from mailnode.pop3.body import FileBody, Mail
 BATCH_MAILS = 64
 BATCH_OCTETS = 1 << 20
 AHEAD_OCTETS = 64 << 10
-MOST_AHEAD_OCTETS = 256 << 10
+MOST_AHEAD_OCTETS = 512 << 10
 
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _UIDL = re.compile(rb"[!-~]{1,70}")
