@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mailnode.model import Blob
 from mailnode.store.accept import served_head
@@ -97,10 +97,11 @@ def _together(
         return None
     mails = {}
     prefix_at = body_at = 0
-    for *facts, prefix_octets, body_octets in rows:
-        prefix_end, body_end = prefix_at + prefix_octets, body_at + body_octets
-        mail = _stored(*facts, prefixes[prefix_at:prefix_end], bodies[body_at:body_end])
-        mails[mail.uid, facts[1]] = mail
+    for uid, message_id, to, size_octets, sender, dot_lines, blob_key, in_prefix, in_body in rows:
+        prefix_end, body_end = prefix_at + in_prefix, body_at + in_body
+        head = served_head(sender, to, prefixes[prefix_at:prefix_end])
+        body = bodies[body_at:body_end] if blob_key is None else Blob(blob_key)
+        mails[uid, message_id] = StoredMail(uid, head, body, size_octets, dot_lines)
         prefix_at, body_at = prefix_end, body_end
     return mails
 
@@ -108,22 +109,10 @@ def _together(
 def _row_by_row(
     connection: sqlite3.Connection, where: str, values: Sequence[int]
 ) -> dict[tuple[int, int], StoredMail]:
-    rows = connection.execute(_ROW_BY_ROW + where, values)
-    return {(row[0], row[1]): _stored(*row) for row in rows}
-
-
-def _stored(
-    uid: int,
-    message_id: int,
-    recipient: str,
-    size_octets: int,
-    sender: str,
-    dot_lines: int,
-    blob_key: str | None,
-    *octets: Any,
-) -> StoredMail:
-    prefix, body = octets
-    head = served_head(sender, recipient, prefix)
-    return StoredMail(
-        uid, head, body if blob_key is None else Blob(blob_key), size_octets, dot_lines
-    )
+    mails = {}
+    for row in connection.execute(_ROW_BY_ROW + where, values):
+        uid, message_id, to, size_octets, sender, dot_lines, blob_key, prefix, octets = row
+        head = served_head(sender, to, prefix)
+        body = octets if blob_key is None else Blob(blob_key)
+        mails[uid, message_id] = StoredMail(uid, head, body, size_octets, dot_lines)
+    return mails
