@@ -53,7 +53,10 @@ def _options(words: list[str]) -> argparse.Namespace:
 
 def _targets(words: list[str]) -> list[Target]:
     """This tree's node and the peers that were asked for, or all that are installed."""
-    names = words or [name for name in peer_names()[1:] if not Target.named(name).is_bare]
+    asked = {cell.bare for cell in CELLS.values()}
+    names = words or [
+        name for name in peer_names()[1:] if not Target.named(name).is_bare or name in asked
+    ]
     targets = [Target.named("mailnode")]
     for name in names:
         target = Target.named(name)
@@ -79,7 +82,10 @@ def _measure(options: argparse.Namespace, command: str) -> Journal:
     how = {key: getattr(options, key) for key in ("repeats", "seconds", "fewer")}
     journal.write(describe_run(command, targets, **how))
     try:
-        Run(targets=targets, journal=journal, **how).measure(cells)
+        run = Run(
+            targets=targets, journal=journal, bare_everywhere=bool(_words(options.peers)), **how
+        )
+        run.measure(cells)
     finally:
         journal.end()
         print(f"# results: {journal.path}")

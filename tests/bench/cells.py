@@ -56,6 +56,7 @@ class Cell:
         load: arguments of the load generator.
         figure: the key of a record that the ratio and the chart show.
         boxes: which mailboxes must be filled.
+        bare: the program that does this step alone, for what a server on Twisted can't undercut.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Cell:
     unit: str = ""
     aims: tuple[Aim, ...] = ()
     boxes: Boxes | None = None
+    bare: str = ""
 
     @property
     def timed(self) -> bool:
@@ -80,8 +82,9 @@ class Cell:
 TLS = "-tls"
 
 
-def _smtp(name: str, about: str, load: str, *aims: Aim) -> Cell:
-    return Cell(name, "smtp", about, tuple(load.split()), "arrived_rate", "mails/s", aims)
+def _smtp(name: str, about: str, load: str, *aims: Aim, bare: str = "bare-rows") -> Cell:
+    how = tuple(load.split())
+    return Cell(name, "smtp", about, how, "arrived_rate", "mails/s", aims, bare=bare)
 
 
 def _relay(name: str, about: str, load: str) -> Cell:
@@ -92,7 +95,7 @@ def _relay(name: str, about: str, load: str) -> Cell:
 def _pop3(
     name: str, about: str, load: str, figure: str, unit: str, boxes: Boxes, *aims: Aim
 ) -> Cell:
-    return Cell(name, "pop3", about, tuple(load.split()), figure, unit, aims, boxes)
+    return Cell(name, "pop3", about, tuple(load.split()), figure, unit, aims, boxes, "bare-pop3")
 
 
 _SMALL = Boxes(0, 20, 1000, 4096)
@@ -124,7 +127,7 @@ _PLAIN = (
     _smtp("m100k", "100 KiB, kept connection, 20 sessions", "-s 20 -k -l 102400",
           times(3, "postfix"), times(1.1, "nodemailer"), under(1.0)),
     _smtp("m5m", "5 MiB, kept connection, 8 sessions", "-s 8 -k -l 5242880",
-          times(1.5, "postfix"), under(25)),
+          times(1.5, "postfix"), under(25), bare="bare-file"),
     _smtp("r10", "4 KiB to 10 recipients, kept connection, 20 sessions", "-s 20 -k -r 10",
           times(10, "postfix")),
     _smtp("r10P", "the same, pipelined", "-s 20 -k -r 10 -P", times(20, "postfix")),
@@ -142,7 +145,7 @@ _PLAIN = (
 def _inside_tls(cell: Cell) -> Cell:
     name, load = cell.name + TLS, (*cell.load, "-Z")
     about = {"smtp": "with STARTTLS", "pop3": "with STLS"}[cell.kind]
-    return evolve(cell, name=name, about=f"{cell.about}, {about}", load=load, aims=())
+    return evolve(cell, name=name, about=f"{cell.about}, {about}", load=load, aims=(), bare="")
 
 
 _MORE = (

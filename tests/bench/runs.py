@@ -44,6 +44,7 @@ class Run:
 
     Attributes:
         fewer: every size is divided by this, to try the bench out.
+        bare_everywhere: bare programs are measured in other cells than theirs, too.
     """
 
     targets: Sequence[Target]
@@ -51,6 +52,7 @@ class Run:
     repeats: int
     seconds: float
     fewer: int = 1
+    bare_everywhere: bool = False
 
     def measure(self, cells: Sequence[Cell]) -> None:
         """All that these cells ask for. A peer that fails in a cell is told and left out there."""
@@ -106,7 +108,8 @@ class Run:
                     fill(target, self._fewer(boxes))
             for cell in cells:
                 for target in targets if cell.kind == "pop3" else ():
-                    measuring.pop3(target, cell, 0.5)  # not measured: indexes, caches, sign-ins
+                    if not target.is_bare or self._is_for(cell, target):
+                        measuring.pop3(target, cell, 0.5)  # not measured: indexes, caches, sign-ins
                 for _, repeat, target in self._rounds([cell], targets):
                     if cell.kind == "first":
                         self._first(cell, repeat, target)
@@ -135,7 +138,7 @@ class Run:
 
     def _idle(self, cell: Cell) -> None:
         for target in (target for target in self.targets if target.smtp):
-            if cell.load and target.is_bare:  # it knows no STARTTLS
+            if target.is_bare and not self._is_for(cell, target):
                 continue
             with running([target]) as up:
                 for repeat in range(self.repeats if up else 0):
@@ -161,8 +164,12 @@ class Run:
         for cell in cells:
             for repeat in range(self.repeats):
                 for target in rotated(targets, repeat):
-                    if not (cell.is_tls and target.is_bare):
+                    if not target.is_bare or self._is_for(cell, target):
                         yield cell, repeat, target
+
+    def _is_for(self, cell: Cell, bare: Target) -> bool:
+        """Whether the bare program is measured there; it knows no TLS."""
+        return not cell.is_tls and (self.bare_everywhere or cell.bare == bare.name)
 
     def _keep(
         self,

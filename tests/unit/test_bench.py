@@ -131,6 +131,16 @@ class Tables(SynchronousTestCase):
         self.assertEqual({tables.of_cell(Results(), cell) for cell in CELLS.values()}, {""})
         self.assertEqual(tables.aims(Results()), "")
 
+    def test_a_bare_program_that_is_hardly_better_excuses_a_missed_aim(self) -> None:
+        records = [accepted("mailnode", 0, 200, 0.6), accepted("postfix", 0, 100)]
+        for bare, verdicts in {
+            (230, 0.55): ["excused: bare-rows 1.15 x better", "excused: bare-rows 1.09 x better"],
+            (240, 0.3): ["**missed**: bare-rows 1.2 x better", "**missed**: bare-rows 2 x better"],
+        }.items():
+            told = tables.aims(results(*records, accepted("bare-rows", 0, *bare)))
+            for row, verdict in zip(told.splitlines()[3:5], verdicts, strict=True):
+                self.assertTrue(row.endswith(f"  {verdict}"), row)
+
     def test_growth_has_a_row_for_each_size_in_order(self) -> None:
         records = [
             {"kind": "growth", "cell": "alias", "target": "mailnode", "repeat": at, "size": size,
