@@ -420,13 +420,15 @@ class LineSession(LineOutput):
         """The credentials are whole: log in; a Deferred is waited for."""
 
 
-def settled(result: Any) -> Any:
-    """What a Deferred fired with, when it has and nothing else is to happen; else `result`.
+def settled(result: Any) -> tuple[Deferred[Any] | None, Any]:
+    """What is to be waited for, None for nothing; and then what is there already.
 
     The hot path answers without a callback where nothing is awaited.
     """
-    if isinstance(result, Deferred) and result.called and not result.paused:
+    if not isinstance(result, Deferred):
+        return None, result
+    if result.called and not result.paused:
         value = result.result
         if not isinstance(value, Failure | Deferred):
-            return value
-    return result
+            return None, value
+    return result, None

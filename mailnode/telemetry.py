@@ -51,19 +51,21 @@ class MailLog:
 
     def committed(self, events: Iterable[Event]) -> None:
         """These happened and are durable."""
-        told = [event for event in events if self._count(event)]
+        counts = self.counts
+        told = []
+        for event in events:
+            name = event.name
+            counts[name] += 1
+            if name == "delivered":  # the accepted one says it
+                continue
+            if name == "accepted":
+                size = event.detail.get("size_octets", 0)
+                self.octets_accepted += size if isinstance(size, int) else 0
+            elif name == "queued" and "captured" not in event.detail:
+                continue  # what became of it, another one will say
+            told.append(event)
         if told:  # one event of the log for the batch, and a line of its own for each of them
             _log.info("{words()}", mails=told, words=partial(_all_words, told))
-
-    def _count(self, event: Event) -> bool:
-        """Count it; whether it has a line of its own."""
-        name = event.name
-        self.counts[name] += 1
-        if name == "accepted":
-            size = event.detail.get("size_octets", 0)
-            self.octets_accepted += size if isinstance(size, int) else 0
-        # The accepted one says it; what became of a queued one, that one says.
-        return name != "delivered" and (name != "queued" or "captured" in event.detail)
 
     def tell(self, event: Event) -> None:
         """This happened and has no commit of its own."""
@@ -175,10 +177,16 @@ class LogWriter:
 
 def _mail_json(at: str, mail: Event) -> str:
     row: dict[str, object] = {"at": at, "event": mail.name}
-    for key in ("mail_id", "sender", "recipient", "client"):
-        if (value := getattr(mail, key)) not in (None, ""):
-            row[key] = value
-    row.update({k: v for k, v in mail.detail.items() if k != "dialog"})
+    if mail.mail_id:
+        row["mail_id"] = mail.mail_id
+    if mail.sender:
+        row["sender"] = mail.sender
+    if mail.recipient:
+        row["recipient"] = mail.recipient
+    if mail.client:
+        row["client"] = mail.client
+    row.update(mail.detail)
+    row.pop("dialog", None)
     return _to_json(row)
 
 

@@ -12,6 +12,8 @@ from io import IncrementalNewlineDecoder
 
 from attrs import define
 
+DOTS_LOOKED_AT = 32
+
 _END = b"\r\n.\r\n"
 
 
@@ -88,22 +90,23 @@ class DotReader(BodyFacts):
     def feed(self, chunk: bytes) -> tuple[bytes, bool]:
         """Take a chunk; return (the body's next piece, whether the body ended in it)."""
         data = self._held + chunk
-        dot = data.find(b"\r\n.") if b"." in data else -1  # base64 has none, and `in` is fast
+        dot = _first_dot_line(data)
         end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.rest = data[end + 5 :]
-            return self._release(data[: end + 2], dot < end), True
+            return self._release(data, end + 2, dot < end), True
         keep = _tail_to_hold(data)
         self._held = data[len(data) - keep :] if keep else b""
-        return self._release(data[: len(data) - keep], dot >= 0), False
+        return self._release(data, len(data) - keep, dot >= 0), False
 
-    def _release(self, stuffed: bytes, dotted: bool) -> bytes:
-        if not stuffed:
-            return stuffed
-        piece = stuffed.replace(b"\r\n.", b"\r\n") if dotted else stuffed
-        if self._virtual:  # the CRLF that we put before the first line
-            piece, self._virtual = piece[self._virtual :], 0
-        return self._account(piece, dotted)
+    def _release(self, data: bytes, end: int, dotted: bool) -> bytes:
+        """The body's part of what stands before `end`, without stuffing."""
+        if not end:
+            return b""
+        begin, self._virtual = self._virtual, 0
+        if not dotted:
+            return self._account(data[begin:end], dotted)
+        return self._account(data[:end].replace(b"\r\n.", b"\r\n")[begin:], dotted)
 
 
 @define(eq=False)
@@ -124,6 +127,22 @@ class ChunkReader(BodyFacts):
         if not rest and self._line_start:
             return b""
         return self._account(rest + b"\r\n")
+
+
+def _first_dot_line(data: bytes) -> int:
+    """Where the first CRLF stands that a dot follows; -1 for none.
+
+    One octet is found thirty times as fast as three, and a body in base64 has no more dots than
+    its header and its end: so the first ones are looked at one by one.
+    """
+    dot = data.find(b".")
+    for _ in range(DOTS_LOOKED_AT):
+        if dot < 0:
+            return -1
+        if data.endswith(b"\r\n", 0, dot):
+            return dot - 2
+        dot = data.find(b".", dot + 1)
+    return data.find(b"\r\n.", dot - 2) if dot >= 0 else -1
 
 
 def _tail_to_hold(data: bytes) -> int:
@@ -197,12 +216,16 @@ def _header_end(data: bytes) -> int:
     return len(data) if found < 0 else found + 4
 
 
-def header_of(data: bytes) -> bytes:
-    """The header fields, each with its CRLF, without the blank line."""
+def header_of(data: bytes, most_octets: int | None = None) -> bytes:
+    """The header fields, each with its CRLF, without the blank line.
+
+    Args:
+        most_octets: no more than so many are looked at; None for all.
+    """
     if data.startswith(b"\r\n"):
         return b""
-    found = data.find(b"\r\n\r\n")
-    return data if found < 0 else data[: found + 2]
+    found = data.find(b"\r\n\r\n", 0, most_octets)
+    return data[:most_octets] if found < 0 else data[: found + 2]
 
 
 _FOLD = re.compile(rb"\r\n(?=[ \t])")

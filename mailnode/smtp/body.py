@@ -167,7 +167,10 @@ class BodyReading(Replies):
         try:
             for user, make in recipients:
                 message = make()
-                messages.setdefault(id(message), (message, []))[1].append(user)
+                if id(message) in messages:
+                    messages[id(message)][1].append(user)
+                else:
+                    messages[id(message)] = message, [user]
             for message, users in messages.values():
                 if IChunkedMessage.providedBy(message):
                     chunks.append(ChunkTaker(message, users))

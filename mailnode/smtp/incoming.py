@@ -113,7 +113,7 @@ class Incoming:
             return Deferred.fromCoroutine(self._accept_blob())
         body = b"".join(self._pieces)
         self._pieces = []
-        return self._accept(body, body[:HEAD_OCTETS] if len(body) > HEAD_OCTETS else body)
+        return self._accept(body, header_of(body, HEAD_OCTETS))
 
     def _end_lines(self) -> None:
         lines, self._lines = self._lines, None
@@ -126,14 +126,14 @@ class Incoming:
         blob, self._blob = self._blob, None
         try:
             key = await blob.commit()
-            return await self._accept(Blob(key, partial(self.counter.blobs.open, key)), self._head)
+            lying = Blob(key, partial(self.counter.blobs.open, key))
+            return await self._accept(lying, header_of(self._head))
         except BaseException:
             await blob.discard()
             raise
 
-    def _accept(self, body: bytes | Blob, head: bytes) -> Deferred[Any]:
+    def _accept(self, body: bytes | Blob, header: bytes) -> Deferred[Any]:
         origin, counter, facts = self.origin, self.counter, self._facts
-        header = header_of(head)
         most = counter.most_received
         if header.count(b"\n") > most and count_received(header) > most:
             return fail(MailLoop())
@@ -173,7 +173,7 @@ class Incoming:
 
 
 _RECEIVED = re.compile(rb"^received:", re.I | re.M)
-_SUBJECT = re.compile(rb"^subject:[ \t]*((?:[^\r\n]|\r\n[ \t])*)", re.I | re.M)
+_SUBJECT = re.compile(rb"subject:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I)
 
 
 def count_received(header: bytes) -> int:
@@ -182,7 +182,9 @@ def count_received(header: bytes) -> int:
 
 def subject_of(header: bytes) -> str:
     """The subject for lists: decoded, on one line, at most 200 characters."""
-    found = _SUBJECT.search(header)
+    lower = header.lower()  # to find it in that is much faster than by an expression
+    at = 0 if lower.startswith(b"subject:") else lower.find(b"\nsubject:") + 1
+    found = _SUBJECT.match(header, at)
     if not found:
         return ""
     text = found.group(1)[:2000].decode("utf-8", "replace")

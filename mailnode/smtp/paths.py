@@ -80,7 +80,9 @@ class ReversePath(Path):
         parameters: MailParameters,
         dialog: Callable[[], str],
     ) -> None:
-        self.__dict__.update(path_of(address).__dict__)
+        path = path_of(address)
+        self.address, self.addrstr = path.address, path.addrstr
+        self.local, self.domain = path.local, path.domain
         self.mail_id = mail_id
         self.client = client
         self.parameters = parameters

@@ -246,17 +246,16 @@ class SmtpServer(BodyReading):
                 raise TooLarge.past(self.message_size)
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
-            result = settled(self.validateFrom(self._helo, origin))
+            waiting, _ = settled(self.validateFrom(self._helo, origin))
         except Exception as refusal:
             self._tell_refused(refusal, "MAIL", origin or rest.decode("utf-8", "replace"))
             raise
         self._to = []
-        if not isinstance(result, Deferred):
+        if waiting is None:
             self._from_valid(origin)
             return None
-        result.addErrback(self._refused, "MAIL", origin)
-        result.addCallback(lambda _: self._from_valid(origin))
-        return result
+        waiting.addErrback(self._refused, "MAIL", origin)
+        return waiting.addCallback(lambda _: self._from_valid(origin))
 
     def _from_valid(self, origin: ReversePath) -> None:
         self._from = origin
@@ -273,16 +272,15 @@ class SmtpServer(BodyReading):
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
             user = Forward(path, self._helo, self, origin, notify, orcpt)
-            result = settled(self.validateTo(user))
+            waiting, to = settled(self.validateTo(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
             raise
-        if not isinstance(result, Deferred):
-            self._to_valid(result, user)
+        if waiting is None:
+            self._to_valid(to, user)
             return None
-        result.addErrback(self._refused, "RCPT", origin, str(path))
-        result.addCallback(self._to_valid, user)
-        return result
+        waiting.addErrback(self._refused, "RCPT", origin, str(path))
+        return waiting.addCallback(self._to_valid, user)
 
     def _to_valid(self, to: Callable[[], Any], user: Forward) -> None:
         if self._from is not user.orig:  # the transaction that asked is over (S6)
@@ -405,8 +403,8 @@ class SmtpServer(BodyReading):
         if self.portal is None:
             raise smtp.SMTPBadSender(origin)
         login = self.portal.login(Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery)
-        avatar = settled(login)
-        if not isinstance(avatar, Deferred):
+        waiting, avatar = settled(login)
+        if waiting is None:
             self._take_avatar(avatar)
             return self.validateFrom(helo, origin)
         login.addCallbacks(self._anonymous, self._anonymous_refused)

@@ -180,8 +180,9 @@ class Transaction:
         """Bring in the mailboxes and the addresses elsewhere behind an address, or none of them."""
         counter, size_octets = self.counter, origin.parameters.size_octets
         wishes = getattr(user, "notify", "") or getattr(user, "orcpt", "")
-        mailboxes, full = dict(self._mailboxes), True
+        mailboxes: dict[int, Recipient] = {}
         remotes: dict[Address, Remote] = {}
+        full = True
         for each in self._behind(address, origin):
             if wishes:
                 each = evolve(each, notify=user.notify, orcpt=user.orcpt)
@@ -191,16 +192,18 @@ class Transaction:
                     remotes[each.address] = led_out(counter, each, origin, self.account)
             elif self._has_room(each, size_octets):
                 full = False
-                mailboxes.setdefault(each.account_id, each)
+                if each.account_id not in self._mailboxes:
+                    mailboxes.setdefault(each.account_id, each)
         if full:
             raise MailboxFull()
-        if len(mailboxes) + len(self._remotes) + len(remotes) > counter.most_mailboxes:
+        reached = len(self._mailboxes) + len(mailboxes) + len(self._remotes) + len(remotes)
+        if reached > counter.most_mailboxes:
             raise TooManyRecipients("Too many mailboxes in one mail")
         if remotes:
             if self.account is not None:
                 counter.allowance.take(self.account.id, len(remotes))
-            self._remotes = {**self._remotes, **remotes}
-        self._mailboxes = mailboxes
+            self._remotes.update(remotes)
+        self._mailboxes.update(mailboxes)
 
     def _behind(self, address: Address, origin: ReversePath) -> Sequence[Recipient | Remote]:
         """Where an address leads to.
@@ -243,7 +246,7 @@ class Transaction:
 
     def _validate_alone(self, user: Any, address: Address) -> Callable[[], Incoming]:
         """For Twisted's own server, which feeds each recipient's message and knows its errors."""
-        origin, mailboxes, remotes = origin_of(user), self._mailboxes, self._remotes
+        origin, mailboxes, remotes = origin_of(user), set(self._mailboxes), set(self._remotes)
         try:
             self._add(address, origin, user)
         except MailError as refusal:

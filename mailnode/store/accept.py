@@ -129,11 +129,12 @@ def accept_mails(
         host = envelope.client.host
         events.append(Accepted(at=now, mail_id=mail_id, sender=sender, client=host, detail=detail))
         copies = []
+        own_octets = len(served_head(sender, "", message.prefix)) + message.size_octets
         for to in envelope.recipients:
             inbox = inboxes[to.account_id]
             folder_id, uid = inbox.folder_id, inbox.uid_next + inbox.new_mails
             recipient = str(to.address)
-            size = len(served_head(sender, recipient, message.prefix)) + message.size_octets
+            size = own_octets + len(recipient.encode())
             inbox.new_mails += 1
             inbox.new_octets += size
             deliveries += (

@@ -20,6 +20,7 @@ from mailnode.routes import Route, SendAs
 from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey, bad_row
 
 ALIAS_DEPTH = 10
+MOST_KNOWN = 4096
 CATCH_ALL = "*"
 POSTMASTER = "postmaster"
 
@@ -91,6 +92,8 @@ class Directory:
     _by_id: Mapping[int, Account]
     _aliases: Mapping[str, tuple[Address, ...]]
     _subaddress: str
+    # What `expand` answers again and again: each mail of a list asks for the same ones.
+    _known: dict[Address, tuple[Recipient]] = field(factory=dict, init=False, eq=False, repr=False)
 
     @classmethod
     def of(
@@ -188,11 +191,17 @@ class Directory:
             NoSuchMailbox, MailboxDisabled: nobody takes it.
             AliasLoop: too deep, too many, or nothing but a circle.
         """
+        known = self._known.get(address)
+        if known is not None:
+            return known
         if address.domain not in self._local:
             raise RelayDenied()
         account = self._by_key.get(address.key)
         if account is not None and not account.disabled:
-            return (_recipient(address, account),)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[address] = known = (_recipient(address, account),)
+            return known
         try:
             return self._walk(address, limit)
         except (NoSuchMailbox, MailboxDisabled, AliasLoop):

@@ -18,8 +18,10 @@ from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel
+from twisted.python import log
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -342,9 +344,37 @@ class TuningTests(SynchronousTestCase):
     def test_the_interpreter_is_tuned_for_a_process_that_is_a_node(self) -> None:
         self.addCleanup(gc.unfreeze)
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.patch(log, "callWithLogger", log.callWithLogger)
         tune_interpreter()
         self.assertEqual(interpreter.GARBAGE_THRESHOLDS, gc.get_threshold())
         self.assertGreater(gc.get_freeze_count(), 0)
+        self.assertIs(log.callWithLogger, interpreter.call_and_log)
+
+    def test_what_an_event_of_a_connection_raises_is_logged_and_ends_nothing(self) -> None:
+        def fail(*args: int, **named: int) -> None:
+            raise ValueError(args, named)
+
+        called = interpreter.call_and_log(object(), lambda *args, **named: (args, named), 1, a=2)
+        self.assertEqual(called, ((1,), {"a": 2}))
+        self.assertIsNone(interpreter.call_and_log(object(), fail, 1, a=2))
+        (logged,) = self.flushLoggedErrors(ValueError)
+        self.assertEqual(logged.value.args, ((1,), {"a": 2}))
+
+    def test_an_interrupt_in_an_event_of_a_connection_goes_on(self) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        self.assertRaises(KeyboardInterrupt, interpreter.call_and_log, object(), interrupt)
+
+    def test_the_reactor_hands_its_events_out_through_what_is_tuned(self) -> None:
+        handed: list[Any] = []
+        self.patch(log, "callWithLogger", lambda *args: handed.append(args))
+        poller = SimpleNamespace(poll=lambda *_: [(7, 1)])
+        polled: Any = SimpleNamespace(
+            _poller=poller, _selectables={7: "connection"}, _doReadOrWrite="read"
+        )
+        EPollReactor.doPoll(polled, 0)
+        self.assertEqual(handed, [("connection", "read", "connection", 7, 1)])
 
 
 class WelcomeTests(TapCase):

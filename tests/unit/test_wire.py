@@ -109,6 +109,13 @@ class DotReaderTests(SynchronousTestCase):
                 _, ended, _ = self.read(stream, mend_bare_lf=mend)
                 self.assertFalse(ended, f"{false_end!r} mended: {mend}")
 
+    def test_lines_with_a_dot_are_found_behind_any_number_of_other_dots(self) -> None:
+        for dots in range(70):
+            line = b"a.b" * dots
+            body, ended, reader = self.read(line + b"\r\n..c\r\n.\r\nNOOP\r\n")
+            self.assertEqual((body, ended), (line + b"\r\n.c\r\n", True))
+            self.assertEqual((reader.dot_lines, reader.rest), (1, b"NOOP\r\n"))
+
     def test_an_empty_body_is_empty(self) -> None:
         body, ended, reader = self.read(b".", b"\r", b"\nNOOP\r\n")
         self.assertEqual((body, ended, reader.rest), (b"", True, b"NOOP\r\n"))
