@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.bench import page
 from tests.bench.cells import CELLS, choose
 from tests.bench.results import Journal, describe_run, new_path, read
-from tests.bench.runs import Run, check_ports
+from tests.bench.runs import BARE, Run, check_ports
 from tests.bench.targets import Target, Trouble, peer_names
 
 
@@ -53,9 +53,8 @@ def _options(words: list[str]) -> argparse.Namespace:
 
 def _targets(words: list[str]) -> list[Target]:
     """This tree's node and the peers that were asked for, or all that are installed."""
-    asked = {cell.bare for cell in CELLS.values()}
     names = words or [
-        name for name in peer_names()[1:] if not Target.named(name).is_bare or name in asked
+        name for name in peer_names()[1:] if not Target.named(name).is_bare or name in BARE
     ]
     targets = [Target.named("mailnode")]
     for name in names:
@@ -82,10 +81,7 @@ def _measure(options: argparse.Namespace, command: str) -> Journal:
     how = {key: getattr(options, key) for key in ("repeats", "seconds", "fewer")}
     journal.write(describe_run(command, targets, **how))
     try:
-        run = Run(
-            targets=targets, journal=journal, bare_everywhere=bool(_words(options.peers)), **how
-        )
-        run.measure(cells)
+        Run(targets=targets, journal=journal, **how).measure(cells)
     finally:
         journal.end()
         print(f"# results: {journal.path}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import define
 
 from tests.bench import measuring
-from tests.bench.cells import Cell
+from tests.bench.cells import CELLS, Cell
 from tests.bench.flushes import flushes
 from tests.bench.growth import GROWTHS, Plan
 from tests.bench.idle import idle
@@ -23,6 +23,7 @@ from tests.bench.targets import Target, Trouble, running
 IDLE = 10_000
 OFFERED_S = 12.0
 BARE_ARGON2ID = "argon2id"
+BARE = {cell.bare for cell in CELLS.values()}
 
 
 def check_ports(targets: Sequence[Target]) -> None:
@@ -44,7 +45,6 @@ class Run:
 
     Attributes:
         fewer: every size is divided by this, to try the bench out.
-        bare_everywhere: bare programs are measured in other cells than theirs, too.
     """
 
     targets: Sequence[Target]
@@ -52,7 +52,6 @@ class Run:
     repeats: int
     seconds: float
     fewer: int = 1
-    bare_everywhere: bool = False
 
     def measure(self, cells: Sequence[Cell]) -> None:
         """All that these cells ask for. A peer that fails in a cell is told and left out there."""
@@ -168,8 +167,11 @@ class Run:
                         yield cell, repeat, target
 
     def _is_for(self, cell: Cell, bare: Target) -> bool:
-        """Whether the bare program is measured there; it knows no TLS."""
-        return not cell.is_tls and (self.bare_everywhere or cell.bare == bare.name)
+        """Whether the bare program is measured there: in its cells, or in all when it has none.
+
+        They know no TLS.
+        """
+        return not cell.is_tls and (cell.bare == bare.name or bare.name not in BARE)
 
     def _keep(
         self,
