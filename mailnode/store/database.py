@@ -95,6 +95,7 @@ class Database:
     _closing: bool = field(default=False, init=False)
     _pace: Pace | None = field(default=None, init=False)
     _held: bool = field(default=False, init=False)  # the writer waits for the pace
+    _enough: int = field(default=BATCH_JOBS, init=False)  # jobs for which it waits no longer
     fault: StoreBroken | None = field(default=None, init=False)
     waiting_octets: int = field(default=0, init=False)
     write_trouble: Trouble = field(factory=Trouble, init=False)
@@ -230,7 +231,7 @@ class Database:
                 self._asking += 1
                 if not self._held:
                     self._wake.notify()
-            if self._held and self._pace is not None and len(self._queue) >= BATCH_JOBS:
+            if self._held and self._pace is not None and len(self._queue) >= self._enough:
                 self._pace.let_go()
         return job.deferred
 
@@ -382,7 +383,7 @@ class Database:
             stats.jobs += sum(not isinstance(outcome, BaseException) for _, outcome in outcomes)
             stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
             if self._pace is not None and len(jobs) >= BUSY_JOBS and not self._closing:
-                self._held = True
+                self._held, self._enough = True, len(jobs)
             self._call_in_reactor(self._settle, outcomes, notes)
             octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
             self._checkpointer.wrote(octets, self._connection)

@@ -3,7 +3,8 @@
 A batch costs the same few statements and the same flush however many mails are in it, and each
 of its statements takes the GIL from the reactor twice. While the reactor has its hands full it
 could answer nobody sooner, so what it reads meanwhile rides along; once it has time to spare,
-the batch goes.
+the batch goes. It goes at once when as many wait as were in the last one: all whom that one
+answered have asked again.
 """
 
 from __future__ import annotations

@@ -92,11 +92,11 @@ class PacedWriterTests(StoreCase):
         """So many jobs; what each gives is how many were in its batch."""
         return [self.database.submit(COUNT, None) for _ in range(count)]
 
-    async def write_many_at_once(self) -> None:
+    async def write_many_at_once(self, count: int = BUSY_JOBS) -> None:
         held = await self.hold_writer()
-        jobs = self.write(BUSY_JOBS)
+        jobs = self.write(count)
         held.release()
-        self.assertEqual([BUSY_JOBS] * BUSY_JOBS, await gatherResults(jobs))
+        self.assertEqual([count] * count, await gatherResults(jobs))
 
     async def test_after_a_full_batch_the_next_one_gathers(self) -> None:
         await self.write_many_at_once()
@@ -112,8 +112,13 @@ class PacedWriterTests(StoreCase):
         self.assertEqual([1], await gatherResults(self.write(1)))
         self.assertEqual([], self.clock.getDelayedCalls())
 
-    async def test_a_batch_that_is_full_is_not_held(self) -> None:
+    async def test_a_batch_of_as_many_as_the_last_one_is_not_held(self) -> None:
         await self.write_many_at_once()
+        jobs = self.write(BUSY_JOBS)
+        self.assertEqual([BUSY_JOBS] * BUSY_JOBS, await gatherResults(jobs))
+
+    async def test_a_batch_that_is_full_is_not_held(self) -> None:
+        await self.write_many_at_once(BATCH_JOBS)
         jobs = self.write(BATCH_JOBS)
         self.assertEqual([BATCH_JOBS] * BATCH_JOBS, await gatherResults(jobs))
 
