@@ -202,7 +202,7 @@ def _write_rows(folder: Path, boxes: Boxes) -> None:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(
             "CREATE TABLE IF NOT EXISTS mail (id INTEGER PRIMARY KEY, user TEXT, octets INTEGER,"
-            " head BLOB, body BLOB, file TEXT)"
+            " body BLOB, file TEXT)"
         )
         database.execute("CREATE INDEX IF NOT EXISTS mail_user ON mail (user, id)")
         database.execute("BEGIN")
@@ -213,8 +213,8 @@ def _write_rows(folder: Path, boxes: Boxes) -> None:
                     file = str(folder / f"{user}.{number}")
                     Path(file).write_bytes(mail)
                 database.execute(
-                    "INSERT INTO mail (user, octets, head, body, file) VALUES (?,?,?,?,?)",
-                    (f"u{user}", len(mail), b"", None if file else mail, file),
+                    "INSERT INTO mail (user, octets, body, file) VALUES (?,?,?,?)",
+                    (f"u{user}", len(mail), None if file else mail, file),
                 )
         database.execute("COMMIT")
 

@@ -115,7 +115,13 @@ def _runs(results: Results) -> Iterator[str]:
                 "machine that does nothing else."
             )
         yield ""
-    peers = {name: facts for run in results.runs for name, facts in run["peers"].items()}
+    measured = {record["target"] for record in results.records}
+    peers = {
+        name: facts
+        for run in results.runs
+        for name, facts in run["peers"].items()
+        if name in measured
+    }
     rows = [[name, facts["version"], facts["about"]] for name, facts in peers.items()]
     yield tables.simple_table(["server", "version", "what it is"], rows)
 

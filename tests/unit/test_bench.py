@@ -141,6 +141,12 @@ class Tables(SynchronousTestCase):
             for row, verdict in zip(told.splitlines()[3:5], verdicts, strict=True):
                 self.assertTrue(row.endswith(f"  {verdict}"), row)
 
+    def test_a_server_that_was_not_measured_is_not_among_those_that_were(self) -> None:
+        told = page.parts(results(accepted("mailnode", 0, 100)))["run"]
+        self.assertNotIn("virtual(8)", told)
+        told = page.parts(results(accepted("postfix", 0, 100)))["run"]
+        self.assertIn("virtual(8)", told)
+
     def test_growth_has_a_row_for_each_size_in_order(self) -> None:
         records = [
             {"kind": "growth", "cell": "alias", "target": "mailnode", "repeat": at, "size": size,

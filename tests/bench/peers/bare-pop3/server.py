@@ -70,10 +70,10 @@ def read_mails(first, last):
             (first, last),
         ).fetchone()
         if file is not None:
-            return [(b"", file)]
+            return [file]
         mails, at = [], 0
         for size in map(int, sizes.split(",")):
-            mails.append(((b"+OK\r\n", octets[at : at + size], b".\r\n"), None))
+            mails.append((b"+OK\r\n", octets[at : at + size], b".\r\n"))
             at += size
         return mails
 
@@ -107,10 +107,10 @@ class Session(protocol.Protocol):
                 mail = self.ahead.pop(number, None)
                 if mail is None:
                     self.fetch(number)
-                elif mail[1] is None:
-                    out += mail[0]
+                elif isinstance(mail, str):
+                    self.send_file(mail)
                 else:
-                    self.send_file(*mail)
+                    out += mail
             elif verb == b"USER":
                 self.user = argument.decode().partition("@")[0]
                 out.append(b"+OK\r\n")
@@ -171,9 +171,9 @@ class Session(protocol.Protocol):
         self.busy = False
         self.work()
 
-    def send_file(self, head, path):
+    def send_file(self, path):
         self.busy = True
-        self.held = b"+OK\r\n" + head
+        self.held = b"+OK\r\n"
         self.file = os.open(path, os.O_RDONLY)
         self.read_on()
 
