@@ -137,7 +137,7 @@ class Pool:
         """A new one; None when the hop has as many as it takes: one of those is to be waited for.
 
         Args:
-            again: that may be what a refusal means, for now.
+            again: whether a temporary refusal is taken for that; otherwise it is a failure.
         """
         place = way.place
         self._open[place] += 1
