@@ -33,7 +33,7 @@ def all_commands(
 
 
 def options_of(command: click.Command) -> list[str]:
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)  # it keeps the first help option
     params = command.get_params(context)
     return [name for param in params for name in param.opts if name.startswith("--")]
 
@@ -65,7 +65,7 @@ class EveryCommand(SynchronousTestCase):
             result = CliRunner().invoke(main, [*path[1:], "--help"])
             self.assertEqual(result.exit_code, 0)
             self.assertTrue(command.help, path)
-            for param in command.get_params(click.Context(command)):
+            for param in command.get_params(click.Context(command, **command.context_settings)):
                 if isinstance(param, click.Option):
                     self.assertTrue(param.help, f"{path} {param.name}")
             told, _, example = result.output.partition("\nExample:\n")
