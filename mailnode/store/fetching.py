@@ -1,8 +1,8 @@
 """Mails out of the database, as they are served.
 
 Each row that a statement gives costs two hand-overs of the GIL, which a busy reactor makes long.
-So a dozen small mails come as one row: their facts in JSON, their octets end to end. Large ones
-come a row each, for there the copies that this makes would cost more.
+So a dozen small mails come as one row, end to end as they are served. Large ones come a row each,
+for there the copies that this makes would cost more; so do those that lie in blobs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mailnode.model import Blob
 from mailnode.store.accept import served_head
-from mailnode.store.sqlite import DAMAGED, end_to_end, packed_rows, padded, unpack_rows
+from mailnode.store.sqlite import DAMAGED, end_to_end, packed, padded, unpack
 
 READ_AT_ONCE = 512
 SMALL_OCTETS = 16 << 10
@@ -26,7 +26,7 @@ class StoredMail(NamedTuple):
     """A copy, ready to be served: head, then body. (A tuple, for it is made with the GIL held.)
 
     Attributes:
-        head: Return-Path, Delivered-To and the prefix.
+        head: Return-Path, Delivered-To and the prefix; nothing where `body` begins with them.
         body: the raw octets, or where they lie.
         size_octets: of both, as the snapshot says.
         dot_lines: lines that begin with a dot; there are none in the head.
@@ -79,30 +79,33 @@ def _which(uids: list[int]) -> tuple[str, list[int]]:
 _JOINED = "FROM delivery AS d JOIN message AS m ON m.id = d.message_id WHERE "
 _FACTS = ("d.uid", "d.message_id", "d.recipient", "d.size_octets", "m.sender",
           "m.dot_lines", "m.blob_key")  # fmt: skip
-_OCTETS = ("coalesce(length(m.prefix), 0)", "coalesce(length(m.body), 0)")
-_SPLIT = packed_rows(*_FACTS, *_OCTETS)
-_TOGETHER = f"SELECT {_SPLIT}, {end_to_end('m.prefix')}, {end_to_end('m.body')} {_JOINED}"
 _ROW_BY_ROW = f"SELECT {', '.join(_FACTS)}, m.prefix, m.body {_JOINED}"
+# As `served_head` has it; NULL, and so left out, where the body lies in a blob.
+_SERVED = (
+    "'Return-Path: <' || m.sender || '>' || char(13, 10)"
+    " || 'Delivered-To: ' || d.recipient || char(13, 10) || m.prefix || m.body"
+)
+_LENGTH = (
+    f"{len(served_head('', '', b''))} + length(CAST(m.sender AS BLOB))"
+    " + length(CAST(d.recipient AS BLOB)) + length(m.prefix) + length(m.body)"
+)
+_PACKED = [packed(each) for each in ("d.uid", "d.message_id", "m.dot_lines", _LENGTH)]
+_TOGETHER = f"SELECT {', '.join(_PACKED)}, {end_to_end(_SERVED)} {_JOINED}"
 
 
 def _together(
     connection: sqlite3.Connection, where: str, values: Sequence[int]
 ) -> dict[tuple[int, int], StoredMail] | None:
     """All in one row; None when the lengths don't add up, so that nobody gets another's octets."""
-    text, prefixes, bodies = connection.execute(_TOGETHER + where, values).fetchone()
-    rows = unpack_rows(text)
-    prefixes, bodies = prefixes or b"", bodies or b""
-    octets = sum([row[-2] for row in rows]), sum([row[-1] for row in rows])
-    if octets != (len(prefixes), len(bodies)):
+    *texts, octets = connection.execute(_TOGETHER + where, values).fetchone()
+    uids, message_ids, dot_lines, lengths = map(unpack, texts)
+    if not len(uids) == len(message_ids) == len(lengths) or sum(lengths) != len(octets or b""):
         return None
-    mails = {}
-    prefix_at = body_at = 0
-    for uid, message_id, to, size_octets, sender, dot_lines, blob_key, in_prefix, in_body in rows:
-        prefix_end, body_end = prefix_at + in_prefix, body_at + in_body
-        head = served_head(sender, to, prefixes[prefix_at:prefix_end])
-        body = bodies[body_at:body_end] if blob_key is None else Blob(blob_key)
-        mails[uid, message_id] = StoredMail(uid, head, body, size_octets, dot_lines)
-        prefix_at, body_at = prefix_end, body_end
+    mails, at = {}, 0
+    for uid, message_id, dots, length in zip(uids, message_ids, dot_lines, lengths, strict=True):
+        whole = octets[at : at + length]
+        mails[uid, message_id] = StoredMail(uid, b"", whole, length, dots)
+        at += length
     return mails
 
 

@@ -260,6 +260,7 @@ async def serve(folder: Path, reactor: Any) -> tuple[Copies, list[str]]:
                     body = mail.body
                     if isinstance(body, Blob):
                         body = blobs.path_of(body.key).read_bytes()
+                    body = body[max(0, body.find(b"Subject: mail")) :]  # behind the head
                 except (MailError, IndexError, OSError) as error:
                     refused.append(f"{account.address} uid {uid}: {error}")
                     continue

@@ -220,6 +220,7 @@ async def judge(folder: Path, promises: Promises, reactor: Any) -> list[str]:
                 body = mail.body
                 if not isinstance(body, bytes):
                     body = blobs.path_of(body.key).read_bytes()
+                body = body[max(0, body.find(b"Subject: ")) :]  # behind the head
                 token = body.split(b"\r\n", 1)[0].removeprefix(b"Subject: ").decode()
                 if body != raw_of(token):
                     faults.append(f"{token}: not the octets that came")

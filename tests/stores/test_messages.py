@@ -177,6 +177,11 @@ class InboxTests(StoreCase):
         self.assertEqual(other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone(), (0, 0, 0))
 
 
+def served(mail: StoredMail) -> bytes:
+    assert isinstance(mail.body, bytes)
+    return mail.head + mail.body
+
+
 class ReadingTests(StoreCase):
     async def test_mails_come_in_the_order_asked_for_and_missing_ones_are_left_out(self):
         for number in range(4):
@@ -184,7 +189,8 @@ class ReadingTests(StoreCase):
         inbox = await self.messages.inbox(1)
         await self.messages.delete_mails(inbox.folder_id, [2])
         mails = await self.messages.read_mails(inbox.folder_id, [(4, 4), (2, 2), (1, 1), (9, 9)])
-        self.assertEqual([(mail.uid, mail.body) for mail in mails], [(4, b"3\r\n"), (1, b"0\r\n")])
+        found = [(mail.uid, served(mail)) for mail in mails]
+        self.assertEqual(found, [(4, HEAD + b"3\r\n"), (1, HEAD + b"0\r\n")])
 
     async def test_more_mails_than_one_statement_takes(self):
         held = await self.hold_writer()
@@ -208,15 +214,30 @@ class ReadingTests(StoreCase):
         ]
         for body in bodies:
             await self.messages.file_message(envelope(1), message(body, dot_lines=len(body)))
-        blob = await self.make_blob(RAW)
-        await self.messages.file_message(envelope(1), message(RAW, body=blob))
-        await self.messages.file_message(envelope(1), message(octets))
         inbox = await self.messages.inbox(1)
-        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 10)])
-        self.assertEqual([mail.body for mail in mails], [*bodies, Blob(blob.key), octets])
-        self.assertEqual([mail.head for mail in mails], [HEAD] * 9)
-        self.assertEqual([mail.dot_lines for mail in mails[:7]], [len(body) for body in bodies])
+        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 8)])
+        self.assertEqual([served(mail) for mail in mails], [HEAD + body for body in bodies])
+        self.assertEqual([mail.dot_lines for mail in mails], [len(body) for body in bodies])
         self.assertEqual([mail.size_octets for mail in mails[:2]], [len(HEAD) + 1280, len(HEAD)])
+
+    async def test_a_read_of_many_gives_what_a_read_of_each_gives(self):
+        for sender in ("", "a@b.example", "j\u00f6rg@b\u00fccher.example", '"a\\"b"@c.example'):
+            await self.messages.file_message(envelope(1, sender=sender), message(b".\r\n"))
+        inbox = await self.messages.inbox(1)
+        wanted = [(n, n) for n in range(1, 5)]
+        each = [(await self.messages.read_mails(inbox.folder_id, [one]))[0] for one in wanted]
+        many = await self.messages.read_mails(inbox.folder_id, wanted)
+        self.assertEqual([served(mail) for mail in many], [served(mail) for mail in each])
+        self.assertNotEqual(many, each, "they were read one by one")
+
+    async def test_a_blob_among_many_is_given_as_its_key(self):
+        blob = await self.make_blob(RAW)
+        await self.messages.file_message(envelope(1), message(b"\0"))
+        await self.messages.file_message(envelope(1), message(RAW, body=blob))
+        inbox = await self.messages.inbox(1)
+        mails = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2)])
+        self.assertEqual([mail.body for mail in mails], [b"\0", Blob(blob.key)])
+        self.assertEqual([mail.head for mail in mails], [HEAD] * 2)
 
     async def test_lengths_that_do_not_add_up_are_no_cut_between_mails(self):
         for number in range(3):
@@ -225,6 +246,7 @@ class ReadingTests(StoreCase):
         self.patch(fetching, "_TOGETHER", fetching._TOGETHER.replace("length(m.body)", "2"))
         mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in (1, 2, 3)])
         self.assertEqual([mail.body for mail in mails], [b"0\r\n", b"1\r\n", b"2\r\n"])
+        self.assertEqual([mail.head for mail in mails], [HEAD] * 3)
 
     async def test_a_body_in_a_blob_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)
