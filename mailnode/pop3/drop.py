@@ -146,6 +146,13 @@ class OpenDrop:
         """A mail that was read ahead; it is given once."""
         return self.ahead.pop(index, None)
 
+    def take_plain(self, index: int) -> Mail | None:
+        """The same, if it is in memory and no line of it begins with a dot."""
+        mail = self.ahead.get(index)
+        if mail is None or mail[2] != 0 or not isinstance(mail[1], bytes):
+            return None
+        return self.ahead.pop(index)
+
     async def fetch(self, index: int, waiting: bytes = b"", at: int = 0) -> Mail:
         """Read one mail, and in the same go those that will be asked for next.
 

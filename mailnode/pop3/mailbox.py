@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from mailnode.errors import MaildropInUse, MailGone
@@ -110,14 +110,14 @@ class Maildrop:
         Errors:
             StoreBusy, StoreFull, StoreBroken: nothing was deleted.
         """
-        return Deferred.fromCoroutine(self._delete_marked())
+        return Deferred.fromCoroutine(self._delete_marked()) if self._marked else succeed(None)
 
     async def _delete_marked(self) -> None:
-        if doomed := sorted(self._marked):
-            uids = [self.snapshot.uids[index] for index in doomed]
-            await self._messages.delete_mails(self.snapshot.folder_id, uids)
-            self._gone.update(doomed)
-            self._marked.difference_update(doomed)
+        doomed = sorted(self._marked)
+        uids = [self.snapshot.uids[index] for index in doomed]
+        await self._messages.delete_mails(self.snapshot.folder_id, uids)
+        self._gone.update(doomed)
+        self._marked.difference_update(doomed)
 
     def _check(self, index: int) -> None:
         if not 0 <= index < len(self.snapshot.uids):

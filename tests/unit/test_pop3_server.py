@@ -13,7 +13,7 @@ from mailnode.errors import SignInBusy, StoreBroken, StoreBusy
 from mailnode.model import Blob
 from mailnode.pop3.sending import SLICE_MAILS
 from mailnode.pop3.server import Pop3Server
-from tests.fakes_pop3 import HEAD, ForeignMailbox, LateMailbox, wire
+from tests.fakes_pop3 import HEAD, ForeignMailbox, House, LateMailbox, wire
 from tests.unit.pop3_case import Pop3Case
 
 MAIL = b"Subject: x\r\n\r\nbody\r\n"
@@ -234,6 +234,24 @@ class ReadingTests(Pop3Case):
         self.say(b"RETR 1", b"RETR 2", b"DELE 1", b"RETR 3")
         self.assertEqual(house.messages.reads, [[11, 12, 13]])
         self.assertEqual(len(self.wire.writes), 1)
+
+    def test_p16_what_is_asked_for_together_is_answered_in_its_order(self) -> None:
+        mails = [b"%d\r\n" % number for number in range(1, 7)]
+        mails[2] = b".3\r\n"
+        house = self.house(*mails)
+        asked = [b"RETR 1", b"RETR 2", b"retr 4", b"RETR 3", b"RETR 5", b"RETR 7", b"RETR 0",
+                 b"RETR 5", b"DELE 6", b"RETR 6", b"NOOP"]  # fmt: skip
+        by_one = [self.say(line) for line in asked]
+        house = self.house(*mails)
+        self.assertEqual(self.say(*asked), b"".join(by_one))
+        self.say(b"QUIT")
+        self.assertEqual(house.told[0].detail, {"read": "11-15", "deleted": "16"})
+
+    def test_p16_no_more_is_made_for_who_does_not_read_than_one_write(self) -> None:
+        self.house(*[mail_of(10_000)] * 60)
+        self.send(*[b"RETR %d" % number for number in range(1, 61)])
+        self.assertLess(self.wire.most, 192 << 10)
+        self.assertEqual(self.read_all().count(b"+OK"), 60)
 
     def test_p16_what_follows_is_read_ahead_up_to_64_kib(self) -> None:
         house = self.house(*[mail_of(20_000)] * 20)
@@ -598,6 +616,14 @@ class VerbsOfOnesOwn(Pop3Server):
     later: Deferred[None]
 
 
+class CountsRetr(Pop3Server):
+    asked = 0
+
+    def do_RETR(self, number: bytes) -> object:
+        self.asked += 1
+        return super().do_RETR(number)
+
+
 class SeatTests(Pop3Case):
     def test_a_verb_of_ones_own_gets_its_arguments_counted(self) -> None:
         self.session(lambda: ForeignMailbox(), protocol=VerbsOfOnesOwn)
@@ -605,6 +631,12 @@ class SeatTests(Pop3Case):
         self.assertEqual(self.say(b"XECHO a b"), b"+OK a b\r\n")
         wrong = b"-ERR Wrong number of arguments\r\n"
         self.assertEqual(self.say(b"XECHO", b"XECHO a b c"), wrong * 2)
+
+    def test_retr_of_ones_own_is_called_for_each_mail(self) -> None:
+        house = House([MAIL] * 9)
+        self.session(house.open, protocol=CountsRetr)
+        self.say(*[b"RETR %d" % number for number in range(1, 10)])
+        self.assertEqual(self.server.asked, 9)
 
     def test_an_async_verb_holds_back_the_next_command(self) -> None:
         self.session(lambda: ForeignMailbox(), protocol=VerbsOfOnesOwn)
