@@ -263,7 +263,12 @@ class House(MultiService):
         ):
             self._call_every(every_s, call)
         self.bell.on("accounts", self.watch.look)
-        self.bell.on("journal", self.journal.flush)
+        self.bell.on("journal", self._complete_journal)
+
+    def _complete_journal(self) -> None:
+        """Somebody wants to read it."""
+        self.mail_log.tell_late()
+        self.journal.flush()
 
     def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""

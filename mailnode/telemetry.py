@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 from typing import IO, Any
 
 from attrs import define, field
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
@@ -27,6 +27,7 @@ from mailnode.model import Event, RefusedMail, SignInFailed, Summed
 
 REFUSALS_A_MINUTE = 10
 MOST_ADDRESSES = 1_000
+TOLD_AFTER_S = 0.01
 
 _log = Logger(namespace="mailnode")
 
@@ -48,6 +49,9 @@ class MailLog:
     octets_accepted: int = 0
     _minute: int = 0
     _told: Counter[str] = field(factory=Counter)
+    _late: list[Event] = field(factory=list)
+    _late_due: IDelayedCall | None = None
+    _stopping: bool = False
 
     def committed(self, events: Iterable[Event]) -> None:
         """These happened and are durable."""
@@ -68,14 +72,27 @@ class MailLog:
             _log.info("{words()}", mails=told, words=partial(_all_words, told))
 
     def tell(self, event: Event) -> None:
-        """This happened and has no commit of its own."""
+        """This happened and has no commit of its own; its line waits 10 ms for others."""
         if isinstance(event, RefusedMail | SignInFailed):
             self.refusals[str(event.detail.get("code", ""))] += 1
             if not self._room_to_tell(address_key(event.client)):
                 self.counts[event.name] += 1
                 return
-        self.committed([event])
-        self.journal([event])
+        self._late.append(event)
+        if self._stopping:
+            self.tell_late()
+        elif self._late_due is None:
+            self._late_due = self.clock.callLater(TOLD_AFTER_S, self.tell_late)
+
+    def tell_late(self) -> None:
+        """What waits for others has its line, its count and its place in the journal."""
+        due, self._late_due = self._late_due, None
+        if due is not None and due.active():
+            due.cancel()
+        late, self._late = self._late, []
+        if late:
+            self.committed(late)
+            self.journal(late)
 
     def each_second(self) -> None:
         """A minute that is over is summed, though nobody is refused any more."""
@@ -93,6 +110,7 @@ class MailLog:
 
     def _sum_up(self) -> None:
         """A minute is over: one row for each address that was refused more often than told."""
+        self.tell_late()
         told, self._told = self._told, Counter()
         summed: list[Event] = [
             Summed(client=host, detail={"refusals": count - REFUSALS_A_MINUTE})
@@ -104,7 +122,8 @@ class MailLog:
             self.journal(summed)
 
     def flush(self) -> None:
-        """Tell what was summed so far, at the stop."""
+        """Tell what was summed so far and what waits, at the stop; from now on all at once."""
+        self._stopping = True
         self._sum_up()
 
 

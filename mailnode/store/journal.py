@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from mailnode.store.sqlite import execute_rows, padded
 log = Logger()
 
 BUFFER_EVENTS = 10_000
+GATHERED_EVENTS = 500
 FLUSH_AFTER_S = 1.0
 PRUNE_ROWS = 1_000
 
@@ -174,11 +176,38 @@ def _event(row: Sequence[Any]) -> Event:
     )
 
 
-def _insert_lists(
-    connection: sqlite3.Connection, lists: list[Sequence[Event]]
+@define(eq=False)
+class Gathered:
+    """Events that become rows together: more join until a batch takes them.
+
+    Attributes:
+        events: nobody adds to them once they are taken.
+    """
+
+    events: list[Event]
+    _taken: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def add(self, events: Sequence[Event]) -> bool:
+        """Whether they joined; in the reactor's thread."""
+        with self._lock:
+            if self._taken or len(self.events) >= GATHERED_EVENTS:
+                return False
+            self.events += events
+            return True
+
+    def take(self) -> list[Event]:
+        """All of them; in any thread, and again the same."""
+        with self._lock:
+            self._taken = True
+            return self.events
+
+
+def _insert_gathered(
+    connection: sqlite3.Connection, jobs: list[Gathered]
 ) -> tuple[list[None], None]:
-    insert_events(connection, [event for events in lists for event in events])
-    return [None] * len(lists), None
+    insert_events(connection, [event for gathered in jobs for event in gathered.take()])
+    return [None] * len(jobs), None
 
 
 @define(eq=False)
@@ -197,9 +226,13 @@ class Journal:
     waiting: int = field(default=0, init=False)
     dropped: int = field(default=0, init=False)
     _due: IDelayedCall | None = field(default=None, init=False)
-    _kind: WriteKind[Sequence[Event], None] = field(
-        factory=lambda: WriteKind("journal", _insert_lists), init=False
+    _open: Gathered = field(factory=lambda: Gathered([]), init=False)
+    _kind: WriteKind[Gathered, None] = field(
+        factory=lambda: WriteKind("journal", _insert_gathered), init=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        self._open.take()  # nobody waits for these
 
     def append(self, events: Sequence[Event]) -> None:
         """They will be rows within a second or so; what doesn't fit the buffer is counted."""
@@ -208,8 +241,12 @@ class Journal:
         if not fit:
             return
         self.waiting += len(fit)
-        done = self.database.submit(self._kind, tuple(fit), rides=True)
-        done.addCallbacks(self._written, self._lost, callbackArgs=(fit,), errbackArgs=(fit,))
+        if not self._open.add(fit):
+            self._open = gathered = Gathered(list(fit))
+            done = self.database.submit(self._kind, gathered, rides=True)
+            done.addCallbacks(
+                lambda _: self._written(gathered), lambda failure: self._lost(failure, gathered)
+            )
         if self._due is None and self.waiting:
             self._due = self.clock.callLater(FLUSH_AFTER_S, self._flush)
 
@@ -222,18 +259,17 @@ class Journal:
         if self.waiting:
             self.database.flush()
 
-    def _written(self, _: None, events: Sequence[Event]) -> None:
-        self.waiting -= len(events)
+    def _written(self, gathered: Gathered) -> None:
+        self.waiting -= len(gathered.take())
         if not self.waiting and self._due is not None:
             self._due.cancel()
             self._due = None
 
-    def _lost(self, failure: Failure, events: Sequence[Event]) -> None:
-        self._written(None, events)
-        self.dropped += len(events)
-        log.warn(
-            "{count} events are not in the journal: {error}", count=len(events), error=failure.value
-        )
+    def _lost(self, failure: Failure, gathered: Gathered) -> None:
+        self._written(gathered)
+        count = len(gathered.events)
+        self.dropped += count
+        log.warn("{count} events are not in the journal: {error}", count=count, error=failure.value)
 
     def trace(self, mail_id: str) -> Deferred[list[Event]]:
         """See `read_trace`."""

@@ -17,6 +17,7 @@ from mailnode.model import (
     new_mail_id,
     ranges_of,
 )
+from mailnode.store import journal as journal_module
 from mailnode.store.jobs import WriteKind
 from mailnode.store.journal import Journal
 from tests.stores.support import StoreCase, envelope, message, recipient
@@ -57,6 +58,24 @@ class BufferTests(JournalCase):
         self.clock.advance(0.1)
         await self.database.transact("after", lambda connection: None)
         self.assertEqual(self.count(), 1)
+
+    async def test_those_that_wait_together_are_one_job_until_a_batch_takes_them(self):
+        held = await self.hold_writer()
+        for number in range(5):
+            self.journal.append([SignedIn(client=f"192.0.2.{number}")])
+        self.assertEqual((self.journal.waiting, self.database.queue_depth), (5, 1))
+        self.patch(journal_module, "GATHERED_EVENTS", 5)
+        self.journal.append([SignedIn(client="192.0.2.5")])
+        self.assertEqual((self.journal.waiting, self.database.queue_depth), (6, 2))
+        self.journal.flush()
+        await held.release()
+        await self.database.transact("after", lambda connection: None)
+        self.journal.append([SignedIn(client="192.0.2.6")])
+        await self.flush()
+        clients = [f"192.0.2.{number}" for number in range(7)]
+        kept = [client for (client,) in self.rows("SELECT client FROM journal ORDER BY id")]
+        self.assertEqual(kept, clients)
+        self.assertEqual(self.journal.waiting, 0)
 
     async def test_they_are_rows_at_once_when_somebody_wants_to_read_them(self):
         self.journal.append([SignedIn()])

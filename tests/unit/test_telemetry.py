@@ -51,19 +51,46 @@ class MailLogTests(LoggedCase):
     def lines(self) -> list[str]:
         return [mail.name for each in self.logged for mail in each["mails"]]
 
+    def tell(self, event: Event) -> None:
+        self.log.tell(event)
+        self.clock.advance(telemetry.TOLD_AFTER_S)
+
     def test_an_event_is_counted_and_has_one_line(self) -> None:
         event = SignedIn(recipient="alice@example.test", client="192.0.2.1")
-        self.log.tell(event)
+        self.tell(event)
         self.assertEqual({"signed-in": 1}, dict(self.log.counts))
         self.assertEqual([event], self.logged[0]["mails"])
         self.assertEqual(["signed-in"], self.lines())
         self.assertEqual([event], self.rows)
 
     def test_under_a_log_of_twisted_s_the_line_says_who(self) -> None:
-        self.log.tell(SignedIn(client="192.0.2.1", detail={"account": "alice@example.test"}))
+        self.tell(SignedIn(client="192.0.2.1", detail={"account": "alice@example.test"}))
         self.assertEqual(
             "signed-in client=192.0.2.1 account=alice@example.test", formatEvent(self.logged[0])
         )
+
+    def test_what_is_told_within_10_ms_is_one_event_of_the_log(self) -> None:
+        for _ in range(3):
+            self.log.tell(SignedIn(client="192.0.2.1"))
+        self.assertEqual([], self.logged)
+        self.clock.advance(0.01)
+        self.assertEqual([3], [len(each["mails"]) for each in self.logged])
+        self.assertEqual(3, len(self.rows))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_whoever_wants_to_read_what_was_told_has_it_told_now(self) -> None:
+        self.log.tell(SignedIn(client="192.0.2.1"))
+        self.log.tell_late()
+        self.log.tell_late()
+        self.assertEqual(["signed-in"], self.lines())
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_a_stop_waits_for_no_other_event(self) -> None:
+        self.log.tell(SignedIn(client="192.0.2.1"))
+        self.log.flush()
+        self.log.tell(SignedIn(client="192.0.2.2"))
+        self.assertEqual(["signed-in"] * 2, self.lines())
+        self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_what_was_committed_is_not_journaled_again(self) -> None:
         self.log.committed([accepted()])
@@ -96,12 +123,12 @@ class MailLogTests(LoggedCase):
 
     def test_ten_refusals_a_minute_of_one_client_are_told_and_the_rest_is_summed(self) -> None:
         for _ in range(25):
-            self.log.tell(refused())
+            self.tell(refused())
         self.assertEqual(["refused"] * 10, self.lines())
         self.assertEqual(10, len(self.rows))
         self.assertEqual(25, self.log.counts["refused"])
         self.clock.advance(60)
-        self.log.tell(refused())
+        self.tell(refused())
         self.assertEqual(["refused-more", "refused"], self.lines()[10:])
         summed = self.rows[10]
         self.assertEqual(("refused-more", "192.0.2.1"), (summed.name, summed.client))
@@ -109,20 +136,20 @@ class MailLogTests(LoggedCase):
 
     def test_ten_refusals_need_no_sum(self) -> None:
         for _ in range(10):
-            self.log.tell(refused())
+            self.tell(refused())
         self.log.flush()
         self.assertEqual(["refused"] * 10, self.lines())
 
     def test_a_stop_tells_what_was_summed_so_far(self) -> None:
         for _ in range(11):
-            self.log.tell(refused())
+            self.tell(refused())
         self.log.flush()
         self.log.flush()
         self.assertEqual(1, self.lines().count("refused-more"))
 
     def test_a_minute_that_is_over_is_summed_though_nobody_is_refused_any_more(self) -> None:
         for _ in range(12):
-            self.log.tell(refused())
+            self.tell(refused())
         self.log.each_second()
         self.assertNotIn("refused-more", self.lines())
         self.clock.advance(60)
@@ -131,37 +158,37 @@ class MailLogTests(LoggedCase):
 
     def test_one_client_s_refusals_hide_nobody_else_s(self) -> None:
         for _ in range(30):
-            self.log.tell(refused("192.0.2.1"))
-        self.log.tell(refused("192.0.2.2"))
+            self.tell(refused("192.0.2.1"))
+        self.tell(refused("192.0.2.2"))
         self.assertEqual("192.0.2.2", self.logged[-1]["mails"][0].client)
 
     def test_a_64_of_ipv6_is_one_client(self) -> None:
         for host in range(30):
-            self.log.tell(refused(f"2001:db8::{host:x}"))
+            self.tell(refused(f"2001:db8::{host:x}"))
         self.assertEqual(["refused"] * 10, self.lines())
         self.log.flush()
         self.assertEqual("2001:db8::/64", self.rows[-1].client)
 
     def test_failed_sign_ins_are_refusals(self) -> None:
         for _ in range(12):
-            self.log.tell(SignInFailed(client="192.0.2.1", recipient="alice"))
+            self.tell(SignInFailed(client="192.0.2.1", recipient="alice"))
         self.assertEqual(["sign-in-failed"] * 10, self.lines())
 
     def test_what_is_no_refusal_is_always_told(self) -> None:
         for _ in range(30):
-            self.log.tell(SignedIn(client="192.0.2.1"))
+            self.tell(SignedIn(client="192.0.2.1"))
         self.assertEqual(30, len(self.logged))
 
     def test_refusals_are_counted_by_code_told_or_not(self) -> None:
         for _ in range(20):
-            self.log.tell(refused(code=550))
-        self.log.tell(refused("192.0.2.2", code=452))
+            self.tell(refused(code=550))
+        self.tell(refused("192.0.2.2", code=452))
         self.assertEqual({"550": 20, "452": 1}, dict(self.log.refusals))
 
     def test_clients_past_those_that_are_told_apart_share_ten_lines(self) -> None:
         self.patch(telemetry, "MOST_ADDRESSES", 3)
         for host in range(40):
-            self.log.tell(refused(f"192.0.2.{host}"))
+            self.tell(refused(f"192.0.2.{host}"))
         self.assertEqual(3 + 10, len(self.logged))
         self.log.flush()
         self.assertEqual(("others", {"refusals": 27}), (self.rows[-1].client, self.rows[-1].detail))
