@@ -12,7 +12,7 @@ would else know by the missing yes, and guess on.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field
@@ -189,7 +189,8 @@ class SignInPortal(Portal):
             if waited_s := self._wait_s(client, address, key):
                 await deferLater(self._clock, waited_s)
                 avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
-            avatar = await _kept(self._request_avatar(avatar_id, mind, interfaces))
+            made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
+            avatar = await _kept(made) if isinstance(made, Deferred) else made
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = self._failed(address, key)
@@ -214,12 +215,6 @@ class SignInPortal(Portal):
             self._unanswered.wait_s(_pair(address, key)), self._unanswered_there.wait_s(address)
         )
         return min(wait_s, MOST_WAIT_HERE_S) if is_loopback(client) else wait_s
-
-    async def _request_avatar(
-        self, avatar_id: Any, mind: object, interfaces: tuple[type[Interface], ...]
-    ) -> Avatar:
-        made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
-        return await made if isinstance(made, Deferred) else made
 
     async def _avatar_id(self, credentials: ICredentials) -> Any:
         if IUsernamePassword.providedBy(credentials) and not (
@@ -259,7 +254,7 @@ class SignInPortal(Portal):
         self._names.take(names)
 
 
-def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:
+def _kept(making: Deferred[Avatar]) -> Deferred[Avatar]:
     """The avatar, or when nobody waits for it any more, its end (S7)."""
     waiting: Deferred[Avatar] = Deferred(lambda _: None)
 
@@ -273,8 +268,7 @@ def _kept(making: Coroutine[Deferred[Any], Any, Avatar]) -> Deferred[Avatar]:
         if not waiting.called:
             waiting.errback(failure)
 
-    done = Deferred.fromCoroutine(making).addCallbacks(made, failed)
-    done.addErrback(
+    making.addCallbacks(made, failed).addErrback(
         lambda failure: SignInPortal._log.failure("an avatar nobody waits for did not end", failure)
     )
     return waiting
@@ -290,4 +284,5 @@ def _name_of(credentials: ICredentials) -> str:
 
 def _printable(name: object) -> str:
     text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-    return "".join(c if c.isprintable() else "?" for c in text[:NAME_CHARACTERS])
+    text = text[:NAME_CHARACTERS]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
