@@ -49,7 +49,7 @@ class Incoming:
     account: Account | None = None
     _pieces: list[bytes] = field(factory=list)
     _size: int = 0
-    _digest: Any = field(factory=hashlib.sha256)
+    _digest: Any = None  # as it comes where it goes to a blob, at its end where it is small
     _head: bytes = b""
     _blob: Any = None
     _facts: Any = None
@@ -62,9 +62,9 @@ class Incoming:
         return self.account is not None or self.origin.client.loopback
 
     def chunkReceived(self, chunk: bytes) -> Deferred[None] | None:
-        self._digest.update(chunk)
         self._size += len(chunk)
         if self._blob is not None:
+            self._digest.update(chunk)
             if (lacking := HEAD_OCTETS - len(self._head)) > 0:
                 self._head += chunk[:lacking]
             return self._write(chunk)
@@ -73,6 +73,7 @@ class Incoming:
             return None
         held = b"".join(self._pieces)
         self._head, self._pieces = held[:HEAD_OCTETS], []
+        self._digest = hashlib.sha256(held)
         self._blob = IBlobs(self.counter.blobs).create()
         return self._write(held)
 
@@ -113,6 +114,7 @@ class Incoming:
             return Deferred.fromCoroutine(self._accept_blob())
         body = b"".join(self._pieces)
         self._pieces = []
+        self._digest = hashlib.sha256(body)
         return self._accept(body, header_of(body, HEAD_OCTETS))
 
     def _end_lines(self) -> None:
