@@ -32,7 +32,7 @@ from mailnode.store.leases import (
     settle_all,
 )
 from mailnode.store.messages import Messages
-from mailnode.store.sqlite import packed_rows, unpack_rows
+from mailnode.store.sqlite import end_to_end, packed_rows, padded, unpack_rows
 
 __all__ = ["Leased", "Queue", "QueuedMail", "Settled", "Waiting"]
 
@@ -285,14 +285,58 @@ def read_queued_mail(
     )
 
 
+_SMALL_OCTETS = 16 << 10
+_SMALL = f"""
+    SELECT {
+    packed_rows(
+        "id",
+        "mail_id",
+        "sender",
+        "size_octets",
+        "hex(digest)",
+        "dot_lines",
+        "received_at",
+        "(SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)",
+        "length(prefix)",
+        "length(body)",
+    )
+}, {end_to_end("prefix")}, {end_to_end("body")}
+    FROM message WHERE id IN ({{marks}}) AND length(body) <= {_SMALL_OCTETS}
+"""
+
+
 def _read_mails(
     connection: sqlite3.Connection, message_ids: Sequence[int], most_octets: int
 ) -> dict[int, QueuedMail]:
+    small = _read_small(connection, message_ids) if len(message_ids) > 1 else {}
     found: dict[int, QueuedMail] = {}
     for message_id in message_ids:
-        mail = read_queued_mail(connection, message_id, most_octets if found else _ANY_OCTETS)
-        if mail is None:
+        most = most_octets if found else _ANY_OCTETS
+        mail = small.get(message_id) or read_queued_mail(connection, message_id, most)
+        octets = len(mail.body) if mail is not None and isinstance(mail.body, bytes) else 0
+        if mail is None or octets > most:
             break
         found[message_id] = mail
-        most_octets -= 0 if isinstance(mail.body, Blob) else len(mail.body)
+        most_octets -= octets
+    return found
+
+
+def _read_small(
+    connection: sqlite3.Connection, message_ids: Sequence[int]
+) -> dict[int, QueuedMail]:
+    """Those whose bodies are small, in one row, for each costs two hand-overs of the GIL; none
+    where the lengths don't add up, so that nobody is sent another's octets."""
+    marks, values = padded(message_ids)
+    row = connection.execute(_SMALL.format(marks=marks), values).fetchone()
+    rows, prefixes, bodies = unpack_rows(row[0]), row[1] or b"", row[2] or b""
+    if (sum(r[-2] for r in rows), sum(r[-1] for r in rows)) != (len(prefixes), len(bodies)):
+        return {}
+    found: dict[int, QueuedMail] = {}
+    prefix_at = body_at = 0
+    for message_id, mail_id, sender, size, digest, dots, at, utf8, in_prefix, in_body in rows:
+        prefix, prefix_at = prefixes[prefix_at : prefix_at + in_prefix], prefix_at + in_prefix
+        body, body_at = bodies[body_at : body_at + in_body], body_at + in_body
+        found[message_id] = QueuedMail(
+            mail_id, sender, prefix, body, size, bytes.fromhex(digest), dots, at, bool(utf8)
+        )
     return found

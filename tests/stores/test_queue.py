@@ -21,6 +21,7 @@ from mailnode.model import (
     Relayed,
     Remote,
 )
+from mailnode.store import queue as queue_module
 from mailnode.store.accept import accept_mails
 from mailnode.store.beside import writing_beside
 from mailnode.store.database import Database
@@ -264,6 +265,23 @@ class LeaseTests(QueueCase):
         self.assertEqual([1, 2], list(both))
         self.assertEqual(await self.queue.read(2), both[2])
         self.assertEqual({}, await self.queue.read_ahead([9, 1], most))
+
+    async def test_any_octets_are_read_ahead_as_each_is_read_alone(self):
+        bodies = [bytes(range(256)) * 9, b"", b"\0", b"\xff\xfe\xc3", b"x" * 20_000, b"\0a\0"]
+        for body in bodies:
+            await self.send("bob@example.com", body=body)
+        await self.send("bob@example.com", body=await self.make_blob(RAW))
+        ids = list(range(1, 8))
+        each = {message_id: await self.queue.read(message_id) for message_id in ids}
+        self.assertEqual(each, await self.queue.read_ahead(ids, 1 << 20))
+        self.assertEqual(bodies, [each[message_id].body for message_id in ids[:6]])
+
+    async def test_lengths_that_do_not_add_up_are_no_cut_between_messages(self):
+        for number in range(3):
+            await self.send("bob@example.com", body=b"%d\r\n" % number)
+        self.patch(queue_module, "_SMALL", queue_module._SMALL.replace("length(body)))", "2))"))
+        found = await self.queue.read_ahead([1, 2, 3], 1 << 20)
+        self.assertEqual([b"0\r\n", b"1\r\n", b"2\r\n"], [found[n].body for n in (1, 2, 3)])
 
     async def test_a_blob_weighs_nothing_when_it_is_read_ahead(self):
         await self.send("bob@example.com", body=await self.make_blob(RAW))
