@@ -52,7 +52,7 @@ class Sent:
     def raw(self) -> bytes:
         """Small mails mostly, dots in them; now and then one that lies in a file of its own."""
         chance = random.Random(self.token)
-        size = chance.choice([0, 10, 300, 2000, 2000, 2000, 20_000, 20_000, 400_000])
+        size = chance.choice([*[0, 10, 300, 2000, 2000, 2000, 20_000] * 6, 20_000, 400_000])
         line = b"." + chance.randbytes(20).hex().encode() + b"\r\n"
         return b"Subject: " + self.token.encode() + b"\r\n\r\n" + line * (size // len(line))
 

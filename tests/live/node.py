@@ -175,9 +175,10 @@ class Node:
         """What a failing test shows of the log."""
         return "\n".join(self.text().splitlines()[-30:])
 
-    def wait_for_log(self, words: str, seconds: float = 10.0) -> None:
+    def wait_for_log(self, words: str, seconds: float = 10.0, *, after: int = 0) -> None:
+        """Until the words stand in the log, `after` characters or later."""
         deadline = time.monotonic() + seconds
-        while words not in self.text():
+        while words not in self.text()[after:]:
             assert time.monotonic() < deadline, f"no {words!r} in the log:\n{self.tail()}"
             time.sleep(0.02)
 
