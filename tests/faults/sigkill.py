@@ -33,6 +33,7 @@ from tests.live.node import DOMAIN, Node, command, copy_folder, make_folder, wit
 SENDERS = 4
 NAMES = ("alice", "bob")
 LONGEST_LOAD_S = 1.2
+VERIFY_S = 1800.0  # of all that a thousand loads have left
 
 
 @frozen
@@ -228,7 +229,7 @@ def _judge_node(report: Report, node: Node, tried: Sequence[Sent], acknowledged:
     judge(report, tried, acknowledged, {name: node.each_mail(name) for name in NAMES})
     node.stop()
     report.tried, report.acknowledged = len(tried), len(acknowledged)
-    checked = command(node.folder, "verify", check=False)
+    checked = command(node.folder, "verify", check=False, within_s=VERIFY_S)
     if checked.returncode != 0:
         report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
 

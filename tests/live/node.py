@@ -59,6 +59,7 @@ def command(
     stdin: str = "",
     check: bool = True,
     settings: Mapping[str, str] | None = None,
+    within_s: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run the `mailnode` command in a node's folder."""
     script = BIN / "mailnode"
@@ -70,7 +71,7 @@ def command(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=within_s,
     )
     if check and done.returncode != 0:
         raise AssertionError(f"mailnode {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
