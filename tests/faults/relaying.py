@@ -313,7 +313,7 @@ class Relaying:
         journal = [(str(event), str(whom), json.loads(str(detail))) for event, whom, detail in rows]
         report.mails = len(post.acknowledged)
         judge(report, post.tried, post.acknowledged, self.sink.arrived(), journal)
-        checked = command(self.folder, "verify", check=False)
+        checked = command(self.folder, "verify", check=False, within_s=600.0)
         if checked.returncode != 0:
             report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
 

@@ -221,7 +221,7 @@ class Soak:
         finally:
             self._over.set()
             self.node.kill()
-        checked = command(self.folder, "verify", check=False)
+        checked = command(self.folder, "verify", check=False, within_s=600.0)
         if checked.returncode != 0:
             report.faults.append(f"verify: {checked.stdout}{checked.stderr}")
         return report

@@ -113,7 +113,9 @@ class JumpingClockTests(SynchronousTestCase):
         self.assertGreater(min(sent, fetched), 2 * JUMPS, "the load was no load")
         self.assertEqual(ledger.put_off, 0)
         self.node.stop()
-        self.assertEqual(command(self.node.folder, "verify", check=False).returncode, 0)
+        self.assertEqual(
+            command(self.node.folder, "verify", check=False, within_s=600.0).returncode, 0
+        )
 
     def test_who_is_idle_is_not_cut_off_by_a_jump_forth(self) -> None:
         self.start()
