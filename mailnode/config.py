@@ -7,10 +7,7 @@ A setting is declared once, here, with its default, how it is read and one line 
 from __future__ import annotations
 
 import difflib
-import ipaddress
-import math
 import os
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,161 +16,27 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from mailnode.addresses import parse_domain
-from mailnode.errors import BadAddress
+from mailnode.values import (
+    read_clock,
+    read_count,
+    read_duration,
+    read_flag,
+    read_format,
+    read_hostname,
+    read_list,
+    read_networks,
+    read_resolvers,
+    read_size,
+    read_text,
+    read_workers,
+)
 
 USUAL_NAME = "mailnode.toml"  # of the file of settings; it is read where it is named alone
 ENVIRONMENT_PREFIX = "MAILNODE_"
 
 
-MOST = 10**18  # of anything: a database's number holds it
-MOST_WORKERS = 64
-
-
 class ConfigError(Exception):
     """A setting that can't be used: what, where, and the mend, in one line."""
-
-
-# How values are read
-
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.I)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_DURATION = re.compile(
-    r"(?:(\d{1,9})d)?\s*(?:(\d{1,9})h)?\s*(?:(\d{1,9})m)?\s*(?:(\d{1,15}(?:\.\d+)?)s)?"
-)
-
-
-def read_size(value: object) -> int:
-    """Octets: a whole number, or text such as "25 MiB"."""
-    octets = -1
-    if isinstance(value, int) and not isinstance(value, bool):
-        octets = value
-    elif isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
-        octets = int(float(found.group(1)) * 1024 ** _POWERS[found.group(2).upper()])
-    if 0 <= octets <= MOST:
-        return octets
-    raise ValueError('a size such as "25 MiB"')
-
-
-def read_duration(value: object) -> float:
-    """Seconds: a number, or text such as "30m" or "1d 12h"."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return float(value)
-    if isinstance(value, str) and re.fullmatch(r"\d{1,15}(\.\d+)?", value.strip()):
-        return float(value)
-    if isinstance(value, str) and value.strip():
-        found = _DURATION.fullmatch(value.strip())
-        if found:
-            days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-            return days * 86400 + hours * 3600 + minutes * 60 + seconds
-    raise ValueError('a duration such as "30m"')
-
-
-def read_count(value: object) -> int:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ValueError("a whole number, 0 or more")
-
-
-def read_workers(value: object) -> int:
-    try:
-        workers = read_count(value)
-    except ValueError:
-        workers = 0
-    if 1 <= workers <= MOST_WORKERS:
-        return workers
-    raise ValueError(f"a whole number from 1 to {MOST_WORKERS}")
-
-
-def read_flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "1": True, "on": True}
-    words |= {"false": False, "no": False, "0": False, "off": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise ValueError("true or false")
-
-
-def read_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError("text between quotes")
-
-
-def read_hostname(value: object) -> str:
-    """A domain in lower-case A-labels, or "" for this machine's name."""
-    try:
-        if isinstance(value, str) and not value.startswith("["):
-            return value and parse_domain(value)
-    except BadAddress:
-        pass
-    raise ValueError('a host name such as "mx.example.org"')
-
-
-def read_list(value: object) -> tuple[str, ...]:
-    """Texts: a TOML array, or in the environment words parted by commas or spaces."""
-    if isinstance(value, str):
-        return tuple(value.replace(",", " ").split())
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (str(value),)
-    if isinstance(value, list | tuple) and all(
-        isinstance(v, str | int) and not isinstance(v, bool) for v in value
-    ):
-        return tuple(str(v) for v in value)
-    raise ValueError('a list such as ["2525"]')
-
-
-def read_networks(value: object) -> tuple[str, ...]:
-    """Networks and single addresses, each in its usual form."""
-    try:
-        return tuple(str(ipaddress.ip_network(each)) for each in read_list(value))
-    except ValueError:
-        raise ValueError('a list of networks such as ["10.0.0.0/8", "127.0.0.1"]') from None
-
-
-def read_clock(value: object) -> str:
-    if value in ("wall", "manual"):
-        return str(value)
-    raise ValueError('"wall" or "manual"')
-
-
-def split_server(text: str) -> tuple[str, int]:
-    """The address and port of a DNS server: "192.0.2.53", "127.0.0.1:5353", "[::1]:53".
-
-    Raises:
-        ValueError: it is none.
-    """
-    host, port = text, "53"
-    if text.startswith("[") or text.count(":") == 1:
-        host, colon, port = text.rpartition(":")
-        if text.endswith("]"):
-            host, port = text, "53"
-        elif not colon or (text.startswith("[") and not host.endswith("]")):
-            raise ValueError(text)
-        host = host.removeprefix("[").removesuffix("]")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError(text)
-    return str(ipaddress.ip_address(host)), int(port)
-
-
-def read_resolvers(value: object) -> tuple[str, ...]:
-    """DNS servers by address, each with its port where that isn't 53."""
-    try:
-        servers = read_list(value)
-        for each in servers:
-            split_server(each)
-    except ValueError:
-        raise ValueError('a list such as ["192.0.2.53", "127.0.0.1:5353"]') from None
-    return servers
-
-
-def read_format(value: object) -> str:
-    if value in ("auto", "json", "text"):
-        return str(value)
-    raise ValueError('"auto", "json" or "text"')
 
 
 def setting(default: Any, read: Callable[[object], Any], about: str) -> Any:

@@ -23,8 +23,8 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
 from mailnode.addresses import bracketed
-from mailnode.config import split_server
 from mailnode.records import count_records, parse_answer
+from mailnode.values import split_server
 
 FEW_RECORDS = 8  # an answer of more is read in a thread: somebody may have made it to take long
 MOST_PASSED_OVER = 1000  # forged answers to one question; behind them it is given up

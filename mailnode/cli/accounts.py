@@ -18,11 +18,11 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
-from mailnode.config import MOST, read_size
 from mailnode.cred.passwords import hash_password
 from mailnode.errors import MailError, NotFound
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
+from mailnode.values import MOST, read_size
 
 
 @click.group(cls=NodeGroup, example="mailnode domain add example.org")

@@ -20,8 +20,8 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.cli.node import running_node
-from mailnode.config import read_duration
 from mailnode.due import CLOCK, read_clock, write_clock
+from mailnode.values import read_duration
 
 TICK_S = 0.05
 

@@ -27,7 +27,7 @@ from mailnode.cli.node import ease_full_disk, read_domain, require_mail
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.queue_watch import queue_watch
 from mailnode.cli.trace import spelling
-from mailnode.config import Config, read_duration
+from mailnode.config import Config
 from mailnode.model import MAIL_ID_LENGTH
 from mailnode.store.beside import writing_beside
 from mailnode.store.blobs import blob_path
@@ -42,6 +42,7 @@ from mailnode.store.queue_desk import (
     count_rows,
     list_rows,
 )
+from mailnode.values import read_duration
 
 Function = Callable[..., Any]
 BOUNCE_REASON = "The administrator of the sending server gave it up"

@@ -12,6 +12,8 @@ from mailnode.config import (
     ConfigError,
     all_settings,
     load_config,
+)
+from mailnode.values import (
     read_count,
     read_duration,
     read_flag,
