@@ -14,7 +14,7 @@ from attrs import define
 from mailnode.durable import own_as
 from mailnode.errors import StoreBroken, StoreBusy, StoreTooNew
 from mailnode.store.exchange import next_of
-from mailnode.store.sqlite import connect, mail_error, schema_scripts
+from mailnode.store.sqlite import connect, damage_error, mail_error, schema_scripts
 
 WRITER_LOCK = "writer.lock"
 
@@ -66,8 +66,8 @@ def writing_beside(path: Path) -> Iterator[Writer]:
         own_as(lock, path)
         try:
             connection = connect(path)
-        except sqlite3.Error as error:
-            raise mail_error(error) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise damage_error(error) from error
         try:
             _check_schema(connection, path)
             yield Writer(connection, lock_fd)

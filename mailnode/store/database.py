@@ -35,6 +35,7 @@ from mailnode.store.sqlite import (
     BUSY_TIMEOUT_S,
     FlushFailed,
     connect,
+    damage_error,
     error_code,
     mail_error,
     prepare,
@@ -153,7 +154,7 @@ class Database:
         except BaseException as error:
             if lock_fd >= 0:
                 os.close(lock_fd)
-            told = mail_error(error)
+            told = damage_error(error)
             if isinstance(told, MailError) and not isinstance(error, OSError):  # that names its own
                 told.detail = f"{path}: {told.detail}"
             if told is error:
@@ -196,7 +197,7 @@ class Database:
             finally:
                 connection.close()
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise mail_error(error) from error
+            raise damage_error(error) from error
 
     # Called on the reactor thread
 

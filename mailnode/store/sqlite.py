@@ -81,7 +81,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             connection.close()
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise mail_error(error) from error
+        raise damage_error(error) from error
 
 
 def prepare(path: Path) -> None:
@@ -175,6 +175,14 @@ def mail_error(error: BaseException) -> BaseException:
     elif isinstance(error, FlushFailed):
         return StoreBroken(detail=str(error))
     return error
+
+
+def damage_error(error: BaseException) -> BaseException:
+    """The same for what a database is asked outside of the node's own jobs, where words that
+    are no UTF-8 are no fault of ours: SQLite quotes what is damaged."""
+    if isinstance(error, UnicodeDecodeError):
+        return StoreBroken(detail=f"damaged: {error}")
+    return mail_error(error)
 
 
 def _detail(error: sqlite3.Error) -> str:

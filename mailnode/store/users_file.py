@@ -18,7 +18,7 @@ from attrs import define, field
 from mailnode.addresses import parse_domain
 from mailnode.errors import MailError, NoFolder, NotFound, StoreBroken
 from mailnode.store.exchange import KEPT, finish_exchange
-from mailnode.store.sqlite import connect, mail_error, schema_scripts
+from mailnode.store.sqlite import connect, damage_error, schema_scripts
 from mailnode.store.upgrade import upgrade
 
 
@@ -128,7 +128,7 @@ def _answered(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        answer = mail_error(error)
+        answer = damage_error(error)
         if isinstance(answer, MailError):
             answer.detail = f"{path}: {answer.detail}"
         raise answer from error

@@ -11,10 +11,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from mailnode.errors import StoreBroken, StoreBusy, StoreFull, StoreTooNew
+from mailnode.store.beside import writing_beside
 from mailnode.store.database import QUEUE_JOBS, Database
 from mailnode.store.jobs import WriteKind
 from mailnode.store.sqlite import connect, migrate, schema_scripts
-from tests.stores.support import StoreCase, envelope, message
+from mailnode.store.verify import verify
+from tests.stores.support import StoreCase, damage_schema, envelope, message
 
 
 class GroupCommitTests(StoreCase):
@@ -336,6 +338,18 @@ class SchemaTests(StoreCase):
         path.write_bytes(b"this is no database" * 1000)
         with self.assertRaises(StoreBroken):
             Database.open(path, call_in_reactor=reactor.callFromThread, on_fatal=self.fail)
+
+    async def test_so_is_one_whose_damage_is_quoted_in_words_that_are_no_utf_8(self):
+        path = self.data / "other" / "mail.db"
+        path.parent.mkdir()
+        other = {"call_in_reactor": reactor.callFromThread, "on_fatal": self.fail}
+        await Database.open(path, **other).close()
+        damage_schema(path, "folder")
+        with self.assertRaises(StoreBroken):
+            Database.open(path, **other)
+        with self.assertRaises(StoreBroken), writing_beside(path):
+            self.fail("it was opened")
+        self.assertEqual({"mail.db"}, {fault.where for fault in verify(path.parent)})
 
     async def test_after_a_crash_what_was_committed_is_there(self):
         await self.messages.file_message(envelope(1), message())

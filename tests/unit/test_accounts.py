@@ -23,6 +23,7 @@ from mailnode.errors import (
     StoreTooNew,
 )
 from mailnode.store.accounts import Accounts
+from tests.stores.support import damage_schema
 
 ALICE = parse_address("Alice@example.test")
 BOB = parse_address("bob@example.test")
@@ -87,6 +88,13 @@ class OpenTests(AccountsCase):
         other = self.folder / "other.db"
         other.write_bytes(b"alice:alice\n" * 100)
         self.assertRaises(StoreBroken, Accounts.open, other)
+
+    def test_so_is_a_damage_that_sqlite_quotes_in_words_that_are_no_utf_8(self) -> None:
+        self.accounts.close()
+        damage_schema(self.path, "account")
+        with self.assertRaises(StoreBroken) as raised:
+            Accounts.open(self.path)
+        self.assertIn("damaged", raised.exception.detail)
 
     def test_many_may_make_the_same_file_at_once(self) -> None:
         path, failures = self.folder / "other.db", []

@@ -17,6 +17,7 @@ from mailnode.cli import frame, main
 from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
+from tests.stores.support import damage_schema
 from tests.unit.cli_case import CommandCase
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.rst"
@@ -166,6 +167,13 @@ class Mistakes(CommandCase):
     def test_a_file_that_is_no_database_is_69_in_one_line(self) -> None:
         Path("users.db").write_bytes(b"no database at all, but long enough" * 40)
         self.assertIn("`mailnode doctor`", self.refusal("user list", 69))
+        found = self.run_json("doctor", exit_code=78)["findings"]
+        self.assertIn("users.db", next(each["what"] for each in found if each["level"] == "fault"))
+
+    def test_so_is_one_whose_damage_sqlite_quotes(self) -> None:
+        self.run_command("init --domain here.example")
+        damage_schema(Path("users.db"), "account")
+        self.assertIn("damaged", self.refusal("user list", 69))
         found = self.run_json("doctor", exit_code=78)["findings"]
         self.assertIn("users.db", next(each["what"] for each in found if each["level"] == "fault"))
 
