@@ -364,6 +364,8 @@ class Database:
             octets += job.size_octets
             jobs.append(job)
             self._asking -= not job.rides
+            if job.kind.taken is not None:
+                job.kind.taken(job.payload)
         if not self._queue:
             self._asking = 0
 

@@ -25,12 +25,15 @@ class WriteKind(Generic[P, R]):
         committed: told the note after the commit, on the reactor thread, before the results
             are given out.
         frees: it makes room, so a full disk does it from the reserve.
+        taken: told a payload once its job waits no longer, in the writer thread, which holds
+            the queue meanwhile: it must be quick.
     """
 
     name: str
     run: Callable[[sqlite3.Connection, list[P]], tuple[Sequence[R], Any]]
     committed: Callable[[Any], None] | None = None
     frees: bool = False
+    taken: Callable[[P], None] | None = None
 
 
 @define(eq=False)

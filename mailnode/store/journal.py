@@ -181,32 +181,31 @@ class Gathered:
     """Events that become rows together: more join until a batch takes them.
 
     Attributes:
-        events: nobody adds to them once they are taken.
+        events: nobody adds to them once their job waits no longer.
     """
 
     events: list[Event]
-    _taken: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def add(self, events: Sequence[Event]) -> bool:
         """Whether they joined; in the reactor's thread."""
         with self._lock:
-            if self._taken or len(self.events) >= GATHERED_EVENTS:
+            if self._closed or len(self.events) >= GATHERED_EVENTS:
                 return False
             self.events += events
             return True
 
-    def take(self) -> list[Event]:
-        """All of them; in any thread, and again the same."""
+    def close(self) -> None:
+        """Nobody joins any more; in any thread."""
         with self._lock:
-            self._taken = True
-            return self.events
+            self._closed = True
 
 
 def _insert_gathered(
     connection: sqlite3.Connection, jobs: list[Gathered]
 ) -> tuple[list[None], None]:
-    insert_events(connection, [event for gathered in jobs for event in gathered.take()])
+    insert_events(connection, [event for gathered in jobs for event in gathered.events])
     return [None] * len(jobs), None
 
 
@@ -228,11 +227,11 @@ class Journal:
     _due: IDelayedCall | None = field(default=None, init=False)
     _open: Gathered = field(factory=lambda: Gathered([]), init=False)
     _kind: WriteKind[Gathered, None] = field(
-        factory=lambda: WriteKind("journal", _insert_gathered), init=False
+        factory=lambda: WriteKind("journal", _insert_gathered, taken=Gathered.close), init=False
     )
 
     def __attrs_post_init__(self) -> None:
-        self._open.take()  # nobody waits for these
+        self._open.close()  # nobody waits for these
 
     def append(self, events: Sequence[Event]) -> None:
         """They will be rows within a second or so; what doesn't fit the buffer is counted."""
@@ -260,7 +259,8 @@ class Journal:
             self.database.flush()
 
     def _written(self, gathered: Gathered) -> None:
-        self.waiting -= len(gathered.take())
+        gathered.close()  # one that was refused at once was never taken
+        self.waiting -= len(gathered.events)
         if not self.waiting and self._due is not None:
             self._due.cancel()
             self._due = None

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from threading import Event
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -350,6 +351,29 @@ class SchemaTests(StoreCase):
         with self.assertRaises(StoreBroken), writing_beside(path):
             self.fail("it was opened")
         self.assertEqual({"mail.db"}, {fault.where for fault in verify(path.parent)})
+
+    async def test_a_read_that_takes_long_holds_up_no_other(self):
+        slow, go_on = Event(), Event()
+
+        def read_slowly(connection):
+            slow.set()
+            return go_on.wait(20)
+
+        first = self.database.read(read_slowly)
+        slow.wait(20)
+        quick = [self.database.read(lambda connection: threading.get_ident()) for _ in range(50)]
+        threads = set(await gatherResults(quick))
+        self.assertFalse(first.called)
+        self.assertEqual(len(threads), 1)
+        go_on.set()
+        self.assertTrue(await first)
+
+    async def test_what_was_asked_before_the_end_is_read(self):
+        asked = [self.database.read(lambda connection: 7) for _ in range(300)]
+        closed = self.database.close()
+        self.assertEqual(await gatherResults(asked), [7] * 300)
+        await closed
+        await self.reopen_store()
 
     async def test_after_a_crash_what_was_committed_is_there(self):
         await self.messages.file_message(envelope(1), message())

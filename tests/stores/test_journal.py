@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
-from twisted.internet.task import Clock
+from twisted.internet import reactor
+from twisted.internet.task import Clock, deferLater
 
 from mailnode.errors import StoreFull
 from mailnode.model import (
@@ -76,6 +78,22 @@ class BufferTests(JournalCase):
         kept = [client for (client,) in self.rows("SELECT client FROM journal ORDER BY id")]
         self.assertEqual(kept, clients)
         self.assertEqual(self.journal.waiting, 0)
+
+    async def test_nobody_joins_a_batch_that_has_begun_and_may_fail(self):
+        other = sqlite3.connect(self.data / "mail.db", isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")  # a program that asks nobody
+        self.journal.append([SignedIn(client="192.0.2.1")])
+        self.journal.flush()
+        while self.database.queue_depth:
+            await deferLater(reactor, 0.001)
+        self.journal.append([SignedIn(client="192.0.2.2")])
+        while not self.journal.dropped:
+            await deferLater(reactor, 0.001)
+        other.execute("ROLLBACK")
+        await self.flush()
+        self.assertEqual(self.rows("SELECT client FROM journal"), [("192.0.2.2",)])
+        self.assertEqual((self.journal.waiting, self.journal.dropped), (0, 1))
 
     async def test_they_are_rows_at_once_when_somebody_wants_to_read_them(self):
         self.journal.append([SignedIn()])
