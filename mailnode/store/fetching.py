@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mailnode.errors import StoreBroken
 from mailnode.model import Blob
 from mailnode.store.accept import served_head
 from mailnode.store.sqlite import DAMAGED, end_to_end, packed, padded, unpack
@@ -50,7 +51,7 @@ def read_mails(
     together = len(wanted) > 1 and octets <= SMALL_OCTETS * len(wanted)
     try:
         return _read(connection, folder_id, wanted, together)
-    except DAMAGED:
+    except (*DAMAGED, StoreBroken):
         if len(wanted) == 1:
             raise
         return _read(connection, folder_id, wanted[:1], False)
@@ -96,10 +97,15 @@ _TOGETHER = f"SELECT {', '.join(_PACKED)}, {end_to_end(_SERVED)} {_JOINED}"
 def _together(
     connection: sqlite3.Connection, where: str, values: Sequence[int]
 ) -> dict[tuple[int, int], StoredMail] | None:
-    """All in one row; None when the lengths don't add up, so that nobody gets another's octets."""
-    *texts, octets = connection.execute(_TOGETHER + where, values).fetchone()
-    uids, message_ids, dot_lines, lengths = map(unpack, texts)
-    if not len(uids) == len(message_ids) == len(lengths) or sum(lengths) != len(octets or b""):
+    """All in one row; None when that doesn't add up: nobody gets another's octets, and one that is
+    damaged spoils no other."""
+    try:
+        *texts, octets = connection.execute(_TOGETHER + where, values).fetchone()
+        uids, message_ids, dot_lines, lengths = map(unpack, texts)
+    except (*DAMAGED, ValueError):
+        return None
+    counts = {len(uids), len(message_ids), len(dot_lines), len(lengths)}
+    if len(counts) > 1 or sum(lengths) != len(octets or b""):
         return None
     mails, at = {}, 0
     for uid, message_id, dots, length in zip(uids, message_ids, dot_lines, lengths, strict=True):
@@ -116,6 +122,8 @@ def _row_by_row(
     for row in connection.execute(_ROW_BY_ROW + where, values):
         uid, message_id, to, size_octets, sender, dot_lines, blob_key, prefix, octets = row
         head = served_head(sender, to, prefix)
+        if octets is None and blob_key is None:
+            raise StoreBroken(detail=f"message {message_id} has neither a body nor a blob")
         body = octets if blob_key is None else Blob(blob_key)
         mails[uid, message_id] = StoredMail(uid, head, body, size_octets, dot_lines)
     return mails

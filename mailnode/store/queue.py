@@ -32,7 +32,7 @@ from mailnode.store.leases import (
     settle_all,
 )
 from mailnode.store.messages import Messages
-from mailnode.store.sqlite import end_to_end, packed_rows, padded, unpack_rows
+from mailnode.store.sqlite import DAMAGED, end_to_end, packed_rows, padded, unpack_rows
 
 __all__ = ["Leased", "Queue", "QueuedMail", "Settled", "Waiting"]
 
@@ -325,10 +325,14 @@ def _read_small(
     connection: sqlite3.Connection, message_ids: Sequence[int]
 ) -> dict[int, QueuedMail]:
     """Those whose bodies are small, in one row, for each costs two hand-overs of the GIL; none
-    where the lengths don't add up, so that nobody is sent another's octets."""
+    where that doesn't add up: nobody is sent another's octets, and one that is damaged holds up no
+    other."""
     marks, values = padded(message_ids)
-    row = connection.execute(_SMALL.format(marks=marks), values).fetchone()
-    rows, prefixes, bodies = unpack_rows(row[0]), row[1] or b"", row[2] or b""
+    try:
+        row = connection.execute(_SMALL.format(marks=marks), values).fetchone()
+        rows, prefixes, bodies = unpack_rows(row[0]), row[1] or b"", row[2] or b""
+    except (*DAMAGED, ValueError):
+        return {}
     if (sum(r[-2] for r in rows), sum(r[-1] for r in rows)) != (len(prefixes), len(bodies)):
         return {}
     found: dict[int, QueuedMail] = {}

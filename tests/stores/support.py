@@ -122,6 +122,12 @@ class StoreCase(TestCase):
         await self.close_store()
         self.open_store()
 
+    async def write(self, statement: str) -> None:
+        """Done by the writer."""
+        await self.database.transact(
+            "test", lambda connection: connection.execute(statement).close()
+        )
+
     def rows(self, text: str, *values: object) -> list[tuple]:
         return self.database.read_now(
             lambda connection: connection.execute(text, values).fetchall()

@@ -6,6 +6,7 @@ from array import array
 
 from twisted.internet.defer import gatherResults
 
+from mailnode.errors import StoreBroken
 from mailnode.model import Accepted, Blob, Delivered
 from mailnode.store import fetching
 from mailnode.store.accept import served_head
@@ -229,6 +230,27 @@ class ReadingTests(StoreCase):
         many = await self.messages.read_mails(inbox.folder_id, wanted)
         self.assertEqual([served(mail) for mail in many], [served(mail) for mail in each])
         self.assertNotEqual(many, each, "they were read one by one")
+
+    async def test_one_that_is_damaged_spoils_no_other(self):
+        for number in range(4):
+            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
+        inbox = await self.messages.inbox(1)
+        wanted = [(n, n) for n in range(1, 5)]
+        for damage in ("''", "x''", "1.5", "'many'"):
+            await self.write(f"UPDATE message SET dot_lines = {damage} WHERE id = 3")
+            mails = await self.messages.read_mails(inbox.folder_id, wanted)
+            bodies = [served(mail).removeprefix(HEAD) for mail in mails]
+            self.assertEqual(bodies, [b"0\r\n", b"1\r\n", b"2\r\n", b"3\r\n"])
+
+    async def test_one_that_has_no_octets_at_all_is_damaged_and_not_empty(self):
+        for number in range(3):
+            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
+        inbox = await self.messages.inbox(1)
+        await self.write("PRAGMA ignore_check_constraints = ON")
+        await self.write("UPDATE message SET body = NULL WHERE id = 2")
+        (first,) = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2), (3, 3)])
+        self.assertEqual(first.uid, 1)
+        await self.assertFailure(self.messages.read_mails(inbox.folder_id, [(2, 2)]), StoreBroken)
 
     async def test_a_blob_among_many_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)

@@ -283,6 +283,13 @@ class LeaseTests(QueueCase):
         found = await self.queue.read_ahead([1, 2, 3], 1 << 20)
         self.assertEqual([b"0\r\n", b"1\r\n", b"2\r\n"], [found[n].body for n in (1, 2, 3)])
 
+    async def test_one_that_is_damaged_holds_up_no_other(self):
+        for _ in range(4):
+            await self.send("bob@example.com")
+        for column in ("sender", "dot_lines", "size_octets"):
+            await self.write(f"UPDATE message SET {column} = x'3131' WHERE id = 3")
+            self.assertEqual([1, 2, 3, 4], list(await self.queue.read_ahead([1, 2, 3, 4], 1 << 20)))
+
     async def test_a_blob_weighs_nothing_when_it_is_read_ahead(self):
         await self.send("bob@example.com", body=await self.make_blob(RAW))
         await self.send("bob@example.com")
