@@ -29,7 +29,8 @@ def ended(head: bytes, body: bytes, dot_lines: int | None) -> tuple[bytes, ...]:
     """
     if dot_lines != 0:
         return (stuff(head + body),)
-    return head, body, b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n"
+    end = b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n"
+    return (head, body, end) if head else (body, end)
 
 
 @define(eq=False)

@@ -17,18 +17,18 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailnode.errors import MailError
 from mailnode.interfaces import IMaildrop
-from mailnode.pop3.body import FileBody, Mail
+from mailnode.pop3.body import CHUNK_OCTETS, FileBody, Mail
 
 BATCH_MAILS = 64
 BATCH_OCTETS = 1 << 20
 AHEAD_OCTETS = 64 << 10
 MOST_AHEAD_OCTETS = 512 << 10
+RETR_OCTETS = len(b"RETR \r\n")
 
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _UIDL = re.compile(rb"[!-~]{1,70}")
-_FOLLOWS = re.compile(
-    rb"(?:RETR ([0-9]{1,10})|TOP ([0-9]{1,10}) [0-9]{1,10}|DELE [0-9]+)\r\n", re.I
-)
+_RETRS = re.compile(rb"(?:RETR [0-9]{1,10}\r\n){1,32}", re.I)
+_FOLLOWS = re.compile(rb"(?:TOP ([0-9]{1,10}) [0-9]{1,10}|DELE [0-9]+)\r\n", re.I)
 
 
 class BadArgument(MailError):
@@ -147,9 +147,11 @@ class OpenDrop:
         return self.ahead.pop(index, None)
 
     def take_plain(self, index: int) -> Mail | None:
-        """The same, if it is in memory and no line of it begins with a dot."""
+        """The same, if one write takes it and no line of it begins with a dot."""
         mail = self.ahead.get(index)
         if mail is None or mail[2] != 0 or not isinstance(mail[1], bytes):
+            return None
+        if len(mail[0]) + len(mail[1]) > CHUNK_OCTETS:
             return None
         return self.ahead.pop(index)
 
@@ -230,8 +232,23 @@ class OpenDrop:
 
 def _named(waiting: bytes, at: int) -> Iterable[int]:
     """0-based indices that the waiting RETR and TOP commands name, until another command."""
-    while found := _FOLLOWS.match(waiting, at):
-        at = found.end()
-        number = found.group(1) or found.group(2)
-        if number is not None and int(number) > 0:
-            yield int(number) - 1
+    while True:
+        if numbers := retrs_at(waiting, at):
+            at += sum(map(len, numbers)) + RETR_OCTETS * len(numbers)
+            yield from [int(number) - 1 for number in numbers if int(number) > 0]
+        elif found := _FOLLOWS.match(waiting, at):
+            at = found.end()
+            if found[1] is not None and int(found[1]) > 0:
+                yield int(found[1]) - 1
+        else:
+            return
+
+
+def retrs_at(waiting: bytes, at: int) -> list[bytes]:
+    """The numbers of up to 32 RETR commands that stand there and follow each other.
+
+    Each takes `RETR_OCTETS` besides its number. Parting them all at once takes a quarter of the
+    time that looking at each takes.
+    """
+    found = _RETRS.match(waiting, at)
+    return found[0].split()[1::2] if found else []

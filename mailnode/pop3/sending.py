@@ -5,7 +5,6 @@ What fits 256 KiB leaves in one write with its reply; the rest goes on as the cl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +12,10 @@ from twisted.internet.defer import Deferred
 
 from mailnode.outgoing import OUTPUT_OCTETS
 from mailnode.pop3.body import CHUNK_OCTETS, Mail, TopCut, ended, read_chunk, readable
-from mailnode.pop3.drop import BadArgument, OpenDrop
+from mailnode.pop3.drop import RETR_OCTETS, BadArgument, OpenDrop, retrs_at
 from mailnode.session import LineSession
 from mailnode.wire import DotWriter
 
-_RETR = re.compile(rb"RETR ([0-9]{1,10})\r\n", re.I)
 SLICE_MAILS = 8192  # lines made at once: a few ms, and more than the transport's buffer
 
 
@@ -105,18 +103,19 @@ class Sending(LineSession):
     def _send_following(self, drop: OpenDrop) -> None:
         """What came together leaves together: a client that pipelines asks for 50 at once, and
         finding a command's method takes as long as writing its mail."""
-        waiting, at, octets, sizes = self._input, self._at, self._out_octets, drop.sizes
-        while octets <= OUTPUT_OCTETS and (found := _RETR.match(waiting, at)):
-            index = int(found[1]) - 1
-            mail = drop.take_plain(index)
-            if mail is None:
+        if self._blocked:
+            return
+        sizes, out, octets = drop.sizes, self._out, self._out_octets
+        for number in retrs_at(self._input, self._at):
+            index = int(number) - 1
+            if octets > OUTPUT_OCTETS or (mail := drop.take_plain(index)) is None:
                 break
             pieces = (b"+OK %d octets\r\n" % sizes[index], *ended(*mail))
-            self._out += pieces
+            out += pieces
             octets += sum(map(len, pieces))
+            self._at += RETR_OCTETS + len(number)
             drop.was_read(index)
-            at = found.end()
-        self._at, self._out_octets = at, octets
+        self._out_octets = octets
 
     async def _send(
         self, drop: OpenDrop, index: int, mail: Mail | None, cut: TopCut | None

@@ -253,6 +253,18 @@ class ReadingTests(Pop3Case):
         self.assertLess(self.wire.most, 192 << 10)
         self.assertEqual(self.read_all().count(b"+OK"), 60)
 
+    def test_p02_nothing_more_is_made_once_the_client_is_behind(self) -> None:
+        self.house(*[mail_of(60 << 10)] * 16)
+        self.send(*[b"RETR %d" % number for number in range(1, 17)])
+        self.assertLess(self.wire.most, 130 << 10)
+        self.assertEqual(self.read_all().count(b"+OK"), 16)
+
+    def test_p16_a_large_mail_that_was_read_ahead_goes_out_in_chunks_too(self) -> None:
+        self.house(b"1\r\n", b"2\r\n", mail_of(600 << 10), b"4\r\n")
+        self.send(*[b"RETR %d" % number for number in range(1, 5)])
+        self.assertLess(self.wire.most, 300 << 10)
+        self.assertEqual(self.read_all().count(b"+OK"), 4)
+
     def test_p16_what_follows_is_read_ahead_up_to_64_kib(self) -> None:
         house = self.house(*[mail_of(20_000)] * 20)
         self.say(b"RETR 1")
