@@ -180,7 +180,7 @@ class House(MultiService):
         self.database = Database.open(
             data / "mail.db",
             call_in_reactor=self.reactor.callFromThread,
-            on_fatal=_end_after_failed_flush,
+            on_fatal=self._end_after_failed_flush,
             reserve_octets=self.config.store.reserve,
             clock=self.reactor,
         )
@@ -454,6 +454,17 @@ class House(MultiService):
         (self.config.data_path / LISTENING).unlink(missing_ok=True)
         (self.config.data_path / SOCKET_NAME).unlink(missing_ok=True)
 
+    def _end_after_failed_flush(self, error: BaseException) -> None:
+        """Nobody knows what is on the disk: say so and end; a supervisor starts us again."""
+        try:
+            self.mail_log.tell_late()
+        finally:
+            _log.critical(
+                "a flush failed, nothing more is taken and the process ends: {error}",
+                error=str(error),
+            )
+            os._exit(EX_IOERR)
+
     def _release_folder(self) -> None:
         """Another node may have it now."""
         if hasattr(self, "accounts"):
@@ -464,11 +475,3 @@ class House(MultiService):
 
 def _unless_mail_error(failure: Failure) -> None:
     failure.trap(MailError)
-
-
-def _end_after_failed_flush(error: BaseException) -> None:
-    """Nobody knows what is on the disk: say so and end; a supervisor starts us again."""
-    _log.critical(
-        "a flush failed, nothing more is taken and the process ends: {error}", error=str(error)
-    )
-    os._exit(EX_IOERR)
