@@ -1,6 +1,6 @@
 """What was acknowledged outlives a kill -9 at any moment, once, and whole.
 
-20 kills of one process, 5 of two workers and 5 of one of them; SIGKILLS=200 for so many of each,
+20 kills of one process, 5 of two workers and 5 of one of them; SIGKILLS=1000 for so many of each,
 SIGKILL_SEED for other moments.
 """
 
