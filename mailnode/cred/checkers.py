@@ -51,19 +51,20 @@ class AccountChecker:
             SignInDenied: no.
             SignInBusy: too many ask at once.
         """
-        return Deferred.fromCoroutine(self._judge(credentials.username, credentials.password))
-
-    async def _judge(self, username: bytes, password: bytes) -> bytes | tuple[()]:
-        name, given = _text(username), _text(password)
+        name, given = _text(credentials.username), _text(credentials.password)
         account, whose = self._claimed(name, given)
         password_hash = account.password_hash if account else DUMMY_HASH
-        fits = await self._passwords.verify(password_hash, given or "", whose)
+        verified = self._passwords.verify(password_hash, given or "", whose)
+        return verified.addCallback(self._judge, name, account)
+
+    def _judge(self, fits: bool, name: str | None, account: Account | None) -> bytes | tuple[()]:
+        """What a verified password means by now."""
         if account is None:
             raise SignInDenied(detail=self._why_nobody(name))
         now = self._directory.find_by_id(account.id)
         if not fits:
             raise SignInDenied(detail="wrong password")
-        if now is None or now.disabled or now.password_hash != password_hash:
+        if now is None or now.disabled or now.password_hash != account.password_hash:
             raise SignInDenied(detail="the account changed meanwhile")
         return str(now.address).encode()
 

@@ -180,15 +180,24 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
     def do_NOOP(self) -> None:
         self.successResponse()
 
-    async def do_QUIT(self) -> None:
+    def do_QUIT(self) -> object:
         """UPDATE: what was marked is deleted, the maildrop is freed, then +OK (P9)."""
+        if self.drop is not None and self.drop.has_to_delete:
+            return Deferred.fromCoroutine(self._update(self.drop))
+        self._part(None)
+        return None
+
+    async def _update(self, drop: OpenDrop) -> None:
         fault: Exception | None = None
+        self._leaving = True
+        try:
+            await maybeDeferred(drop.mailbox.sync)
+        except Exception as failed:
+            fault = failed
+        self._part(fault)
+
+    def _part(self, fault: Exception | None) -> None:
         if self.drop is not None:
-            self._leaving = True
-            try:
-                await maybeDeferred(self.drop.mailbox.sync)
-            except Exception as failed:
-                fault = failed
             self._log_out()
         if fault is None:
             self.successResponse(b"Bye")
