@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from mailnode.addresses import parse_address
 from mailnode.config import OutboundSettings
-from mailnode.errors import MailError
+from mailnode.errors import MailError, StoreBroken
 from mailnode.model import QueueChanged, Relayed
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.octets import MailReader, head_and_whole
@@ -35,6 +35,7 @@ MOST_TARGETS = 100
 WHOLE_OCTETS = 65536
 AHEAD_OCTETS = 98304
 NOT_HERE = Answer(451, "4.3.0", "The mail is not in the store", "route")
+UNREADABLE = Answer(451, "4.3.0", "The mail can't be read here", "route")
 
 T = TypeVar("T")
 
@@ -176,7 +177,12 @@ class Delivery:
                 message_id = mail_rows[0].message_id
                 if message_id not in ahead:
                     wanted = [each[0].message_id for each in mails[at:]]
-                    ahead = await self.queue.read_ahead(wanted, AHEAD_OCTETS)
+                    try:
+                        ahead = await self.queue.read_ahead(wanted, AHEAD_OCTETS)
+                    except StoreBroken as error:  # this one holds up no other
+                        _log.error("{id}: {error}", id=mail_rows[0].mail_id, error=str(error))
+                        await self.answer(mail_rows, UNREADABLE, way)
+                        continue
                 mail = ahead.get(message_id)
                 if mail is None:
                     await self.answer(mail_rows, NOT_HERE, way)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from mailnode.errors import StoreBroken
 from mailnode.model import Blob, Envelope, Message
 from mailnode.queued import Leased, QueuedMail, Settled, Waiting
 from mailnode.store.accept import LAST_PRIORITY
@@ -280,6 +281,9 @@ def read_queued_mail(
         return None
     mail_id, sender, prefix, size, digest, dot_lines, received_at, blob_key, body, smtputf8 = row
     octets = body if blob_key is None else Blob(blob_key)
+    read, types = (sender, prefix, octets, size, dot_lines), (str, bytes, bytes | Blob, int, int)
+    if not all(map(isinstance, read, types)):  # damage makes others of them
+        raise StoreBroken(detail=f"message {message_id} is damaged")
     return QueuedMail(
         mail_id, sender, prefix, octets, size, digest, dot_lines, received_at, bool(smtputf8)
     )
@@ -312,7 +316,12 @@ def _read_mails(
     found: dict[int, QueuedMail] = {}
     for message_id in message_ids:
         most = most_octets if found else _ANY_OCTETS
-        mail = small.get(message_id) or read_queued_mail(connection, message_id, most)
+        try:
+            mail = small.get(message_id) or read_queued_mail(connection, message_id, most)
+        except (*DAMAGED, StoreBroken):
+            if not found:
+                raise
+            break
         octets = len(mail.body) if mail is not None and isinstance(mail.body, bytes) else 0
         if mail is None or octets > most:
             break
@@ -332,6 +341,8 @@ def _read_small(
         row = connection.execute(_SMALL.format(marks=marks), values).fetchone()
         rows, prefixes, bodies = unpack_rows(row[0]), row[1] or b"", row[2] or b""
     except (*DAMAGED, ValueError):
+        return {}
+    if any(None in r for r in rows):
         return {}
     if (sum(r[-2] for r in rows), sum(r[-1] for r in rows)) != (len(prefixes), len(bodies)):
         return {}

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
 from mailnode.addresses import parse_address
-from mailnode.errors import StoreFull
+from mailnode.errors import StoreBroken, StoreFull
 from mailnode.model import (
     Bounced,
     Interrupted,
@@ -283,12 +283,20 @@ class LeaseTests(QueueCase):
         found = await self.queue.read_ahead([1, 2, 3], 1 << 20)
         self.assertEqual([b"0\r\n", b"1\r\n", b"2\r\n"], [found[n].body for n in (1, 2, 3)])
 
-    async def test_one_that_is_damaged_holds_up_no_other(self):
-        for _ in range(4):
+    async def test_one_that_is_damaged_holds_up_none_before_or_behind_it(self):
+        for _ in range(3):
             await self.send("bob@example.com")
-        for column in ("sender", "dot_lines", "size_octets"):
-            await self.write(f"UPDATE message SET {column} = x'3131' WHERE id = 3")
-            self.assertEqual([1, 2, 3, 4], list(await self.queue.read_ahead([1, 2, 3, 4], 1 << 20)))
+        for damage in (
+            "size_octets = x'3131'",
+            "dot_lines = 'x'",
+            "sender = x'3131'",
+            "sender = CAST(x'ce' AS TEXT)",
+            "body = '\u00e9'",
+        ):
+            await self.write(f"UPDATE message SET {damage} WHERE id = 2")
+            self.assertEqual([1], list(await self.queue.read_ahead([1, 2, 3], 1 << 20)))
+            await self.assertFailure(self.queue.read_ahead([2, 3], 1 << 20), StoreBroken)
+            self.assertEqual([3], list(await self.queue.read_ahead([3], 1 << 20)))
 
     async def test_a_blob_weighs_nothing_when_it_is_read_ahead(self):
         await self.send("bob@example.com", body=await self.make_blob(RAW))

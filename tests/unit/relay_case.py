@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from mailnode.addresses import Address
 from mailnode.config import OutboundSettings
+from mailnode.errors import StoreBroken
 from mailnode.model import Envelope, Event, Message, Recipient, Remote
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.leases import Leases
@@ -84,6 +86,7 @@ class ListQueue:
     faults: list[Exception] = field(factory=list)
     recover_faults: list[Exception] = field(factory=list)
     gone: set[int] = field(factory=set)
+    damaged: set[int] = field(factory=set)
     reads: list[list[int]] = field(factory=list)
     read_at_most: int = 20
     settlements: list[int] = field(factory=list)
@@ -175,7 +178,10 @@ class ListQueue:
         self, message_ids: Sequence[int], most_octets: int
     ) -> Deferred[dict[int, QueuedMail]]:
         self.reads.append(list(message_ids))
-        found = {each: self._mail(each) for each in message_ids[: self.read_at_most]}
+        if message_ids[0] in self.damaged:
+            return fail(StoreBroken(detail="message is damaged"))
+        whole = list(takewhile(lambda each: each not in self.damaged, message_ids))
+        found = {each: self._mail(each) for each in whole[: self.read_at_most]}
         return succeed({each: mail for each, mail in found.items() if mail is not None})
 
     def _mail(self, message_id: int) -> QueuedMail | None:

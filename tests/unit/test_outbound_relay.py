@@ -124,6 +124,13 @@ class TogetherTests(RelayCase):
         self.assertEqual([[1, 2, 3], [3]], self.queue.reads)
         self.assertEqual(3, len(self.outside.reached))
 
+    def test_one_that_cannot_be_read_is_put_off_and_holds_up_no_other(self) -> None:
+        self.queue.damaged = {2}
+        self.start(*map(row, (1, 2, 3)))
+        self.assertEqual([[1, 2, 3], [2, 3], [3]], self.queue.reads[:3])
+        self.assertEqual(["deferred", "relayed", "relayed"], sorted(self.queue.names()))
+        self.assertEqual([2], [each.queue_id for each in self.queue.rows])
+
     def test_what_ends_while_the_queue_is_written_is_written_together(self) -> None:
         self.queue.hold = hold = Deferred()
         self.start(*map(row, (1, 2, 3, 4)))
