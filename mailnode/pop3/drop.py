@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailnode.errors import MailError
 from mailnode.interfaces import IMaildrop
@@ -84,8 +84,7 @@ class OpenDrop:
     @classmethod
     async def of(cls, mailbox: Any) -> OpenDrop:
         """Take the picture that holds until the session ends."""
-        listed = mailbox.listMessages()
-        sizes = await listed if isinstance(listed, Deferred) else listed
+        sizes = await maybeDeferred(mailbox.listMessages)
         return cls(mailbox, sizes if isinstance(sizes, array) else list(sizes))
 
     def _count(self) -> None:
@@ -112,11 +111,6 @@ class OpenDrop:
         self.mails -= 1
         self.octets -= self.sizes[index]
         self._discard(self.ahead.pop(index, None))
-
-    @property
-    def has_to_delete(self) -> bool:
-        """Whether QUIT has anything to do: a foreign mailbox may have, whatever was marked."""
-        return bool(self.marked) or not self._ours
 
     def unmark_all(self) -> None:
         self.marked.clear()

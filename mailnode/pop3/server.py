@@ -104,11 +104,13 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
 
     def _log_out(self) -> None:
         logout, self._onLogout = self._onLogout, None
-        if self.drop is not None:
-            self.drop.forget_ahead()
-        self.mbox = self.drop = None
-        if logout is not None:
-            logout()
+        try:
+            if self.drop is not None:
+                self.drop.forget_ahead()
+        finally:
+            self.mbox = self.drop = None
+            if logout is not None:
+                logout()
 
     def sayGoodbye(self) -> None:
         self.sendLine(b"-ERR [SYS/TEMP] Service is stopping, please try again later")
@@ -180,24 +182,15 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
     def do_NOOP(self) -> None:
         self.successResponse()
 
-    def do_QUIT(self) -> object:
+    async def do_QUIT(self) -> None:
         """UPDATE: what was marked is deleted, the maildrop is freed, then +OK (P9)."""
-        if self.drop is not None and self.drop.has_to_delete:
-            return Deferred.fromCoroutine(self._update(self.drop))
-        self._part(None)
-        return None
-
-    async def _update(self, drop: OpenDrop) -> None:
         fault: Exception | None = None
-        self._leaving = True
-        try:
-            await maybeDeferred(drop.mailbox.sync)
-        except Exception as failed:
-            fault = failed
-        self._part(fault)
-
-    def _part(self, fault: Exception | None) -> None:
         if self.drop is not None:
+            self._leaving = True
+            try:
+                await maybeDeferred(self.drop.mailbox.sync)
+            except Exception as failed:
+                fault = failed
             self._log_out()
         if fault is None:
             self.successResponse(b"Bye")

@@ -121,9 +121,10 @@ def _row_by_row(
     mails = {}
     for row in connection.execute(_ROW_BY_ROW + where, values):
         uid, message_id, to, size_octets, sender, dot_lines, blob_key, prefix, octets = row
-        head = served_head(sender, to, prefix)
-        if octets is None and blob_key is None:
-            raise StoreBroken(detail=f"message {message_id} has neither a body nor a blob")
         body = octets if blob_key is None else Blob(blob_key)
+        types = map(isinstance, (sender, to, prefix, body), (str, str, bytes, bytes | Blob))
+        if not all(types):  # damage makes others of them
+            raise StoreBroken(detail=f"message {message_id} is damaged")
+        head = served_head(sender, to, prefix)
         mails[uid, message_id] = StoredMail(uid, head, body, size_octets, dot_lines)
     return mails

@@ -252,6 +252,15 @@ class ReadingTests(StoreCase):
         self.assertEqual(first.uid, 1)
         await self.assertFailure(self.messages.read_mails(inbox.folder_id, [(2, 2)]), StoreBroken)
 
+    async def test_one_whose_octets_have_become_text_is_damaged(self):
+        for number in range(3):
+            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
+        inbox = await self.messages.inbox(1)
+        await self.write("UPDATE message SET body = '\u00e9' WHERE id = 2")
+        (first,) = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2), (3, 3)])
+        self.assertEqual(first.uid, 1)
+        await self.assertFailure(self.messages.read_mails(inbox.folder_id, [(2, 2)]), StoreBroken)
+
     async def test_a_blob_among_many_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)
         await self.messages.file_message(envelope(1), message(b"\0"))
