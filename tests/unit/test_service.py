@@ -20,7 +20,7 @@ from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
 from mailnode.listening import KINDS
-from mailnode.model import RefusedMail
+from mailnode.model import RefusedMail, SignedIn
 from mailnode.service import Node, StartFailed
 from mailnode.tls import Certificate, make_self_signed
 from tests.fakes import FakeTransport, Talk
@@ -452,10 +452,12 @@ class ReadinessTests(NodeCase):
         self.assertIn("malformed", node.readiness()["store"])
 
     def test_a_failed_flush_ends_the_process_with_74(self) -> None:
-        ends: list[int] = []
+        node, ends = self.started(), list[int]()
         self.patch(os, "_exit", ends.append)
-        house._end_after_failed_flush(OSError("no disk"))
+        node.mail_log.tell(SignedIn(client="192.0.2.1"))
+        node.database._on_fatal(OSError("no disk"))
         self.assertEqual([74], ends)
+        self.assertIn("signed-in client=192.0.2.1", self.lines[-2])
         self.assertTrue(self.lines[-1].startswith("critical: a flush failed"), self.lines)
 
 
