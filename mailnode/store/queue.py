@@ -259,9 +259,10 @@ def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
     return dict.fromkeys(STATES, 0) | dict(connection.execute(_COUNTS).fetchall())
 
 
-_MAIL = """
+_SMTPUTF8 = "(SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)"
+_MAIL = f"""
     SELECT mail_id, sender, prefix, size_octets, digest, dot_lines, received_at, blob_key, body,
-        (SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)
+        {_SMTPUTF8}
     FROM message WHERE id = ? AND coalesce(length(body), 0) <= ?
 """
 _ANY_OCTETS = 1 << 62
@@ -289,30 +290,20 @@ def read_queued_mail(
     )
 
 
-_SMALL_OCTETS = 16 << 10
+_FACTS = ("id", "mail_id", "sender", "size_octets", "hex(digest)", "dot_lines", "received_at",
+          _SMTPUTF8, "length(prefix)", "length(body)")  # fmt: skip
 _SMALL = f"""
-    SELECT {
-    packed_rows(
-        "id",
-        "mail_id",
-        "sender",
-        "size_octets",
-        "hex(digest)",
-        "dot_lines",
-        "received_at",
-        "(SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)",
-        "length(prefix)",
-        "length(body)",
-    )
-}, {end_to_end("prefix")}, {end_to_end("body")}
-    FROM message WHERE id IN ({{marks}}) AND length(body) <= {_SMALL_OCTETS}
+    SELECT {packed_rows(*_FACTS)}, {end_to_end("prefix")}, {end_to_end("body")}
+    FROM message WHERE id IN ({{marks}}) AND length(body) <= ?
 """
 
 
 def _read_mails(
     connection: sqlite3.Connection, message_ids: Sequence[int], most_octets: int
 ) -> dict[int, QueuedMail]:
-    small = _read_small(connection, message_ids) if len(message_ids) > 1 else {}
+    small = {}
+    if len(message_ids) > 1:
+        small = _read_small(connection, message_ids, most_octets // len(message_ids))
     found: dict[int, QueuedMail] = {}
     for message_id in message_ids:
         most = most_octets if found else _ANY_OCTETS
@@ -331,14 +322,15 @@ def _read_mails(
 
 
 def _read_small(
-    connection: sqlite3.Connection, message_ids: Sequence[int]
+    connection: sqlite3.Connection, message_ids: Sequence[int], most_octets: int
 ) -> dict[int, QueuedMail]:
-    """Those whose bodies are small, in one row, for each costs two hand-overs of the GIL; none
-    where that doesn't add up: nobody is sent another's octets, and one that is damaged holds up no
-    other."""
+    """Those whose bodies have at most so many octets, in one row, for each row costs two hand-overs
+    of the GIL; none where that doesn't add up: nobody is sent another's octets, and one that is
+    damaged holds up no other."""
     marks, values = padded(message_ids)
     try:
-        row = connection.execute(_SMALL.format(marks=marks), values).fetchone()
+        asked = connection.execute(_SMALL.format(marks=marks), (*values, most_octets))
+        row = asked.fetchone()
         rows, prefixes, bodies = unpack_rows(row[0]), row[1] or b"", row[2] or b""
     except (*DAMAGED, ValueError):
         return {}

@@ -152,11 +152,12 @@ def _upgrade(connection: sqlite3.Connection, path: Path, kept: Path) -> None:
         foreign = not _version(connection) and one(connection, "SELECT 1 FROM sqlite_master")
     if foreign:
         raise StoreBroken(detail=f"{path} is an SQLite file of something else")
-    try:
-        upgrade(connection, path, scripts, kept)
-    except sqlite3.OperationalError:
-        if _version(connection) != max(scripts):  # else another process did it meanwhile
-            raise
+    while (version := _version(connection)) != max(scripts):
+        try:
+            upgrade(connection, path, scripts, kept)
+        except sqlite3.OperationalError:
+            if _version(connection) <= version:  # else another process did a step meanwhile
+                raise
 
 
 def _version(connection: sqlite3.Connection) -> int:

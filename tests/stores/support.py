@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -67,19 +66,6 @@ def envelope(
 def message(raw: bytes = b"Subject: hello\r\n\r\nBody\r\n", **more) -> Message:
     digest = hashlib.sha256(raw).digest()
     return Message(PREFIX, more.pop("body", raw), len(raw), digest, subject="hello", **more)
-
-
-def damage_schema(path: Path, table: str) -> None:
-    """The database's own record of a table has octets in it that are no UTF-8."""
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.execute(
-        "UPDATE sqlite_schema SET name = CAST(x'ce78' AS TEXT),"
-        " sql = CAST(x'435245415445205441424c4520ce2028' AS TEXT) WHERE name = ?",
-        (table,),
-    )
-    connection.commit()
-    connection.close()
 
 
 class StoreCase(TestCase):

@@ -17,7 +17,8 @@ from mailnode.store.database import QUEUE_JOBS, Database
 from mailnode.store.jobs import WriteKind
 from mailnode.store.sqlite import connect, migrate, schema_scripts
 from mailnode.store.verify import verify
-from tests.stores.support import StoreCase, damage_schema, envelope, message
+from tests.damaged import damage_schema
+from tests.stores.support import StoreCase, envelope, message
 
 
 class GroupCommitTests(StoreCase):

@@ -23,7 +23,7 @@ from mailnode.errors import (
     StoreTooNew,
 )
 from mailnode.store.accounts import Accounts
-from tests.stores.support import damage_schema
+from tests.damaged import damage_schema
 
 ALICE = parse_address("Alice@example.test")
 BOB = parse_address("bob@example.test")

@@ -17,7 +17,7 @@ from mailnode.cli import frame, main
 from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
-from tests.stores.support import damage_schema
+from tests.damaged import damage_schema
 from tests.unit.cli_case import CommandCase
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.rst"
