@@ -20,8 +20,6 @@ failed. The client then sends it again, so a function may see a mail twice (by `
 
 from __future__ import annotations
 
-import email
-import email.policy
 import inspect
 from collections.abc import Awaitable, Callable
 from email.message import EmailMessage
@@ -38,6 +36,7 @@ from zope.interface import implementer
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import BadAddress, BareLineEnd, MailError, TooLarge
 from mailnode.interfaces import IChunkedMessage
+from mailnode.mime import read_mail
 from mailnode.model import Envelope, Recipient
 from mailnode.plugins import takes
 from mailnode.smtp.paths import ReversePath
@@ -267,8 +266,3 @@ class FunctionMail:
 def _name_of(function: Function) -> str:
     named: Any = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def read_mail(raw: bytes) -> EmailMessage:
-    """A mail as Python's `email` reads it; whatever is wrong with it is in its `defects`."""
-    return email.message_from_bytes(raw, policy=email.policy.SMTP)

@@ -2,6 +2,7 @@
 
     python -m tests.fuzz.campaign                     10 million inputs in all
     python -m tests.fuzz.campaign --inputs 100000 --seconds 60 --jobs 1
+    python -m tests.fuzz.campaign --inputs 500000 --seed 2 --keep FOLDER
 
 Ends with 1 when something was found; the last column says where the input lies.
 """
@@ -69,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=0, help="the most for one target; 0: any")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-j", "--jobs", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="an earlier run's folder: begins with its inputs")
     options = parser.parse_args(arguments)
-    keep = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    keep = options.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
+    keep.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         runs = [
             pool.submit(fuzz, target, int(options.inputs * share), keep, options)

@@ -133,6 +133,12 @@ class FunctionTests(FunctionCase):
         self.assertEqual("250", self.body("no header at all", "\0\0")[:3])
         self.assertEqual(1, len(self.calls))
 
+    def test_a_field_that_python_cannot_parse_is_given_as_it_stands(self) -> None:
+        self.mailboxes.at("help@example.test")(self.keep)
+        self.envelope("help@example.test")
+        self.assertEqual("250", self.body("Message-ID: <((((1@x>", "", "It is broken.")[:3])
+        self.assertEqual("<((((1@x>", self.calls[0][0]["Message-ID"])
+
     def test_a_larger_mail_is_refused_at_rcpt_or_at_the_dot(self) -> None:
         self.mailboxes.most_octets = 1000
         self.mailboxes.at("help@example.test")(self.keep)
