@@ -85,7 +85,8 @@ class IMaildrop(IMailboxPOP3):
             bytes, `body` is bytes or an object whose `read(count)` gives a Deferred of
             bytes and which is closed by `close()`; `dot_lines` counts lines that begin
             with a dot, or is None when nobody counted. The list may be shorter than
-            asked, never empty: memory bounds it.
+            asked, never empty: memory bounds it. (Our own gives `pop3.ahead.Run` for all of
+            those asked for, where it can, and takes several of them in `mark_read`.)
 
         Raises:
             MailGone: the first of them is no longer there.

@@ -17,6 +17,7 @@ from mailnode.dialog import Dialog
 OUTPUT_OCTETS = 65536
 AT_ONCE_OCTETS = 65536
 JOINED_OCTETS = 16384  # up to here copying costs less than another piece
+Octets = bytes | memoryview
 MOST_PIECES = 1024  # of one sendmsg: IOV_MAX
 
 
@@ -38,7 +39,7 @@ def write_at_once(transport: Any, data: bytes) -> bool:
     return True
 
 
-def write_pieces_at_once(transport: Any, pieces: list[bytes]) -> bool:
+def write_pieces_at_once(transport: Any, pieces: list[Octets]) -> bool:
     """The same for much in several pieces, which aren't joined first: they would be copied."""
     if len(pieces) > MOST_PIECES or not nothing_waits(transport):
         return False
@@ -74,7 +75,7 @@ class LineOutput:
     transport: Any
     secure = False
 
-    _out: list[bytes]
+    _out: list[Octets]
     _out_octets = 0
     _working = False
     _busy = False  # a reply is pending
@@ -94,7 +95,7 @@ class LineOutput:
         if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
             self._flush()
 
-    def sendRaw(self, *pieces: bytes) -> None:
+    def sendRaw(self, *pieces: Octets) -> None:
         """Octets that are part of a reply and not one of its lines; pieces leave in one write."""
         self._out += pieces
         self._out_octets += sum(map(len, pieces))
@@ -108,7 +109,7 @@ class LineOutput:
             return
         if octets > JOINED_OCTETS and not self.secure and write_pieces_at_once(self.transport, out):
             return
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)
         if self.secure or octets > JOINED_OCTETS or not write_at_once(self.transport, data):
             self.transport.write(data)
 

@@ -16,11 +16,25 @@ from zope.interface import implementer
 
 from mailnode.model import Blob, Event
 from mailnode.pop3.mailbox import Maildrops
-from mailnode.store.fetching import StoredMail
+from mailnode.store.fetching import Frame, Run, StoredMail, run_of
 from mailnode.store.snapshots import Snapshot
 from tests.dialogs.replay import Wire
 
 HEAD = b"Return-Path: <>\r\nDelivered-To: alice@example.test\r\n"
+
+
+def joined(
+    mails: list[StoredMail], sizes: Sequence[int], frame: tuple[str, str, str]
+) -> Run | None:
+    """Mails as the store gives those that follow each other; None where each comes alone."""
+    if len(mails) != len(sizes) or any(isinstance(mail.body, Blob) for mail in mails):
+        return None
+    before, after_size, end = (text.encode() for text in frame)
+    octets = end.join(
+        b"%b%d%b%b%b" % (before, size, after_size, mail.head, mail.body)
+        for size, mail in zip(sizes, mails, strict=True)
+    )
+    return run_of(octets, sizes, [mail.dot_lines for mail in mails], Frame(*frame))
 
 
 @define(eq=False)
@@ -50,8 +64,14 @@ class FakeMessages:
     def _size(self, body: bytes | Blob) -> int:
         return int(body.key) if isinstance(body, Blob) else len(body)
 
+    def read_run(
+        self, folder_id: int, wanted: Any, sizes: Sequence[int], frame: tuple[str, str, str]
+    ) -> Deferred[Run | list[StoredMail]]:
+        mails = self.read_mails(folder_id, wanted)
+        return mails.addCallback(lambda mails: joined(mails, sizes, frame) or mails)
+
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
+        self, folder_id: int, wanted: Sequence[tuple[int, int]]
     ) -> Deferred[list[StoredMail]]:
         self.reads.append([uid for uid, _ in wanted])
         if self.fault:

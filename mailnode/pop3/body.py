@@ -20,6 +20,9 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 Mail = tuple[bytes, Any, int | None]
 """(head, body, dot_lines), as `IMaildrop.fetch` gives it."""
 
+FRAME = "+OK ", " octets\r\n", ".\r\n"
+"""What a RETR's reply is around a mail whose lines need no stuffing."""
+
 
 def ended(head: bytes, body: bytes, dot_lines: int | None) -> tuple[bytes, ...]:
     """A whole mail as it stands on the wire, its last dot included; 0 dot lines spare a look.

@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailnode.errors import MailError
 from mailnode.interfaces import IMaildrop
-from mailnode.pop3.body import CHUNK_OCTETS, FileBody, Mail
+from mailnode.pop3.ahead import Ahead
+from mailnode.pop3.body import FileBody
 
 BATCH_MAILS = 64
 BATCH_OCTETS = 1 << 20
@@ -27,7 +28,7 @@ RETR_OCTETS = len(b"RETR \r\n")
 
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _UIDL = re.compile(rb"[!-~]{1,70}")
-_RETRS = re.compile(rb"(?:RETR [0-9]{1,10}\r\n){1,32}", re.I)
+_RETRS = re.compile(rb"(?:RETR [0-9]{1,10}\r\n){1,64}", re.I)
 _FOLLOWS = re.compile(rb"(?:TOP ([0-9]{1,10}) [0-9]{1,10}|DELE [0-9]+)\r\n", re.I)
 
 
@@ -72,7 +73,7 @@ class OpenDrop:
     marked: set[int] = field(factory=set)
     mails: int = 0
     octets: int = 0
-    ahead: dict[int, Mail] = field(factory=dict)
+    ahead: Ahead = field(factory=Ahead)
     guess_octets: int = field(factory=lambda: AHEAD_OCTETS)
     _guessed_to: int | None = None
     _ours: bool = False
@@ -110,7 +111,7 @@ class OpenDrop:
         self.marked.add(index)
         self.mails -= 1
         self.octets -= self.sizes[index]
-        self._discard(self.ahead.pop(index, None))
+        self.ahead.discard(index)
 
     def unmark_all(self) -> None:
         self.marked.clear()
@@ -142,21 +143,8 @@ class OpenDrop:
 
     # Reading
 
-    def take(self, index: int) -> Mail | None:
-        """A mail that was read ahead; it is given once."""
-        return self.ahead.pop(index, None)
-
-    def take_plain(self, index: int) -> Mail | None:
-        """The same, if one write takes it and no line of it begins with a dot."""
-        mail = self.ahead.get(index)
-        if mail is None or mail[2] != 0 or not isinstance(mail[1], bytes):
-            return None
-        if len(mail[0]) + len(mail[1]) > CHUNK_OCTETS:
-            return None
-        return self.ahead.pop(index)
-
-    async def fetch(self, index: int, waiting: bytes = b"", at: int = 0) -> Mail:
-        """Read one mail, and in the same go those that will be asked for next.
+    async def fetch(self, index: int, waiting: bytes = b"", at: int = 0) -> None:
+        """Read one mail, and in the same go those that will be asked for next: they are ahead.
 
         Args:
             waiting: input that isn't parsed yet, from `at` on.
@@ -166,16 +154,14 @@ class OpenDrop:
         """
         if not self._ours:
             file = await self.ask(self.mailbox.getMessage, index)
-            return b"", FileBody(file), None
+            self.ahead.keep([index], [(b"", FileBody(file), None)])
+            return
         guess, right = self.guess_octets, index == self._guessed_to and not self.ahead
         self.guess_octets = min(2 * guess, MOST_AHEAD_OCTETS) if right else AHEAD_OCTETS
-        self.forget_ahead()
+        self.ahead.forget()
         indices = self.plan(index, waiting, at)
         self._guessed_to = indices[-1] + 1
-        found = await self.mailbox.fetch(indices)
-        self.ahead.update(zip(indices[1:], found[1:], strict=False))
-        first: Mail = found[0]
-        return first
+        self.ahead.keep(indices, await self.mailbox.fetch(indices))
 
     def plan(self, index: int, waiting: bytes = b"", at: int = 0) -> list[int]:
         """What to read with `index`: what the waiting commands name, then what follows it.
@@ -203,23 +189,14 @@ class OpenDrop:
             planned.append(following)
         return planned
 
-    def forget_ahead(self) -> None:
-        ahead, self.ahead = self.ahead, {}
-        for mail in ahead.values():
-            self._discard(mail)
-
-    def _discard(self, mail: Mail | None) -> None:
-        if mail is not None and not isinstance(mail[1], bytes):
-            mail[1].close()
-
     def belongs_to(self, client: str, tls: str) -> None:
         """Tell a mailbox that keeps count who reads it, and inside which TLS."""
         if self._ours:
             self.mailbox.client, self.mailbox.tls = client, tls
 
-    def was_read(self, index: int) -> None:
+    def was_read(self, *indices: int) -> None:
         if self._ours:
-            self.mailbox.mark_read(index)
+            self.mailbox.mark_read(*indices)
 
     async def ask(self, method: Callable[..., Any], *args: object) -> Any:
         """Call the mailbox, whether it answers at once or by a Deferred."""
@@ -245,7 +222,7 @@ def _named(waiting: bytes, at: int) -> Iterable[int]:
 
 
 def retrs_at(waiting: bytes, at: int) -> list[bytes]:
-    """The numbers of up to 32 RETR commands that stand there and follow each other.
+    """The numbers of up to 64 RETR commands that stand there and follow each other.
 
     Each takes `RETR_OCTETS` besides its number. Parting them all at once takes a quarter of the
     time that looking at each takes.

@@ -18,13 +18,14 @@ from zope.interface import implementer
 from mailnode.errors import MaildropInUse, MailGone
 from mailnode.interfaces import IMaildrop
 from mailnode.model import Blob, Event, Fetched, ranges_of
-from mailnode.pop3.body import CHUNK_OCTETS, Mail, WholeBody, read_chunk, readable
+from mailnode.pop3.body import CHUNK_OCTETS, FRAME, Mail, WholeBody, read_chunk, readable
 
 if TYPE_CHECKING:
     from array import array
 
     from mailnode.store.blobs import FileBlobs
     from mailnode.store.directory import Account
+    from mailnode.store.fetching import Run
     from mailnode.store.locks import MaildropLocks
     from mailnode.store.messages import Messages
     from mailnode.store.snapshots import Snapshot
@@ -125,18 +126,26 @@ class Maildrop:
 
     # IMaildrop
 
-    def fetch(self, indices: Sequence[int]) -> Deferred[list[Mail]]:
-        """Read several mails in one hop to a thread; a blob is opened only as the first."""
+    def fetch(self, indices: Sequence[int]) -> Deferred[Run | list[Mail]]:
+        """Read several mails in one hop to a thread; a blob is opened only as the first.
+
+        Mails that follow each other come as a `Run` where that can be.
+        """
         return Deferred.fromCoroutine(self._fetch(indices))
 
-    async def _fetch(self, indices: Sequence[int]) -> list[Mail]:
-        snapshot = self.snapshot
-        uids, message_ids, sizes = snapshot.uids, snapshot.message_ids, snapshot.sizes
-        stored = await self._messages.read_mails(
-            snapshot.folder_id,
-            [(uids[index], message_ids[index]) for index in indices],
-            sum([sizes[index] for index in indices]),
-        )
+    async def _fetch(self, indices: Sequence[int]) -> Run | list[Mail]:
+        snapshot, first, count = self.snapshot, indices[0], len(indices)
+        uids, ids = snapshot.uids, snapshot.message_ids
+        sizes = snapshot.sizes[first : first + count]
+        if count > 1 and indices[-1] == first + count - 1 and max(sizes) <= CHUNK_OCTETS:
+            wanted = list(zip(uids[first : first + count], ids[first : first + count], strict=True))
+            run = await self._messages.read_run(snapshot.folder_id, wanted, sizes, FRAME)
+            if not isinstance(run, list):
+                return run
+            stored = run
+        else:
+            wanted = [(uids[index], ids[index]) for index in indices]
+            stored = await self._messages.read_mails(snapshot.folder_id, wanted)
         mails: list[Mail] = []
         for index, mail in zip(indices, stored, strict=False):
             body: Any = mail.body
@@ -149,8 +158,8 @@ class Maildrop:
             raise MailGone()
         return mails
 
-    def mark_read(self, index: int) -> None:
-        self._read.add(index)
+    def mark_read(self, *indices: int) -> None:
+        self._read.update(indices)
 
     # The session's end
 

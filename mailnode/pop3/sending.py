@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from mailnode.outgoing import OUTPUT_OCTETS
 from mailnode.pop3.body import CHUNK_OCTETS, Mail, TopCut, ended, read_chunk, readable
 from mailnode.pop3.drop import RETR_OCTETS, BadArgument, OpenDrop, retrs_at
 from mailnode.session import LineSession
@@ -80,57 +79,50 @@ class Sending(LineSession):
         Args:
             following: the RETRs that wait behind it are answered, too, as far as that goes at once.
         """
-        mail = drop.take(index)
-        if mail is not None and self._send_whole(drop, index, mail):
-            if following:
-                self._send_following(drop)
+        if self._send_ahead(drop, index, following):
             return None
-        return Deferred.fromCoroutine(self._send(drop, index, mail, None))
+        return Deferred.fromCoroutine(self._send(drop, index, None, following))
 
     def sendTop(self, drop: OpenDrop, index: int, lines: int) -> object:
         """TOP: the header, the blank line and `lines` lines of the body."""
-        return Deferred.fromCoroutine(self._send(drop, index, drop.take(index), TopCut(lines)))
+        return Deferred.fromCoroutine(self._send(drop, index, TopCut(lines)))
 
-    def _send_whole(self, drop: OpenDrop, index: int, mail: Mail) -> bool:
-        """Reply, mail and dot in one write (P16); False when the mail is too large for that."""
-        head, body, dot_lines = mail
-        if not isinstance(body, bytes) or len(head) + len(body) > CHUNK_OCTETS:
+    def _send_ahead(self, drop: OpenDrop, index: int, following: bool) -> bool:
+        """Reply, mail and dot in one write (P16); False when it isn't there, or too large for that.
+
+        What came together leaves together: a client that pipelines asks for 50 at once, and finding
+        a command's method takes as long as writing its mail.
+        """
+        numbers = retrs_at(self._input, self._at) if following and not self._blocked else []
+        if (found := drop.ahead.take_replies(index, numbers)) is not None:
+            replies, count = found
+            self._at += sum(map(len, numbers[: count - 1])) + RETR_OCTETS * (count - 1)
+            self.sendRaw(*replies)
+            drop.was_read(*range(index, index + count))
+            return True
+        if (mail := drop.ahead.take_small(index)) is None:
             return False
-        self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], *ended(head, body, dot_lines))
+        self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], *ended(*mail))
         drop.was_read(index)
         return True
 
-    def _send_following(self, drop: OpenDrop) -> None:
-        """What came together leaves together: a client that pipelines asks for 50 at once, and
-        finding a command's method takes as long as writing its mail."""
-        if self._blocked:
-            return
-        sizes, out, octets = drop.sizes, self._out, self._out_octets
-        for number in retrs_at(self._input, self._at):
-            index = int(number) - 1
-            if octets > OUTPUT_OCTETS or (mail := drop.take_plain(index)) is None:
-                break
-            pieces = (b"+OK %d octets\r\n" % sizes[index], *ended(*mail))
-            out += pieces
-            octets += sum(map(len, pieces))
-            self._at += RETR_OCTETS + len(number)
-            drop.was_read(index)
-        self._out_octets = octets
-
     async def _send(
-        self, drop: OpenDrop, index: int, mail: Mail | None, cut: TopCut | None
+        self, drop: OpenDrop, index: int, cut: TopCut | None, following: bool = False
     ) -> None:
+        mail = drop.ahead.take(index)
         if mail is None:
             try:
-                mail = await drop.fetch(index, self._input, self._at)
+                await drop.fetch(index, self._input, self._at)
             except BadArgument:
                 raise
             except Exception as failed:
                 if not self._gone:
                     self.failGently(failed)
                 return
-            if cut is None and not self._gone and self._send_whole(drop, index, mail):
+            if cut is None and not self._gone and self._send_ahead(drop, index, following):
                 return
+            mail = drop.ahead.take(index)
+            assert mail is not None, "what is fetched is there"
         body = readable(mail[1])
         try:
             whole = not self._gone and await self._send_pieces(drop, index, mail, body, cut)

@@ -106,7 +106,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
         logout, self._onLogout = self._onLogout, None
         try:
             if self.drop is not None:
-                self.drop.forget_ahead()
+                self.drop.ahead.forget()
         finally:
             self.mbox = self.drop = None
             if logout is not None:
@@ -126,7 +126,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
         if self.idle_s is not None and quiet_s > self.idle_s:
             self.close()  # without a word, and nothing is deleted (RFC 1939 section 3)
         elif self.drop is not None and quiet_s > AHEAD_S:
-            self.drop.forget_ahead()
+            self.drop.ahead.forget()
 
     def tls_context(self) -> Any:
         return self.tls

@@ -1,15 +1,19 @@
 """Mails out of the database, as they are served.
 
-Each row that a statement gives costs two hand-overs of the GIL, which a busy reactor makes long.
-So a dozen small mails come as one row, end to end as they are served. Large ones come a row each,
-for there the copies that this makes would cost more; so do those that lie in blobs.
+Each row that a statement gives costs two hand-overs of the GIL, which a busy reactor makes long,
+and each mail that Python looks at some of its time. So mails that follow each other come as one
+row, end to end as they are sent. What lies in a blob comes alone.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, repeat
 from typing import NamedTuple
+
+from attrs import define
 
 from mailnode.errors import StoreBroken
 from mailnode.model import Blob
@@ -17,7 +21,6 @@ from mailnode.store.accept import served_head
 from mailnode.store.sqlite import DAMAGED, end_to_end, packed, padded, unpack
 
 READ_AT_ONCE = 512
-SMALL_OCTETS = 16 << 10
 
 Wanted = Sequence[tuple[int, int]]
 """(uid, message id) of each copy."""
@@ -27,7 +30,7 @@ class StoredMail(NamedTuple):
     """A copy, ready to be served: head, then body. (A tuple, for it is made with the GIL held.)
 
     Attributes:
-        head: Return-Path, Delivered-To and the prefix; nothing where `body` begins with them.
+        head: Return-Path, Delivered-To and the prefix.
         body: the raw octets, or where they lie.
         size_octets: of both, as the snapshot says.
         dot_lines: lines that begin with a dot; there are none in the head.
@@ -40,32 +43,112 @@ class StoredMail(NamedTuple):
     dot_lines: int
 
 
-def read_mails(
-    connection: sqlite3.Connection, folder_id: int, wanted: Wanted, octets: int = 0
-) -> list[StoredMail]:
-    """The copies that are there, in the order asked for; where one is damaged, the first alone.
+class Frame(NamedTuple):
+    """What stands around each mail where it is sent: two texts with the size in octets between
+    them, and the end."""
+
+    before: str
+    after_size: str
+    end: str
+
+
+@define(eq=False)
+class Run:
+    """Mails that follow each other, end to end, each in its frame: as they are sent.
+
+    Attributes:
+        octets: of all of them; the last one's end is left out.
+        bounds: where each one's frame begins in it, and where the last mail ends.
+        leads: how much of its frame stands before each.
+        dot_lines: of each, as `StoredMail` has them.
+    """
+
+    octets: memoryview
+    bounds: list[int]
+    leads: list[int]
+    dot_lines: list[int]
+    end: bytes
+
+    def __len__(self) -> int:
+        return len(self.leads)
+
+    def __getitem__(self, at: int) -> tuple[bytes, bytes, int]:
+        """Head, body and lines that begin with a dot, of one."""
+        start, stop = self.bounds[at] + self.leads[at], self.bounds[at + 1]
+        if at + 1 < len(self):
+            stop -= len(self.end)
+        return b"", bytes(self.octets[start:stop]), self.dot_lines[at]
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes, int]]:
+        return map(self.__getitem__, range(len(self)))
+
+    def last_within(self, start: int, octets: int) -> int:
+        """How far one gets from there with so many octets; one mail at least."""
+        return max(start + 1, bisect(self.bounds, self.bounds[start] + octets) - 1)
+
+    def framed(self, start: int, stop: int) -> tuple[memoryview | bytes, ...]:
+        """Those mails as they are sent."""
+        octets = self.octets[self.bounds[start] : self.bounds[stop]]
+        return (octets,) if stop < len(self) else (octets, self.end)
+
+
+def read_run(
+    connection: sqlite3.Connection,
+    folder_id: int,
+    wanted: Wanted,
+    sizes: Sequence[int],
+    frame: Frame,
+) -> Run | None:
+    """These copies, all of them; None when that doesn't add up: nobody gets another's octets, and
+    one that is damaged spoils no other.
 
     Args:
-        octets: of all of them, about.
+        sizes: octets of each, as they are served.
     """
-    together = len(wanted) > 1 and octets <= SMALL_OCTETS * len(wanted)
+    which, values = _which([uid for uid, _ in wanted])
     try:
-        return _read(connection, folder_id, wanted, together)
+        *texts, octets = connection.execute(_RUN + which, (*frame, folder_id, *values)).fetchone()
+        uids, message_ids, dot_lines = map(unpack, texts)
+    except (*DAMAGED, ValueError):
+        return None
+    if list(zip(uids, message_ids, strict=False)) != wanted or len(dot_lines) != len(wanted):
+        return None
+    return run_of(octets or b"", sizes, dot_lines, frame)
+
+
+def run_of(octets: bytes, sizes: Sequence[int], dot_lines: list[int], frame: Frame) -> Run | None:
+    """Framed mails of these sizes; None when they don't lie there, each ending in a whole line."""
+    before, after_size, end = (text.encode() for text in frame)
+    leads = [b"%b%d%b" % (before, size, after_size) for size in sizes]
+    bounds = [
+        0,
+        *accumulate(len(lead) + size + len(end) for lead, size in zip(leads, sizes, strict=True)),
+    ]
+    bounds[-1] -= len(end)
+    if bounds[-1] != len(octets) or not all(map(octets.startswith, leads, bounds)):
+        return None
+    line_and_end = b"\r\n" + end
+    ends = [bound - len(line_and_end) for bound in bounds[1:-1]]
+    if not all(map(octets.startswith, repeat(line_and_end), ends)) or octets[-2:] != b"\r\n":
+        return None
+    return Run(memoryview(octets), bounds, [len(lead) for lead in leads], dot_lines, end)
+
+
+def read_mails(connection: sqlite3.Connection, folder_id: int, wanted: Wanted) -> list[StoredMail]:
+    """The copies that are there, in the order asked for; where one is damaged, the first alone."""
+    try:
+        return _read(connection, folder_id, wanted)
     except (*DAMAGED, StoreBroken):
         if len(wanted) == 1:
             raise
-        return _read(connection, folder_id, wanted[:1], False)
+        return _read(connection, folder_id, wanted[:1])
 
 
-def _read(
-    connection: sqlite3.Connection, folder_id: int, wanted: Wanted, together: bool
-) -> list[StoredMail]:
+def _read(connection: sqlite3.Connection, folder_id: int, wanted: Wanted) -> list[StoredMail]:
     found: dict[tuple[int, int], StoredMail] = {}
     for at in range(0, len(wanted), READ_AT_ONCE):
         which, values = _which([uid for uid, _ in wanted[at : at + READ_AT_ONCE]])
-        asked = f"d.folder_id = ? AND d.uid {which}", [folder_id, *values]
-        mails = _together(connection, *asked) if together else None
-        found |= _row_by_row(connection, *asked) if mails is None else mails
+        found |= _row_by_row(connection, which, [folder_id, *values])
     return [found[uid, message_id] for uid, message_id in wanted if (uid, message_id) in found]
 
 
@@ -77,49 +160,26 @@ def _which(uids: list[int]) -> tuple[str, list[int]]:
     return f"IN ({marks})", values
 
 
-_JOINED = "FROM delivery AS d JOIN message AS m ON m.id = d.message_id WHERE "
+_JOINED = (
+    "FROM delivery AS d JOIN message AS m ON m.id = d.message_id WHERE d.folder_id = ? AND d.uid "
+)
 _FACTS = ("d.uid", "d.message_id", "d.recipient", "d.size_octets", "m.sender",
           "m.dot_lines", "m.blob_key")  # fmt: skip
 _ROW_BY_ROW = f"SELECT {', '.join(_FACTS)}, m.prefix, m.body {_JOINED}"
 # As `served_head` has it; NULL, and so left out, where the body lies in a blob.
 _SERVED = (
-    "'Return-Path: <' || m.sender || '>' || char(13, 10)"
+    "? || d.size_octets || ? || 'Return-Path: <' || m.sender || '>' || char(13, 10)"
     " || 'Delivered-To: ' || d.recipient || char(13, 10) || m.prefix || m.body"
 )
-_LENGTH = (
-    f"{len(served_head('', '', b''))} + length(CAST(m.sender AS BLOB))"
-    " + length(CAST(d.recipient AS BLOB)) + length(m.prefix) + length(m.body)"
-)
-_PACKED = [packed(each) for each in ("d.uid", "d.message_id", "m.dot_lines", _LENGTH)]
-_TOGETHER = f"SELECT {', '.join(_PACKED)}, {end_to_end(_SERVED)} {_JOINED}"
-
-
-def _together(
-    connection: sqlite3.Connection, where: str, values: Sequence[int]
-) -> dict[tuple[int, int], StoredMail] | None:
-    """All in one row; None when that doesn't add up: nobody gets another's octets, and one that is
-    damaged spoils no other."""
-    try:
-        *texts, octets = connection.execute(_TOGETHER + where, values).fetchone()
-        uids, message_ids, dot_lines, lengths = map(unpack, texts)
-    except (*DAMAGED, ValueError):
-        return None
-    counts = {len(uids), len(message_ids), len(dot_lines), len(lengths)}
-    if len(counts) > 1 or sum(lengths) != len(octets or b""):
-        return None
-    mails, at = {}, 0
-    for uid, message_id, dots, length in zip(uids, message_ids, dot_lines, lengths, strict=True):
-        whole = octets[at : at + length]
-        mails[uid, message_id] = StoredMail(uid, b"", whole, length, dots)
-        at += length
-    return mails
+_PACKED = ", ".join(packed(each) for each in ("d.uid", "d.message_id", "m.dot_lines"))
+_RUN = f"SELECT {_PACKED}, {end_to_end(_SERVED, '?')} {_JOINED}"
 
 
 def _row_by_row(
-    connection: sqlite3.Connection, where: str, values: Sequence[int]
+    connection: sqlite3.Connection, which: str, values: Sequence[int]
 ) -> dict[tuple[int, int], StoredMail]:
     mails = {}
-    for row in connection.execute(_ROW_BY_ROW + where, values):
+    for row in connection.execute(_ROW_BY_ROW + which, values):
         uid, message_id, to, size_octets, sender, dot_lines, blob_key, prefix, octets = row
         body = octets if blob_key is None else Blob(blob_key)
         types = map(isinstance, (sender, to, prefix, body), (str, str, bytes, bytes | Blob))

@@ -24,7 +24,7 @@ from mailnode.store.accept import (
 )
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
-from mailnode.store.fetching import READ_AT_ONCE, StoredMail, read_mails
+from mailnode.store.fetching import READ_AT_ONCE, Frame, Run, StoredMail, read_mails, read_run
 from mailnode.store.jobs import WriteKind
 from mailnode.store.removal import (
     HELD_BY_NOTHING,
@@ -190,12 +190,9 @@ class Messages:
         return self.database.read(partial(self._snapshots.read, folder_id=folder_id))
 
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
+        self, folder_id: int, wanted: Sequence[tuple[int, int]]
     ) -> Deferred[list[StoredMail]]:
         """These copies, each (uid, message id), in the order asked for.
-
-        Args:
-            octets: of all of them, about: large ones are read another way than small ones.
 
         The caller bounds how much it asks for: all bodies in rows are in memory at once.
         Copies that were deleted or moved are left out.
@@ -205,8 +202,29 @@ class Messages:
         """
         if not wanted:
             return succeed([])
+        return self.database.read(lambda connection: read_mails(connection, folder_id, wanted))
+
+    def read_run(
+        self,
+        folder_id: int,
+        wanted: Sequence[tuple[int, int]],
+        sizes: Sequence[int],
+        frame: tuple[str, str, str],
+    ) -> Deferred[Run | list[StoredMail]]:
+        """The same as one run of octets where that can be, each in `frame` (`fetching.Frame`).
+
+        Args:
+            wanted: ascending, 512 at most.
+            sizes: octets of each, as its folder says.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
         return self.database.read(
-            lambda connection: read_mails(connection, folder_id, wanted, octets)
+            lambda connection: (
+                read_run(connection, folder_id, wanted, sizes, Frame(*frame))
+                or read_mails(connection, folder_id, wanted)
+            )
         )
 
     # Deletion

@@ -256,15 +256,15 @@ def packed_rows(*columns: str) -> str:
     return f"json_group_array(json_array({', '.join(columns)}))"
 
 
-def end_to_end(column: str) -> str:
+def end_to_end(column: str, between: str = "''") -> str:
     """An aggregate that gives the octets of a column one behind the other, in the order of
-    `packed_rows`; NULL for none.
+    `packed_rows`, with the text `between` between them; NULL for none.
 
     SQLite takes them for text on the way, and keeps each as it is: no text of the database's own
     encoding is converted, and lengths are counted, not looked for. Who splits them compares the
     lengths all the same. PostgreSQL spells it string_agg.
     """
-    return f"CAST(group_concat({column}, '') AS BLOB)"
+    return f"CAST(group_concat({column}, {between}) AS BLOB)"
 
 
 def unpack_rows(text: str) -> list[list[Any]]:

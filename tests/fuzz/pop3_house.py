@@ -33,7 +33,7 @@ from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.store.fetching import StoredMail
 from mailnode.store.snapshots import Snapshot
-from tests.fakes_pop3 import HEAD, FakeLocks, ForeignMailbox, LateMailbox
+from tests.fakes_pop3 import HEAD, FakeLocks, ForeignMailbox, LateMailbox, joined
 from tests.fuzz.client import IDLE_S, LATE_S, FuzzClock, Planned
 from tests.fuzz.smtp_house import DIRECTORY, Checker, Moods
 
@@ -189,8 +189,14 @@ class Pop3House:
             lambda: Snapshot(7, 1000, array("I", uids), array("Q", uids), array("I", sizes))
         )
 
+    def read_run(
+        self, folder_id: int, wanted: Any, sizes: Sequence[int], frame: tuple[str, str, str]
+    ) -> Deferred[Any]:
+        mails = self.read_mails(folder_id, wanted)
+        return mails.addCallback(lambda mails: joined(mails, sizes, frame) or mails)
+
     def read_mails(
-        self, folder_id: int, wanted: Sequence[tuple[int, int]], octets: int = 0
+        self, folder_id: int, wanted: Sequence[tuple[int, int]]
     ) -> Deferred[list[StoredMail]]:
         uids = [uid for uid, _ in wanted if not (self.first_is_gone and uid == FIRST_UID)]
         return self._soon(lambda: [self._stored(uid) for uid in uids])

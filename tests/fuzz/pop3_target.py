@@ -96,7 +96,7 @@ def _as_served(house: Pop3House) -> list[bytes]:
 
 def _weigh(server: object, house: Pop3House) -> None:
     maildrop = getattr(server, "drop", None)
-    if maildrop is not None and len(maildrop.ahead) > 64:
+    if maildrop is not None and sum(at in maildrop.ahead for at in range(len(maildrop.sizes))) > 64:
         raise Wrong("too many mails are read ahead")
     if house.open_blobs > 1:
         raise Wrong("more than one blob is open")

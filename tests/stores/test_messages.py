@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from array import array
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import ensureDeferred, gatherResults
 
 from mailnode.errors import StoreBroken
 from mailnode.model import Accepted, Blob, Delivered
-from mailnode.store import fetching
 from mailnode.store.accept import served_head
-from mailnode.store.fetching import StoredMail
+from mailnode.store.fetching import Frame, StoredMail
 from mailnode.store.sqlite import connect
 from tests.stores.support import PREFIX, StoreCase, envelope, message, recipient
 
@@ -202,65 +201,6 @@ class ReadingTests(StoreCase):
         mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 601)])
         self.assertEqual([mail.uid for mail in mails], list(range(1, 601)))
 
-    async def test_any_octets_come_back_from_a_read_of_many(self):
-        octets = bytes(range(256)) * 5
-        bodies = [
-            octets,
-            b"",
-            b"\0",
-            b"\0a\0",
-            "\ufeff\u00e9".encode("utf-16"),
-            b"\xff\xfe\xc3",
-            b"x",
-        ]
-        for body in bodies:
-            await self.messages.file_message(envelope(1), message(body, dot_lines=len(body)))
-        inbox = await self.messages.inbox(1)
-        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in range(1, 8)])
-        self.assertEqual([served(mail) for mail in mails], [HEAD + body for body in bodies])
-        self.assertEqual([mail.dot_lines for mail in mails], [len(body) for body in bodies])
-        self.assertEqual([mail.size_octets for mail in mails[:2]], [len(HEAD) + 1280, len(HEAD)])
-
-    async def test_a_read_of_many_gives_what_a_read_of_each_gives(self):
-        for sender in ("", "a@b.example", "j\u00f6rg@b\u00fccher.example", '"a\\"b"@c.example'):
-            await self.messages.file_message(envelope(1, sender=sender), message(b".\r\n"))
-        inbox = await self.messages.inbox(1)
-        wanted = [(n, n) for n in range(1, 5)]
-        each = [(await self.messages.read_mails(inbox.folder_id, [one]))[0] for one in wanted]
-        many = await self.messages.read_mails(inbox.folder_id, wanted)
-        self.assertEqual([served(mail) for mail in many], [served(mail) for mail in each])
-        self.assertNotEqual(many, each, "they were read one by one")
-
-    async def test_one_that_is_damaged_spoils_no_other(self):
-        for number in range(4):
-            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
-        inbox = await self.messages.inbox(1)
-        wanted = [(n, n) for n in range(1, 5)]
-        for damage in ("''", "x''", "1.5", "'many'"):
-            await self.write(f"UPDATE message SET dot_lines = {damage} WHERE id = 3")
-            mails = await self.messages.read_mails(inbox.folder_id, wanted)
-            bodies = [served(mail).removeprefix(HEAD) for mail in mails]
-            self.assertEqual(bodies, [b"0\r\n", b"1\r\n", b"2\r\n", b"3\r\n"])
-
-    async def test_one_that_has_no_octets_at_all_is_damaged_and_not_empty(self):
-        for number in range(3):
-            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
-        inbox = await self.messages.inbox(1)
-        await self.write("PRAGMA ignore_check_constraints = ON")
-        await self.write("UPDATE message SET body = NULL WHERE id = 2")
-        (first,) = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2), (3, 3)])
-        self.assertEqual(first.uid, 1)
-        await self.assertFailure(self.messages.read_mails(inbox.folder_id, [(2, 2)]), StoreBroken)
-
-    async def test_one_whose_octets_have_become_text_is_damaged(self):
-        for number in range(3):
-            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
-        inbox = await self.messages.inbox(1)
-        await self.write("UPDATE message SET body = '\u00e9' WHERE id = 2")
-        (first,) = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2), (3, 3)])
-        self.assertEqual(first.uid, 1)
-        await self.assertFailure(self.messages.read_mails(inbox.folder_id, [(2, 2)]), StoreBroken)
-
     async def test_a_blob_among_many_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)
         await self.messages.file_message(envelope(1), message(b"\0"))
@@ -269,15 +209,6 @@ class ReadingTests(StoreCase):
         mails = await self.messages.read_mails(inbox.folder_id, [(1, 1), (2, 2)])
         self.assertEqual([mail.body for mail in mails], [b"\0", Blob(blob.key)])
         self.assertEqual([mail.head for mail in mails], [HEAD] * 2)
-
-    async def test_lengths_that_do_not_add_up_are_no_cut_between_mails(self):
-        for number in range(3):
-            await self.messages.file_message(envelope(1), message(b"%d\r\n" % number))
-        inbox = await self.messages.inbox(1)
-        self.patch(fetching, "_TOGETHER", fetching._TOGETHER.replace("length(m.body)", "2"))
-        mails = await self.messages.read_mails(inbox.folder_id, [(n, n) for n in (1, 2, 3)])
-        self.assertEqual([mail.body for mail in mails], [b"0\r\n", b"1\r\n", b"2\r\n"])
-        self.assertEqual([mail.head for mail in mails], [HEAD] * 3)
 
     async def test_a_body_in_a_blob_is_given_as_its_key(self):
         blob = await self.make_blob(RAW)
@@ -289,6 +220,121 @@ class ReadingTests(StoreCase):
     async def test_a_uid_with_another_message_is_no_hit(self):
         (filed,) = await self.messages.file_message(envelope(1), message())
         self.assertEqual(await self.messages.read_mails(filed.folder_id, [(filed.uid, 77)]), [])
+
+
+FRAME = Frame("+OK ", " octets\r\n", ".\r\n")
+
+
+def reply(mail):
+    return b"+OK %d octets\r\n%b.\r\n" % (len(mail), mail)
+
+
+class RunTests(StoreCase):
+    """Mails that follow each other, in one piece."""
+
+    async def file(self, *bodies, **more):
+        for body in bodies:
+            await self.messages.file_message(envelope(1, **more), message(body))
+
+    async def read(self, first, last):
+        shot = await self.messages.snapshot((await self.messages.inbox(1)).folder_id)
+        which = slice(list(shot.uids).index(first), list(shot.uids).index(last) + 1)
+        wanted = list(zip(shot.uids[which], shot.message_ids[which], strict=True))
+        return await self.messages.read_run(shot.folder_id, wanted, shot.sizes[which], FRAME)
+
+    async def assertOneByOne(self, bodies):
+        """Each is given alone, as its row has it: nothing but the first where one is damaged."""
+        mails = await self.read(1, 3)
+        self.assertIsInstance(mails, list)
+        self.assertEqual([served(mail) for mail in mails], [HEAD + body for body in bodies])
+
+    async def test_they_stand_there_as_they_are_sent(self):
+        bodies = [b"1\r\n", b"", bytes(range(256)) * 5 + b"\r\n", b"\0\r\n", b"5\r\n"]
+        await self.file(*bodies)
+        run = await self.read(1, 5)
+        replies = [reply(HEAD + body) for body in bodies]
+        for start in range(5):
+            for stop in range(start + 1, 6):
+                self.assertEqual(b"".join(run.framed(start, stop)), b"".join(replies[start:stop]))
+        mails = [(b"", HEAD + body, 0) for body in bodies]
+        self.assertEqual((len(run), list(run)), (5, mails))
+
+    async def test_any_sender_is_counted_in_octets(self):
+        senders = ("", "a@b.example", "j\u00f6rg@b\u00fccher.example", '"a\\"b"@c.example')
+        for sender in senders:
+            await self.file(b"x\r\n", sender=sender)
+        run = await self.read(1, 4)
+        (inbox, wanted) = (await self.messages.inbox(1), [(n, n) for n in range(1, 5)])
+        alone = await self.messages.read_mails(inbox.folder_id, wanted)
+        self.assertEqual(b"".join(run.framed(0, 4)), b"".join(map(reply, map(served, alone))))
+
+    async def test_as_many_as_fit_and_one_at_least(self):
+        await self.file(*[b"x" * 998 + b"\r\n"] * 3)
+        run = await self.read(1, 3)
+        one = len(reply(HEAD + b"x" * 998 + b"\r\n"))
+        fitting = [run.last_within(0, octets) for octets in (0, one, 2 * one - 1, 2 * one, 3 * one)]
+        self.assertEqual(fitting, [1, 1, 1, 2, 3])
+        self.assertEqual(run.last_within(2, 0), 3)
+
+    async def test_lines_that_begin_with_a_dot_are_counted(self):
+        await self.file(b"1\r\n")
+        await self.messages.file_message(envelope(1), message(b".2\r\n", dot_lines=1))
+        self.assertEqual((await self.read(1, 2)).dot_lines, [0, 1])
+
+    async def test_a_mail_without_a_last_line_end_is_in_no_run(self):
+        await self.file(b"1\r\n", b"2", b"3\r\n")
+        await self.assertOneByOne([b"1\r\n", b"2", b"3\r\n"])
+
+    async def test_a_last_mail_without_a_last_line_end_is_in_no_run(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3")
+        await self.assertOneByOne([b"1\r\n", b"2\r\n", b"3"])
+
+    async def test_a_blob_is_in_no_run(self):
+        blob = await self.make_blob(RAW)
+        await self.file(b"1\r\n")
+        await self.messages.file_message(envelope(1), message(RAW, body=blob))
+        mails = await self.read(1, 2)
+        self.assertEqual([mail.body for mail in mails], [b"1\r\n", Blob(blob.key)])
+
+    async def test_one_that_is_gone_leaves_the_others(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3\r\n")
+        shot = await self.messages.snapshot((await self.messages.inbox(1)).folder_id)
+        await self.messages.delete_mails(shot.folder_id, [2])
+        wanted = list(zip(shot.uids, shot.message_ids, strict=True))
+        mails = await self.messages.read_run(shot.folder_id, wanted, shot.sizes, FRAME)
+        self.assertEqual([mail.uid for mail in mails], [1, 3])
+
+    async def test_another_message_at_a_uid_is_in_no_run(self):
+        await self.file(b"1\r\n", b"2\r\n")
+        shot = await self.messages.snapshot((await self.messages.inbox(1)).folder_id)
+        wanted = [(1, 1), (2, 77)]
+        mails = await self.messages.read_run(shot.folder_id, wanted, shot.sizes, FRAME)
+        self.assertEqual([mail.uid for mail in mails], [1])
+
+    async def test_damaged_numbers_spoil_no_other_mail(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3\r\n")
+        for damage in ("''", "x''", "1.5", "'many'"):
+            await self.write(f"UPDATE message SET dot_lines = {damage} WHERE id = 2")
+            await self.assertOneByOne([b"1\r\n", b"2\r\n", b"3\r\n"])
+
+    async def test_sizes_that_do_not_add_up_are_no_cut_between_mails(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3\r\n")
+        await self.write("UPDATE delivery SET size_octets = size_octets + 1 WHERE uid = 1")
+        await self.write("UPDATE delivery SET size_octets = size_octets - 1 WHERE uid = 2")
+        await self.assertOneByOne([b"1\r\n", b"2\r\n", b"3\r\n"])
+
+    async def test_one_that_has_no_octets_at_all_is_damaged_and_not_empty(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3\r\n")
+        await self.write("PRAGMA ignore_check_constraints = ON")
+        await self.write("UPDATE message SET body = NULL WHERE id = 2")
+        await self.assertOneByOne([b"1\r\n"])
+        await self.assertFailure(ensureDeferred(self.read(2, 2)), StoreBroken)
+
+    async def test_one_whose_octets_have_become_text_is_damaged(self):
+        await self.file(b"1\r\n", b"2\r\n", b"3\r\n")
+        await self.write("UPDATE message SET body = '\u00e9' WHERE id = 2")
+        await self.assertOneByOne([b"1\r\n"])
+        await self.assertFailure(ensureDeferred(self.read(2, 2)), StoreBroken)
 
 
 class DeletionTests(StoreCase):
