@@ -28,9 +28,13 @@ class _Lenient(HeaderRegistry):
             return field  # type: ignore[no-any-return]
 
 
-_POLICY = SMTP.clone(header_factory=_Lenient())
+# Fields are written as they came: folding anew those that are long fails on octets beyond ASCII.
+_POLICY = SMTP.clone(header_factory=_Lenient(), refold_source="none")
 
 
 def read_mail(raw: bytes) -> EmailMessage:
-    """What is wrong with a mail or a field is in its `defects`: reading a field never raises."""
+    """What is wrong with a mail or a field is in its `defects`: no field raises an error.
+
+    `bytes(mail)` are its lines as they came, but for a space behind each field's colon.
+    """
     return email.message_from_bytes(raw, policy=_POLICY)

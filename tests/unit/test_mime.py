@@ -28,6 +28,13 @@ class LenientTests(SynchronousTestCase):
             self.assertIsInstance(mail[name], str, name)
         self.assertIn(b"<((((1@x>", mail.as_bytes())
 
+    def test_it_is_written_as_it_came(self) -> None:
+        raw = (
+            b"Subject: " + b"\xc3 =?utf-8?q?x=C3=BC?= " * 9 + b"\r\n folded\r\n"
+            b"References: <" + b"x" * 300 + b">\r\nTo: \xff@\xfe\r\n\r\n.b\xf0dy\r\n"
+        )
+        self.assertEqual(raw, read_mail(raw).as_bytes())
+
     def test_what_could_not_be_parsed_is_a_defect(self) -> None:
         mail = read_mail(b"Message-ID: <((((1@x>\r\n\r\n")
         (defect,) = mail["Message-ID"].defects
