@@ -7,7 +7,7 @@ nothing more is made for it (docs/rfc.rst S25, P2, P16).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
@@ -41,11 +41,8 @@ def write_at_once(transport: Any, data: bytes) -> bool:
 
 def write_pieces_at_once(transport: Any, pieces: list[Octets]) -> bool:
     """The same for much in several pieces, which aren't joined first: they would be copied."""
-    if len(pieces) > MOST_PIECES or not nothing_waits(transport):
-        return False
-    try:
-        sent = transport.socket.sendmsg(pieces)
-    except OSError:
+    sent = send_pieces(transport, pieces)
+    if not sent:
         return False
     for at, piece in enumerate(pieces):
         if sent < len(piece):
@@ -53,6 +50,19 @@ def write_pieces_at_once(transport: Any, pieces: list[Octets]) -> bool:
             break
         sent -= len(piece)
     return True
+
+
+def send_pieces(transport: Any, pieces: Sequence[Octets]) -> int:
+    """Hand to the kernel what it takes now; how many octets that is, and the rest is the caller's.
+
+    Nothing where something waits in the transport. Never call it inside TLS.
+    """
+    if len(pieces) > MOST_PIECES or not nothing_waits(transport):
+        return 0
+    try:
+        return int(transport.socket.sendmsg(pieces))
+    except OSError:  # the connection is lost, or full: `write` finds out and tells
+        return 0
 
 
 def nothing_waits(transport: Any) -> bool:

@@ -253,8 +253,44 @@ class BufferedWire(Wire):
             self.producer.resumeProducing()
 
 
-def wire(peer: str = "127.0.0.1") -> BufferedWire:
-    return BufferedWire(peerAddress=IPv4Address("TCP", peer, 50000))
+class KernelWire(BufferedWire):
+    """The same over a socket that takes `room` octets, until the client reads.
+
+    Attributes:
+        sent: octets that it took of each `sendmsg`.
+    """
+
+    room = 0
+    offset = 0
+    _tempDataLen = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sent: list[int] = []
+
+    @property
+    def socket(self) -> KernelWire:
+        return self
+
+    @property
+    def dataBuffer(self) -> bytes:
+        return b"x" * self.waiting
+
+    def send(self, data: bytes) -> int:
+        return self.sendmsg([data])
+
+    def sendmsg(self, pieces: Sequence[bytes | memoryview]) -> int:
+        fits = b"".join(pieces)[: self.room]
+        if not fits:
+            raise BlockingIOError
+        self.room -= len(fits)
+        self.io.write(fits)
+        self.sent.append(len(fits))
+        return len(fits)
+
+
+def wire(peer: str = "127.0.0.1", kind: type[BufferedWire] = BufferedWire) -> BufferedWire:
+    return kind(peerAddress=IPv4Address("TCP", peer, 50000))
 
 
 @implementer(pop3.IMailbox)

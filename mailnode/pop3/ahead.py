@@ -14,15 +14,18 @@ from mailnode.pop3.body import CHUNK_OCTETS, Mail
 class Run(Protocol):
     """Mails end to end, each as the reply to its RETR: `store.fetching.Run`."""
 
+    bounds: Sequence[int]
     dot_lines: Sequence[int]
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, at: int, /) -> Mail: ...
 
-    def framed(self, start: int, stop: int) -> tuple[Octets, ...]: ...
+    def framed(self, start: int, stop: int, skip: int = 0) -> tuple[Octets, ...]: ...
 
-    def last_within(self, start: int, octets: int) -> int: ...
+    def fitting(self, start: int, octets: int) -> int: ...
+
+    def begun(self, start: int, octets: int) -> int: ...
 
 
 @define(eq=False)
@@ -66,27 +69,27 @@ class Ahead:
             return None
         return self.mails.pop(index) if len(mail[0]) + len(mail[1]) <= CHUNK_OCTETS else None
 
-    def take_replies(
-        self, index: int, following: Sequence[bytes]
-    ) -> tuple[tuple[Octets, ...], int] | None:
-        """What answers RETR of that mail and of the numbers that follow, as far as it lies end to
-        end and fits one write; None when the first doesn't.
+    def replies(self, index: int, following: Sequence[bytes]) -> tuple[Run, int, int] | None:
+        """What answers RETR of that mail and of the numbers that follow: those of a run from one
+        place to another, as far as no line begins with a dot; None when not even the first lies so.
 
-        Returns:
-            the replies, and to how many.
+        `given` says what of it was taken.
         """
         run, at = self._run, index - self._begin
         if run is None or not self._is_in_run(index) or run.dot_lines[at]:
             return None
-        last, stop, number = run.last_within(at, CHUNK_OCTETS), at + 1, index + 2
+        stop, number = at + 1, index + 2
         for each in following:
-            if stop >= last or int(each) != number or run.dot_lines[stop]:
+            if stop == len(run) or int(each) != number or run.dot_lines[stop]:
                 break
             stop, number = stop + 1, number + 1
+        return run, at, stop
+
+    def given(self, stop: int) -> None:
+        """The run is taken up to there."""
         self._next = self._begin + stop
         if self._next == self._end:
             self._run = None
-        return run.framed(at, stop), stop - at
 
     def discard(self, index: int) -> None:
         """That one isn't wanted any more."""

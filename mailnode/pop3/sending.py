@@ -10,6 +10,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from mailnode.outgoing import OUTPUT_OCTETS, send_pieces
+from mailnode.pop3.ahead import Run
 from mailnode.pop3.body import CHUNK_OCTETS, Mail, TopCut, ended, read_chunk, readable
 from mailnode.pop3.drop import RETR_OCTETS, BadArgument, OpenDrop, retrs_at
 from mailnode.session import LineSession
@@ -94,10 +96,10 @@ class Sending(LineSession):
         a command's method takes as long as writing its mail.
         """
         numbers = retrs_at(self._input, self._at) if following and not self._blocked else []
-        if (found := drop.ahead.take_replies(index, numbers)) is not None:
-            replies, count = found
+        if (replies := drop.ahead.replies(index, numbers)) is not None:
+            count = self._send_replies(*replies)
+            drop.ahead.given(replies[1] + count)
             self._at += sum(map(len, numbers[: count - 1])) + RETR_OCTETS * (count - 1)
-            self.sendRaw(*replies)
             drop.was_read(*range(index, index + count))
             return True
         if (mail := drop.ahead.take_small(index)) is None:
@@ -105,6 +107,21 @@ class Sending(LineSession):
         self.sendRaw(b"+OK %d octets\r\n" % drop.sizes[index], *ended(*mail))
         drop.was_read(index)
         return True
+
+    def _send_replies(self, run: Run, start: int, stop: int) -> int:
+        """Of these replies to RETRs, as many as leave at once; how many. Larger writes cost less,
+        but only what the kernel takes, and the rest of the last mail, is in memory twice."""
+        much = run.bounds[stop] - run.bounds[start] > OUTPUT_OCTETS
+        if much and not (self._out or self.secure or self._gone):
+            sent = send_pieces(self.transport, run.framed(start, stop))
+            if sent:
+                stop = min(stop, run.begun(start, sent))
+                if rest := b"".join(run.framed(start, stop, sent)):
+                    self.transport.write(rest)
+                return stop - start
+        stop = min(stop, run.fitting(start, CHUNK_OCTETS))
+        self.sendRaw(*run.framed(start, stop))
+        return stop - start
 
     async def _send(
         self, drop: OpenDrop, index: int, cut: TopCut | None, following: bool = False

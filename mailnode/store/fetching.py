@@ -8,7 +8,7 @@ row, end to end as they are sent. What lies in a blob comes alone.
 from __future__ import annotations
 
 import sqlite3
-from bisect import bisect
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, repeat
 from typing import NamedTuple
@@ -82,14 +82,20 @@ class Run:
     def __iter__(self) -> Iterator[tuple[bytes, bytes, int]]:
         return map(self.__getitem__, range(len(self)))
 
-    def last_within(self, start: int, octets: int) -> int:
-        """How far one gets from there with so many octets; one mail at least."""
-        return max(start + 1, bisect(self.bounds, self.bounds[start] + octets) - 1)
+    def framed(self, start: int, stop: int, skip: int = 0) -> tuple[memoryview | bytes, ...]:
+        """Those mails as they are sent, but for so many octets that were."""
+        begin, end = self.bounds[start] + skip, self.bounds[stop]
+        if stop < len(self):
+            return (self.octets[begin:end],)
+        return self.octets[begin:end], self.end[max(0, begin - end) :]
 
-    def framed(self, start: int, stop: int) -> tuple[memoryview | bytes, ...]:
-        """Those mails as they are sent."""
-        octets = self.octets[self.bounds[start] : self.bounds[stop]]
-        return (octets,) if stop < len(self) else (octets, self.end)
+    def fitting(self, start: int, octets: int) -> int:
+        """Where the mails from `start` on end that fit so many octets; one mail at least."""
+        return max(start + 1, bisect_right(self.bounds, self.bounds[start] + octets) - 1)
+
+    def begun(self, start: int, octets: int) -> int:
+        """Where the mails end that have begun once so many octets from `start` on are sent."""
+        return min(len(self), bisect_left(self.bounds, self.bounds[start] + octets))
 
 
 def read_run(

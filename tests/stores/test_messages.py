@@ -272,9 +272,22 @@ class RunTests(StoreCase):
         await self.file(*[b"x" * 998 + b"\r\n"] * 3)
         run = await self.read(1, 3)
         one = len(reply(HEAD + b"x" * 998 + b"\r\n"))
-        fitting = [run.last_within(0, octets) for octets in (0, one, 2 * one - 1, 2 * one, 3 * one)]
+        fitting = [run.fitting(0, octets) for octets in (0, one, 2 * one - 1, 2 * one, 3 * one)]
         self.assertEqual(fitting, [1, 1, 1, 2, 3])
-        self.assertEqual(run.last_within(2, 0), 3)
+        self.assertEqual(run.fitting(2, 0), 3)
+
+    async def test_what_is_left_of_those_that_have_begun_when_some_octets_are_sent(self):
+        bodies = [b"1\r\n", b"22\r\n", b"333\r\n"]
+        await self.file(*bodies)
+        run, replies = await self.read(1, 3), [reply(HEAD + body) for body in bodies]
+        for start in range(3):
+            whole = b"".join(replies[start:])
+            ends = [len(b"".join(replies[start : stop + 1])) for stop in range(start, 3)]
+            for sent in range(1, len(whole) + 1):
+                stop = run.begun(start, sent)
+                end = next(end for end in ends if end >= sent)
+                self.assertEqual(stop, start + ends.index(end) + 1)
+                self.assertEqual(b"".join(run.framed(start, stop, sent)), whole[sent:end])
 
     async def test_lines_that_begin_with_a_dot_are_counted(self):
         await self.file(b"1\r\n")

@@ -27,6 +27,7 @@ class Pop3Case(SynchronousTestCase):  # type: ignore[misc]
         peer: str = "127.0.0.1",
         protocol: type[Pop3Server] = Pop3Server,
         signed_in: bool = True,
+        over: type[BufferedWire] = BufferedWire,
     ) -> BufferedWire:
         self.clock = Clock()
         self.clock.advance(1000)
@@ -41,7 +42,7 @@ class Pop3Case(SynchronousTestCase):  # type: ignore[misc]
         )
         self.factory.protocol = protocol
         self.server = self.factory.buildProtocol(None)
-        self.wire = wire(peer)
+        self.wire = wire(peer, over)
         self.server.makeConnection(self.wire)
         self.greeting = self.take()
         if signed_in:

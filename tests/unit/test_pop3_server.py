@@ -13,7 +13,7 @@ from mailnode.errors import SignInBusy, StoreBroken, StoreBusy
 from mailnode.model import Blob
 from mailnode.pop3.sending import SLICE_MAILS
 from mailnode.pop3.server import Pop3Server
-from tests.fakes_pop3 import HEAD, ForeignMailbox, House, LateMailbox, wire
+from tests.fakes_pop3 import HEAD, ForeignMailbox, House, KernelWire, LateMailbox, wire
 from tests.unit.pop3_case import Pop3Case
 
 MAIL = b"Subject: x\r\n\r\nbody\r\n"
@@ -258,6 +258,27 @@ class ReadingTests(Pop3Case):
         self.send(*[b"RETR %d" % number for number in range(1, 17)])
         self.assertLess(self.wire.most, 330 << 10)
         self.assertEqual(self.read_all().count(b"+OK"), 16)
+
+    def test_p16_what_the_kernel_takes_leaves_at_once_and_no_more_is_buffered(self) -> None:
+        mails = [mail_of(size << 10) for size in (20, 60, 9, 90, 30, 70, 40, 50)]
+        replies = [b"+OK %d octets\r\n" % (len(HEAD) + len(mail)) + HEAD + mail + b".\r\n"
+                   for mail in mails]  # fmt: skip
+        asked = [b"RETR %d" % number for number in range(1, 9)]
+        for room in (0, 1, 70_000, len(b"".join(replies[:3])), 200_000, 1 << 20):
+            house = House(list(mails))
+            wire = self.session(house.open, over=KernelWire)
+            assert isinstance(wire, KernelWire)
+            wire.sent.clear()
+            wire.room = room
+            self.send(*asked)
+            self.assertLess(self.wire.most, 330 << 10)
+            if room > 1:
+                self.assertEqual(wire.sent[:1], [min(room, len(b"".join(replies)))])
+            if room == 70_000:
+                self.assertEqual(wire.writes[0], b"".join(replies[:2])[room:])
+            self.assertEqual(self.read_all(), b"".join(replies))
+            self.lose()
+            self.assertEqual(house.told[0].detail["read"], "11-18")
 
     def test_p16_a_large_mail_that_was_read_ahead_goes_out_in_chunks_too(self) -> None:
         self.house(b"1\r\n", b"2\r\n", mail_of(600 << 10), b"4\r\n")
