@@ -241,11 +241,12 @@ def aims(results: Results) -> str:
 
 
 def _aim(results: Results, cell: Cell, aim: Aim) -> Iterator[list[str]]:
-    ours = results.spread(cell.name, OURS, aim.figure)
+    ours = results.spread(cell.name, aim.by, aim.figure)
     if ours is None:
         return
     title, scale = _FIGURES.get(aim.figure, (cell.unit, 1.0))
-    named = [f"``{cell.name}``", title, number(ours.median * scale)]
+    name = f"``{cell.name}``" if aim.by == OURS else f"``{cell.name}``, {aim.by}"
+    named = [name, title, number(ours.median * scale)]
     by = 1.0 if aim.against else scale
     bound = f"{'at least' if aim.least else 'at most'} {number(aim.bound * by)}"
     if not aim.against:
@@ -261,7 +262,7 @@ def _aim(results: Results, cell: Cell, aim: Aim) -> Iterator[list[str]]:
     if not medians:
         return
     best = choose(medians, key=lambda peer: medians[peer])
-    ratio = results.ratio(cell.name, OURS, best, aim.figure)
+    ratio = results.ratio(cell.name, aim.by, best, aim.figure)
     if ratio is None:
         return
     met = ratio.median >= aim.bound if aim.least else ratio.median <= aim.bound
@@ -275,7 +276,7 @@ EXCUSED_BELOW = 1.2
 
 def _missed(results: Results, cell: Cell, aim: Aim) -> str:
     """A bare program that is hardly better excuses it: a server does that and its duty."""
-    pair = (cell.bare, OURS) if aim.least else (OURS, cell.bare)
+    pair = (cell.bare, aim.by) if aim.least else (aim.by, cell.bare)
     better = results.ratio(cell.name, *pair, aim.figure)
     if better is None:
         return "**missed**"

@@ -127,6 +127,16 @@ class Tables(SynchronousTestCase):
         self.assertIn("1.5 x", row)
         self.assertIn("**missed**", row)
 
+    def test_an_aim_may_be_one_of_two_processes(self) -> None:
+        records = [
+            {"kind": "pop3", "cell": "retr4k", "target": name, "repeat": 0, "mail_rate": rate}
+            for name, rate in {"mailnode": 80, "mailnode-2": 109, "dovecot": 100}.items()
+        ]
+        one, two = tables.aims(results(*records)).splitlines()[3:5]
+        self.assertTrue(one.endswith("at least 0.8 x  met"), one)
+        self.assertTrue(two.startswith("``retr4k``, mailnode-2  "), two)
+        self.assertTrue(two.endswith("at least 1.1 x  **missed**"), two)
+
     def test_what_was_not_measured_has_no_table(self) -> None:
         self.assertEqual({tables.of_cell(Results(), cell) for cell in CELLS.values()}, {""})
         self.assertEqual(tables.aims(Results()), "")
