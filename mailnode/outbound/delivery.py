@@ -199,8 +199,7 @@ class Delivery:
                     if self.stopping or not (taken[1] in self._used and _had_died(answers)):
                         break
                 self._used.add(taken[1])
-                answered = self._answer_each(mail_rows, answers, attempt, mail, way)
-                writing.append(Deferred.fromCoroutine(answered))
+                writing.append(self._answer_each(mail_rows, answers, attempt, mail, way))
         except CannotSend as refusal:
             await _all(writing)
             await self.answer(self.leases.left(rows), refusal.answer, way)
@@ -256,21 +255,19 @@ class Delivery:
         attempt = Attempt(at=self.now())
         await _all(
             [
-                Deferred.fromCoroutine(
-                    self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
-                )
+                self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
                 for mail_rows in _mails(rows)
             ]
         )
 
-    async def _answer_each(
+    def _answer_each(
         self,
         rows: Sequence[Leased],
         answers: Sequence[Answer],
         attempt: Attempt,
         mail: QueuedMail | None,
         way: Route | SendAs | None,
-    ) -> None:
+    ) -> Deferred[None]:
         """Write what became of one mail's recipients, and the reports about it, in one commit."""
         judged = []
         chance = self.random()  # one for all, so that they stay together
@@ -281,14 +278,22 @@ class Delivery:
             judged.append(
                 judge(row, answer, attempt, self.settings, lambda: chance, owner_told=of_owner)
             )
+        if any(each.told is not None for each in judged):
+            return Deferred.fromCoroutine(self._report(rows, judged, attempt.at, mail))
+        written = self.leases.settled([each.settled for each in judged])
+        return written.addCallback(lambda _: self._count(rows, judged, attempt.at))
+
+    async def _report(
+        self, rows: Sequence[Leased], judged: list[Judged], at: float, mail: QueuedMail | None
+    ) -> None:
         try:
-            reports = await self._reports(rows, judged, attempt.at, mail)
+            reports = await self._reports(rows, judged, at, mail)
         except Exception:
             _log.failure("a report about {mail_id} could not be made", mail_id=rows[0].mail_id)
             judged = [Judged(unreported(each.settled)) for each in judged]
             reports = []
         await self.leases.settle([each.settled for each in judged], reports)
-        self._count(rows, judged, attempt.at)
+        self._count(rows, judged, at)
 
     def _count(self, rows: Sequence[Leased], judged: Sequence[Judged], at: float) -> None:
         for row, each in zip(rows, judged, strict=True):
@@ -304,8 +309,6 @@ class Delivery:
         for each in judged:
             if each.told is not None:
                 told.setdefault(each.told.action, []).append(each.told)
-        if not told:
-            return []
         mail = mail or await self.queue.read(rows[0].message_id)
         if mail is None:
             return []

@@ -97,18 +97,20 @@ class Leases:
                 self._held[each] = 0.0 if each in lost else until
 
     async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
-        """Write it, however often that takes: what a remote has taken must not be sent again.
-
-        What comes while the queue is being written is written together afterwards.
-        """
+        """Write it, however often that takes: what a remote has taken must not be sent again."""
         if reports:  # filed when these rows are ours, whatever became of others
             await self._insist(settled, reports)
-            return
+        else:
+            await self.settled(settled)
+
+    def settled(self, settled: Sequence[Settled]) -> Deferred[None]:
+        """Fires once it is written; what comes while the queue is being written is so together
+        afterwards."""
         written: Deferred[None] = Deferred()
         self._unwritten.append((settled, written))
         if not self._writing:
             background(self._write(), "settling the queue")
-        await written
+        return written
 
     async def _write(self) -> None:
         self._writing = True

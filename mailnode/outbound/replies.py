@@ -6,6 +6,7 @@ RFC 5321 section 4.2, RFC 2034; docs/rfc.rst C3. No I/O.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from attrs import define, field, frozen
 
@@ -16,6 +17,7 @@ REPLY_LINES = 100
 REPLY_OCTETS = 65536
 TEXT_CHARACTERS = 500
 
+_ONE_LINE = re.compile(rb"([2-5][0-9][0-9] [^\r\n]{0,500})\r?\n")
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.S)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
 
@@ -56,6 +58,12 @@ class Reply:
         return Answer(self.code, enhanced or f"{self.kind}.0.0", text, stage)
 
 
+@lru_cache(maxsize=256)
+def _of_one_line(line: bytes) -> Reply:
+    """A host says the same to each mail, but for its last reply."""
+    return Reply(int(line[:3]), (line[4:].decode("utf-8", "replace"),))
+
+
 def printable(text: str) -> str:
     """Foreign words as a log, a report and a terminal can show them: one line, cut when long."""
     text = " ".join(text.split())
@@ -72,6 +80,7 @@ class ReplyReader:
     """
 
     _input: bytes = b""
+    _at: int = 0  # what stands before was taken
     _code: bytes = b""
     _lines: list[str] = field(factory=list)
     _octets: int = 0  # of the lines before this one
@@ -79,10 +88,10 @@ class ReplyReader:
     @property
     def rest(self) -> bool:
         """Whether there are octets that have not come out as a reply."""
-        return bool(self._input or self._lines)
+        return self._at < len(self._input) or bool(self._lines)
 
     def feed(self, data: bytes) -> None:
-        self._input = self._input + data if self._input else data
+        self._input, self._at = self._input[self._at :] + data, 0
 
     def take(self) -> Reply | None:
         """The next reply; None until it is whole.
@@ -90,9 +99,13 @@ class ReplyReader:
         Raises:
             BadReply: it has no code, or several; it is over 100 lines or 64 KiB.
         """
-        while (end := self._input.find(b"\n")) >= 0:
-            line, self._input = self._input[:end], self._input[end + 1 :]
-            self._bound(end + 1)
+        if not self._lines and (found := _ONE_LINE.match(self._input, self._at)):
+            self._at = found.end()
+            return _of_one_line(found[1])
+        while (end := self._input.find(b"\n", self._at)) >= 0:
+            line, octets = self._input[self._at : end], end + 1 - self._at
+            self._at = end + 1
+            self._bound(octets)
             found = _LINE.fullmatch(line.removesuffix(b"\r"))
             if not found:
                 raise BadReply(f"no reply: {_shown(line)}")
@@ -105,8 +118,8 @@ class ReplyReader:
                 self._code, self._octets = b"", 0
                 self._lines.clear()
                 return reply
-            self._code, self._octets = code, self._octets + end + 1
-        self._bound(len(self._input))
+            self._code, self._octets = code, self._octets + octets
+        self._bound(len(self._input) - self._at)
         return None
 
     def _bound(self, octets: int) -> None:

@@ -114,7 +114,7 @@ class Session:
             conversation.begin(outgoing)
             await link.turn()
             if conversation.state is State.BODY:
-                await self._send_body(reader, first, still_ours)
+                await self._send_body(reader, first, outgoing.size_octets, still_ours)
         except BaseException:
             if not self.usable:  # it stands in the middle of a mail
                 link.abort()
@@ -123,12 +123,15 @@ class Session:
             reader.close()
         return conversation.answers()
 
-    async def _send_body(self, reader: Any, chunk: bytes, still_ours: Callable[[], bool]) -> None:
+    async def _send_body(
+        self, reader: Any, chunk: bytes, size_octets: int, still_ours: Callable[[], bool]
+    ) -> None:
         """One chunk is in memory at a time; the last one leaves with the dot."""
         link, conversation = self._link, self._link.conversation
         while chunk:
             conversation.send_body(chunk)
-            chunk = await reader.read(CHUNK_OCTETS)
+            size_octets -= len(chunk)
+            chunk = await reader.read(CHUNK_OCTETS) if size_octets else b""
             if chunk and (behind := link.drained()) is not None:
                 await behind
             if conversation.state is not State.BODY:
