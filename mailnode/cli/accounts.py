@@ -19,9 +19,10 @@ from mailnode.cli.frame import (
 from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
 from mailnode.cred.passwords import hash_password
-from mailnode.errors import MailError, NotFound
+from mailnode.errors import MailError
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
+from mailnode.store.users_file import no_domain
 from mailnode.values import MOST, read_size
 
 
@@ -149,9 +150,7 @@ def user_add(
 def _require_new(accounts: Accounts, name: str, domain_name: str) -> None:
     """Say what stands in the way before a password is asked for."""
     if domain_name not in {found.name for found in accounts.domains()}:
-        raise NotFound(
-            f"{domain_name} is not served here; first: `mailnode domain add {domain_name}`"
-        )
+        raise no_domain(domain_name)
     require_new(accounts, name)
 
 

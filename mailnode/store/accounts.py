@@ -299,7 +299,7 @@ def _find(sql: sqlite3.Connection, name: str) -> Account:
     with suppress(BadAddress):
         if row := one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
             return _account(row)
-    raise NotFound(f"There is no account {full}; add it with: mailnode user add {name}")
+    raise NotFound(f"There is no account {full}; see: mailnode user list")
 
 
 def _refuse_taken(

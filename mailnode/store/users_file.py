@@ -176,5 +176,10 @@ def find_domain(sql: sqlite3.Connection, name: str) -> int:
     """
     row = one(sql, "SELECT id FROM domain WHERE name = ?", parse_domain(name))
     if row is None:
-        raise NotFound(f"{name} is no domain here; add it with: mailnode domain add {name}")
+        raise no_domain(name)
     return int(row[0])
+
+
+def no_domain(name: str) -> NotFound:
+    """The error to raise where a domain is asked for that is not served."""
+    return NotFound(f"{name} is no domain here; add it with: mailnode domain add {name}")
