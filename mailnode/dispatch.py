@@ -65,9 +65,10 @@ class Dispatch:
         resolver = Resolver(clock, settings.resolvers)
         sender = Sender(clock, house.hostname, Trust(settings.trust))
         kept = config.data_path / "mta-sts.json"
+        https = Https(clock, resolver)
         sts = MtaSts(
             resolver,
-            Https(clock, resolver).fetch,
+            https.fetch,
             in_file(kept, house._in_thread),
             due.now,
             policies=read_policies(kept),
@@ -89,9 +90,11 @@ class Dispatch:
             reports=house.reports,
             signer=Signer(house.directory, house.seal, threads),
             file=house.messages.file_message,
+            post=https.post,
             keep=lambda told: house._in_thread(write_outcomes, sums, told),
             outcomes=read_outcomes(sums),
         )
+        sts.failed = reporting.observe_no_policy
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         leases = Leases(clock, house.queue, due.now, name)
         delivery = Delivery(

@@ -1,10 +1,14 @@
-"""One small page over HTTPS, from the host that it says it is, and from nowhere else."""
+"""One small page over HTTPS, from or to the host that it says it is, and nowhere else."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -16,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
+    FileBodyProducer,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
@@ -35,16 +40,21 @@ MOST_OCTETS = 64 * 1024
 MOST_ON_THE_WAY = 2 * MOST_OCTETS  # with its header
 MOST_ADDRESSES = 4
 CONNECT_S = 10.0
+_OF_CERTIFICATES = (SSL.Error, VerificationError)
 PAGE_S = 60.0  # with the look-up, the connection and TLS (RFC 8461 section 3.3)
 
 
 class NoPage(Exception):
-    """It can't be had: why, for the log."""
+    """It can't be had, or was not taken: why, for the log."""
+
+
+class BadHost(NoPage):
+    """The host's certificate is not right."""
 
 
 @define(eq=False)
 class Https:
-    """Fetches pages; certificates are verified, and no redirect is followed.
+    """Fetches and posts pages; certificates are verified, and no redirect is followed.
 
     Args:
         trust: whose certificates are right, as `optionsForClientTLS` takes it; None for those that
@@ -63,36 +73,8 @@ class Https:
         Raises:
             NoPage: any other answer than 200 with this media type, or none in time.
         """
-        try:
-            return await Deferred.fromCoroutine(self._fetch(host, path, media_type)).addTimeout(
-                PAGE_S, self._reactor
-            )
-        except (MailError, NoPage, ValueError) as error:  # a host that can't be named in TLS
-            raise NoPage(f"{host}: {error}") from None
-        except (TimeoutError, CancelledError):
-            raise NoPage(f"{host}: nothing within {PAGE_S:g} s") from None
 
-    async def _fetch(self, host: str, path: str, media_type: str) -> bytes:
-        found = await find_addresses(self._resolver, host)
-        why = "it has no address"
-        for address in found.values[:MOST_ADDRESSES]:
-            try:
-                return await self._fetch_from(address, host, path, media_type)
-            except (ConnectError, ConnectionClosed, OSError) as error:
-                why = f"{address}: {error}"
-            except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
-                cause = _innermost(error)
-                if isinstance(cause, CancelledError):  # the agent packs up this one, too
-                    raise cause from None
-                why = f"{address}: {str(cause) or type(cause).__name__}"
-        raise NoPage(why)
-
-    async def _fetch_from(self, address: str, host: str, path: str, media_type: str) -> bytes:
-        way = _Way(self._reactor, address, self.port, self.trust)
-        agent = Agent.usingEndpointFactory(self._reactor, way)
-        url = f"https://{host}{path}".encode("ascii")
-        try:
-            response = await agent.request(b"GET", url, Headers({b"User-Agent": [b"mailnode"]}))
+        async def read(response: Any) -> bytes:
             if response.code != 200:
                 raise NoPage(f"it answered {response.code}")
             kinds = response.headers.getRawHeaders(b"content-type", [b""])
@@ -101,8 +83,71 @@ class Https:
             body = _Body()
             response.deliverBody(body)
             return await body.whole
+
+        page: bytes = await self._within(host, _Request(b"GET", path, {}, None, read))
+        return page
+
+    async def post(self, host: str, path: str, page: bytes, media_type: str) -> None:
+        """Hand a page over.
+
+        Raises:
+            NoPage: any other answer than 2xx, or none in time.
+        """
+
+        async def read(response: Any) -> None:
+            if response.code // 100 != 2:
+                raise NoPage(f"it answered {response.code}")
+
+        headers = {b"Content-Type": [media_type.encode()]}
+        await self._within(host, _Request(b"POST", path, headers, page, read))
+
+    async def _within(self, host: str, request: _Request) -> Any:
+        try:
+            return await Deferred.fromCoroutine(self._ask(host, request)).addTimeout(
+                PAGE_S, self._reactor
+            )
+        except (MailError, ValueError) as error:  # a host that can't be named in TLS
+            raise NoPage(f"{host}: {error}") from None
+        except NoPage as error:
+            raise type(error)(f"{host}: {error}") from None
+        except (TimeoutError, CancelledError):
+            raise NoPage(f"{host}: nothing within {PAGE_S:g} s") from None
+
+    async def _ask(self, host: str, request: _Request) -> Any:
+        found = await find_addresses(self._resolver, host)
+        why, kind = "it has no address", NoPage
+        for address in found.values[:MOST_ADDRESSES]:
+            try:
+                return await self._ask_at(address, host, request)
+            except (ConnectError, ConnectionClosed, OSError) as error:
+                why, kind = f"{address}: {error}", NoPage
+            except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
+                cause = _innermost(error)
+                if isinstance(cause, CancelledError):  # the agent packs up this one, too
+                    raise cause from None
+                why = f"{address}: {str(cause) or type(cause).__name__}"
+                kind = BadHost if isinstance(cause, _OF_CERTIFICATES) else NoPage
+        raise kind(why)
+
+    async def _ask_at(self, address: str, host: str, request: _Request) -> Any:
+        way = _Way(self._reactor, address, self.port, self.trust)
+        agent = Agent.usingEndpointFactory(self._reactor, way)
+        url = f"https://{host}{request.path}".encode("ascii")
+        headers = Headers({b"User-Agent": [b"mailnode"], **request.headers})
+        body = None if request.page is None else FileBodyProducer(BytesIO(request.page))
+        try:
+            return await request.read(await agent.request(request.method, url, headers, body))
         finally:
             await way.close()
+
+
+@frozen
+class _Request:
+    method: bytes
+    path: str
+    headers: dict[bytes, list[bytes]]
+    page: bytes | None
+    read: Callable[[Any], Awaitable[Any]]
 
 
 class _Body(Protocol):

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from mailnode.background import Together, background
 from mailnode.durable import write_durably
 from mailnode.errors import MailError
-from mailnode.outbound.https import NoPage
+from mailnode.outbound.https import BadHost, NoPage
 
 if TYPE_CHECKING:
     from mailnode.interfaces import IResolver
@@ -38,6 +38,13 @@ _log = Logger()
 
 class BadPolicy(ValueError):
     """The page is no policy: why."""
+
+
+RESULTS: Mapping[type, str] = {
+    BadHost: "sts-webpki-invalid",
+    NoPage: "sts-policy-fetch-error",
+    BadPolicy: "sts-policy-invalid",
+}
 
 
 @frozen
@@ -126,6 +133,7 @@ class MtaSts:
 
     Attributes:
         policies: by domain; put there what `read_policies` finds at a start.
+        failed: hears of a fetch in vain: domain, result type (RFC 8460 section 4.3), words.
     """
 
     _resolver: IResolver
@@ -133,6 +141,7 @@ class MtaSts:
     _remember: Callable[[Mapping[str, StsPolicy]], Awaitable[Any]] | None = None
     _now: Callable[[], float] = time.time
     policies: dict[str, StsPolicy] = field(factory=dict, kw_only=True)
+    failed: Callable[[str, str, str], object] | None = field(default=None, kw_only=True)
     _failed_at: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _under_way: Together = field(factory=Together, init=False)
     _writing: Together = field(factory=Together, init=False)
@@ -190,6 +199,9 @@ class MtaSts:
             self._failed_at[key] = self._now()
             _shorten(self._failed_at, MOST_KEPT)
             _log.warn("MTA-STS policy of {domain}: {error}", domain=domain, error=str(error))
+            if self.failed is not None:
+                result = next(RESULTS[kind] for kind in type(error).__mro__ if kind in RESULTS)
+                self.failed(domain, result, str(error))
             return
         self._failed_at.pop(key, None)
         self.policies.pop(domain, None)  # the one fetched last stands last

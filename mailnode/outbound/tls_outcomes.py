@@ -42,7 +42,7 @@ class Failure:
 
     Attributes:
         result: one of the RFC's result types.
-        host, address: of the remote.
+        host, address: of the remote; "" where no policy came.
         reason: in words.
     """
 

@@ -6,45 +6,70 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from mailnode.addresses import Address, parse_address
+from attrs import frozen
+
+from mailnode.addresses import Address, parse_address, parse_domain
 from mailnode.errors import BadAddress
 from mailnode.outbound.tls_outcomes import DAY_S, PolicyKey, Sums, begin_of, mx_patterns
 
 MOST_PLACES = 5
+MEDIA_TYPE = "application/tlsrpt+gzip"
 LINE_OCTETS = 57  # base64 makes 76 of them
 
+_TARGET = re.compile(r"/[!-~]*")
 _VERSION = re.compile(r"v=TLSRPTv1[ \t]*(?:;|$)")
 
 
-def read_places(texts: Iterable[str]) -> list[Address]:
-    """The addresses of the TXT records at `_smtp._tls.domain`; none without exactly one record.
+@frozen
+class WebPlace:
+    """Where a report is posted: `https://host/path`."""
 
-    Places at `https:` are passed over (section 3: a sender may choose).
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"https://{self.host}{self.path}"
+
+
+def read_places(texts: Iterable[str]) -> list[Address | WebPlace]:
+    """What the TXT record at `_smtp._tls.domain` names; nothing without exactly one record.
+
+    An `https:` place has the usual port (section 3).
     """
     ours = [text for text in texts if _VERSION.match(text)]
     if len(ours) != 1:
         return []
-    found = []
+    found: list[Address | WebPlace] = []
     for part in ours[0].split(";"):
         name, _, value = part.partition("=")
         if name.strip() == "rua":
-            found += list(_read_mailto(value))
-    return found[:MOST_PLACES]
+            found += [place for uri in value.split(",") if (place := _read_place(uri.strip()))]
+    return list(dict.fromkeys(found))[:MOST_PLACES]
 
 
-def _read_mailto(value: str) -> Iterator[Address]:
-    for uri in value.split(","):
-        scheme, _, rest = uri.strip().partition(":")
+def _read_place(uri: str) -> Address | WebPlace | None:
+    scheme, _, rest = uri.partition(":")
+    try:
         if scheme.lower() == "mailto":
-            try:
-                yield parse_address(unquote(rest.partition("?")[0], errors="strict"))
-            except (BadAddress, UnicodeDecodeError):
-                continue
+            return parse_address(unquote(rest.partition("?")[0], errors="strict"))
+        if scheme.lower() == "https":
+            parts = urlsplit(uri)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            if parts.port in (None, 443) and "@" not in parts.netloc and _TARGET.fullmatch(target):
+                return WebPlace(parse_domain(parts.hostname or ""), target)
+    except (BadAddress, ValueError):  # UnicodeDecodeError is one
+        pass
+    return None
+
+
+def pack(facts: Mapping[str, Any]) -> bytes:
+    """The report as it is posted: `MEDIA_TYPE` (section 5.2)."""
+    return gzip.compress(json.dumps(facts, indent=1).encode(), mtime=0)
 
 
 def report_facts(
@@ -87,8 +112,8 @@ def _policy_facts(domain: str, key: PolicyKey, sums: Sums) -> dict[str, Any]:
         facts["failure-details"] = [
             {
                 "result-type": failure.result,
-                "receiving-mx-hostname": failure.host,
-                "receiving-ip": failure.address,
+                **({"receiving-mx-hostname": failure.host} if failure.host else {}),
+                **({"receiving-ip": failure.address} if failure.address else {}),
                 "failed-session-count": count,
                 **({"failure-reason-code": failure.reason} if failure.reason else {}),
             }
@@ -109,7 +134,7 @@ def make_mail(
 ) -> bytes:
     """The mail that brings it, header and body: CRLF lines, 7bit (section 5.3)."""
     report_id, submitter = facts["report-id"], sender.domain
-    packed = gzip.compress(json.dumps(facts, indent=1).encode(), mtime=0)
+    packed = pack(facts)
     begin = begin_of(day)
     name = f"{submitter}!{domain}!{begin:.0f}!{begin + DAY_S - 1:.0f}!{report_id}.json.gz"
     boundary = f"=_{report_id}"
@@ -138,7 +163,7 @@ def make_mail(
         f"sent mail to {domain}: a report for programs (RFC 8460).",
         "",
         f"--{boundary}",
-        "Content-Type: application/tlsrpt+gzip",
+        f"Content-Type: {MEDIA_TYPE}",
         "Content-Transfer-Encoding: base64",
         "Content-Disposition: attachment;",
         f'\tfilename="{name}"',

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,14 @@ from mailnode.background import background
 from mailnode.durable import write_durably
 from mailnode.errors import MailError, NoSuchName
 from mailnode.model import Envelope, MailParameters, Message, Recipient, Remote, new_mail_id
+from mailnode.outbound.https import NoPage
 from mailnode.outbound.pool import Way
 from mailnode.outbound.reporting import Reports, message_of
 from mailnode.outbound.sender import Session
 from mailnode.outbound.signing import Signer
 from mailnode.outbound.tls_outcomes import (
     DAY_S,
+    Failure,
     Outcomes,
     PolicyKey,
     Sums,
@@ -37,8 +39,15 @@ from mailnode.outbound.tls_outcomes import (
     failure_of,
     failure_of_answer,
 )
-from mailnode.outbound.tls_report import make_mail, read_places, report_facts
-from mailnode.outbound.words import Answer
+from mailnode.outbound.tls_report import (
+    MEDIA_TYPE,
+    WebPlace,
+    make_mail,
+    pack,
+    read_places,
+    report_facts,
+)
+from mailnode.outbound.words import Answer, TlsPolicy
 from mailnode.queued import Leased
 
 if TYPE_CHECKING:
@@ -55,6 +64,13 @@ LAST = 2  # of the queue's priorities
 _log = Logger()
 
 
+class NotTaken(MailError):
+    """A web server has not taken a report: it is brought again."""
+
+    smtp_code, enhanced = 451, "4.4.0"
+    text = "The report was not taken"
+
+
 @define(eq=False, kw_only=True)
 class TlsReporting:
     """Counts TLS sessions, and reports them when their day is over.
@@ -63,6 +79,7 @@ class TlsReporting:
         enabled: by the settings; nothing is counted and nothing sent without.
         now: UTC epoch seconds.
         file: takes a mail of ours, durably.
+        post: brings a page to a web server: (host, path, page, media type), as `Https.post`.
         keep: keeps the sums for the next start.
     """
 
@@ -73,12 +90,14 @@ class TlsReporting:
     reports: Reports
     signer: Signer
     file: Callable[[Envelope, Message], Deferred[Any]]
+    post: Callable[[str, str, bytes, str], Awaitable[Any]]
     keep: Callable[[Mapping[str, Any]], Awaitable[Any]]
     outcomes: Outcomes
     random: Callable[[], float] = random.random
     _delay_s: float = field(init=False)
     _again_at: float = field(default=0.0, init=False)
     _kept_at: float = field(default=0.0, init=False)
+    _told: set[tuple[str, str, str]] = field(factory=set, init=False)  # day, domain, place
     _one: DeferredLock = field(factory=DeferredLock, init=False)
     _looking: LoopingCall | None = field(default=None, init=False)
 
@@ -106,6 +125,13 @@ class TlsReporting:
                 doubt=outcome.doubt,
             )
         self.outcomes.count(self.now(), way.domain, way.policy, failure)
+
+    def observe_no_policy(self, domain: str, result: str, reason: str) -> None:
+        """A domain announces an MTA-STS policy that can't be had: a failure of its own, beside
+        the sessions, which go on without."""
+        if self.enabled:
+            policy = TlsPolicy(source="MTA-STS")
+            self.outcomes.count(self.now(), domain, policy, Failure(result, "", "", reason))
 
     def is_report(self, row: Leased) -> bool:
         """Whether a mail is one of ours; a session for it counts for nothing, or a report about
@@ -166,6 +192,7 @@ class TlsReporting:
                     continue
             del domains[domain]
             self.outcomes.changed = True
+            self._told = {each for each in self._told if each[:2] != (day, domain)}
         if not domains:
             self.outcomes.days.pop(day, None)
 
@@ -180,17 +207,9 @@ class TlsReporting:
         except NoSuchName:
             return
         places, sender = read_places(texts), self.reports.postmaster()
-        reached = [each for place in places for each in self.reports.reach(place)]
-        remotes = tuple(
-            evolve(each, notify="NEVER")  # nobody is told of one that fails
-            for each in dict.fromkeys(reached)
-            if isinstance(each, Remote) and not each.captured
-        )
-        recipients = tuple(each for each in dict.fromkeys(reached) if isinstance(each, Recipient))
-        if sender is None or not (remotes or recipients):
+        if sender is None or not places:
             return
-        at = self.now()
-        report_id = new_mail_id(at)
+        report_id = new_mail_id(self.now())
         facts = report_facts(
             day,
             domain,
@@ -199,11 +218,45 @@ class TlsReporting:
             contact=str(sender),
             report_id=report_id,
         )
+        failed: list[NoPage] = []
+        for place in places:
+            if isinstance(place, WebPlace) and (day, domain, str(place)) not in self._told:
+                try:
+                    await self.post(place.host, place.path, pack(facts), MEDIA_TYPE)
+                    self._told.add((day, domain, str(place)))
+                except NoPage as error:
+                    failed.append(error)
+        if (day, domain, "") not in self._told:
+            await self._mail(day, domain, facts, sender, places)
+            self._told.add((day, domain, ""))
+        if failed:
+            raise NotTaken(detail="; ".join(map(str, failed)))
+
+    async def _mail(
+        self,
+        day: str,
+        domain: str,
+        facts: Mapping[str, Any],
+        sender: Address,
+        places: Sequence[Address | WebPlace],
+    ) -> None:
+        """The report to all addresses of the places, if there are any."""
+        to = [place for place in places if isinstance(place, Address)]
+        reached = dict.fromkeys(each for place in to for each in self.reports.reach(place))
+        remotes = tuple(
+            evolve(each, notify="NEVER")  # nobody is told of one that fails
+            for each in reached
+            if isinstance(each, Remote) and not each.captured
+        )
+        recipients = tuple(each for each in reached if isinstance(each, Recipient))
+        if not (remotes or recipients):
+            return
+        at = self.now()
         mail = make_mail(
-            facts, day, domain, sender=sender, to=places, hostname=self.reports.hostname, at=at
+            facts, day, domain, sender=sender, to=to, hostname=self.reports.hostname, at=at
         )
         envelope = Envelope(
-            mail_id=report_id,
+            mail_id=facts["report-id"],
             sender=sender,
             recipients=recipients,
             parameters=MailParameters(body="7BIT"),

@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.util import Redirect
 
 from mailnode.outbound import https
-from mailnode.outbound.https import MOST_OCTETS, Https, NoPage
+from mailnode.outbound.https import MOST_OCTETS, BadHost, Https, NoPage
 from mailnode.outbound.mta_sts import PAGE, MtaSts, in_file, read_policies
 from mailnode.outbound.mx import find_hosts
 from mailnode.outbound.policy import TlsPolicies
@@ -40,6 +40,21 @@ class Page(Resource):
         self.asked += 1
         request.setHeader(b"content-type", self.kind)
         return self.body
+
+
+class Box(Resource):
+    """Takes what is posted, and answers with `code`."""
+
+    isLeaf = True
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code, self.taken = code, list[tuple[bytes, bytes]]()
+
+    def render_POST(self, request: Any) -> bytes:
+        self.taken.append((request.getHeader(b"content-type"), request.content.read()))
+        request.setResponseCode(self.code)
+        return b"thank you"
 
 
 class Endless(Resource):
@@ -111,7 +126,8 @@ class FetchTests(WebCase):
     async def test_a_certificate_for_another_name_is_no_page(self) -> None:
         self.put(Page(POLICY))
         self.world.zone["mta-sts.example.net", "A"] = ["127.0.0.1"]
-        await self.refused("mta-sts.example.net")
+        with self.assertRaises(BadHost):
+            await self.https.fetch("mta-sts.example.net", PAGE)
 
     async def test_a_certificate_that_nobody_vouches_for_is_no_page(self) -> None:
         page = Page(POLICY)
@@ -172,6 +188,26 @@ class FetchTests(WebCase):
         self.world.zone[HOST, "A"] = ["127.0.0.99", "127.0.0.1"]
         self.put(Page(POLICY))
         self.assertEqual(POLICY, await self.https.fetch(HOST, PAGE))
+
+
+class PostTests(WebCase):
+    async def test_a_page_is_handed_over(self) -> None:
+        for code in (200, 201, 204):
+            self.put(box := Box(code), "/report")
+            page = bytes(range(256)) * 400
+            await self.https.post(HOST, "/report", page, "application/tlsrpt+gzip")
+            self.assertEqual([(b"application/tlsrpt+gzip", page)], box.taken)
+
+    async def test_another_answer_and_another_s_certificate_are_errors(self) -> None:
+        for code in (302, 404, 500):
+            self.put(Box(code), "/report")
+            with self.assertRaisesRegex(NoPage, f"it answered {code}"):
+                await self.https.post(HOST, "/report", b"x", "text/plain")
+        self.put(box := Box(200), "/report")
+        self.https.trust, _ = self.pair("other.example")
+        with self.assertRaises(BadHost):
+            await self.https.post(HOST, "/report", b"x", "text/plain")
+        self.assertEqual([], box.taken)
 
 
 class WholeTests(WebCase):

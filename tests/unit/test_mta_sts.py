@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.errors import LookupFailed
 from mailnode.outbound import mta_sts
-from mailnode.outbound.https import NoPage
+from mailnode.outbound.https import BadHost, NoPage
 from mailnode.outbound.mta_sts import (
     AGAIN_S,
     MOST_AGE_S,
@@ -111,7 +111,7 @@ class ReadTests(SynchronousTestCase):
 
 class FakeWeb:
     def __init__(self) -> None:
-        self.page: bytes | None = PAGE
+        self.page: bytes | NoPage | None = PAGE
         self.asked: list[str] = []
         self.held: Deferred[None] | None = None
 
@@ -121,6 +121,8 @@ class FakeWeb:
             await self.held
         if self.page is None:
             raise NoPage("it answered 404")
+        if isinstance(self.page, NoPage):
+            raise self.page
         return self.page
 
 
@@ -186,6 +188,18 @@ class MtaStsTests(SynchronousTestCase):
         self.now += AGAIN_S
         self.web.page = PAGE
         self.assertIsNotNone(self.find())
+
+    def test_a_fetch_in_vain_is_told_with_its_result_type(self) -> None:
+        told: list[tuple[str, str, str]] = []
+        for page, result in (
+            (NoPage("it answered 404"), "sts-policy-fetch-error"),
+            (BadHost("certificate verify failed"), "sts-webpki-invalid"),
+            (b"nonsense", "sts-policy-invalid"),
+        ):
+            self.web.page = page
+            sts = self.made(failed=lambda *facts: told.append(facts))
+            self.successResultOf(Deferred.fromCoroutine(sts.find("example.org")))
+            self.assertEqual(("example.org", result), told.pop()[:2])
 
     def test_from_the_middle_of_its_time_on_it_is_fetched_anew_and_nobody_waits(self) -> None:
         first = self.find()

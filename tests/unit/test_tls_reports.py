@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailnode.errors import LookupFailed
 from mailnode.mailauth.dkim import ED25519
 from mailnode.mailauth.keys import key_record, make_private_key, packed, public_text, seal_label
+from mailnode.outbound.https import NoPage
 from mailnode.outbound.pool import Way
 from mailnode.outbound.reporting import Reports
 from mailnode.outbound.signing import Signer
@@ -140,7 +141,11 @@ class PlaceTests(SynchronousTestCase):
         for texts, found in (
             ([WANTS], ["tls@reports.example"]),
             (["v=TLSRPTv1;rua=mailto:a@x.example,https://x.example/,mailto:b%2Bc@y.example"],
-             ["a@x.example", "b+c@y.example"]),
+             ["a@x.example", "https://x.example/", "b+c@y.example"]),
+            (["v=TLSRPTv1; rua=HTTPS://X.example:443/a/b?c=d#e , https://\u00fc.example"],
+             ["https://x.example/a/b?c=d", "https://xn--tda.example/"]),
+            (["v=TLSRPTv1; rua=https://,https://x.example:8443/,https://u:p@x.example/,"
+              "https://x.example/a b,https://[::1/,https:x.example,http://x.example/"], []),
             (["something else", WANTS], ["tls@reports.example"]),
             ([WANTS, WANTS], []),
             (["v=TLSRPTv12; rua=mailto:a@x.example"], []),
@@ -160,6 +165,8 @@ class ReportingTests(SynchronousTestCase):
         self.zone: dict[tuple[str, str], Any] = {("_smtp._tls.remote.test", "TXT"): [WANTS]}
         self.filed: list[Any] = []
         self.kept: list[Any] = []
+        self.posted: list[tuple[str, str, bytes, str]] = []
+        self.refuse: set[str] = set()
         self.directory, seal = FakeDirectory(), Seal.open(Path(self.mktemp()))
         key = make_private_key(ED25519)
         sealed = seal.seal(packed(key), seal_label("example.test", "s1"))
@@ -175,11 +182,17 @@ class ReportingTests(SynchronousTestCase):
             reports=Reports(self.people, "mx.example.test"),
             signer=Signer(self.directory, seal, FakeThreads()),  # type: ignore[arg-type]
             file=lambda *mail: succeed(self.filed.append(mail)),
+            post=self.post,
             keep=self.keep,
             outcomes=Outcomes(),
             random=lambda: 0.5,
         )
         self.reporting.start()
+
+    async def post(self, host: str, path: str, page: bytes, media_type: str) -> None:
+        self.posted.append((host, path, page, media_type))
+        if host in self.refuse:
+            raise NoPage(f"{host}: it answered 503")
 
     async def keep(self, told: Any) -> None:
         self.kept.append(told)
@@ -275,6 +288,65 @@ class ReportingTests(SynchronousTestCase):
         self.assertTrue(max(map(len, raw.split(b"\r\n"))) <= 998)
         answer = self.record.encode()
         self.assertTrue(dkim.DKIM(raw).verify(dnsfunc=lambda name, timeout=5: answer))
+
+    def test_a_web_server_is_told_too(self) -> None:
+        self.zone["_smtp._tls.remote.test", "TXT"] = [f"{WANTS},https://r.example/v1?x=1"]
+        self.observe()
+        self.pass_hours(15)
+        ((host, path, page, media_type),) = self.posted
+        self.assertEqual(
+            ("r.example", "/v1?x=1", "application/tlsrpt+gzip"), (host, path, media_type)
+        )
+        self.assertEqual(self.report()[1], json.loads(gzip.decompress(page)))
+
+    def test_one_that_does_not_take_it_is_asked_each_hour_and_nobody_hears_twice(self) -> None:
+        self.zone["_smtp._tls.remote.test", "TXT"] = [
+            f"{WANTS},https://bad.example/,https://good.example/"
+        ]
+        self.refuse = {"bad.example"}
+        self.observe()
+        self.pass_hours(17)
+        hosts = [host for host, *_ in self.posted]
+        self.assertIn(hosts.count("bad.example"), (3, 4))
+        self.refuse = set()
+        self.pass_hours(2)
+        hosts = [host for host, *_ in self.posted]
+        self.assertEqual((1, 1), (hosts.count("good.example"), len(self.filed)))
+        self.assertEqual({}, self.reporting.outcomes.days)
+        self.observe()
+        self.pass_hours(40)
+        self.assertEqual(2, len(self.filed), "the next day is another report")
+
+    def test_a_web_server_alone_is_sent_no_mail(self) -> None:
+        self.zone["_smtp._tls.remote.test", "TXT"] = ["v=TLSRPTv1; rua=https://r.example"]
+        self.observe()
+        self.pass_hours(15)
+        self.assertEqual((1, []), (len(self.posted), self.filed))
+
+    def test_a_policy_that_can_not_be_had_is_a_failure_of_its_own(self) -> None:
+        self.observe(policy=TlsPolicy())
+        for why in ("it answered 404", "it answered 404"):
+            self.reporting.observe_no_policy("remote.test", "sts-policy-fetch-error", why)
+        self.pass_hours(15)
+        none, sts = self.report()[1]["policies"]
+        self.assertEqual("no-policy-found", none["policy"]["policy-type"])
+        self.assertEqual(
+            {
+                "policy": {"policy-type": "sts", "policy-domain": "remote.test", "mx-host": []},
+                "summary": {
+                    "total-successful-session-count": 0,
+                    "total-failure-session-count": 2,
+                },
+                "failure-details": [
+                    {
+                        "result-type": "sts-policy-fetch-error",
+                        "failed-session-count": 2,
+                        "failure-reason-code": "it answered 404",
+                    }
+                ],
+            },
+            sts,
+        )
 
     def test_nobody_is_told_who_does_not_ask_or_can_not_be_reached(self) -> None:
         self.zone["_smtp._tls.here.test", "TXT"] = ["v=TLSRPTv1; rua=mailto:x@stays.test"]
