@@ -48,15 +48,21 @@ class Leases:
     _unwritten: list[tuple[Sequence[Settled], Deferred[None]]] = field(factory=list, init=False)
     _writing: bool = field(default=False, init=False)
 
-    async def take(self, domain: str, send_as: int, limit: int) -> list[Leased]:
-        """Due rows of one destination, ours once this returns.
+    async def take(self, domain: str, send_as: int, limit: int, after: int = -1) -> list[Leased]:
+        """Due rows of one destination, ours once this returns; `after` as `Queue.lease` has it.
 
         Raises:
             StoreBusy, StoreFull, StoreBroken.
         """
         now = self.now()
         rows: list[Leased] = await self.queue.lease(
-            domain, send_as, now=now, until=now + LEASE_S, limit=limit, by=self.name
+            domain,
+            send_as,
+            now=now,
+            until=now + LEASE_S,
+            limit=limit,
+            by=self.name,
+            after=after,
         )
         self._held.update((row.queue_id, now + LEASE_S) for row in rows)
         return rows

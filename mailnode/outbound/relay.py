@@ -57,6 +57,7 @@ class Line:
         failures: times in a row that none of them answered.
         tasks: that serve it.
         long: whether there was more to lease than one task takes.
+        after: whose mail had its turn last: each account has one before another has two.
     """
 
     domain: str
@@ -66,6 +67,7 @@ class Line:
     failures: int = 0
     tasks: int = 0
     long: bool = False
+    after: int = -1
 
     @property
     def wakes_at(self) -> float:
@@ -360,7 +362,10 @@ class Relay:
     async def _take(self, line: Line, limit: int) -> list[Leased]:
         """What is due, as far as nothing is queued meanwhile: no other task looks in vain."""
         line.due_at = math.inf
-        return await self.leases.take(line.domain, line.send_as, limit)
+        rows = await self.leases.take(line.domain, line.send_as, limit, line.after)
+        if rows:
+            line.after = rows[-1].account_id
+        return rows
 
     async def _give_up(self, line: Line, unreachable: Unreachable) -> None:
         """No host answers: the line sleeps, and what else is due is told the same meanwhile.

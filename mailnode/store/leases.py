@@ -16,7 +16,14 @@ from mailnode.queued import Leased, Settled
 from mailnode.store.accept import LAST_PRIORITY, AcceptNote, accept_mails
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_unheld_messages
-from mailnode.store.sqlite import execute_rows, packed_rows, padded, unpack_rows
+from mailnode.store.sqlite import (
+    execute_rows,
+    packed,
+    packed_rows,
+    padded,
+    unpack,
+    unpack_rows,
+)
 
 AT_ONCE = 512
 SINCE_SCHEMA = 2
@@ -34,12 +41,17 @@ def _leased(row: list[Any]) -> Leased:
 
 @frozen
 class Lease:
+    """Attributes:
+    after: the account that had its turn last, -1 for none.
+    """
+
     domain: str
     send_as: int
     now: float
     until: float
     limit: int
     by: str
+    after: int
 
 
 @frozen
@@ -65,18 +77,29 @@ def has_queue(connection: sqlite3.Connection) -> bool:
     return int(version) >= SINCE_SCHEMA
 
 
-# One look into the index a priority: what is due stands at the beginning of each.
-_NEXT = " UNION ALL ".join(
-    f"""SELECT * FROM (
-        SELECT id, priority, due_at FROM queue WHERE state = 'waiting' AND domain = :domain
-            AND send_as = :send_as AND priority = {priority} AND due_at <= :now
-        ORDER BY due_at LIMIT :limit) AS of_priority_{priority}"""
-    for priority in range(LAST_PRIORITY + 1)
-)
-_DUE = f"""
-    SELECT {packed_rows(*_COLUMNS)} FROM queue WHERE id IN (
-        SELECT id FROM ({_NEXT}) AS due ORDER BY priority, due_at, id LIMIT :limit)
+WAITING = "state = 'waiting' AND domain = :domain AND send_as = :send_as AND priority = :priority"
+# The accounts that have something there: a look into the index for each, however much they have.
+TURNS = f"""
+    WITH RECURSIVE turn (account_id) AS (
+        SELECT min(account_id) FROM queue WHERE {WAITING} AND account_id > :after
+        UNION ALL
+        SELECT (SELECT min(account_id) FROM queue WHERE {WAITING} AND account_id > turn.account_id)
+        FROM turn WHERE turn.account_id IS NOT NULL
+    )
 """
+_TURNS = f"""
+    {TURNS} SELECT {packed("account_id")} FROM (
+        SELECT account_id FROM turn WHERE account_id IS NOT NULL AND EXISTS (
+            SELECT 1 FROM queue
+            WHERE {WAITING} AND account_id = turn.account_id AND due_at <= :now)
+        LIMIT :limit) AS next_ones
+"""
+_DUE = f"""
+    SELECT {packed("id")} FROM (
+        SELECT id FROM queue WHERE {WAITING} AND account_id = :account_id AND due_at <= :now
+        ORDER BY due_at LIMIT :limit OFFSET :offset) AS due
+"""
+_ROWS = f"SELECT {packed_rows(*_COLUMNS)} FROM queue WHERE id IN ({{marks}})"
 
 
 def lease_all(
@@ -86,23 +109,46 @@ def lease_all(
 
 
 def _lease(connection: sqlite3.Connection, lease: Lease) -> list[Leased]:
-    wanted = {
-        "domain": lease.domain,
-        "send_as": lease.send_as,
-        "now": lease.now,
-        "limit": lease.limit,
-    }
-    rows = unpack_rows(connection.execute(_DUE, wanted).fetchone()[0])
-    if not rows:
+    wanted = {"domain": lease.domain, "send_as": lease.send_as, "now": lease.now}
+    next_ids: list[int] = []
+    for priority in range(LAST_PRIORITY + 1):
+        if (room := lease.limit - len(next_ids)) > 0:
+            next_ids += _due(connection, wanted | {"priority": priority}, lease.after, room)
+    if not next_ids:
         return []
-    marks, ids = padded([row[0] for row in rows])
+    marks, ids = padded(next_ids)
+    (text,) = connection.execute(_ROWS.format(marks=marks), ids).fetchone()
     connection.execute(
         f"UPDATE queue SET state = 'leased', leased_by = ?, leased_until = ? WHERE id IN ({marks})",
         (lease.by, lease.until, *ids),
     )
-    found = [_leased(row) for row in rows]
-    found.sort(key=lambda each: (each.priority, each.due_at, each.queue_id))
+    found = {row[0]: _leased(row) for row in unpack_rows(text)}
+    return [found[each] for each in next_ids]
+
+
+def _due(
+    connection: sqlite3.Connection, wanted: dict[str, Any], after: int, room: int
+) -> list[int]:
+    """Up to `room` ids of one priority: as many of each account, the longest due ones."""
+    turns = _turns(connection, wanted | {"after": after, "limit": room})
+    if after >= 0 and len(turns) < room:
+        again = _turns(connection, wanted | {"after": -1, "limit": room - len(turns)})
+        turns += [each for each in again if each <= after]
+    found: list[int] = []
+    offsets = dict.fromkeys(turns, 0)
+    while offsets and len(found) < room:
+        for at, (account_id, offset) in enumerate(list(offsets.items())):
+            share = -(-(room - len(found)) // (len(offsets) - at))
+            more = {"account_id": account_id, "limit": share, "offset": offset}
+            ids = unpack(connection.execute(_DUE, wanted | more).fetchone()[0])
+            found += ids
+            offsets[account_id] = offset + share if len(ids) == share else -1
+        offsets = {account_id: offset for account_id, offset in offsets.items() if offset > 0}
     return found
+
+
+def _turns(connection: sqlite3.Connection, wanted: dict[str, Any]) -> list[int]:
+    return unpack(connection.execute(_TURNS, wanted).fetchone()[0])
 
 
 def renew(connection: sqlite3.Connection, ids: list[int], until: float, by: str) -> set[int]:

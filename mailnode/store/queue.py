@@ -24,6 +24,8 @@ from mailnode.store.jobs import WriteKind
 from mailnode.store.leases import (
     AT_ONCE,
     STATES,
+    TURNS,
+    WAITING,
     Lease,
     SettledNote,
     Settlement,
@@ -124,9 +126,21 @@ class Queue:
     # Relaying
 
     def lease(
-        self, domain: str, send_as: int, *, now: float, until: float, limit: int, by: str
+        self,
+        domain: str,
+        send_as: int,
+        *,
+        now: float,
+        until: float,
+        limit: int,
+        by: str,
+        after: int = -1,
     ) -> Deferred[list[Leased]]:
-        """Up to `limit` recipients that are due, those of high priority and long due first.
+        """Up to `limit` recipients that are due, those of high priority first.
+
+        Of one priority each account has its turn, whoever has sent how much, and of one account's
+        those that are due longest. Turns go by the accounts' ids, from the one behind `after` on;
+        the last recipient is of the account that had the last turn.
 
         They are durably marked as attempted by `by` until `until`, and nobody else gets them.
 
@@ -134,7 +148,7 @@ class Queue:
             StoreBusy, StoreFull, StoreBroken: none is leased.
         """
         return self.database.submit(
-            self._leases, Lease(domain, send_as, now, until, min(limit, AT_ONCE), by)
+            self._leases, Lease(domain, send_as, now, until, min(limit, AT_ONCE), by, after)
         )
 
     def renew(self, ids: Iterable[int], until: float, by: str) -> Deferred[set[int]]:
@@ -232,19 +246,19 @@ def read_waiting(connection: sqlite3.Connection) -> list[Waiting]:
         after = whole[-1][0]
 
 
-_NEXT_DUE = " UNION ALL ".join(
-    f"""SELECT min(due_at) AS due_at FROM queue WHERE state = 'waiting' AND domain = :domain
-        AND send_as = :send_as AND priority = {priority}"""
-    for priority in range(LAST_PRIORITY + 1)
-)
+_NEXT_DUE = f"""
+    {TURNS} SELECT min((SELECT min(due_at) FROM queue
+        WHERE {WAITING} AND account_id = turn.account_id))
+    FROM turn WHERE account_id IS NOT NULL
+"""
 
 
 def read_next_due(connection: sqlite3.Connection, domain: str, send_as: int) -> float:
-    (due_at,) = connection.execute(
-        f"SELECT min(due_at) FROM ({_NEXT_DUE}) AS of_priorities",
-        {"domain": domain, "send_as": send_as},
-    ).fetchone()
-    return math.inf if due_at is None else float(due_at)
+    found = []
+    for priority in range(LAST_PRIORITY + 1):
+        wanted = {"domain": domain, "send_as": send_as, "priority": priority, "after": -1}
+        found += connection.execute(_NEXT_DUE, wanted).fetchone()
+    return min((float(each) for each in found if each is not None), default=math.inf)
 
 
 _COUNTS = """

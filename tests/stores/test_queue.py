@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
+from collections import Counter
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -203,6 +204,40 @@ class LeaseTests(QueueCase):
             [leased.recipient.partition("@")[0] for leased in [*first, *rest]],
             ["reply", "early", "late", "list"],
         )
+
+    async def test_each_account_has_its_turn_however_much_another_has_sent(self):
+        for account, count in ((1, 50), (2, 1), (3, 9)):
+            for number in range(count):
+                await self.send(f"u{number}@example.com", account_id=account)
+        await self.send("reply@example.com", account_id=1, priority=0)
+        turns, sent, after = [], [], -1
+        for _ in range(4):
+            rows = await self.lease(limit=6, after=after)
+            after = rows[-1].account_id
+            turns.append(Counter(row.account_id for row in rows))
+            sent += [row.queue_id for row in rows if row.account_id == 1 and row.priority]
+        self.assertEqual(turns, [{1: 3, 2: 1, 3: 2}, {1: 3, 3: 3}, {1: 3, 3: 3}, {1: 5, 3: 1}])
+        self.assertEqual(sent, list(range(1, 14)))
+        rows = await self.lease(limit=100)
+        self.assertEqual({row.account_id for row in rows}, {1})
+
+    async def test_turns_go_round(self):
+        for account in (0, 4, 7, 9):
+            await self.send("a@example.com", "b@example.com", "c@example.com", account_id=account)
+        turns, after = [], -1
+        for _ in range(6):
+            rows = await self.lease(limit=2, after=after)
+            after = rows[-1].account_id
+            turns += [row.account_id for row in rows]
+        self.assertEqual(turns, [0, 4, 7, 9] * 3)
+
+    async def test_who_has_nothing_due_has_no_turn(self):
+        for account in range(1, 30):
+            await self.send("late@example.com", account_id=account, received_at=AT + 50)
+        await self.send("due@example.com", account_id=30)
+        (row,) = await self.lease(limit=5)
+        self.assertEqual((row.recipient, row.account_id), ("due@example.com", 30))
+        self.assertEqual(await self.queue.next_due("example.com", 0), AT + 50)
 
     async def test_what_is_not_due_or_for_another_destination_is_left(self):
         await self.send("a@example.com", received_at=AT + 100)
@@ -636,12 +671,18 @@ class CostTests(QueueCase):
     def test_leases_waiting_and_counts_scan_no_table(self):
         from mailnode.store import leases, queue
 
-        due = self.plan(leases._DUE, {"domain": "x", "send_as": 0, "now": 1, "limit": 9})
-        looks = (
-            "USING COVERING INDEX queue_next (domain=? AND send_as=? AND priority=? AND due_at<?)"
-        )
-        self.assertEqual(due.count(looks), 3, due)
-        self.assertIn("SEARCH queue USING INTEGER PRIMARY KEY", due)
+        of = {"domain": "x", "send_as": 0, "priority": 1, "now": 1, "limit": 9, "after": 3}
+        index = "USING COVERING INDEX queue_next (domain=? AND send_as=? AND priority=? AND"
+        due = self.plan(leases._DUE, {**of, "account_id": 1, "offset": 0})
+        self.assertIn(f"{index} account_id=? AND due_at<?)", due)
+        self.assertNotIn("TEMP B-TREE", due)
+        turns = self.plan(leases._TURNS, of)
+        self.assertEqual(turns.count(f"{index} account_id>?)"), 2, turns)
+        self.assertEqual(turns.count(f"{index} account_id=? AND due_at<?)"), 1, turns)
+        next_due = self.plan(queue._NEXT_DUE, of)
+        self.assertEqual(next_due.count(index), 3, next_due)
+        rows = self.plan(leases._ROWS.format(marks="?"), (1,))
+        self.assertIn("SEARCH queue USING INTEGER PRIMARY KEY", rows)
         waiting = self.plan(queue._WAITING, ("", 10))
         self.assertIn("USING COVERING INDEX queue_next", waiting)
         self.assertNotIn("TEMP B-TREE", waiting)
@@ -704,3 +745,21 @@ class WholeTests(QueueCase):
         self.assertEqual(self.messages.usage(1)[1], 2)
         self.assertIn((before.mail_id,), self.rows("SELECT mail_id FROM message"))
         self.assertEqual(self.rows("SELECT recipient FROM queue"), [("a@example.com",)])
+
+    async def test_a_store_whose_queue_had_no_turns_is_upgraded_with_what_waits(self):
+        await self.close_store()
+        path = self.data / "old" / "mail.db"
+        path.parent.mkdir()
+        old = sqlite3.connect(path, isolation_level=None)
+        migrate(old, {version: schema_scripts()[version] for version in (1, 2)})
+        there = tuple(remote(f"u{number}@example.com") for number in range(3))
+        accept_mails(old, [(envelope(remotes=there, account_id=7, received_at=AT), message())])
+        old.close()
+        self.data = path.parent
+        self.open_store()
+        leased = await self.lease()
+        self.assertEqual(
+            [(row.recipient, row.account_id) for row in leased],
+            [(f"u{number}@example.com", 7) for number in range(3)],
+        )
+        self.assertEqual(self.faults(), [])

@@ -111,7 +111,15 @@ class ListQueue:
         return succeed(min(due, default=math.inf))
 
     def lease(
-        self, domain: str, send_as: int, *, now: float, until: float, limit: int, by: str
+        self,
+        domain: str,
+        send_as: int,
+        *,
+        now: float,
+        until: float,
+        limit: int,
+        by: str,
+        after: int = -1,
     ) -> Deferred[list[Leased]]:
         due = [
             each
