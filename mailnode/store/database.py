@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from mailnode.errors import MailError, StoreBroken, StoreBusy, StoreFull
+from mailnode.errors import MailError, StoreBroken, StoreBusy
+from mailnode.store.batches import Batches
 from mailnode.store.beside import WRITER_LOCK
 from mailnode.store.checkpoint import Checkpointer
 from mailnode.store.exchange import KEPT, finish_exchange, refuse_to_begin_anew
@@ -33,15 +33,12 @@ from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
 from mailnode.store.sqlite import (
     BUSY_TIMEOUT_S,
-    FlushFailed,
     connect,
     damage_error,
-    error_code,
-    mail_error,
     prepare,
 )
 from mailnode.store.sqlite import schema_scripts as _schema_scripts
-from mailnode.store.trouble import Trouble, told_of
+from mailnode.store.trouble import Trouble
 from mailnode.store.upgrade import upgrade
 
 log = Logger()
@@ -73,23 +70,17 @@ class Database:
     """Open with `Database.open`.
 
     Attributes:
-        stats: of the writer.
         schema_version: of the file.
-        fault: why no job is done any more; None while all is well.
         waiting_octets: of the jobs that are not done yet.
-        write_trouble, read_trouble: what the disk last failed at.
-        reserve: what a full disk still has for jobs that make room.
+        read_trouble: what the disk last failed at when it was read.
     """
 
     path: Path
     schema_version: int
-    stats: Stats
-    reserve: Reserve
-    _connection: sqlite3.Connection
+    _batches: Batches
     _lock_fd: int
     _call_in_reactor: CallInReactor
     _on_fatal: Callable[[BaseException], None]
-    _checkpointer: Checkpointer
     _queue: deque[Job] = field(factory=deque, init=False)
     _asking: int = field(default=0, init=False)
     _wake: threading.Condition = field(factory=threading.Condition, init=False)
@@ -97,12 +88,9 @@ class Database:
     _pace: Pace | None = field(default=None, init=False)
     _held: bool = field(default=False, init=False)  # the writer waits for the pace
     _enough: int = field(default=BATCH_JOBS, init=False)  # jobs for which it waits no longer
-    fault: StoreBroken | None = field(default=None, init=False)
     waiting_octets: int = field(default=0, init=False)
-    write_trouble: Trouble = field(factory=Trouble, init=False)
     read_trouble: Trouble = field(factory=Trouble, init=False)
     _reads: Reads = field(init=False)
-    _log_is_large: bool = field(default=True, init=False)
     _threads: list[threading.Thread] = field(factory=list, init=False)
     _readers: list[threading.Thread] = field(factory=list, init=False)
     _closed: Deferred[None] | None = field(default=None, init=False)
@@ -162,8 +150,10 @@ class Database:
             raise told from error
         checkpointer = Checkpointer(path, lambda error: database._end(error))
         reserve = Reserve(path.parent / RESERVE, reserve_octets)
-        arguments = connection, lock_fd, call_in_reactor, on_fatal, checkpointer
-        database = cls(path, version, Stats(), reserve, *arguments)
+        batches = Batches(
+            connection, checkpointer, reserve, Stats(), lambda error: database._end(error)
+        )
+        database = cls(path, version, batches, lock_fd, call_in_reactor, on_fatal)
         if clock is not None:
             database._pace = Pace(clock, database._queue.__len__, database._release)
         database._start()
@@ -171,9 +161,9 @@ class Database:
 
     def _start(self) -> None:
         self._reads = Reads(self.path, self._call_in_reactor, self.read_trouble)
-        self._checkpointer.start()
+        self._batches.checkpointer.start()
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        self._restore_reserve()  # first: who found none would take the disk for full
+        self._batches.restore_reserve()  # first: who found none would take the disk for full
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         names = [("store-writer", self._write_forever)]
         names += [(f"store-reader-{number}", self._reads.serve) for number in range(READERS)]
@@ -198,6 +188,26 @@ class Database:
                 connection.close()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise damage_error(error) from error
+
+    @property
+    def stats(self) -> Stats:
+        """Of the writer."""
+        return self._batches.stats
+
+    @property
+    def reserve(self) -> Reserve:
+        """What a full disk still has for jobs that make room."""
+        return self._batches.reserve
+
+    @property
+    def fault(self) -> StoreBroken | None:
+        """Why no job is done any more; None while all is well."""
+        return self._batches.fault
+
+    @property
+    def write_trouble(self) -> Trouble:
+        """What the disk last failed at when it was written."""
+        return self._batches.trouble
 
     # Called on the reactor thread
 
@@ -329,7 +339,7 @@ class Database:
     def _end(self, error: BaseException) -> None:
         """No job is done any more, and the process hears that it must end."""
         if self.fault is None:
-            self.fault = StoreBroken(detail=f"the store ended: {error}")
+            self._batches.fault = StoreBroken(detail=f"the store ended: {error}")
             log.critical("The mail database failed, the node ends: {error}", error=error)
             self._call_in_reactor(self._on_fatal, error)
 
@@ -338,11 +348,11 @@ class Database:
             while jobs := self._next_batch():
                 self._write_batch(jobs)
         finally:
-            self._checkpointer.close()
+            self._batches.checkpointer.close()
             if self._closing:
                 for reader in self._readers:
                     reader.join()
-            self._connection.close()  # the last to close empties the log into the database
+            self._batches.connection.close()  # the last to close empties the log into the database
 
     def _next_batch(self) -> list[Job]:
         """The jobs that wait, when one of them asks; nothing once the store is closed."""
@@ -370,126 +380,17 @@ class Database:
             self._asking = 0
 
     def _write_batch(self, jobs: list[Job]) -> None:
-        started = time.monotonic()
+        batches = self._batches
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         if self._queue:  # what came while another process had the lock is of this batch, too
             with self._wake:
                 self._take(jobs)
         try:
-            refused = self._refused_for_room(jobs) if self.reserve.spent else []
-            try:
-                outcomes, notes = self._run_jobs(jobs) if jobs else ([], [])
-            except Exception as error:
-                outcomes, notes = self._run_singly(jobs, error)
-            outcomes += refused
-            stats = self.stats
-            stats.jobs += sum(not isinstance(outcome, BaseException) for _, outcome in outcomes)
-            stats.longest_batch_s = max(stats.longest_batch_s, time.monotonic() - started)
+            outcomes, notes = batches.run(jobs)
             if self._pace is not None and len(jobs) >= BUSY_JOBS and not self._closing:
                 self._held, self._enough = True, len(jobs)
             self._call_in_reactor(self._settle, outcomes, notes)
             octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
-            self._checkpointer.wrote(octets, self._connection)
+            batches.checkpointer.wrote(octets, batches.connection)
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-
-    def _run_jobs(self, jobs: list[Job]) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
-        """Do them all in one transaction; give what `_settle` takes."""
-        if self.fault:
-            raise self.fault
-        groups: dict[int, list[Job]] = {}
-        for job in jobs:
-            groups.setdefault(id(job.kind), []).append(job)
-        outcomes: list[tuple[Job, Any]] = []
-        notes = []
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for group in groups.values():
-                kind = group[0].kind
-                results, note = kind.run(connection, [job.payload for job in group])
-                outcomes += zip(group, results, strict=True)
-                if kind.committed is not None:
-                    notes.append((kind.committed, note))
-            self._commit()
-        except BaseException:
-            self._roll_back()
-            raise
-        return outcomes, notes
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            self._end(error)
-
-    def _commit(self) -> None:
-        started = time.monotonic()
-        try:
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            # What could not even be written has no end in the log: it never was.
-            written = getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_IOERR_WRITE
-            if written and error_code(error) == sqlite3.SQLITE_IOERR:
-                self._end(error)
-                raise FlushFailed(str(error)) from error
-            raise
-        self.write_trouble.is_over()
-        self.stats.batches += 1
-        self.stats.commit_s += time.monotonic() - started
-
-    def _run_singly(
-        self, jobs: list[Job], error: Exception
-    ) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
-        """After a failed batch: each job alone, so that only the bad ones fail."""
-        self.stats.failed_batches += 1
-        outcomes: list[tuple[Job, Any]] = []
-        notes = []
-        if full := isinstance(mail_error(error), StoreFull):
-            self._checkpointer.make_room(self._connection)
-            jobs = sorted(jobs, key=lambda job: job.kind.frees)  # none but these gets the reserve
-        for job in jobs:
-            if (full or len(jobs) > 1) and not self._strikes_all(error):
-                try:
-                    done, told = self._run_alone(job)
-                except Exception as single:
-                    error = single
-                else:
-                    outcomes += done
-                    notes += told
-                    continue
-            outcomes.append((job, told_of(error, job.kind.name, self.write_trouble)))
-        return outcomes, notes
-
-    def _run_alone(self, job: Job) -> tuple[list[tuple[Job, Any]], list[tuple[Any, Any]]]:
-        """As `_run_jobs`; what makes room takes from the reserve what it needs for that."""
-        while True:
-            try:
-                return self._run_jobs([job])
-            except Exception as error:
-                full = job.kind.frees and isinstance(mail_error(error), StoreFull)
-                if not (full and self.reserve.give_up()):
-                    raise
-                # What the log holds may need the room first: cut, it gives back as much.
-                self._log_is_large = not self._checkpointer.give_back(self._connection)
-
-    def _refused_for_room(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
-        """While the reserve is spent: what would eat it leaves `jobs`, each with its refusal."""
-        if self._restore_reserve():
-            return []
-        refused = [job for job in jobs if not job.kind.frees]
-        jobs[:] = [job for job in jobs if job.kind.frees]
-        return [(job, StoreFull(detail="what is left is for deletions")) for job in refused]
-
-    def _restore_reserve(self) -> bool:
-        if self.reserve.restore():
-            return True
-        if self._log_is_large:  # with what was taken from the reserve, maybe
-            self._log_is_large = not self._checkpointer.give_back(self._connection)
-        return self.reserve.restore()
-
-    def _strikes_all(self, error: BaseException) -> bool:
-        """Whether no other job of the batch could fare better, or would only wait as long."""
-        busy = isinstance(error, sqlite3.Error) and isinstance(mail_error(error), StoreBusy)
-        return busy or self.fault is not None

@@ -99,7 +99,7 @@ async def measure(options: argparse.Namespace, data: Path) -> dict[str, object]:
     took, cpu, thread = time.monotonic() - began, cpu_s() - cpu, time.thread_time() - thread
     mails, waits, stats = load.count, sorted(load.waits), database.stats
     wal_octets = (data / "mail.db-wal").stat().st_size
-    runs = database._checkpointer.runs
+    runs = database._batches.checkpointer.runs
     await database.close()
     blobs.close()
     written = (data / "mail.db").stat().st_size

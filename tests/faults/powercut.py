@@ -79,7 +79,7 @@ class Program:
             call_in_reactor=reactor.callFromThread,
             on_fatal=lambda error: os._exit(74),
         )
-        database._checkpointer.size_octets = CHECKPOINT_OCTETS
+        database._batches.checkpointer.size_octets = CHECKPOINT_OCTETS
         blobs = FileBlobs(self.folder / "var", reactor.callFromThread)
         messages = Messages(database, blobs, _Nobody())
         chance = random.Random(self.seed)

@@ -146,22 +146,22 @@ class GroupCommitTests(StoreCase):
 class FaultTests(StoreCase):
     async def test_a_full_disk_is_store_full_and_harms_nothing(self):
         await self.messages.file_message(envelope(1), message())
-        pages = self.database._connection.execute("PRAGMA page_count").fetchone()[0]
+        pages = self.database._batches.connection.execute("PRAGMA page_count").fetchone()[0]
         await self.database.read(lambda connection: None)
-        self.database._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        self.database._batches.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         filing = self.messages.file_message(envelope(1), message(b"x" * 60_000))
         await self.assertFailure(filing, StoreFull)
         self.assertEqual(self.messages.usage(1)[1], 1)
         self.assertEqual(self.rows("SELECT mails FROM folder"), [(1,)])
-        self.database._connection.execute("PRAGMA max_page_count = 1000000")
+        self.database._batches.connection.execute("PRAGMA max_page_count = 1000000")
         await self.messages.file_message(envelope(1), message())
         self.assertEqual(self.messages.usage(1)[1], 2)
         self.assertEqual(self.fatal, [])
 
     async def test_a_small_mail_beside_a_large_one_still_fits_a_disk_that_is_nearly_full(self):
         await self.messages.file_message(envelope(1), message())
-        pages = self.database._connection.execute("PRAGMA page_count").fetchone()[0]
-        self.database._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        pages = self.database._batches.connection.execute("PRAGMA page_count").fetchone()[0]
+        self.database._batches.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         held = await self.hold_writer()
         large = self.messages.file_message(envelope(1), message(b"x" * 60_000))
         small = self.messages.file_message(envelope(1), message(b"x"))
@@ -180,7 +180,7 @@ class FaultTests(StoreCase):
 
     async def test_a_read_only_database_is_store_broken_and_logged(self):
         held = await self.hold_writer()
-        self.database._connection.execute("PRAGMA query_only = ON")
+        self.database._batches.connection.execute("PRAGMA query_only = ON")
         filing = [self.messages.file_message(envelope(1), message()) for _ in range(5)]
         await held.release()
         for each in filing:
@@ -202,9 +202,9 @@ class FaultTests(StoreCase):
         self.open_store()
 
     async def test_a_commit_that_cannot_be_flushed_is_fatal_and_never_retried(self):
-        real = self.database._connection
+        real = self.database._batches.connection
         failing = FailingCommits(real)
-        self.database._connection = failing
+        self.database._batches.connection = failing
         held = await self.hold_writer()
         filing = [self.messages.file_message(envelope(1), message()) for _ in range(3)]
         failing.error = io_error()
@@ -260,16 +260,16 @@ class FailingCommits:
 
 class CheckpointTests(StoreCase):
     async def test_the_log_does_not_grow_for_ever_while_mail_comes(self):
-        self.database._checkpointer.size_octets = 1 << 20
+        self.database._batches.checkpointer.size_octets = 1 << 20
         for _ in range(60):
             await gatherResults(
                 [self.messages.file_message(envelope(1), message(b"x" * 8000)) for _ in range(50)]
             )
-        self.assertGreater(self.database._checkpointer.runs, 1)
+        self.assertGreater(self.database._batches.checkpointer.runs, 1)
         self.assertLess((self.data / "mail.db-wal").stat().st_size, 15 << 20)
 
     async def test_a_checkpoint_that_cannot_be_flushed_is_fatal(self):
-        checkpointer = self.database._checkpointer
+        checkpointer = self.database._batches.checkpointer
 
         class Broken:
             def execute(self, text):
