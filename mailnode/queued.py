@@ -6,6 +6,9 @@ from attrs import frozen
 
 from mailnode.model import Blob, Event
 
+NO_TURNS = (-1, -1, -1)
+"""Which account had the last turn at a destination, of each priority: none."""
+
 
 @frozen
 class Waiting:

@@ -14,7 +14,7 @@ from mailnode.cli.node import lock_stopped_node
 from mailnode.config import Config
 from mailnode.store.exchange import KEPT, finish_exchange, fresh_folder
 from mailnode.store.lists import MAIL_DATABASE
-from mailnode.store.rollback import RolledBack, newest_copy, roll_back
+from mailnode.store.rollback import RolledBack, newest_copies, roll_back
 from mailnode.store.sqlite import mail_error
 from mailnode.store.upgrade import KEEP_S
 
@@ -47,7 +47,7 @@ def _roll_back_all(config: Config) -> list[RolledBack]:
     paths = (data / MAIL_DATABASE, config.users_path)
     for path in paths:
         finish_exchange(path)
-    found = [(path, copy) for path in paths if (copy := newest_copy(path, kept))]
+    found = newest_copies(paths, kept)
     if not found:
         days = int(KEEP_S // 86400)
         raise Mistake(
@@ -56,7 +56,7 @@ def _roll_back_all(config: Config) -> list[RolledBack]:
             EX_DATAERR,
         )
     aside = fresh_folder(kept, "rollback")
-    return [roll_back(path, copy, data, aside) for path, copy in found]
+    return [roll_back(path, copy, data, aside) for path, copy in found.items()]
 
 
 def _facts(done: RolledBack) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from mailnode.addresses import parse_address
@@ -199,7 +199,9 @@ class Delivery:
                     if self.stopping or not (taken[1] in self._used and _had_died(answers)):
                         break
                 self._used.add(taken[1])
-                writing.append(self._answer_each(mail_rows, answers, attempt, mail, way))
+                writing.append(
+                    maybeDeferred(self._answer_each, mail_rows, answers, attempt, mail, way)
+                )
         except CannotSend as refusal:
             await _all(writing)
             await self.answer(self.leases.left(rows), refusal.answer, way)
@@ -255,7 +257,9 @@ class Delivery:
         attempt = Attempt(at=self.now())
         await _all(
             [
-                self._answer_each(mail_rows, [answer] * len(mail_rows), attempt, None, way)
+                maybeDeferred(
+                    self._answer_each, mail_rows, [answer] * len(mail_rows), attempt, None, way
+                )
                 for mail_rows in _mails(rows)
             ]
         )

@@ -40,7 +40,6 @@ MOST_OCTETS = 64 * 1024
 MOST_ON_THE_WAY = 2 * MOST_OCTETS  # with its header
 MOST_ADDRESSES = 4
 CONNECT_S = 10.0
-_OF_CERTIFICATES = (SSL.Error, VerificationError)
 PAGE_S = 60.0  # with the look-up, the connection and TLS (RFC 8461 section 3.3)
 
 
@@ -126,7 +125,7 @@ class Https:
                 if isinstance(cause, CancelledError):  # the agent packs up this one, too
                     raise cause from None
                 why = f"{address}: {str(cause) or type(cause).__name__}"
-                kind = BadHost if isinstance(cause, _OF_CERTIFICATES) else NoPage
+                kind = BadHost if _is_of_certificate(cause) else NoPage
         raise kind(why)
 
     async def _ask_at(self, address: str, host: str, request: _Request) -> Any:
@@ -242,3 +241,9 @@ def _innermost(error: Any) -> BaseException:
         error = reasons[0].value
     assert isinstance(error, BaseException)
     return error
+
+
+def _is_of_certificate(error: BaseException) -> bool:
+    """Whether TLS came as far as a certificate, and that was not right."""
+    told = isinstance(error, SSL.Error) and "certificate verify failed" in str(error)
+    return told or isinstance(error, VerificationError)

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from mailnode.background import background
 from mailnode.errors import MailError
 from mailnode.outbound.outcome import unreported
-from mailnode.queued import Leased, Settled
+from mailnode.queued import NO_TURNS, Leased, Settled
 
 if TYPE_CHECKING:
     from mailnode.store.queue import Queue
@@ -48,7 +48,9 @@ class Leases:
     _unwritten: list[tuple[Sequence[Settled], Deferred[None]]] = field(factory=list, init=False)
     _writing: bool = field(default=False, init=False)
 
-    async def take(self, domain: str, send_as: int, limit: int, after: int = -1) -> list[Leased]:
+    async def take(
+        self, domain: str, send_as: int, limit: int, after: Sequence[int] = NO_TURNS
+    ) -> list[Leased]:
         """Due rows of one destination, ours once this returns; `after` as `Queue.lease` has it.
 
         Raises:

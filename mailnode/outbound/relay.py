@@ -24,7 +24,7 @@ from mailnode.errors import MailError
 from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import wait_s
-from mailnode.queued import Leased
+from mailnode.queued import NO_TURNS, Leased
 from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Line:
         failures: times in a row that none of them answered.
         tasks: that serve it.
         long: whether there was more to lease than one task takes.
-        after: whose mail had its turn last: each account has one before another has two.
+        after: whose mail had its turn last, of each priority: each account has one before
+            another has two.
     """
 
     domain: str
@@ -67,7 +68,7 @@ class Line:
     failures: int = 0
     tasks: int = 0
     long: bool = False
-    after: int = -1
+    after: list[int] = field(factory=lambda: list(NO_TURNS))
 
     @property
     def wakes_at(self) -> float:
@@ -363,8 +364,8 @@ class Relay:
         """What is due, as far as nothing is queued meanwhile: no other task looks in vain."""
         line.due_at = math.inf
         rows = await self.leases.take(line.domain, line.send_as, limit, line.after)
-        if rows:
-            line.after = rows[-1].account_id
+        for row in rows:  # the last one of a priority stays
+            line.after[row.priority] = row.account_id
         return rows
 
     async def _give_up(self, line: Line, unreachable: Unreachable) -> None:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    DeferredSemaphore,
+    gatherResults,
+)
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -31,6 +37,7 @@ from mailnode.outbound.sender import Session
 from mailnode.outbound.signing import Signer
 from mailnode.outbound.tls_outcomes import (
     DAY_S,
+    MOST_DOMAINS,
     Failure,
     Outcomes,
     PolicyKey,
@@ -59,7 +66,10 @@ KEEP_S = 3600.0
 AGAIN_S = 3600.0  # behind a look-up that failed
 GIVE_UP_S = DAY_S  # behind the end of the day that a report is about
 MOST_DELAY_S = 4 * 3600.0  # not all the world at midnight (section 4.1)
+AT_ONCE = 10  # domains that are told
 LAST = 2  # of the queue's priorities
+
+_STS = TlsPolicy(source="MTA-STS")
 
 _log = Logger()
 
@@ -98,7 +108,10 @@ class TlsReporting:
     _again_at: float = field(default=0.0, init=False)
     _kept_at: float = field(default=0.0, init=False)
     _told: set[tuple[str, str, str]] = field(factory=set, init=False)  # day, domain, place
+    _no_policy: dict[str, Failure] = field(factory=dict, init=False)  # by domain, not counted yet
     _one: DeferredLock = field(factory=DeferredLock, init=False)
+    _running: Deferred[None] | None = field(default=None, init=False)
+    _stopping: bool = field(default=False, init=False)
     _looking: LoopingCall | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,13 +138,14 @@ class TlsReporting:
                 doubt=outcome.doubt,
             )
         self.outcomes.count(self.now(), way.domain, way.policy, failure)
+        if (no_policy := self._no_policy.pop(way.domain, None)) is not None:
+            self.outcomes.count(self.now(), way.domain, _STS, no_policy)
 
     def observe_no_policy(self, domain: str, result: str, reason: str) -> None:
-        """A domain announces an MTA-STS policy that can't be had: a failure of its own, beside
-        the sessions, which go on without."""
-        if self.enabled:
-            policy = TlsPolicy(source="MTA-STS")
-            self.outcomes.count(self.now(), domain, policy, Failure(result, "", "", reason))
+        """A domain announces an MTA-STS policy that can't be had: a failure of its own, counted
+        with the next session that counts; the sessions go on without a policy."""
+        if self.enabled and (domain in self._no_policy or len(self._no_policy) < MOST_DOMAINS):
+            self._no_policy[domain] = Failure(result, "", "", reason)
 
     def is_report(self, row: Leased) -> bool:
         """Whether a mail is one of ours; a session for it counts for nothing, or a report about
@@ -147,9 +161,12 @@ class TlsReporting:
         self._looking.start(LOOK_S, now=False)
 
     async def stop(self) -> None:
-        """What was counted is kept."""
+        """What was counted is kept; nobody waits for a host that is being told."""
         if self._looking is not None and self._looking.running:
             self._looking.stop()
+        self._stopping = True
+        if self._running is not None:
+            self._running.cancel()
         await self._one.run(lambda: Deferred.fromCoroutine(self._keep()))
 
     def _look(self) -> None:
@@ -171,8 +188,17 @@ class TlsReporting:
         return begin_of(day) + DAY_S + self._delay_s
 
     async def run(self) -> None:
-        """Report on every day whose time has come."""
-        await self._one.run(lambda: Deferred.fromCoroutine(self._report_days()))
+        """Report on every day whose time has come; one that is under way goes on alone."""
+        if self._running is not None or self._stopping:
+            return
+        self._running = self._one.run(lambda: Deferred.fromCoroutine(self._report_days()))
+        try:
+            await self._running
+        except CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            self._running = None
 
     async def _report_days(self) -> None:
         for day in sorted(self.outcomes.days):
@@ -181,20 +207,33 @@ class TlsReporting:
         await self._keep()
 
     async def _report_day(self, day: str) -> None:
-        domains = self.outcomes.days[day]
-        for domain, policies in list(domains.items()):
-            try:
-                await self._report(day, domain, policies)
-            except MailError as error:
-                _log.info("no TLS report to {domain} yet: {error}", domain=domain, error=str(error))
-                if self.now() < begin_of(day) + DAY_S + GIVE_UP_S:
-                    self._again_at = self.now() + AGAIN_S
-                    continue
-            del domains[domain]
-            self.outcomes.changed = True
-            self._told = {each for each in self._told if each[:2] != (day, domain)}
+        """Some domains at a time: one whose host is slow holds up few others."""
+        some, domains = DeferredSemaphore(AT_ONCE), self.outcomes.days[day]
+        await gatherResults(
+            [
+                some.run(self._report_domain, day, domain, policies)
+                for domain, policies in list(domains.items())
+            ],
+            consumeErrors=True,
+        )
         if not domains:
             self.outcomes.days.pop(day, None)
+            self._told = {each for each in self._told if each[0] in self.outcomes.days}
+
+    async def _report_domain(
+        self, day: str, domain: str, policies: Mapping[PolicyKey, Sums]
+    ) -> None:
+        try:
+            await self._report(day, domain, policies)
+        except MailError as error:
+            _log.info("no TLS report to {domain} yet: {error}", domain=domain, error=str(error))
+            if self._stopping:
+                return
+            if self.now() < begin_of(day) + DAY_S + GIVE_UP_S:
+                self._again_at = self.now() + AGAIN_S
+                return
+        self.outcomes.days[day].pop(domain, None)
+        self.outcomes.changed = True
 
     async def _report(self, day: str, domain: str, policies: Mapping[PolicyKey, Sums]) -> None:
         """Tell those whom the domain names, if any.
@@ -220,12 +259,15 @@ class TlsReporting:
         )
         failed: list[NoPage] = []
         for place in places:
-            if isinstance(place, WebPlace) and (day, domain, str(place)) not in self._told:
+            told = day, domain, str(place)
+            if isinstance(place, WebPlace) and told not in self._told and not self._stopping:
                 try:
                     await self.post(place.host, place.path, pack(facts), MEDIA_TYPE)
-                    self._told.add((day, domain, str(place)))
+                    self._told.add(told)
                 except NoPage as error:
                     failed.append(error)
+        if self._stopping:
+            raise NotTaken(detail="the node stops")
         if (day, domain, "") not in self._told:
             await self._mail(day, domain, facts, sender, places)
             self._told.add((day, domain, ""))

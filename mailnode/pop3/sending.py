@@ -95,7 +95,8 @@ class Sending(LineSession):
         What came together leaves together: a client that pipelines asks for 50 at once, and finding
         a command's method takes as long as writing its mail.
         """
-        numbers = retrs_at(self._input, self._at) if following and not self._blocked else []
+        ends = self._blocked or self._revoked  # behind this one
+        numbers = retrs_at(self._input, self._at) if following and not ends else []
         if (replies := drop.ahead.replies(index, numbers)) is not None:
             count = self._send_replies(*replies)
             drop.ahead.given(replies[1] + count)

@@ -42,7 +42,7 @@ def _leased(row: list[Any]) -> Leased:
 @frozen
 class Lease:
     """Attributes:
-    after: the account that had its turn last, -1 for none.
+    after: of each priority, the account that had its turn last, -1 for none.
     """
 
     domain: str
@@ -51,7 +51,7 @@ class Lease:
     until: float
     limit: int
     by: str
-    after: int
+    after: Sequence[int]
 
 
 @frozen
@@ -113,7 +113,8 @@ def _lease(connection: sqlite3.Connection, lease: Lease) -> list[Leased]:
     next_ids: list[int] = []
     for priority in range(LAST_PRIORITY + 1):
         if (room := lease.limit - len(next_ids)) > 0:
-            next_ids += _due(connection, wanted | {"priority": priority}, lease.after, room)
+            after = lease.after[priority]
+            next_ids += _due(connection, wanted | {"priority": priority}, after, room)
     if not next_ids:
         return []
     marks, ids = padded(next_ids)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from mailnode.errors import StoreBroken
 from mailnode.model import Blob, Envelope, Message
-from mailnode.queued import Leased, QueuedMail, Settled, Waiting
+from mailnode.queued import NO_TURNS, Leased, QueuedMail, Settled, Waiting
 from mailnode.store.accept import LAST_PRIORITY
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind
@@ -134,13 +134,13 @@ class Queue:
         until: float,
         limit: int,
         by: str,
-        after: int = -1,
+        after: Sequence[int] = NO_TURNS,
     ) -> Deferred[list[Leased]]:
         """Up to `limit` recipients that are due, those of high priority first.
 
         Of one priority each account has its turn, whoever has sent how much, and of one account's
-        those that are due longest. Turns go by the accounts' ids, from the one behind `after` on;
-        the last recipient is of the account that had the last turn.
+        those that are due longest. Turns go by the accounts' ids, in each priority from the one
+        behind `after` on; its last recipient is of the account that had the last turn.
 
         They are durably marked as attempted by `by` until `until`, and nobody else gets them.
 
@@ -148,7 +148,7 @@ class Queue:
             StoreBusy, StoreFull, StoreBroken: none is leased.
         """
         return self.database.submit(
-            self._leases, Lease(domain, send_as, now, until, min(limit, AT_ONCE), by, after)
+            self._leases, Lease(domain, send_as, now, until, min(limit, AT_ONCE), by, tuple(after))
         )
 
     def renew(self, ids: Iterable[int], until: float, by: str) -> Deferred[set[int]]:

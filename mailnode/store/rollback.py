@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import Factory, define
@@ -32,6 +34,7 @@ from mailnode.store.upgrade import Copy, copies
 
 MAILS = "mails"
 QUEUED = "queued"
+ONE_UPGRADE_S = 3600.0  # a start of a new version brings one database after the other to it
 
 
 @define
@@ -64,8 +67,23 @@ class RolledBack:
     back_disabled: list[str] = Factory(list)
 
 
-def newest_copy(path: Path, kept: Path) -> Copy | None:
-    """What `path` would be brought back to: the newest copy of an older schema than it has."""
+def newest_copies(paths: Iterable[Path], kept: Path) -> dict[Path, Copy]:
+    """What the newest upgrade began with: of each of these databases that it changed, the copy.
+
+    One that it left as it was is left so: an older copy would take back more than that upgrade.
+    """
+    found = {path: copy for path in paths if (copy := _newest_copy(path, kept))}
+    newest = max((_made_at(copy) for copy in found.values()), default=0.0)
+    return {path: copy for path, copy in found.items() if newest - _made_at(copy) <= ONE_UPGRADE_S}
+
+
+def _made_at(copy: Copy) -> float:
+    made = datetime.strptime(copy.stamp, "%Y%m%dT%H%M%SZ")
+    return made.replace(tzinfo=UTC).timestamp()
+
+
+def _newest_copy(path: Path, kept: Path) -> Copy | None:
+    """The newest copy of an older schema than it has."""
     if not path.exists():
         return None
     with closing(connect(path, read_only=True)) as connection:

@@ -174,7 +174,9 @@ class FetchTests(WebCase):
 
         plain = reactor.listenTCP(0, Factory.forProtocol(Plain), interface="127.0.0.1")
         self.https = self.made(plain.getHost().port)
-        await self.refused()
+        with self.assertRaises(NoPage) as refused:
+            await self.https.fetch(HOST, PAGE)
+        self.assertIs(NoPage, type(refused.exception), "no certificate was at fault")
         await plain.stopListening()
         self.assertIn("127.0.0.1", await self.refused())
         self.assertIn("no such domain", (await self.refused("none.example")).lower())

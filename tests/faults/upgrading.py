@@ -29,7 +29,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.exchange import KEPT, finish_exchange, fresh_folder
 from mailnode.store.messages import Messages
-from mailnode.store.rollback import newest_copy, roll_back
+from mailnode.store.rollback import newest_copies, roll_back
 from mailnode.store.sqlite import schema_scripts
 from mailnode.store.upgrade import copies
 from tests.faults.disk import Disk
@@ -76,9 +76,9 @@ class Upgrading(Program):
             await self.work(reactor, tokens_of("new", self.seed, NEW), "new@example.test")
         self.say(upgraded=True)
         aside = fresh_folder(data / KEPT, "rollback")
-        for path in (data / "mail.db", users):
-            copy = newest_copy(path, data / KEPT)
-            assert copy is not None
+        found = newest_copies((data / "mail.db", users), data / KEPT)
+        assert len(found) == 2
+        for path, copy in found.items():
             roll_back(path, copy, data, aside)
         self.say(rolled_back=True)
 

@@ -22,6 +22,7 @@ from mailnode.model import (
     Relayed,
     Remote,
 )
+from mailnode.queued import NO_TURNS
 from mailnode.store import queue as queue_module
 from mailnode.store.accept import accept_mails
 from mailnode.store.beside import writing_beside
@@ -210,10 +211,10 @@ class LeaseTests(QueueCase):
             for number in range(count):
                 await self.send(f"u{number}@example.com", account_id=account)
         await self.send("reply@example.com", account_id=1, priority=0)
-        turns, sent, after = [], [], -1
+        turns, sent, after = [], [], list(NO_TURNS)
         for _ in range(4):
             rows = await self.lease(limit=6, after=after)
-            after = rows[-1].account_id
+            after[1] = rows[-1].account_id
             turns.append(Counter(row.account_id for row in rows))
             sent += [row.queue_id for row in rows if row.account_id == 1 and row.priority]
         self.assertEqual(turns, [{1: 3, 2: 1, 3: 2}, {1: 3, 3: 3}, {1: 3, 3: 3}, {1: 5, 3: 1}])
@@ -224,12 +225,23 @@ class LeaseTests(QueueCase):
     async def test_turns_go_round(self):
         for account in (0, 4, 7, 9):
             await self.send("a@example.com", "b@example.com", "c@example.com", account_id=account)
-        turns, after = [], -1
+        turns, after = [], list(NO_TURNS)
         for _ in range(6):
             rows = await self.lease(limit=2, after=after)
-            after = rows[-1].account_id
+            after[1] = rows[-1].account_id
             turns += [row.account_id for row in rows]
         self.assertEqual(turns, [0, 4, 7, 9] * 3)
+
+    async def test_replies_take_nobody_s_turn_among_the_others(self):
+        for account in range(1, 9):
+            await self.send(*(f"u{number}@example.com" for number in range(4)), account_id=account)
+        had, after = Counter(), list(NO_TURNS)
+        for _ in range(8):
+            await self.send("reply@example.com", account_id=0, priority=0)
+            for row in await self.lease(limit=3, after=after):
+                after[row.priority] = row.account_id
+                had[row.account_id] += 1
+        self.assertEqual(had, {0: 8, **dict.fromkeys(range(1, 9), 2)})
 
     async def test_who_has_nothing_due_has_no_turn(self):
         for account in range(1, 30):

@@ -119,7 +119,7 @@ class ListQueue:
         until: float,
         limit: int,
         by: str,
-        after: int = -1,
+        after: Sequence[int] = (),
     ) -> Deferred[list[Leased]]:
         due = [
             each

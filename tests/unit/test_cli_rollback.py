@@ -15,7 +15,7 @@ from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import blob_path
 from mailnode.store.locks import lock_folder
 from mailnode.store.sqlite import connect, migrate, prepare
-from mailnode.store.upgrade import upgrade
+from mailnode.store.upgrade import copies, upgrade
 from mailnode.store.verify import verify
 from tests.faults.upgrading import newer_scripts, newer_version
 from tests.unit.cli_case import CommandCase
@@ -75,6 +75,18 @@ class RollbackTests(CommandCase):
         self.assertIn(b"Delivered-To: bob@example.test\r\n", b"".join(files))
         kept = Path(mail["newer_kept_in"])
         self.assertIn((since,), self.rows(kept, "SELECT mail_id FROM message"))
+
+    def test_what_the_newest_upgrade_left_as_it_was_is_left_so(self) -> None:
+        self.upgrade()
+        kept = self.folder / "var" / "kept"
+        (copy,) = (each for each in copies(kept) if each.database == "users.db")
+        copy.path.rename(kept / f"users.db-schema-{copy.version}-20200101T000000Z")
+        (mail,) = self.roll_back()
+        self.assertEqual("mail.db", mail["database"])
+        users = self.folder / "users.db"
+        self.assertEqual([(USERS + 1,)], self.rows(users, "PRAGMA user_version"))
+        (users,) = self.roll_back()
+        self.assertEqual(("users.db", USERS), (users["database"], users["to_schema"]))
 
     def queue_mail(self, *to: str) -> str:
         remotes = tuple(Remote(parse_address(each)) for each in to)

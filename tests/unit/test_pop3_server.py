@@ -314,6 +314,19 @@ class ReadingTests(Pop3Case):
         self.read_all()
         self.assertEqual([len(uids) for uids in house.messages.reads], [4, 4])
 
+    def test_who_is_revoked_while_mails_are_read_gets_the_one_that_is_under_way(self) -> None:
+        house = self.house(*[MAIL] * 5)
+        held: Deferred[None] = Deferred()
+        read = house.messages.read_run
+        late = lambda _, *args: held.addCallback(lambda _: read(*args))  # noqa: E731
+        self.patch(type(house.messages), "read_run", late)
+        self.assertEqual(self.say(*[b"RETR %d" % number for number in range(1, 6)]), b"")
+        self.sessions.revoke(lambda account: True)
+        held.callback(None)
+        said = self.take()
+        self.assertEqual(said.count(b"+OK"), 1)
+        self.assertRegex(said[len(REPLY) :], rb"^-ERR \[AUTH\]")
+
     def test_what_was_read_ahead_and_marked_is_not_read_again(self) -> None:
         house = self.house(MAIL, MAIL, MAIL)
         self.say(b"RETR 1")

@@ -167,6 +167,7 @@ class ReportingTests(SynchronousTestCase):
         self.kept: list[Any] = []
         self.posted: list[tuple[str, str, bytes, str]] = []
         self.refuse: set[str] = set()
+        self.held: Deferred[None] | None = None
         self.directory, seal = FakeDirectory(), Seal.open(Path(self.mktemp()))
         key = make_private_key(ED25519)
         sealed = seal.seal(packed(key), seal_label("example.test", "s1"))
@@ -191,6 +192,8 @@ class ReportingTests(SynchronousTestCase):
 
     async def post(self, host: str, path: str, page: bytes, media_type: str) -> None:
         self.posted.append((host, path, page, media_type))
+        if self.held is not None:
+            await self.held
         if host in self.refuse:
             raise NoPage(f"{host}: it answered 503")
 
@@ -324,9 +327,12 @@ class ReportingTests(SynchronousTestCase):
         self.assertEqual((1, []), (len(self.posted), self.filed))
 
     def test_a_policy_that_can_not_be_had_is_a_failure_of_its_own(self) -> None:
+        for _ in range(2):
+            self.reporting.observe_no_policy(
+                "remote.test", "sts-policy-fetch-error", "it answered 404"
+            )
+            self.observe(policy=TlsPolicy())
         self.observe(policy=TlsPolicy())
-        for why in ("it answered 404", "it answered 404"):
-            self.reporting.observe_no_policy("remote.test", "sts-policy-fetch-error", why)
         self.pass_hours(15)
         none, sts = self.report()[1]["policies"]
         self.assertEqual("no-policy-found", none["policy"]["policy-type"])
@@ -347,6 +353,33 @@ class ReportingTests(SynchronousTestCase):
             },
             sts,
         )
+
+    def test_a_policy_that_only_a_report_asked_for_counts_for_nothing(self) -> None:
+        for _ in range(3):
+            self.reporting.observe_no_policy("remote.test", "sts-policy-fetch-error", "404")
+        self.assertEqual({}, self.reporting.outcomes.days)
+
+    def test_a_slow_web_server_is_asked_once_and_holds_up_no_other_domain(self) -> None:
+        self.held = Deferred()
+        self.zone["_smtp._tls.slow.test", "TXT"] = ["v=TLSRPTv1; rua=https://slow.example"]
+        self.observe(domain="slow.test")
+        self.observe()
+        self.pass_hours(16)
+        self.assertEqual((1, 1), (len(self.posted), len(self.filed)))
+        self.assertEqual(["slow.test"], list(*self.reporting.outcomes.days.values()))
+
+    def test_the_stop_waits_for_no_web_server_and_the_sums_are_kept(self) -> None:
+        self.held = Deferred(lambda held: held.errback(NoPage("given up")))
+        self.zone["_smtp._tls.slow.test", "TXT"] = [
+            "v=TLSRPTv1; rua=https://slow.example,https://slow.example/2"
+        ]
+        self.observe(domain="slow.test")
+        self.pass_hours(16)
+        self.kept.clear()
+        self.reporting.outcomes.changed = True
+        self.successResultOf(Deferred.fromCoroutine(self.reporting.stop()))
+        self.assertEqual(1, len(self.posted))
+        self.assertEqual(["slow.test"], list(*self.kept[-1].values()))
 
     def test_nobody_is_told_who_does_not_ask_or_can_not_be_reached(self) -> None:
         self.zone["_smtp._tls.here.test", "TXT"] = ["v=TLSRPTv1; rua=mailto:x@stays.test"]
