@@ -175,7 +175,7 @@ class AccountTests(AccountsCase):
         self.assertEqual(made, self.accounts.account("ALICE"))
 
     def test_an_unknown_name_names_the_mend(self) -> None:
-        with self.assertRaisesRegex(NotFound, "mailnode user add carol"):
+        with self.assertRaisesRegex(NotFound, "carol@example.test; see: mailnode user list"):
             self.accounts.account("carol")
         self.assertRaises(NotFound, self.accounts.account, "not an address@")
 

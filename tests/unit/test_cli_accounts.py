@@ -103,7 +103,7 @@ class Users(AccountCase):
         self.assertIn("carol@example.org", self.addresses())
 
     def test_one_in_a_foreign_domain_names_the_mend_before_a_password_is_asked_for(self) -> None:
-        self.assertIn("`mailnode domain add x.example`", self.refusal("user add a@x.example", 67))
+        self.assertIn("mailnode domain add x.example", self.refusal("user add a@x.example", 67))
 
     def test_one_that_is_there_names_passwd(self) -> None:
         told = self.refusal("user add alice@example.org", 73, PASSWORD)

@@ -447,7 +447,7 @@ class ReadinessTests(NodeCase):
     def test_a_full_disk_and_a_broken_store_are_told(self) -> None:
         node = self.started(store__free_space="1000 TiB")
         self.assertFalse(node.counter.disk_has_room())
-        node.database.fault = StoreBroken(detail="malformed")
+        node.database._batches.fault = StoreBroken(detail="malformed")
         self.assertEqual({"disk", "store"}, set(node.readiness()))
         self.assertIn("malformed", node.readiness()["store"])
 
