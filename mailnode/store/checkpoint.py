@@ -14,7 +14,9 @@ from mailnode.store.sqlite import connect, error_code
 
 log = Logger()
 
-WAL_OCTETS = 24 << 20
+WAL_OCTETS = 24 << 20  # small mails change the same pages again and again: the last form is moved
+WAL_OCTETS_OF_LARGE = 4 << 20  # bodies are written once, and a short log stays in the cache
+LARGE_OCTETS = 32 << 10
 
 
 @define(eq=False)
@@ -47,15 +49,20 @@ class Checkpointer:
         self._thread = threading.Thread(target=self._run, name="store-checkpoint", daemon=True)
         self._thread.start()
 
-    def wrote(self, octets: int, connection: sqlite3.Connection) -> None:
-        """The writer committed about that much; it holds the lock, and its replies are sent."""
+    def wrote(self, octets: int, connection: sqlite3.Connection, *, large: bool = False) -> None:
+        """The writer committed about that much; it holds the lock, and its replies are sent.
+
+        Args:
+            large: most of it in bodies of more than `LARGE_OCTETS`.
+        """
         self._written += octets
+        most = min(self.size_octets, WAL_OCTETS_OF_LARGE) if large else self.size_octets
         if self._first_step_done:
             self._first_step_done = self._under_way = False
             if self._step(connection):
                 self.runs += 1
                 self._written = 0
-        elif self._written >= self.size_octets and not self._under_way:
+        elif self._written >= most and not self._under_way:
             with self._wake:
                 self._under_way = True
                 self._wake.notify()

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from mailnode.errors import MailError, StoreBroken, StoreBusy
 from mailnode.store.batches import Batches
 from mailnode.store.beside import WRITER_LOCK
-from mailnode.store.checkpoint import Checkpointer
+from mailnode.store.checkpoint import LARGE_OCTETS, Checkpointer
 from mailnode.store.exchange import KEPT, finish_exchange, refuse_to_begin_anew
 from mailnode.store.jobs import Job, Stats, WriteKind
 from mailnode.store.pace import Pace
@@ -390,7 +390,9 @@ class Database:
             if self._pace is not None and len(jobs) >= BUSY_JOBS and not self._closing:
                 self._held, self._enough = True, len(jobs)
             self._call_in_reactor(self._settle, outcomes, notes)
-            octets = BATCH_WAL_OCTETS + sum([job.size_octets + JOB_WAL_OCTETS for job in jobs])
-            batches.checkpointer.wrote(octets, batches.connection)
+            octets = sum([job.size_octets for job in jobs])
+            written = BATCH_WAL_OCTETS + octets + JOB_WAL_OCTETS * len(jobs)
+            large = octets > LARGE_OCTETS * len(jobs)
+            batches.checkpointer.wrote(written, batches.connection, large=large)
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)

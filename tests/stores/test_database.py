@@ -268,6 +268,18 @@ class CheckpointTests(StoreCase):
         self.assertGreater(self.database._batches.checkpointer.runs, 1)
         self.assertLess((self.data / "mail.db-wal").stat().st_size, 15 << 20)
 
+    async def test_the_log_of_large_bodies_is_emptied_sooner(self):
+        checkpointer = self.database._batches.checkpointer
+        for octets, at_once in ((4_000, 100), (100_000, 4)):
+            for _ in range(40):
+                body = message(b"x" * octets)
+                await gatherResults(
+                    [self.messages.file_message(envelope(1), body) for _ in range(at_once)]
+                )
+            if octets < 10_000:
+                self.assertEqual(checkpointer.runs, 0)  # 16 MB
+        self.assertGreater(checkpointer.runs, 0)  # 16 MB, too
+
     async def test_a_checkpoint_that_cannot_be_flushed_is_fatal(self):
         checkpointer = self.database._batches.checkpointer
 
