@@ -154,7 +154,7 @@ def _idle(results: Results, cell: Cell) -> str:
     rows = []
     for name in results.targets(cell.name):
         each = results.spread(cell.name, name, "kib_each")
-        row = [name, number(each.median) if each else NONE]
+        row = [name, number(each.most) if each else NONE]  # of `_WORST`
         for column in _IDLE:
             found = results.spread(cell.name, name, column.key)
             row.append(number(found.median * column.scale) if found else NONE)
@@ -233,6 +233,10 @@ _FIGURES = {  # key of a record: what it is called, and what it is multiplied by
 }
 
 
+# A repeat opens its connections in memory that the one before it has left.
+_WORST = ("failed", "kib_each")
+
+
 def aims(results: Results) -> str:
     """Every aim that was measured, and whether it was met."""
     rows = [row for cell in CELLS.values() for aim in cell.aims for row in _aim(results, cell, aim)]
@@ -246,12 +250,12 @@ def _aim(results: Results, cell: Cell, aim: Aim) -> Iterator[list[str]]:
         return
     title, scale = _FIGURES.get(aim.figure, (cell.unit, 1.0))
     name = f"``{cell.name}``" if aim.by == OURS else f"``{cell.name}``, {aim.by}"
-    named = [name, title, number(ours.median * scale)]
+    told = ours.most if aim.figure in _WORST else ours.median
+    named = [name, title, number(told * scale)]
     by = 1.0 if aim.against else scale
     bound = f"{'at least' if aim.least else 'at most'} {number(aim.bound * by)}"
     if not aim.against:
-        worst = ours.most if aim.figure == "failed" else ours.median
-        yield [*named, "", "", bound, "met" if worst <= aim.bound else _missed(results, cell, aim)]
+        yield [*named, "", "", bound, "met" if told <= aim.bound else _missed(results, cell, aim)]
         return
     choose: Callable[..., str] = max if aim.least else min
     medians = {
