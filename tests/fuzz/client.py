@@ -6,7 +6,7 @@ anything here can take hangs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -161,6 +161,9 @@ class AtOnceWire(FuzzWire):
         taken = data[: max(1, len(data) * 3 // 4)] if len(self.said) % 3 else data
         self.write(taken)
         return len(taken)
+
+    def sendmsg(self, pieces: Sequence[bytes | memoryview]) -> int:
+        return self.send(b"".join(pieces))
 
     def connectionLost(self, reason: object) -> None:
         self.closing = True

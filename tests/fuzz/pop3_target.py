@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 from mailnode import outgoing
 from mailnode.errors import StoreBroken
-from mailnode.pop3 import drop, sending
+from mailnode.pop3 import ahead, drop, sending
 from tests.fakes_pop3 import HEAD
 from tests.fuzz.client import Client, Planned, Wrong, logged, wire_for
 from tests.fuzz.pop3_house import FIRST_UID, Pop3House
@@ -71,6 +71,9 @@ def _small_buffers() -> Iterator[None]:
     """Little is written, read ahead and listed at once, so that little mails show it."""
     small = {
         (outgoing, "OUTPUT_OCTETS"): 100,
+        (outgoing, "JOINED_OCTETS"): 60,
+        (sending, "OUTPUT_OCTETS"): 100,
+        (ahead, "CHUNK_OCTETS"): 150,
         (sending, "CHUNK_OCTETS"): 150,
         (sending, "SLICE_MAILS"): 4,
         (drop, "BATCH_MAILS"): 4,

@@ -38,6 +38,7 @@ from mailnode.cred.realm import Realm
 from mailnode.errors import Refused, SignInBusy, StoreBusy, StoreFull
 from mailnode.intake import Intake
 from mailnode.interfaces import IBlobs
+from mailnode.mailauth.canonical import BodyHash
 from mailnode.model import Blob, Envelope, Event, Message
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
@@ -195,6 +196,22 @@ class Store:
         return ()
 
 
+@define(eq=False)
+class LateSigner:
+    """Signs for every domain, when it feels like it."""
+
+    clock: FuzzClock
+    moods: Moods
+
+    def body_hash(self, domain: str) -> BodyHash:
+        return BodyHash()
+
+    async def sign(self, domain: str, header: bytes, body_hash: bytes, at: int) -> bytes:
+        if self.moods.store == "l":
+            await deferLater(self.clock, LATE_S)
+        return b"DKIM-Signature: v=1; d=%b\r\n" % domain.encode()
+
+
 @implementer(IMessageSMTP)
 @define(eq=False)
 class ForeignMessage:
@@ -315,6 +332,7 @@ class SmtpHouse:
             blob_over=48 if has("b") else 40_000,
             most_mailboxes=3,
             allowance=Allowance(burst=5, seconds=clock.seconds),
+            signer=LateSigner(clock, moods),  # type: ignore[arg-type]
         )
         if has("f"):
             self.foreign = ForeignDelivery(clock, moods)
