@@ -9,6 +9,7 @@ Settings of a script for POP3, besides l, t, i, a, A, e, o, y, P, S and F of `sm
     f   a foreign mailbox, as Twisted's documentation has it; D   and its answers are late;
     U   and it fails on the seventh mail
     u   another session has the maildrop
+    c   the factory doesn't know one capability and fails at another; C   each user has its own
 
 The mark `n`: the first mail is gone, or there again.
 """
@@ -127,7 +128,9 @@ class Pop3House:
         maildrops = Maildrops(*parts, self.events.append)
         open_drop = self._open_foreign if "f" in self.settings else maildrops.open
         realm = Realm(DIRECTORY, {pop3.IMailbox: self._counted(open_drop)})
-        factory = Pop3Factory(
+        kinds = {"c": SilentFactory, "C": PerUserFactory}
+        kind = next((kinds[each] for each in "cC" if each in self.settings), Pop3Factory)
+        factory = kind(
             SignInPortal(
                 realm, [Checker(self.clock, self.moods)], clock=self.clock, tell=self.events.append
             ),
@@ -250,3 +253,23 @@ class LateFailingMailbox(LateMailbox, FailingMailbox):
     def sync(self) -> Any:
         fault = self.house.moods.store_fault()
         return fail(fault) if fault else super().sync()
+
+
+class SilentFactory(Pop3Factory):
+    """Somebody's: what it can't tell is left out."""
+
+    def cap_EXPIRE(self) -> Any:
+        raise NotImplementedError
+
+    def cap_LOGIN_DELAY(self) -> Any:
+        raise Planned("the factory has a bug")
+
+
+class PerUserFactory(Pop3Factory):
+    """Somebody's: each mailbox says it of itself."""
+
+    def perUserExpiration(self) -> bool:
+        return True
+
+    def perUserLoginDelay(self) -> bool:
+        return True

@@ -172,7 +172,10 @@ class Pop3Model(Walk):
                     lines.append(b"SASL LOGIN PLAIN")
             if self._tls_offered():
                 lines.append(b"STLS")
-        lines += [b"EXPIRE NEVER", b"LOGIN-DELAY 0"]
+        expire = b"0" if self.signed_in and {"C", "f"} <= self.settings else b"NEVER"
+        of_user = b" USER" if "C" in self.settings and not self.signed_in else b""
+        if "c" not in self.settings:
+            lines += [b"EXPIRE " + expire + of_user, b"LOGIN-DELAY 0" + of_user]
         self._good()
         self._octets(b"".join(line + b"\r\n" for line in lines))
         if self.signed_in:

