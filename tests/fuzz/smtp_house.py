@@ -41,11 +41,11 @@ from mailnode.intake import Intake
 from mailnode.interfaces import IBlobs
 from mailnode.mailauth.canonical import BodyHash
 from mailnode.model import Blob, Envelope, Event, Message
+from mailnode.routes import SendAs
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.functions import FunctionMailboxes
 from mailnode.smtp.transaction import Counter, Postbox
-from mailnode.routes import SendAs
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.elsewhere import Elsewhere
 from tests.fakes import PASSWORD, small_directory
