@@ -89,8 +89,8 @@ class DotReader(BodyFacts):
 
     def feed(self, chunk: bytes) -> tuple[bytes, bool]:
         """Take a chunk; return (the body's next piece, whether the body ended in it)."""
-        if self._virtual == len(self._held) and chunk and chunk[0] != 0x2E:
-            self._held, self._virtual = b"", 0  # it begins with no dot: spared is a copy
+        if self._virtual and self._virtual == len(self._held) and chunk and chunk[0] != 0x2E:
+            self._held, self._virtual = b"", 0  # no dot is the first octet: joined, it were copied
         data = self._held + chunk
         dot = _first_dot_line(data)
         end = data.find(_END, dot) if dot >= 0 else -1

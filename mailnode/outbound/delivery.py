@@ -284,7 +284,7 @@ class Delivery:
             )
         if any(each.told is not None for each in judged):
             return Deferred.fromCoroutine(self._report(rows, judged, attempt.at, mail))
-        written = self.leases.settled([each.settled for each in judged])
+        written = self.leases.written([each.settled for each in judged])
         return written.addCallback(lambda _: self._count(rows, judged, attempt.at))
 
     async def _report(

@@ -109,9 +109,9 @@ class Leases:
         if reports:  # filed when these rows are ours, whatever became of others
             await self._insist(settled, reports)
         else:
-            await self.settled(settled)
+            await self.written(settled)
 
-    def settled(self, settled: Sequence[Settled]) -> Deferred[None]:
+    def written(self, settled: Sequence[Settled]) -> Deferred[None]:
         """Fires once it is written; what comes while the queue is being written is so together
         afterwards."""
         written: Deferred[None] = Deferred()
@@ -131,7 +131,7 @@ class Leases:
                 for settled, written in together:
                     Deferred.fromCoroutine(self._insist(settled)).chainDeferred(written)
                 continue
-            self._settled(everything)
+            self._let_go(everything)
             for _, written in together:
                 written.callback(None)
         self._writing = False
@@ -151,8 +151,8 @@ class Leases:
                     settled, reports = [unreported(each) for each in settled], ()
             await deferLater(self.clock, again_s, lambda: None)
             again_s = min(2 * again_s, AGAIN_MOST_S)
-        self._settled(settled)
+        self._let_go(settled)
 
-    def _settled(self, settled: Sequence[Settled]) -> None:
+    def _let_go(self, settled: Sequence[Settled]) -> None:
         for each in settled:
             self._held.pop(each.queue_id, None)

@@ -167,6 +167,10 @@ class Reports:
             return []
         return [self._led_out(each) if isinstance(each, Remote) else each for each in found]
 
+    def may_tell(self, domain: str) -> bool:
+        """Whether the gear lets out what we have to say to a domain elsewhere."""
+        return self.people.may_leave(Address(POSTMASTER, domain))
+
     def _led_out(self, remote: Remote) -> Remote:
         return evolve(remote, captured=not self.people.may_leave(remote.address))
 

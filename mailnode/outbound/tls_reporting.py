@@ -9,18 +9,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    DeferredLock,
-    DeferredSemaphore,
-    gatherResults,
-)
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -194,9 +188,6 @@ class TlsReporting:
         self._running = self._one.run(lambda: Deferred.fromCoroutine(self._report_days()))
         try:
             await self._running
-        except CancelledError:
-            if not self._stopping:
-                raise
         finally:
             self._running = None
 
@@ -208,32 +199,41 @@ class TlsReporting:
 
     async def _report_day(self, day: str) -> None:
         """Some domains at a time: one whose host is slow holds up few others."""
-        some, domains = DeferredSemaphore(AT_ONCE), self.outcomes.days[day]
-        await gatherResults(
-            [
-                some.run(self._report_domain, day, domain, policies)
-                for domain, policies in list(domains.items())
-            ],
-            consumeErrors=True,
-        )
+        domains = self.outcomes.days[day]
+        waiting = iter(list(domains.items()))
+        some = [Deferred.fromCoroutine(self._report_each(day, waiting)) for _ in range(AT_ONCE)]
+        await DeferredList(some)
         if not domains:
             self.outcomes.days.pop(day, None)
             self._told = {each for each in self._told if each[0] in self.outcomes.days}
 
+    async def _report_each(
+        self, day: str, waiting: Iterator[tuple[str, Mapping[PolicyKey, Sums]]]
+    ) -> None:
+        for domain, policies in waiting:
+            done = await self._report_domain(day, domain, policies)
+            if self._stopping:
+                return
+            if done or self.now() >= begin_of(day) + DAY_S + GIVE_UP_S:
+                self.outcomes.days[day].pop(domain, None)
+                self.outcomes.changed = True
+            else:
+                self._again_at = self.now() + AGAIN_S
+
     async def _report_domain(
         self, day: str, domain: str, policies: Mapping[PolicyKey, Sums]
-    ) -> None:
+    ) -> bool:
+        """Whether all are told who want to be."""
         try:
             await self._report(day, domain, policies)
         except MailError as error:
             _log.info("no TLS report to {domain} yet: {error}", domain=domain, error=str(error))
-            if self._stopping:
-                return
-            if self.now() < begin_of(day) + DAY_S + GIVE_UP_S:
-                self._again_at = self.now() + AGAIN_S
-                return
-        self.outcomes.days[day].pop(domain, None)
-        self.outcomes.changed = True
+        except Exception:
+            if not self._stopping:  # else it was cut off
+                _log.failure("no TLS report to {domain} could be made", domain=domain)
+        else:
+            return True
+        return False
 
     async def _report(self, day: str, domain: str, policies: Mapping[PolicyKey, Sums]) -> None:
         """Tell those whom the domain names, if any.
@@ -258,9 +258,10 @@ class TlsReporting:
             report_id=report_id,
         )
         failed: list[NoPage] = []
-        for place in places:
+        sites = [each for each in places if isinstance(each, WebPlace)]
+        for place in sites if self.reports.may_tell(domain) else []:
             told = day, domain, str(place)
-            if isinstance(place, WebPlace) and told not in self._told and not self._stopping:
+            if told not in self._told and not self._stopping:
                 try:
                     await self.post(place.host, place.path, pack(facts), MEDIA_TYPE)
                     self._told.add(told)

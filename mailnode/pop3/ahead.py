@@ -49,8 +49,8 @@ class Ahead:
         return index in self.mails or self._is_in_run(index)
 
     def keep(self, indices: Sequence[int], found: Any) -> None:
-        """What a mailbox's `fetch` gave for these: a list, or a run of all."""
-        if isinstance(found, list):
+        """What a mailbox's `fetch` gave for these: mails in a row, or a run of all."""
+        if isinstance(found, Sequence):
             self.mails.update(zip(indices, found, strict=False))
         else:
             self._run, self._begin = found, indices[0]

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from mailnode.errors import MailError
+from mailnode.errors import MailError, MailGone
 from mailnode.interfaces import IMaildrop
 from mailnode.pop3.ahead import Ahead
 from mailnode.pop3.body import FileBody
@@ -162,6 +162,8 @@ class OpenDrop:
         indices = self.plan(index, waiting, at)
         self._guessed_to = indices[-1] + 1
         self.ahead.keep(indices, await self.mailbox.fetch(indices))
+        if index not in self.ahead:
+            raise MailGone()
 
     def plan(self, index: int, waiting: bytes = b"", at: int = 0) -> list[int]:
         """What to read with `index`: what the waiting commands name, then what follows it.

@@ -83,7 +83,7 @@ class Maildrop:
 
     async def _file_of(self, index: int) -> io.BytesIO:
         self._check(index)
-        ((head, body, _),) = await self.fetch([index])
+        head, body, _ = (await self.fetch([index]))[0]
         source, parts = readable(body), [head]
         try:
             while chunk := await read_chunk(source, CHUNK_OCTETS):

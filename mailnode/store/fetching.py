@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
@@ -78,9 +78,6 @@ class Run:
         if at + 1 < len(self):
             stop -= len(self.end)
         return b"", bytes(self.octets[start:stop]), self.dot_lines[at]
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes, int]]:
-        return map(self.__getitem__, range(len(self)))
 
     def framed(self, start: int, stop: int, skip: int = 0) -> tuple[memoryview | bytes, ...]:
         """Those mails as they are sent, but for so many octets that were."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.mail import pop3
 from zope.interface.verify import verifyObject
 
 from mailnode.errors import SignInBusy, StoreBroken, StoreBusy
 from mailnode.model import Blob
+from mailnode.pop3.mailbox import Maildrop
 from mailnode.pop3.sending import SLICE_MAILS
 from mailnode.pop3.server import Pop3Server
 from tests.fakes_pop3 import HEAD, ForeignMailbox, House, KernelWire, LateMailbox, wire
@@ -313,6 +314,14 @@ class ReadingTests(Pop3Case):
         self.send(*[b"RETR %d" % number for number in range(1, 9)])
         self.read_all()
         self.assertEqual([len(uids) for uids in house.messages.reads], [4, 4])
+
+    def test_a_maildrop_of_others_may_give_its_mails_in_any_row_and_none_is_gone(self) -> None:
+        self.house(MAIL, MAIL)
+        found: list[Any] = [((b"", SERVED, 0),), ()]
+        self.patch(Maildrop, "fetch", lambda drop, indices: succeed(found.pop(0)))
+        self.assertEqual(self.say(b"RETR 1"), REPLY)
+        self.assertRegex(self.say(b"RETR 2"), rb"^-ERR ")
+        self.assertEqual(self.say(b"NOOP"), b"+OK\r\n")
 
     def test_who_is_revoked_while_mails_are_read_gets_the_one_that_is_under_way(self) -> None:
         house = self.house(*[MAIL] * 5)

@@ -381,6 +381,35 @@ class ReportingTests(SynchronousTestCase):
         self.assertEqual(1, len(self.posted))
         self.assertEqual(["slow.test"], list(*self.kept[-1].values()))
 
+    def test_the_stop_is_quiet_however_many_are_being_told(self) -> None:
+        self.held = Deferred()
+        for number in range(30):
+            self.zone[f"_smtp._tls.d{number}.test", "TXT"] = [
+                "v=TLSRPTv1; rua=https://slow.example"
+            ]
+            self.observe(domain=f"d{number}.test")
+        self.pass_hours(16)
+        self.assertEqual(10, len(self.posted))
+        self.successResultOf(Deferred.fromCoroutine(self.reporting.stop()))
+        self.assertEqual((10, 30), (len(self.posted), len(*self.reporting.outcomes.days.values())))
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_a_bug_in_one_report_holds_up_no_other(self) -> None:
+        self.zone["_smtp._tls.bad.test", "TXT"] = RuntimeError("a bug")
+        self.observe(domain="bad.test")
+        self.observe()
+        self.pass_hours(15)
+        self.assertEqual(1, len(self.filed))
+        self.assertEqual(["bad.test"], list(*self.reporting.outcomes.days.values()))
+        self.assertIn(len(self.flushLoggedErrors(RuntimeError)), (1, 2))
+
+    def test_a_web_server_hears_nothing_that_the_gear_keeps_here(self) -> None:
+        self.zone["_smtp._tls.stays.test", "TXT"] = ["v=TLSRPTv1; rua=https://r.example"]
+        self.people.stays = {"stays.test"}
+        self.observe(domain="stays.test")
+        self.pass_hours(40)
+        self.assertEqual(([], {}), (self.posted, self.reporting.outcomes.days))
+
     def test_nobody_is_told_who_does_not_ask_or_can_not_be_reached(self) -> None:
         self.zone["_smtp._tls.here.test", "TXT"] = ["v=TLSRPTv1; rua=mailto:x@stays.test"]
         self.people.stays = {"stays.test"}
