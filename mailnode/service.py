@@ -303,8 +303,8 @@ class Node(House):
     def _tell_who_is_left(self) -> None:
         left = len(self.smtp_sessions) + len(self.pop3_sessions)
         _log.info(
-            "stopping: {left} sessions are still busy and get up to {limit:g} s; "
-            "Ctrl-C (SIGINT) cuts them off",
+            "stopping: sessions that are still busy: {left}; they get up to {limit:g} s, "
+            "and Ctrl-C (SIGINT) cuts them off",
             left=left,
             limit=self.config.limits.stop,
         )

@@ -127,7 +127,8 @@ def _refused(event: Event) -> str:
     answer = " ".join(str(part) for part in told if part)
     code = detail.get("code")
     how = "put off" if isinstance(code, int) and code < 500 else "refused"
-    at = f" at {str(detail['stage']).upper()}" if detail.get("stage") else ""
+    stage = str(detail.get("stage") or "")
+    at = f" at {stage if ' ' in stage else stage.upper()}" if stage else ""
     parts = [f"{how}{at}: {whose}{to}; sent by {_client(event)}"]
     if answer:
         parts.append(f"answered {answer}")

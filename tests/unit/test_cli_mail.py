@@ -168,6 +168,11 @@ class Traces(MailCase):
         self.assertIn("without TLS", told)
         self.assertIn(f"signed in as {DAVE}", told)
 
+    def test_one_refused_behind_its_body_is_told_so(self) -> None:
+        mail_id, detail = new_mail_id(), {"code": 552, "stage": "the dot"}
+        self.keep_events(RefusedMail(mail_id=mail_id, sender="a@b.example", detail=detail))
+        self.assertIn("refused at the dot: mail from a@b.example", self.story(mail_id))
+
     def test_a_refused_mail_is_told_with_the_answer_and_the_reason(self) -> None:
         mail_id = new_mail_id()
         self.keep_events(

@@ -521,7 +521,7 @@ class StopTests(NodeCase):
         node.smtp_sessions.admit(session, "127.0.0.1", True)
         stopped = node.stopService()
         self.reactor.advance(1.0)
-        self.assertTrue(any("1 sessions are still busy and get up to 30 s" in line
+        self.assertTrue(any("sessions that are still busy: 1; they get up to 30 s" in line
                             for line in self.lines), self.lines)  # fmt: skip
         node.smtp_sessions.leave(session)
         await self.waited(stopped)
