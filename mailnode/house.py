@@ -291,6 +291,7 @@ class House(MultiService):
         """One process of the node relays, for all of them."""
         self.dispatch = dispatch = Dispatch.of(self, self.due)
         self.queue.on_queued = dispatch.relay.queued
+        self.queue.claim(dispatch.relay.claims)
         self.bell.on("queue", dispatch.relay.look)
         self.bell.on("attempt", dispatch.relay.wake)
         self.bell.on("accounts", dispatch.relay.wake)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+import math
+from collections.abc import Callable
+
+from attrs import define, field, frozen
 
 from mailnode.model import Blob, Event
+
+Key = tuple[str, int]
+"""A destination: a domain, and the outside address by whose provider mail leaves, 0 for none."""
 
 NO_TURNS = (-1, -1, -1)
 """Which account had the last turn at a destination, of each priority: none."""
@@ -110,3 +116,51 @@ class QueuedMail:
     dot_lines: int
     received_at: float
     smtputf8: bool
+
+
+@frozen
+class Begun:
+    """Rows of one mail that were leased in the commit that made them, and the mail itself.
+
+    Attributes:
+        until: when the lease ends, UTC epoch seconds.
+    """
+
+    rows: tuple[Leased, ...]
+    mail: QueuedMail
+    until: float
+
+    @property
+    def key(self) -> Key:
+        return self.rows[0].domain, self.rows[0].send_as
+
+    @property
+    def octets(self) -> int:
+        return octets_in_memory(self.mail.prefix, self.mail.body)
+
+
+def octets_in_memory(prefix: bytes, body: bytes | Blob) -> int:
+    """What a mail holds of memory while it is in hand."""
+    return MAIL_OCTETS + len(prefix) + (len(body) if isinstance(body, bytes) else 0)
+
+
+MAIL_OCTETS = 4096
+
+
+@define(eq=False)
+class Claims:
+    """Which rows the relay takes as they are made, where nothing waits in front of them.
+
+    The relay says so on the reactor thread; the writer looks, and may be a batch late.
+
+    Attributes:
+        by: who leases.
+        until: when a lease of now ends.
+        octets: what may be in hand so, in memory; None is taken below 0.
+        rows: how many of each destination.
+    """
+
+    by: str = ""
+    until: Callable[[], float] = lambda: math.inf
+    octets: int = 0
+    rows: dict[Key, int] = field(factory=dict)

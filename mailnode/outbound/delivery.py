@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -36,6 +37,8 @@ WHOLE_OCTETS = 65536
 AHEAD_OCTETS = 98304
 NOT_HERE = Answer(451, "4.3.0", "The mail is not in the store", "route")
 UNREADABLE = Answer(451, "4.3.0", "The mail can't be read here", "route")
+
+_NONE: Mapping[int, QueuedMail] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -81,8 +84,13 @@ class Delivery:
     _seeking: set[Deferred[Any]] = field(factory=set, init=False)  # ways and sessions
     _used: WeakSet[Session] = field(factory=WeakSet, init=False)  # that have sent a mail
 
-    async def attempt(self, domain: str, rows: Sequence[Leased]) -> Unreachable | None:
+    async def attempt(
+        self, domain: str, rows: Sequence[Leased], mails: Mapping[int, QueuedMail] = _NONE
+    ) -> Unreachable | None:
         """Hand these over as their routes say; what was written is no longer in hand.
+
+        Args:
+            mails: theirs, by message id, as far as they are in memory.
 
         Returns:
             The way whose hosts don't answer, of several the last.
@@ -90,7 +98,7 @@ class Delivery:
         unreachable: Unreachable | None = None
         for way, group in (await self.by_way(rows)).items():
             if not self.stopping:
-                unreachable = await self._go(domain, way, group) or unreachable
+                unreachable = await self._go(domain, way, group, mails) or unreachable
         return unreachable
 
     def cut_off(self) -> None:
@@ -136,7 +144,13 @@ class Delivery:
             await self.leases.settle(captured)
         return groups
 
-    async def _go(self, domain: str, way: Route | SendAs, rows: list[Leased]) -> Unreachable | None:
+    async def _go(
+        self,
+        domain: str,
+        way: Route | SendAs,
+        rows: list[Leased],
+        in_memory: Mapping[int, QueuedMail],
+    ) -> Unreachable | None:
         if isinstance(way, Route) and way.kind in _WITHOUT_HOST:
             await self._end_here(way, rows)
             return None
@@ -151,7 +165,7 @@ class Delivery:
                 _log.warn("{domain}: {error}", domain=domain, error=str(error))
             await self.answer(rows, answer)
             return None if answer.permanent else Unreachable(way, answer)
-        return await self._send_all(way, hops, rows)
+        return await self._send_all(way, hops, rows, in_memory)
 
     async def _end_here(self, route: Route, rows: list[Leased]) -> None:
         """A route that leads to no host."""
@@ -164,13 +178,17 @@ class Delivery:
             await self.leases.settle([_discarded(row, now) for row in rows])
 
     async def _send_all(
-        self, way: Route | SendAs, hops: Sequence[Way], rows: list[Leased]
+        self,
+        way: Route | SendAs,
+        hops: Sequence[Way],
+        rows: list[Leased],
+        in_memory: Mapping[int, QueuedMail],
     ) -> Unreachable | None:
         """Each mail to its recipients, over one session while it lasts."""
         writing: list[Deferred[None]] = []
         taken: tuple[Way, Session] | None = None
         try:
-            mails, ahead = list(_mails(rows)), dict[int, QueuedMail]()
+            mails, ahead = list(_mails(rows)), in_memory
             for at, mail_rows in enumerate(mails):
                 if self.stopping:
                     break

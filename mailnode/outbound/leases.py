@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from mailnode.background import background
 from mailnode.errors import MailError
 from mailnode.outbound.outcome import unreported
-from mailnode.queued import NO_TURNS, Leased, Settled
+from mailnode.queued import NO_TURNS, Begun, Leased, Settled
 
 if TYPE_CHECKING:
     from mailnode.store.queue import Queue
@@ -38,12 +38,14 @@ class Leases:
     Attributes:
         now: UTC epoch seconds: what the queue's times mean.
         name: who leases, unlike any other process, before or now.
+        kept: settlements so far after which a row stays in the queue.
     """
 
     clock: IReactorTime
     queue: Queue
     now: Callable[[], float]
     name: str
+    kept: int = field(default=0, init=False)
     _held: dict[int, float] = field(factory=dict, init=False)
     _unwritten: list[tuple[Sequence[Settled], Deferred[None]]] = field(factory=list, init=False)
     _writing: bool = field(default=False, init=False)
@@ -56,18 +58,20 @@ class Leases:
         Raises:
             StoreBusy, StoreFull, StoreBroken.
         """
-        now = self.now()
+        now, until = self.now(), self.until()
         rows: list[Leased] = await self.queue.lease(
-            domain,
-            send_as,
-            now=now,
-            until=now + LEASE_S,
-            limit=limit,
-            by=self.name,
-            after=after,
+            domain, send_as, now=now, until=until, limit=limit, by=self.name, after=after
         )
-        self._held.update((row.queue_id, now + LEASE_S) for row in rows)
+        self._held.update((row.queue_id, until) for row in rows)
         return rows
+
+    def until(self) -> float:
+        """When a lease of now ends, UTC epoch seconds."""
+        return self.now() + LEASE_S
+
+    def hold(self, begun: Begun) -> None:
+        """These are ours already, by the commit that made them."""
+        self._held.update((row.queue_id, begun.until) for row in begun.rows)
 
     def left(self, rows: Sequence[Leased]) -> list[Leased]:
         """Those that nothing was written of yet."""
@@ -91,7 +95,7 @@ class Leases:
         """What is in hand stays ours for another while."""
         if not self._held:
             return None
-        until = self.now() + LEASE_S
+        until = self.until()
         ids = list(self._held)
         renewed = self.queue.renew(ids, until, self.name)
         return renewed.addCallbacks(
@@ -107,6 +111,7 @@ class Leases:
     async def settle(self, settled: Sequence[Settled], reports: Sequence[Any] = ()) -> None:
         """Write it, however often that takes: what a remote has taken must not be sent again."""
         if reports:  # filed when these rows are ours, whatever became of others
+            self._keeps(settled)
             await self._insist(settled, reports)
         else:
             await self.written(settled)
@@ -114,11 +119,15 @@ class Leases:
     def written(self, settled: Sequence[Settled]) -> Deferred[None]:
         """Fires once it is written; what comes while the queue is being written is so together
         afterwards."""
+        self._keeps(settled)
         written: Deferred[None] = Deferred()
         self._unwritten.append((settled, written))
         if not self._writing:
             background(self._write(), "settling the queue")
         return written
+
+    def _keeps(self, settled: Sequence[Settled]) -> None:
+        self.kept += any([each.action != "done" for each in settled])
 
     async def _write(self) -> None:
         self._writing = True

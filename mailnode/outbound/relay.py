@@ -2,7 +2,8 @@
 
 What waits for one domain, or for one account's provider, is a line. A line that is due is served
 by one task, and by more while it stays long; a line whose hosts don't answer sleeps, and holds up
-no other.
+no other. Where hosts have answered lately and nothing waits, new mail is claimed: its rows are
+leased by the commit that makes them, and the mail is handed over in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -23,8 +24,9 @@ from mailnode.background import background
 from mailnode.errors import MailError
 from mailnode.outbound.delivery import Delivery, Unreachable
 from mailnode.outbound.leases import Leases
+from mailnode.outbound.lines import Line
 from mailnode.outbound.outcome import wait_s
-from mailnode.queued import NO_TURNS, Leased
+from mailnode.queued import Begun, Claims, Key, Leased
 from mailnode.routes import Route, SendAs
 
 if TYPE_CHECKING:
@@ -41,42 +43,10 @@ MOST_TASKS = 200
 KEPT_FOR_KNOWN = 50  # of these
 MOST_KNOWN = 10_000
 MOST_SLEEP_S = 900.0
+CLAIMED_ROWS = 100  # of a line
+CLAIMED_OCTETS = 8 << 20  # of all lines together
 
 _log = Logger()
-
-Key = tuple[str, int]
-
-
-@define(eq=False)
-class Line:
-    """What waits for one destination.
-
-    Attributes:
-        due_at: of the next row, as far as is known.
-        asleep_until: its hosts are left alone until then.
-        failures: times in a row that none of them answered.
-        tasks: that serve it.
-        long: whether there was more to lease than one task takes.
-        after: whose mail had its turn last, of each priority: each account has one before
-            another has two.
-    """
-
-    domain: str
-    send_as: int
-    due_at: float = math.inf
-    asleep_until: float = 0.0
-    failures: int = 0
-    tasks: int = 0
-    long: bool = False
-    after: list[int] = field(factory=lambda: list(NO_TURNS))
-
-    @property
-    def wakes_at(self) -> float:
-        return max(self.due_at, self.asleep_until)
-
-    def is_over(self, now: float) -> bool:
-        """Whether nothing waits, and nothing is to be remembered of its hosts."""
-        return not self.tasks and self.due_at == math.inf and self.asleep_until <= now
 
 
 @define(eq=False)
@@ -85,12 +55,14 @@ class Relay:
 
     Attributes:
         clock: the reactor.
+        claims: what it takes as soon as it is committed.
     """
 
     clock: IReactorTime
     queue: Queue
     leases: Leases
     delivery: Delivery
+    claims: Claims = field(init=False)
     _lines: OrderedDict[Key, Line] = field(factory=OrderedDict, init=False)
     _tasks: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
@@ -109,6 +81,9 @@ class Relay:
     _stopping: bool = field(default=True, init=False)
     _idle: list[Deferred[None]] = field(factory=list, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.claims = Claims(self.leases.name, self.leases.until)
+
     def now(self) -> float:
         return self.delivery.now()
 
@@ -117,6 +92,7 @@ class Relay:
     async def start(self) -> None:
         """Take up what an ended process left, and begin."""
         self._stopping = False
+        self.claims.octets = CLAIMED_OCTETS
         self._renewing = LoopingCall(self.leases.renew)
         self._renewing.clock = self.clock
         self._renewing.start(RENEW_S, now=False)
@@ -143,6 +119,9 @@ class Relay:
         self._stopping = self.delivery.stopping = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self.claims.rows.clear()
+        for line in list(self._lines.values()):
+            await self._unclaim(line)
         self.delivery.pool.stop()
         cut_off = self.clock.callLater(within_s, self.delivery.cut_off)
         await self.when_idle()
@@ -161,13 +140,24 @@ class Relay:
 
     # What is due
 
-    def queued(self, keys: Iterable[Key]) -> None:
-        """Rows for these destinations were committed, due at once."""
+    def queued(self, keys: Iterable[Key], begun: Sequence[Begun] = ()) -> None:
+        """Rows for these destinations were committed, due at once; those begun are ours."""
         now = self.now()
         for key in keys:
             line = self._line(key)
             line.due_at = min(line.due_at, now)
             self._consider(line, now)
+        claimed: dict[Key, Line] = {}
+        for each in begun:
+            self.leases.hold(each)
+            self.claims.octets -= each.octets
+            line = claimed[each.key] = self._line(each.key)
+            line.begun.append(each)
+        for line in claimed.values():
+            if self._stopping or line.asleep_until > now:
+                background(self._unclaim(line), "putting mail back into the queue")
+            else:
+                self._consider(line, now)
 
     def look(self) -> None:
         """Rows or routes may have changed: a hint, as from the bell."""
@@ -245,16 +235,34 @@ class Relay:
             self._wake_by(line.wakes_at)
         elif self._tasks >= self._places(line):
             waiting = self._known_without_room if self._is_known(line) else self._without_room
-            waiting[line.domain, line.send_as] = line
+            waiting[line.key] = line
         elif not self._stopping:
-            most = self.delivery.settings.connections if line.long else 1
-            if line.tasks < most:
-                self._lines.move_to_end((line.domain, line.send_as))
+            is_long = line.long or len(line.begun) >= BATCH_ROWS
+            if line.tasks < (self.delivery.settings.connections if is_long else 1):
+                self._lines.move_to_end(line.key)
                 self._begin(line)
+        self._claim(line, now)
+
+    def _claim(self, line: Line, now: float) -> None:
+        """What comes for it is claimed as long as nothing in the queue waits for its turn."""
+        answers = line.key in self._answered and line.asleep_until <= now
+        overtakes = line.long or line.due_at <= now
+        rows = CLAIMED_ROWS - len(line.begun)
+        if answers and not overtakes and rows > 0 and not self._stopping:
+            self.claims.rows[line.key] = rows
+        else:
+            self.claims.rows.pop(line.key, None)
+
+    async def _unclaim(self, line: Line) -> None:
+        """What was claimed for it and isn't begun waits in the queue."""
+        if begun := line.take_begun():
+            self.claims.octets += sum([each.octets for each in begun])
+            await self.leases.give_back([row for each in begun for row in each.rows])
+            self.queued([line.key])
 
     def _is_known(self, line: Line) -> bool:
         """Whether it leads to somebody's provider, or to hosts that have answered lately."""
-        return line.send_as > 0 or (line.domain, line.send_as) in self._answered
+        return line.send_as > 0 or line.key in self._answered
 
     def _places(self, line: Line) -> int:
         """Strangers' hosts that take a connection and never greet don't get all of them."""
@@ -262,11 +270,11 @@ class Relay:
 
     def _has_answered(self, line: Line) -> None:
         line.failures = 0
-        key = line.domain, line.send_as
-        self._answered[key] = None
-        self._answered.move_to_end(key)
+        self._answered[line.key] = None
+        self._answered.move_to_end(line.key)
         if len(self._answered) > MOST_KNOWN:
-            self._answered.popitem(last=False)
+            forgotten, _ = self._answered.popitem(last=False)
+            self.claims.rows.pop(forgotten, None)
 
     def _wake_by(self, at: float) -> None:
         """Plan anew then, and now and again: other processes queue, too, and clocks jump."""
@@ -318,7 +326,8 @@ class Relay:
         self._tasks -= 1
         now = self.now()
         if line.is_over(now):
-            self._lines.pop((line.domain, line.send_as), None)
+            self._lines.pop(line.key, None)
+            self._claim(line, now)
         else:
             self._consider(line, now)
         self._fill_room(now)
@@ -341,24 +350,33 @@ class Relay:
     # A line's task
 
     async def _serve(self, line: Line) -> None:
+        kept, asked = self.leases.kept, False
         while not self._stopping and line.wakes_at <= self.now():
-            rows = await self._take(line, BATCH_ROWS)
-            if not rows:
-                break
-            line.long = len(rows) == BATCH_ROWS
-            if line.long:
-                line.due_at = min(line.due_at, self.now())
-                self._consider(line, self.now())
+            begun = line.take_begun(BATCH_ROWS)
+            if begun:
+                rows = [row for each in begun for row in each.rows]
+            else:
+                asked = True
+                rows = await self._take(line, BATCH_ROWS)
+                line.long = len(rows) == BATCH_ROWS
+                if line.long:
+                    line.due_at = min(line.due_at, self.now())
+                elif not rows:
+                    continue
+            self._consider(line, self.now())
             try:
-                unreachable = await self.delivery.attempt(line.domain, rows)
+                mails = {each.rows[0].message_id: each.mail for each in begun}
+                unreachable = await self.delivery.attempt(line.domain, rows, mails)
             finally:
+                self.claims.octets += sum([each.octets for each in begun])
                 await self.leases.give_back(rows)
             if unreachable is None:
                 self._has_answered(line)
             elif not _is_of_few(unreachable.way):
                 await self._give_up(line, unreachable)
-        due_at = await self.queue.next_due(line.domain, line.send_as)
-        line.due_at = min(line.due_at, due_at)  # something may have been queued meanwhile
+        if asked or self.leases.kept != kept:
+            due_at = await self.queue.next_due(line.domain, line.send_as)
+            line.due_at = min(line.due_at, due_at)  # something may have been queued meanwhile
 
     async def _take(self, line: Line, limit: int) -> list[Leased]:
         """What is due, as far as nothing is queued meanwhile: no other task looks in vain."""
@@ -380,6 +398,8 @@ class Relay:
         line.failures += 1
         sleep_s = wait_s(line.failures, delivery.settings, delivery.random)
         line.asleep_until = now + min(sleep_s, MOST_SLEEP_S)  # some rows are due for the last time
+        self._claim(line, now)
+        await self._unclaim(line)
         while not self._stopping and line.asleep_until > self.now():
             began = self.clock.seconds()
             rows = await self._take(line, DRAIN_ROWS)

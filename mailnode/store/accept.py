@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 
 from attrs import define, frozen
 
-from mailnode.model import Accepted, Blob, Delivered, Envelope, Event, Filed, Message, Queued
+from mailnode.model import Accepted, Blob, Delivered, Envelope, Event, Filed, Message
+from mailnode.queued import Begun, Claims, Key
+from mailnode.store.enqueue import Leaving, enqueue
 from mailnode.store.journal import insert_events
-from mailnode.store.sqlite import execute_rows, packed, padded, unpack
+from mailnode.store.sqlite import execute_rows, packed, padded, reserve_ids, unpack
 
 INBOX = "INBOX"
-LAST_PRIORITY = 2
 
 _INSERT_MESSAGES = """
     INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,
@@ -27,11 +28,6 @@ _INSERT_DELIVERIES = """
     INSERT INTO delivery (folder_id, uid, message_id, recipient, modseq, size_octets, received_at)
     VALUES {rows}
 """
-_QUEUE_COLUMNS = (
-    "id, message_id, mail_id, sender, recipient, domain, alias, account_id, send_as, priority,"
-    " state, due_at, notify, orcpt, ret, envid, smtputf8, queued_at"
-)
-_INSERT_QUEUE = f"INSERT INTO queue ({_QUEUE_COLUMNS}) VALUES {{rows}}"
 _INSERT_FOLDERS = "INSERT INTO folder (account_id, name, uidvalidity) VALUES {rows}"
 
 
@@ -51,12 +47,14 @@ class AcceptNote:
 
     Attributes:
         queued: (domain, send_as) of the queue's new rows that wait.
+        begun: its new rows that the relay has already.
     """
 
     events: list[Event]
     uses: list[FolderUse]
     blob_keys: list[str]
-    queued: Set[tuple[str, int]] = frozenset()
+    queued: Set[Key] = frozenset()
+    begun: Sequence[Begun] = ()
 
 
 @define
@@ -88,11 +86,13 @@ def served_head(sender: str, recipient: str, prefix: bytes) -> bytes:
 
 
 def accept_mails(
-    connection: sqlite3.Connection, mails: list[tuple[Envelope, Message]]
+    connection: sqlite3.Connection,
+    mails: list[tuple[Envelope, Message]],
+    claims: Claims | None = None,
 ) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
     """File every mail into the INBOX of each recipient; missing INBOXes are made.
 
-    Its recipients elsewhere get rows in the queue.
+    Its recipients elsewhere get rows in the queue, leased where the relay claims them.
     """
     now = time.time()
     message_id = reserve_ids(connection, "message", len(mails))
@@ -104,7 +104,7 @@ def accept_mails(
     messages: list[object] = []
     deliveries: list[object] = []
     blob_keys: list[str] = []
-    leaving: list[tuple[int, Envelope]] = []
+    leaving: list[Leaving] = []
     for envelope, message in mails:
         mail_id, received_at = envelope.mail_id, envelope.received_at
         sender = "" if envelope.sender is None else str(envelope.sender)
@@ -159,78 +159,17 @@ def accept_mails(
                 )
             )
         if envelope.remotes:
-            leaving.append((message_id, envelope))
+            leaving.append((message_id, envelope, message))
         results.append(tuple(copies))
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
     uses = _count(connection, inboxes.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
-    queued = _queue(connection, leaving, events, now) if leaving else frozenset()
+    queued, begun = set[Key](), list[Begun]()
+    if leaving:
+        queued, begun = enqueue(connection, leaving, events, now, claims or Claims())
     insert_events(connection, events)
-    return results, AcceptNote(events, uses, blob_keys, queued)
-
-
-def _queue(
-    connection: sqlite3.Connection,
-    leaving: list[tuple[int, Envelope]],
-    events: list[Event],
-    now: float,
-) -> Set[tuple[str, int]]:
-    """A row of the queue for each recipient elsewhere of (message id, envelope).
-
-    Args:
-        events: gets a `Queued` for each.
-
-    Returns:
-        (domain, send_as) of those that wait.
-    """
-    queue_id = reserve_ids(connection, "queue", sum([len(each.remotes) for _, each in leaving]))
-    rows: list[object] = []
-    waiting = set()
-    for message_id, envelope in leaving:
-        mail_id, received_at, parameters = (
-            envelope.mail_id,
-            envelope.received_at,
-            envelope.parameters,
-        )
-        priority = min(max(0, envelope.priority), LAST_PRIORITY)
-        reverse_path = "" if envelope.sender is None else str(envelope.sender)
-        for to in envelope.remotes:
-            sender = reverse_path if to.sender is None else to.sender
-            recipient, domain = str(to.address), to.address.domain
-            detail: dict[str, object] = {}
-            if to.alias is not None:
-                detail["alias"] = str(to.alias)
-            if sender != reverse_path:
-                detail["reverse_path"] = sender
-            if to.captured:
-                detail["captured"] = True
-            else:
-                waiting.add((domain, to.send_as))
-            rows += (
-                queue_id,
-                message_id,
-                mail_id,
-                sender,
-                recipient,
-                domain,
-                None if to.alias is None else str(to.alias),
-                envelope.account_id,
-                to.send_as,
-                priority,
-                "captured" if to.captured else "waiting",
-                received_at,
-                to.notify,
-                to.orcpt,
-                parameters.ret,
-                parameters.envid,
-                parameters.smtputf8,
-                received_at,
-            )
-            events.append(Queued(at=now, mail_id=mail_id, recipient=recipient, detail=detail))
-            queue_id += 1
-    execute_rows(connection, _INSERT_QUEUE, 18, rows)
-    return waiting
+    return results, AcceptNote(events, uses, blob_keys, queued, begun)
 
 
 def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:
@@ -249,14 +188,6 @@ def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:
     if message.dialog:
         detail["dialog"] = message.dialog
     return detail
-
-
-def reserve_ids(connection: sqlite3.Connection, name: str, count: int) -> int:
-    """The first of `count` ids in a row that nobody else gets, of what the counter is named by."""
-    (beyond,) = connection.execute(
-        "UPDATE counter SET next = next + ? WHERE name = ? RETURNING next", (count, name)
-    ).fetchone()
-    return int(beyond) - count
 
 
 def open_inboxes(

@@ -13,7 +13,8 @@ from attrs import evolve, fields, frozen
 
 from mailnode.model import Envelope, Event, Interrupted, Message
 from mailnode.queued import Leased, Settled
-from mailnode.store.accept import LAST_PRIORITY, AcceptNote, accept_mails
+from mailnode.store.accept import AcceptNote, accept_mails
+from mailnode.store.enqueue import LAST_PRIORITY
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_unheld_messages
 from mailnode.store.sqlite import (

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from mailnode.background import background
 from mailnode.errors import StoreBroken
 from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import (
     INBOX,
     AcceptNote,
@@ -39,7 +40,7 @@ from mailnode.store.sqlite import packed, unpack
 log = Logger()
 
 
-def _nobody_waits(queued: Set[tuple[str, int]]) -> None:
+def _nobody_waits(queued: Set[Key], begun: Sequence[Begun]) -> None:
     """Rows of the queue are found by whoever looks for them."""
 
 
@@ -68,13 +69,18 @@ class Messages:
 
     Attributes:
         log: hears what was committed, on the reactor thread.
-        on_queued: hears which (domain, send_as) have new rows in the queue.
+        on_queued: hears which (domain, send_as) have new rows in the queue that wait, and which
+            rows were leased at once.
+        claims: which are.
     """
 
     database: Database
     blobs: FileBlobs
     log: Committed
-    on_queued: Callable[[Set[tuple[str, int]]], object] = field(default=_nobody_waits, init=False)
+    on_queued: Callable[[Set[Key], Sequence[Begun]], object] = field(
+        default=_nobody_waits, init=False
+    )
+    claims: Claims = field(factory=Claims, init=False)
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _snapshots: Snapshots = field(factory=Snapshots, init=False)
@@ -82,7 +88,7 @@ class Messages:
     _deletes: WriteKind[tuple[int, Sequence[int]], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._accepts = WriteKind("accept", accept_mails, self._accepted)
+        self._accepts = WriteKind("accept", self._accept_mails, self._accepted)
         self._deletes = WriteKind("delete", delete_copies, self._removed, frees=True)
         try:
             uses = self.database.read_now(_read_uses)
@@ -114,13 +120,18 @@ class Messages:
             size += len(message.body)
         return self.database.submit(self._accepts, (envelope, message), size)
 
+    def _accept_mails(
+        self, connection: sqlite3.Connection, mails: list[tuple[Envelope, Message]]
+    ) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
+        return accept_mails(connection, mails, self.claims)
+
     def _accepted(self, note: AcceptNote) -> None:
         for use in note.uses:
             self._set_use(use)
         self.blobs.settled(note.blob_keys)
         self.log.committed(note.events)
-        if note.queued:
-            self.on_queued(note.queued)
+        if note.queued or note.begun:
+            self.on_queued(note.queued, note.begun)
 
     def took_part(self, accepted: AcceptNote | None, removed: Removed) -> None:
         """A commit of another kind filed mail, and deleted some."""

@@ -17,9 +17,18 @@ from twisted.internet.defer import Deferred
 
 from mailnode.errors import StoreBroken
 from mailnode.model import Blob, Envelope, Message
-from mailnode.queued import NO_TURNS, Leased, QueuedMail, Settled, Waiting
-from mailnode.store.accept import LAST_PRIORITY
+from mailnode.queued import (
+    NO_TURNS,
+    Begun,
+    Claims,
+    Key,
+    Leased,
+    QueuedMail,
+    Settled,
+    Waiting,
+)
 from mailnode.store.database import Database
+from mailnode.store.enqueue import LAST_PRIORITY
 from mailnode.store.jobs import WriteKind
 from mailnode.store.leases import (
     AT_ONCE,
@@ -46,14 +55,15 @@ class Queue:
 
     Attributes:
         on_queued: called on the reactor thread after a commit of this process that queued
-            recipients, with their (domain, send_as). Those of other processes are found by
+            recipients, with the (domain, send_as) of those that wait, and those that were leased
+            by that commit, as `claims` say. Those of other processes are found by
             `waiting`; the bell rings "queue" for what the command line changed.
         counts: recipients by state, as of the last `count`.
     """
 
     database: Database
     messages: Messages
-    on_queued: Callable[[Set[tuple[str, int]]], object] | None = None
+    on_queued: Callable[[Set[Key], Sequence[Begun]], object] | None = None
     counts: dict[str, int] = field(factory=dict, init=False)
     _leases: WriteKind[Lease, list[Leased]] = field(init=False)
     _settlements: WriteKind[Settlement, set[int]] = field(init=False)
@@ -64,9 +74,13 @@ class Queue:
         self._leases = WriteKind("lease", lease_all, frees=True)
         self._settlements = WriteKind("settle", settle_all, self._settled, frees=True)
 
-    def _queued(self, destinations: Set[tuple[str, int]]) -> None:
+    def _queued(self, destinations: Set[Key], begun: Sequence[Begun]) -> None:
         if self.on_queued is not None:
-            self.on_queued(destinations)
+            self.on_queued(destinations, begun)
+
+    def claim(self, claims: Claims) -> None:
+        """From now on new rows are leased at once as these say."""
+        self.messages.claims = claims
 
     def _settled(self, note: SettledNote) -> None:
         self.messages.log.committed(note.events)

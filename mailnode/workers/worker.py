@@ -110,7 +110,7 @@ class Worker(Node):
         self.gate.most = max(1, self.gate.most // self._task.workers)
 
     def _keep_house(self) -> None:
-        self.queue.on_queued = lambda _: self.bell.ring("queue")
+        self.queue.on_queued = lambda *_: self.bell.ring("queue")
         self._call_every(TELL_S, self._tell)
         self._call_every(REPORT_S, self.hear_report)
 

@@ -56,6 +56,19 @@ class QueueCase(StoreCase):
         await self.messages.file_message(sent, message(RAW, body=body))
         return sent
 
+    async def send_with_all(self):
+        """A mail of which is said what can be said."""
+        to = remote(
+            "bob@example.com",
+            alias=parse_address("sales@example.test"),
+            sender="SRS0=x@example.test",
+            notify="DELAY,FAILURE",
+            orcpt="rfc822;sales@example.test",
+            send_as=7,
+        )
+        parameters = MailParameters(smtputf8=True, ret="HDRS", envid="QQ314159")
+        return await self.send(to, parameters=parameters, account_id=3, priority=2)
+
     def lease(self, domain: str = "example.com", send_as: int = 0, **more):
         wanted = {"now": AT + 1, "until": AT + 300, "limit": 100, "by": BY} | more
         return self.queue.lease(domain, send_as, **wanted)
@@ -90,19 +103,7 @@ class AcceptTests(QueueCase):
         self.assertEqual(list(verify(self.data)), [])
 
     async def test_all_that_was_said_of_a_recipient_comes_back_with_its_lease(self):
-        sent = await self.send(
-            remote(
-                "bob@example.com",
-                alias=parse_address("sales@example.test"),
-                sender="SRS0=x@example.test",
-                notify="DELAY,FAILURE",
-                orcpt="rfc822;sales@example.test",
-                send_as=7,
-            ),
-            parameters=MailParameters(smtputf8=True, ret="HDRS", envid="QQ314159"),
-            account_id=3,
-            priority=2,
-        )
+        sent = await self.send_with_all()
         (leased,) = await self.lease(send_as=7)
         self.assertEqual((leased.queue_id, leased.message_id), (1, 1))
         self.assertEqual((leased.mail_id, leased.account_id), (sent.mail_id, 3))
@@ -124,7 +125,7 @@ class AcceptTests(QueueCase):
 
     async def test_what_is_captured_waits_for_nobody(self):
         heard: list[set] = []
-        self.queue.on_queued = heard.append
+        self.queue.on_queued = lambda queued, begun: heard.append(queued)
         await self.send(remote("bob@example.com", captured=True))
         self.assertEqual(self.states(), [("bob@example.com", "captured")])
         self.assertEqual((await self.queue.waiting(), await self.lease(), heard), ([], [], []))
@@ -133,7 +134,7 @@ class AcceptTests(QueueCase):
 
     async def test_who_relays_is_told_the_destinations_after_the_commit(self):
         heard: list[set] = []
-        self.queue.on_queued = heard.append
+        self.queue.on_queued = lambda queued, begun: heard.append(queued)
         held = await self.hold_writer()
         sending = [
             self.messages.file_message(
@@ -416,7 +417,7 @@ class SettleTests(QueueCase):
     async def test_reports_are_filed_in_the_same_commit(self):
         report = envelope(1, sender=None, remotes=(remote("x@example.net"),), priority=0)
         heard: list[set] = []
-        self.queue.on_queued = heard.append
+        self.queue.on_queued = lambda queued, begun: heard.append(queued)
         before = self.database.stats.batches
         await self.queue.settle(
             [Settled(number, "done", events=(Bounced(recipient="x"),)) for number in (1, 2, 3)],
@@ -629,7 +630,7 @@ class ProcessesTests(QueueCase):
 
     async def test_each_finds_and_leases_what_another_accepted(self):
         heard: list[set] = []
-        self.there.on_queued = heard.append
+        self.there.on_queued = lambda queued, begun: heard.append(queued)
         await self.send("a@example.com")
         self.assertEqual(heard, [])
         self.assertEqual(await self.there.waiting(), [Waiting("example.com", 0, 1, AT)])
@@ -641,7 +642,7 @@ class ProcessesTests(QueueCase):
 
     async def test_a_worker_tells_what_it_queued_itself_and_which_boxes_a_report_fills(self):
         heard: list[set] = []
-        self.there.on_queued = heard.append
+        self.there.on_queued = lambda queued, begun: heard.append(queued)
         await self.there.messages.file_message(
             envelope(remotes=(remote("a@example.com"),)), message()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Any
@@ -22,7 +23,7 @@ from mailnode.outbound.pool import Pool, Way
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.reporting import Reports
 from mailnode.outbound.words import Answer, CannotSend, Hop, Login, Outgoing, TlsPolicy
-from mailnode.queued import Leased, QueuedMail, Settled, Waiting
+from mailnode.queued import Begun, Key, Leased, QueuedMail, Settled, Waiting
 from mailnode.routes import BY_MX, Route, SendAs
 
 BEGAN = 1_000_000.0
@@ -180,7 +181,7 @@ class ListQueue:
         return [each for each in self.rows if each.queue_id in gone]
 
     def read(self, message_id: int) -> Deferred[QueuedMail | None]:
-        return succeed(self._mail(message_id))
+        return succeed(self.mail(message_id))
 
     def read_ahead(
         self, message_ids: Sequence[int], most_octets: int
@@ -189,10 +190,10 @@ class ListQueue:
         if message_ids[0] in self.damaged:
             return fail(StoreBroken(detail="message is damaged"))
         whole = list(takewhile(lambda each: each not in self.damaged, message_ids))
-        found = {each: self._mail(each) for each in whole[: self.read_at_most]}
+        found = {each: self.mail(each) for each in whole[: self.read_at_most]}
         return succeed({each: mail for each, mail in found.items() if mail is not None})
 
-    def _mail(self, message_id: int) -> QueuedMail | None:
+    def mail(self, message_id: int) -> QueuedMail | None:
         if message_id in self.gone:
             return None
         return QueuedMail(
@@ -377,9 +378,20 @@ class RelayHouse:
         assert started.called and started.result is None, started
 
     def add(self, *rows: Leased) -> None:
-        """Commit rows while it runs."""
+        """Commit rows while it runs, each a mail; what the relay claims it has at once."""
         self.queue.rows += rows
-        self.relay.queued({(each.domain, each.send_as) for each in rows})
+        waiting, begun = set[Key](), list[Begun]()
+        claims, taken = self.relay.claims, Counter[Key]()
+        for each in rows:
+            key = each.domain, each.send_as
+            mail = self.queue.mail(each.message_id)
+            if mail is not None and taken[key] < claims.rows.get(key, 0):
+                taken[key] += 1
+                self.queue.leased[each.queue_id] = claims.by, claims.until()
+                begun.append(Begun((each,), mail, claims.until()))
+            else:
+                waiting.add(key)
+        self.relay.queued(waiting, begun)
 
     def pass_s(self, seconds: float, step_s: float = 10.0) -> None:
         for _ in range(math.ceil(seconds / step_s)):
