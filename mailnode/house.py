@@ -44,8 +44,8 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.journal import Journal
 from mailnode.store.locks import RUNS_THERE, is_locked, lock_folder
-from mailnode.store.messages import Messages
 from mailnode.store.queue import Queue
+from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
 from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
@@ -55,6 +55,8 @@ EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
 EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
 POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
+TELL_S = 0.1
+FOLDERS_S = 300.0
 NEED_A_RESTART = ("node", "listen", "tls", "accounts", "log", "plugins")
 
 T = TypeVar("T")
@@ -231,7 +233,7 @@ class House(MultiService):
         self.mail_log = MailLog(clock, self.journal.append)
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
-        self.messages = self._make_messages()
+        self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
@@ -239,9 +241,6 @@ class House(MultiService):
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
         )
-
-    def _make_messages(self) -> Messages:
-        return Messages(self.database, self.blobs, self.mail_log)
 
     def _apply_limits(self) -> None:
         """Hand the settings that can change while we run to who keeps them."""
@@ -260,10 +259,26 @@ class House(MultiService):
             (self.room.look, 1.0),
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
+            (self._tell_changed, TELL_S),
+            (self._catch_up, TELL_S),
         ):
             self._call_every(every_s, call)
+        self._call_every(FOLDERS_S, self._folders_changed, now=False)
+        self.bell.on("mail", self._folders_changed)
         self.bell.on("accounts", self.watch.look)
         self.bell.on("journal", self._complete_journal)
+
+    def _folders_changed(self) -> None:
+        """Somebody beside the node filed mail, or may have and was not heard."""
+        self.messages.changed_elsewhere(None)
+
+    def _tell_changed(self) -> None:
+        """One process has nobody to tell which folders it changed."""
+        self.messages.tell_changed()
+
+    def _catch_up(self) -> None:
+        if self.messages.behind:
+            background(self.messages.catch_up(), "reading what mailboxes hold")
 
     def _complete_journal(self) -> None:
         """Somebody wants to read it."""

@@ -188,6 +188,10 @@ class Verdict:
 ACCEPT = Verdict()
 
 
+# What an owner's mail programs said of a copy: bits of delivery.flags.
+SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
+
+
 @frozen
 class Filed:
     """Where one copy came to lie."""
@@ -303,6 +307,15 @@ class SignedIn(Event):
 
 class SignInFailed(Event):
     name = "sign-in-failed"
+
+
+class Imported(Event):
+    """A mail that was at rest elsewhere lies in a mailbox now, and would survive a power cut.
+
+    Detail has `source` (where it lay), `size_octets`, and `folder` where that isn't the INBOX.
+    """
+
+    name = "imported"
 
 
 class Dropped(Event):

@@ -7,9 +7,11 @@ from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
+from mailnode.cli.export import export_mail
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.moving import import_mail
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
@@ -40,6 +42,8 @@ COMMANDS = (
     dkim,
     dns,
     mailbox,
+    import_mail,
+    export_mail,
     queue,
     trace,
     clock,

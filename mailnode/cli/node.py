@@ -25,7 +25,7 @@ from mailnode.config import Config
 from mailnode.errors import AlreadyThere, BadAddress, NodeRunning, NotFound
 from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
-from mailnode.store.locks import lock_folder
+from mailnode.store.locks import lock_blobs, lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
 
@@ -160,13 +160,19 @@ def lock_stopped_node(config: Config) -> int:
             EX_CONFIG,
         )
     try:
-        return lock_folder(config.data_path)
+        lock = lock_folder(config.data_path)
     except NodeRunning:
         running = running_node(config)
         which = f", process {running.pid}" if running else ""
         raise Mistake(
             f"a node runs on {config.data_path}{which}: stop it first", EX_TEMPFAIL
         ) from None
+    blobs = lock_blobs(config.data_path)
+    if blobs is None:
+        os.close(lock)
+        raise Mistake(f"an import into {config.data_path} runs: stop it first", EX_TEMPFAIL)
+    os.close(blobs)
+    return lock
 
 
 def make_private_folder(path: Path) -> bool:

@@ -10,6 +10,8 @@ from attrs import frozen
 from mailnode.cli import output
 from mailnode.model import Event, in_ranges
 
+FILED = ("delivered", "imported")
+
 
 @frozen
 class Line:
@@ -48,7 +50,7 @@ def tell_story(mail_id: str, events: Sequence[Event]) -> Story:
     Args:
         events: of that mail, and the POP3 sessions that touched its copies.
     """
-    copies = {(event.folder_id, event.uid): event for event in events if event.name == "delivered"}
+    copies = {(event.folder_id, event.uid): event for event in events if event.name in FILED}
     lines: list[Line] = []
     for event in sorted(events, key=lambda event: event.at):
         for words in _words(event, copies):
@@ -117,6 +119,18 @@ def _delivered(event: Event) -> str:
     mailbox = str(event.detail.get("mailbox") or event.recipient or "a mailbox")
     asked = f" (asked for: {event.recipient})" if event.recipient not in (None, mailbox) else ""
     return f"filed in the mailbox of {mailbox}{asked} as uid {event.uid}"
+
+
+def _imported(event: Event) -> str:
+    detail = event.detail
+    where = f" (folder {detail['folder']})" if detail.get("folder") else ""
+    parts = [f"imported into the mailbox of {event.recipient}{where} as uid {event.uid}"]
+    if detail.get("source"):
+        parts.append(f"it lay in {detail['source']}")
+    octets = detail.get("size_octets")
+    if isinstance(octets, int):
+        parts.append(output.size(octets))
+    return "; ".join(parts)
 
 
 def _refused(event: Event) -> str:
@@ -252,6 +266,7 @@ def _anything(event: Event) -> str:
 _SAYINGS: Mapping[str, Callable[[Event], str]] = {
     "accepted": _accepted,
     "delivered": _delivered,
+    "imported": _imported,
     "refused": _refused,
     "refused-more": _summed,
     "dropped": _dropped,

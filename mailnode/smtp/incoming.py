@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from email.header import decode_header, make_header
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.errors import BareLineEnd, ForwardLoop, MailLoop
 from mailnode.interfaces import IBlobs, IChunkedMessage
+from mailnode.mime import subject_of
 from mailnode.model import Blob, Envelope, Message, Recipient, Remote
 from mailnode.smtp.outward import USUAL, priority_of, without_loops
 from mailnode.smtp.paths import ReversePath
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from mailnode.store.directory import Account
 
 HEAD_OCTETS = 65536
-
-_log = Logger()
 
 
 @implementer(IChunkedMessage)
@@ -175,27 +172,7 @@ class Incoming:
 
 
 _RECEIVED = re.compile(rb"^received:", re.I | re.M)
-_SUBJECT = re.compile(rb"subject:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I)
 
 
 def count_received(header: bytes) -> int:
     return len(_RECEIVED.findall(header))
-
-
-def subject_of(header: bytes) -> str:
-    """The subject for lists: decoded, on one line, at most 200 characters."""
-    lower = header.lower()  # to find it in that is much faster than by an expression
-    at = 0 if lower.startswith(b"subject:") else lower.find(b"\nsubject:") + 1
-    found = _SUBJECT.match(header, at)
-    if not found:
-        return ""
-    text = found.group(1)[:2000].decode("utf-8", "replace")
-    if "=?" in text:
-        try:
-            text = str(make_header(decode_header(text)))
-        except Exception:  # a charset or encoding that nobody knows: shown as it came
-            _log.debug("subject could not be decoded")
-    text = " ".join(text.split())
-    if not text.isprintable():
-        text = "".join(char for char in text if char.isprintable())
-    return text[:200]

@@ -76,8 +76,11 @@ def served_head(sender: str, recipient: str, prefix: bytes) -> bytes:
 
     Args:
         sender: reverse-path without brackets, "" for `<>`.
-        recipient: the address that was asked for.
+        recipient: the address that was asked for; "" for mail that came to rest here without being
+            delivered: its own fields say how it came, and nothing is put in front.
     """
+    if not recipient:
+        return prefix
     return b"Return-Path: <%b>\r\nDelivered-To: %b\r\n%b" % (
         sender.encode(),
         recipient.encode(),
@@ -129,7 +132,7 @@ def accept_mails(
         host = envelope.client.host
         events.append(Accepted(at=now, mail_id=mail_id, sender=sender, client=host, detail=detail))
         copies = []
-        own_octets = len(served_head(sender, "", message.prefix)) + message.size_octets
+        own_octets = _head_octets(sender, message.prefix) + message.size_octets
         for to in envelope.recipients:
             inbox = inboxes[to.account_id]
             folder_id, uid = inbox.folder_id, inbox.uid_next + inbox.new_mails
@@ -170,6 +173,11 @@ def accept_mails(
         queued, begun = enqueue(connection, leaving, events, now, claims or Claims())
     insert_events(connection, events)
     return results, AcceptNote(events, uses, blob_keys, queued, begun)
+
+
+def _head_octets(sender: str, prefix: bytes) -> int:
+    """Of `served_head`, without the recipient's own."""
+    return len(served_head(sender, "?", prefix)) - 1
 
 
 def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:

@@ -13,10 +13,18 @@ from attrs import define
 
 from mailnode.durable import own_as
 from mailnode.errors import StoreBroken, StoreBusy, StoreTooNew
-from mailnode.store.exchange import next_of
-from mailnode.store.sqlite import connect, damage_error, mail_error, schema_scripts
+from mailnode.store.exchange import BESIDE, finish_exchange, next_of, refuse_to_begin_anew
+from mailnode.store.sqlite import (
+    connect,
+    damage_error,
+    mail_error,
+    migrate,
+    prepare,
+    schema_scripts,
+)
 
 WRITER_LOCK = "writer.lock"
+MAIL_DATABASE = "mail.db"
 
 
 @define(eq=False)
@@ -25,6 +33,21 @@ class Writer:
 
     _connection: sqlite3.Connection
     _lock_fd: int
+
+    def checkpoint(self) -> None:
+        """The log's mail is in the database itself, and the next batch begins the log anew.
+
+        For who writes much: a node that runs empties the log by what it writes itself. Nobody waits
+        long: the first step is done beside all others, the second finds little left.
+        """
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise mail_error(error) from error
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -87,3 +110,38 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreTooNew(detail=f"{path} has schema {version}")
     if version < newest:
         raise StoreBusy(f"{path} is of an older version: the node's next start upgrades it")
+
+
+def make_mail_database(data: Path) -> None:
+    """A node's data folder has a mail database, though no node ever ran on it.
+
+    Raises:
+        StoreBroken: it is gone, and blobs of its mail are here.
+        MailError: in place of what SQLite or the disk says.
+    """
+    path = data / MAIL_DATABASE
+    try:
+        if not data.is_dir():
+            data.mkdir(mode=0o700, parents=True)
+            own_as(data, data.parent)
+        lock_path = data / WRITER_LOCK
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            finish_exchange(path)
+            if path.exists() and path.stat().st_size:
+                return
+            refuse_to_begin_anew(path)
+            prepare(path)
+            connection = connect(path)
+            try:
+                migrate(connection, schema_scripts())
+                for each in (lock_path, path, *(Path(f"{path}{suffix}") for suffix in BESIDE)):
+                    if each.exists():
+                        own_as(each, data)
+            finally:
+                connection.close()
+        finally:
+            os.close(lock)
+    except (OSError, sqlite3.Error) as error:
+        raise mail_error(error) from error

@@ -171,8 +171,9 @@ _FACTS = ("d.uid", "d.message_id", "d.recipient", "d.size_octets", "m.sender",
 _ROW_BY_ROW = f"SELECT {', '.join(_FACTS)}, m.prefix, m.body {_JOINED}"
 # As `served_head` has it; NULL, and so left out, where the body lies in a blob.
 _SERVED = (
-    "? || d.size_octets || ? || 'Return-Path: <' || m.sender || '>' || char(13, 10)"
-    " || 'Delivered-To: ' || d.recipient || char(13, 10) || m.prefix || m.body"
+    "? || d.size_octets || ? || CASE d.recipient WHEN '' THEN '' ELSE 'Return-Path: <' || m.sender"
+    " || '>' || char(13, 10) || 'Delivered-To: ' || d.recipient || char(13, 10) END"
+    " || m.prefix || m.body"
 )
 _PACKED = ", ".join(packed(each) for each in ("d.uid", "d.message_id", "m.dot_lines"))
 _RUN = f"SELECT {_PACKED}, {end_to_end(_SERVED, '?')} {_JOINED}"

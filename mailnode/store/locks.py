@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import define, field
 
+from mailnode.durable import own_as
 from mailnode.errors import NodeRunning
 from mailnode.store.sqlite import mail_error
 
 WORKERS_LOCK = "workers.lock"
+BLOBS_LOCK = "blobs.lock"
 TRIES, PAUSE_S = 500, 0.01
 RUNS_THERE = "another node runs on the data folder {}"
 
@@ -121,3 +124,32 @@ def is_locked(data: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+@contextmanager
+def writing_blobs(data: Path) -> Iterator[None]:
+    """Blobs that this program writes beside the node are nobody's orphans meanwhile."""
+    lock = _open_blobs_lock(data)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
+
+
+def lock_blobs(data: Path) -> int | None:
+    """A descriptor: until it is closed nobody beside the node writes blobs. None: somebody does."""
+    lock = _open_blobs_lock(data)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _open_blobs_lock(data: Path) -> int:
+    path = data / BLOBS_LOCK
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    own_as(path, data)
+    return lock

@@ -123,7 +123,7 @@ class Mending:
     def _owner_in_journal(self, folder_id: int) -> int | None:
         row = self._one(
             "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            " AND event = 'delivered' ORDER BY id DESC",
+            " AND event IN ('delivered', 'imported') ORDER BY id DESC",
             folder_id,
         )
         return self.account_of(row[0]) if row and row[0] else None
@@ -182,7 +182,7 @@ class Mending:
         """What the journal says was filed there: (mail id, recipient, mailbox)."""
         row = self._one(
             "SELECT mail_id, recipient, coalesce(mailbox, recipient) FROM journal"
-            " WHERE event = 'delivered' AND folder_id = ? AND uid = ?",
+            " WHERE event IN ('delivered', 'imported') AND folder_id = ? AND uid = ?",
             folder_id,
             uid,
         )
@@ -207,7 +207,8 @@ class Mending:
         for message_id, mail_id in unfiled:
             for folder_id, uid, recipient in self.new.execute(
                 "SELECT folder_id, uid, recipient FROM journal WHERE mail_id = ?"
-                " AND event = 'delivered' AND folder_id IS NOT NULL AND uid IS NOT NULL",
+                " AND event IN ('delivered', 'imported')"
+                " AND folder_id IS NOT NULL AND uid IS NOT NULL",
                 (mail_id,),
             ).fetchall():
                 if not self._one(
@@ -260,7 +261,7 @@ class Mending:
                 return row[0], row[1]
         for (address,) in self.new.execute(
             "SELECT DISTINCT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            " AND event = 'delivered' UNION SELECT DISTINCT recipient FROM delivery"
+            " AND event IN ('delivered', 'imported') UNION SELECT DISTINCT recipient FROM delivery"
             " WHERE folder_id = ?",
             (folder_id, folder_id),
         ):
@@ -343,7 +344,7 @@ class Mending:
             make_kept_folder(folder)
             octets = body if key is None else self._blob(key) or b""
             target = folder / f"{mail_id if mail_id.isalnum() else message_id}.eml"
-            target.write_bytes(served_head(sender, "", prefix) + octets)
+            target.write_bytes(b"Return-Path: <%b>\r\n%b" % (sender.encode(), prefix) + octets)
             target.chmod(0o600)
             self.new.execute("DELETE FROM message WHERE id = ?", (message_id,))
             self.tell("kept", "mail", target, "whom it was for is not known", mail_id)
@@ -441,7 +442,7 @@ class Mending:
         rows = self.new.execute(
             "SELECT id, uid_next, max(coalesce((SELECT max(uid) FROM delivery"
             " WHERE folder_id = folder.id), 0), coalesce((SELECT max(uid) FROM journal WHERE"
-            " folder_id = folder.id AND event = 'delivered'), 0)) FROM folder"
+            " folder_id = folder.id AND event IN ('delivered', 'imported')), 0)) FROM folder"
         ).fetchall()
         for folder_id, uid_next, last_uid in rows:
             if last_uid < uid_next < MOST_UID // 2:

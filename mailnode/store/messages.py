@@ -91,7 +91,7 @@ class Messages:
         self._accepts = WriteKind("accept", self._accept_mails, self._accepted)
         self._deletes = WriteKind("delete", delete_copies, self._removed, frees=True)
         try:
-            uses = self.database.read_now(_read_uses)
+            uses = self.database.read_now(read_uses)
         except StoreBroken as error:  # others' mail is served all the same
             log.error("A folder is damaged, quotas count anew: {error}", error=str(error))
             uses = []
@@ -312,7 +312,8 @@ class Messages:
 _USES = ("id", "account_id", "octets", "mails")
 
 
-def _read_uses(connection: sqlite3.Connection) -> list[FolderUse]:
+def read_uses(connection: sqlite3.Connection) -> list[FolderUse]:
+    """Of all folders, in one row: there may be many."""
     columns = ", ".join(packed(name) for name in _USES)
     row = connection.execute(f"SELECT {columns} FROM folder").fetchone()
     return [FolderUse(*numbers) for numbers in zip(*map(unpack, row), strict=True)]

@@ -290,7 +290,7 @@ def _name_owners(mail: Path, users: Path, report: Report) -> None:
                 continue
             row = reader.execute(
                 "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-                " AND event = 'delivered' ORDER BY id DESC LIMIT 1",
+                " AND event IN ('delivered', 'imported') ORDER BY id DESC LIMIT 1",
                 (folder_id,),
             ).fetchone()
             key = row[0].casefold() if row and row[0] and "@" in row[0] else ""

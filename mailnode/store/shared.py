@@ -1,4 +1,4 @@
-"""Messages whose folders other processes of the node fill and empty, too."""
+"""Messages whose folders other processes fill and empty, too: workers, imports beside the node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from attrs import define, field
 
 from mailnode.store.accept import AcceptNote, FolderUse
-from mailnode.store.messages import Messages
+from mailnode.store.messages import Messages, read_uses
 from mailnode.store.removal import Removed
 from mailnode.store.sqlite import padded
 
@@ -96,7 +96,7 @@ def _uses_of(folder_ids: set[int] | None) -> Callable[[sqlite3.Connection], list
 
     def read(connection: sqlite3.Connection) -> list[FolderUse]:
         if folder_ids is None:
-            return [FolderUse(*row) for row in connection.execute(columns)]
+            return read_uses(connection)
         wanted, found = list(folder_ids), list[FolderUse]()
         for at in range(0, len(wanted), AT_ONCE):
             marks, values = padded(wanted[at : at + AT_ONCE])

@@ -7,6 +7,7 @@ It runs behind a serving node, in short transactions.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from mailnode.config import JournalSettings
 from mailnode.store.blobs import Elsewhere, FileBlobs, nowhere
 from mailnode.store.exchange import KEPT
 from mailnode.store.journal import Journal
+from mailnode.store.locks import lock_blobs
 from mailnode.store.messages import Messages
 from mailnode.store.sqlite import padded
 from mailnode.store.upgrade import delete_old_copies
@@ -113,8 +115,7 @@ class Sweep:
             StoreBusy, StoreFull, StoreBroken: the rest waits for the next time.
         """
         swept = {
-            "unfinished blobs": await self.blobs.clear_spool(self.elsewhere),
-            "blobs without a mail": await self.delete_orphans(),
+            **await self._sweep_blobs(),
             "mails that nothing holds": await self.messages.delete_unfiled(),
             "mails of deleted accounts": await self.drop_gone_accounts(),
             "journal rows": await self.journal.prune(self.settings.keep, self.settings.size),
@@ -126,6 +127,23 @@ class Sweep:
         if any(swept.values()):
             text = ", ".join(f"{count} {what}" for what, count in swept.items() if count)
             log.info("Swept out of the store: {text}", text=text)
+
+    async def _sweep_blobs(self) -> dict[str, int]:
+        """What is left half-written or without a mail is gone; how many of each.
+
+        While an import beside the node has blobs in hand, it all waits for the next time.
+        """
+        lock = await self.blobs.in_thread(lambda: lock_blobs(self.blobs.data))
+        if lock is None:
+            log.info("An import runs: blobs without a mail are looked for the next time")
+            return {}
+        try:
+            return {
+                "unfinished blobs": await self.blobs.clear_spool(self.elsewhere),
+                "blobs without a mail": await self.delete_orphans(),
+            }
+        finally:
+            os.close(lock)
 
     async def delete_orphans(self) -> int:
         """Blobs that no row names are gone; how many.

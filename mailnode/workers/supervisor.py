@@ -27,8 +27,6 @@ from mailnode.errors import StoreBusy
 from mailnode.gate import ProxyGate
 from mailnode.house import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, House
 from mailnode.measures import add_up, describe, describe_workers
-from mailnode.store.messages import Messages
-from mailnode.store.shared import SharedMessages
 from mailnode.web.site import make_site
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.process import WorkerProcess
@@ -44,7 +42,6 @@ from mailnode.workers.words import (
 
 ANSWER_S = 1.0
 IN_HAND_S = 30.0
-TELL_S = 0.1
 AT_ONCE_S = 3.0
 MOST_DEATHS_AT_ONCE, DEATHS_S = 3, 60.0
 FLUSHES_S = 60.0
@@ -68,7 +65,6 @@ class Supervisor(House):
     """
 
     bell: PassedBell
-    messages: SharedMessages
 
     def __init__(
         self,
@@ -97,9 +93,6 @@ class Supervisor(House):
 
     def _make_bell(self) -> Bell:
         return PassedBell(pass_on=lambda topic: self._hint_others(None, "ring", topic))
-
-    def _make_messages(self) -> Messages:
-        return SharedMessages(self.database, self.blobs, self.mail_log)
 
     def _build(self) -> None:
         super()._build()
@@ -132,7 +125,6 @@ class Supervisor(House):
 
     def _start_timers(self) -> None:
         super()._start_timers()
-        self._call_every(TELL_S, self._tell)
         self._call_every(1.0, self._kill_hanging)
 
     def _open_doors(self) -> None:
@@ -216,7 +208,7 @@ class Supervisor(House):
             if other is not worker:
                 other.hint(*words)
 
-    def _tell(self) -> None:
+    def _tell_changed(self) -> None:
         """Workers must know of folders that the sweep emptied."""
         if self.messages.changed:
             self._hint_others(None, "changed", self.messages.tell_changed())

@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 from mailnode import __version__
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
-from mailnode.background import background
 from mailnode.bell import Bell
 from mailnode.cred.checkers import mended
 from mailnode.house import EX_TEMPFAIL, EX_UNAVAILABLE
@@ -28,13 +27,10 @@ from mailnode.service import Node
 from mailnode.smtp.allowance import Allowance
 from mailnode.store.directory import Account
 from mailnode.store.locks import join_folder
-from mailnode.store.messages import Messages
-from mailnode.store.shared import SharedMessages
 from mailnode.workers.counts import Counts
 from mailnode.workers.sharing import PassedBell, SharedAllowance, SharedSessions
 from mailnode.workers.words import COUNTS, Lines, Task, call, pack, unpack_config
 
-TELL_S = 0.1
 REPORT_S = 1.0
 MOST_UNTOLD = 1_000
 
@@ -50,7 +46,6 @@ class Worker(Node):
         ended: called when it has stopped.
     """
 
-    messages: SharedMessages
     bell: PassedBell
     smtp_sessions: SharedSessions
     pop3_sessions: SharedSessions
@@ -87,9 +82,6 @@ class Worker(Node):
     def _lock_folder(self) -> int:
         return join_folder(self.config.data_path)
 
-    def _make_messages(self) -> Messages:
-        return SharedMessages(self.database, self.blobs, self.mail_log)
-
     def _make_sessions(self, server: str) -> Sessions:
         return SharedSessions(
             self.reactor, counts=self._counts, worker=self._task.number, server=server
@@ -111,7 +103,6 @@ class Worker(Node):
 
     def _keep_house(self) -> None:
         self.queue.on_queued = lambda *_: self.bell.ring("queue")
-        self._call_every(TELL_S, self._tell)
         self._call_every(REPORT_S, self.hear_report)
 
     def _open_doors(self) -> None:
@@ -147,15 +138,13 @@ class Worker(Node):
         if len(self._failed) < MOST_UNTOLD:
             self._failed.append((address, name))
 
-    def _tell(self) -> None:
+    def _tell_changed(self) -> None:
         """What the others must know of; they hear it together, a few times a second."""
         if self.messages.changed:
             self._say("changed", self.messages.tell_changed())
         if self._failed:
             failed, self._failed = self._failed, []
             self._say("failed", failed)
-        if self.messages.behind:
-            background(self.messages.catch_up(), "reading what mailboxes hold")
 
     def hear_report(self) -> None:
         self._say("report", self.metrics.values(), self.readiness())

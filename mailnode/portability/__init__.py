@@ -1,0 +1,1 @@
+"""The forms that mail has elsewhere: readers and writers, which know no store."""
