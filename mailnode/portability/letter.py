@@ -42,7 +42,8 @@ class Letter:
         digests: that it may be known by: its own, and for one that a mailnode served before, those
             of what came to that node.
         dot_lines: lines that begin with a dot.
-        sender: reverse-path without brackets, "" for <>; None where the source doesn't say.
+        sender: reverse-path without brackets, "" for <>; where the source doesn't say, the address
+            in From, for lists; None without either.
         received_at: UTC epoch seconds; None where nobody knows.
         flags: bits of `model`.
         folder: "" for the inbox, else its name with dots between the levels.
@@ -126,7 +127,7 @@ class Gathering:
         header = header_of(self._head)
         facts.setdefault("sender", None)
         if facts["sender"] is None:
-            facts["sender"] = return_path_of(header)
+            facts["sender"] = return_path_of(header) or author_of(header)
         if facts.get("received_at") is None:
             facts["received_at"] = time_of(header)
         return Letter(
@@ -196,6 +197,15 @@ def return_path_of(header: bytes) -> str | None:
     """The reverse-path that the mail's first field tells; None where it doesn't."""
     found = _RETURN_PATH.match(header)
     return found[1][:320].decode("utf-8", "replace") if found else None
+
+
+_MAILBOX = re.compile(rb"<([^<>\s]+@[^<>\s]+)>|(?:^|[\s,])([^<>\s,;:\"]+@[^<>\s,;:\"]+)")
+
+
+def author_of(header: bytes) -> str | None:
+    """The address in From: who knows no reverse-path has that to show."""
+    found = _MAILBOX.search(_field(header.lower(), header, b"from:")[:2000])
+    return (found[1] or found[2])[:320].decode("utf-8", "replace") if found else None
 
 
 def time_of(header: bytes) -> float | None:
