@@ -17,7 +17,7 @@ from mailnode.portability.archive import ZipWriter
 from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken, write_mbox_mail
 from mailnode.portability.files import EML
 from mailnode.portability.names import numbered, safe_name
-from mailnode.portability.shelf import Item, Shelf
+from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf
 from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
 from mailnode.store.copies import Copy, CopyReader, Damaged, Folder, folders_of
@@ -25,7 +25,6 @@ from mailnode.store.lists import MAIL_DATABASE, open_mail
 
 FORMATS = ("mbox", "maildir", "eml", "zip")
 LISTED = 1000
-TOGETHER = 64
 TOGETHER_OCTETS = 8 << 20
 
 
@@ -198,7 +197,7 @@ class Export:
                 Item(mailbox, generation, copy.uid, folders, copy.subject, at, copy.pieces)
             )
             octets += len(copy.octets or b"")
-            if len(items) >= TOGETHER or octets >= TOGETHER_OCTETS:
+            if len(items) >= MOST_ITEMS or octets >= TOGETHER_OCTETS:
                 self.report.new += shelf.put(items)
                 items, octets = [], 0
         if items:

@@ -28,6 +28,7 @@ STATE = ".mailnode-export.json"
 PART = ".mailnode-part"
 VERSION = 1
 COUNTED_NAMES = 10_000
+MOST_ITEMS = 64
 READ_OCTETS = 256 << 10
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
@@ -104,8 +105,10 @@ class Shelf:
     def put(self, items: Sequence[Item]) -> int:
         """These mails lie there, durably; how many were not there before.
 
+        What fails in the midst of it is gone on with by who opens the shelf again.
+
         Args:
-            items: ascending by uid in each mailbox.
+            items: ascending by uid in each mailbox, `MOST_ITEMS` at most.
         """
         names, to_make = list[str](), set[int]()
         taken = set[tuple[tuple[str, ...], str]]()
@@ -117,9 +120,14 @@ class Shelf:
             names.append(name)
             taken.add((item.folders, name))
         self._write_state(items, names)
-        for at in sorted(to_make):
-            while not self._make(items[at], names[at]):  # somebody made one of that name
-                names[at] = self._free_name(items[at], taken)
+        parts = [(at, self._write(items[at], number)) for number, at in enumerate(sorted(to_make))]
+        for _, part in parts:
+            os.fsync(part)  # of those that were written together, the first flush costs the most
+            os.close(part)
+        for number, (at, _) in enumerate(parts):
+            folder = self._folder(items[at].folders)
+            while not _give_name(folder, f"{PART}-{number}", names[at]):
+                names[at] = self._free_name(items[at], taken)  # somebody made one of that name
                 self._write_state(items, names)
         for folders in {items[at].folders for at in to_make}:
             os.fsync(self._folder(folders))
@@ -259,32 +267,31 @@ class Shelf:
         except OSError as error:
             where = self.path.joinpath(*folders)
             raise ShelfError(f"{where} is no folder, or a link ({error.strerror})") from None
-        with suppress(FileNotFoundError):
-            os.unlink(PART, dir_fd=fd)  # a kill left it
+        for number in range(MOST_ITEMS):  # a kill left them
+            with suppress(FileNotFoundError):
+                os.unlink(f"{PART}-{number}", dir_fd=fd)
         self._folders[folders] = fd
         return fd
 
-    def _make(self, item: Item, name: str) -> bool:
-        """Whether the file is there now; False: another one has its name."""
-        folder = self._folder(item.folders)
+    def _write(self, item: Item, number: int) -> int:
+        """A descriptor of its file, which has no name of its own yet."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(PART, flags, 0o600, dir_fd=folder)
+        fd = os.open(f"{PART}-{number}", flags, 0o600, dir_fd=self._folder(item.folders))
         try:
-            with open(fd, "wb") as file:
+            with open(fd, "wb", closefd=False) as file:
                 for piece in item.pieces():
                     file.write(piece)
-                file.flush()
-                os.utime(fd, (item.received_at, item.received_at))
-                os.fsync(fd)
-            return _give_name(folder, name)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(PART, dir_fd=folder)
+            os.utime(fd, (item.received_at, item.received_at))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
 
-def _give_name(folder: int, name: str) -> bool:
+def _give_name(folder: int, part: str, name: str) -> bool:
+    """Whether the file has it; False: another one has."""
     try:
-        os.link(PART, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
         return False
     except OSError as error:
@@ -293,9 +300,10 @@ def _give_name(folder: int, name: str) -> bool:
         try:
             os.lstat(name, dir_fd=folder)
         except FileNotFoundError:
-            os.rename(PART, name, src_dir_fd=folder, dst_dir_fd=folder)
-        else:
-            return False
+            os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return True
+        return False
+    os.unlink(part, dir_fd=folder)
     return True
 
 
