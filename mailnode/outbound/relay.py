@@ -65,6 +65,7 @@ class Relay:
     claims: Claims = field(init=False)
     _lines: OrderedDict[Key, Line] = field(factory=OrderedDict, init=False)
     _tasks: int = field(default=0, init=False)
+    _giving_back: int = field(default=0, init=False)  # commits under way that do
     _timer: IDelayedCall | None = field(default=None, init=False)
     _renewing: LoopingCall | None = field(default=None, init=False)
     _recovered: bool = field(default=False, init=False)
@@ -120,10 +121,9 @@ class Relay:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self.claims.rows.clear()
-        for line in list(self._lines.values()):
-            await self._unclaim(line)
         self.delivery.pool.stop()
         cut_off = self.clock.callLater(within_s, self.delivery.cut_off)
+        background(self._unclaim(*self._lines.values()), "putting mail back into the queue")
         await self.when_idle()
         if cut_off.active():
             cut_off.cancel()
@@ -253,12 +253,17 @@ class Relay:
         else:
             self.claims.rows.pop(line.key, None)
 
-    async def _unclaim(self, line: Line) -> None:
-        """What was claimed for it and isn't begun waits in the queue."""
-        if begun := line.take_begun():
+    async def _unclaim(self, *lines: Line) -> None:
+        """What was claimed for them and isn't begun waits in the queue, by one commit."""
+        if begun := [each for line in lines for each in line.take_begun()]:
+            self._giving_back += 1
             self.claims.octets += sum([each.octets for each in begun])
-            await self.leases.give_back([row for each in begun for row in each.rows])
-            self.queued([line.key])
+            try:
+                await self.leases.give_back([row for each in begun for row in each.rows])
+            finally:
+                self._giving_back -= 1
+            self.queued({each.key for each in begun})
+            self._tell_idle()
 
     def _is_known(self, line: Line) -> bool:
         """Whether it leads to somebody's provider, or to hosts that have answered lately."""
@@ -296,7 +301,7 @@ class Relay:
         self._plan()
 
     def _tell_idle(self) -> None:
-        if not self._idle or self._tasks or self._looking:
+        if not self._idle or self._tasks or self._looking or self._giving_back:
             return
         if self._stopping or self.next_at > self.now():
             waiting, self._idle = self._idle, []

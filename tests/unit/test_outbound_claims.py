@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import OutboundSettings
+from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
 from mailnode.queued import Begun, Leased
@@ -198,6 +199,60 @@ class BackTests(ClaimCase):
         self.successResultOf(stopping)
         self.assertEqual([3], [each.queue_id for each in self.queue.rows])
         self.assertEqual(0, self.queue.rows[0].attempts)
+
+    def test_a_stop_puts_back_all_of_it_together(self) -> None:
+        domains = ["remote.test", "other.test"]
+        self.house.start(*(row(n, domain=each) for n, each in enumerate(domains, 1)))
+        self.outside.hold = hold = Deferred()
+        self.house.add(*(row(n, domain=each) for n, each in enumerate(domains, 3)))
+        self.house.add(*(row(n, domain=each) for n, each in enumerate(domains, 5)))
+        self.queue.settlements.clear()
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.assertEqual([2], self.queue.settlements)
+        hold.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual([5, 6], [each.queue_id for each in self.queue.rows])
+
+    def test_a_stop_cuts_off_what_takes_too_long_while_the_disk_does_too(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        self.house.add(row(3))
+        self.queue.hold = written = Deferred()
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.house.pass_s(40)
+        self.assertTrue(self.outside.sessions[-1].aborted)
+        hold.callback(None)
+        self.assertNoResult(stopping)
+        written.callback(None)
+        self.successResultOf(stopping)
+
+    def test_a_stop_waits_until_it_is_put_back(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.queue.faults = [StoreBusy()] * 2
+        self.claimed(row(3))
+        hold.callback(None)
+        self.assertNoResult(stopping)
+        self.house.pass_s(60)
+        self.successResultOf(stopping)
+        self.assertEqual([3], [each.queue_id for each in self.queue.rows])
+        self.assertEqual({}, self.queue.leased)
+
+    def test_nobody_is_idle_while_it_is_put_back(self) -> None:
+        self.know()
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.house.clock.advance(10)
+        self.house.add(row(2))
+        self.queue.hold = written = Deferred()
+        self.claimed(row(3))
+        idle = self.house.relay.when_idle()
+        self.assertNoResult(idle)
+        written.callback(None)
+        self.successResultOf(idle)
+        self.assertGreater(self.house.relay.next_at, self.house.now())
 
     def test_what_is_committed_behind_the_stop_is_put_back(self) -> None:
         self.know()
