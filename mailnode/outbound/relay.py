@@ -152,7 +152,7 @@ class Relay:
             self.leases.hold(each)
             self.claims.octets -= each.octets
             line = claimed[each.key] = self._line(each.key)
-            line.begun.append(each)
+            line.add_begun(each)
         for line in claimed.values():
             if self._stopping or line.asleep_until > now:
                 background(self._unclaim(line), "putting mail back into the queue")
@@ -237,7 +237,7 @@ class Relay:
             waiting = self._known_without_room if self._is_known(line) else self._without_room
             waiting[line.key] = line
         elif not self._stopping:
-            is_long = line.long or len(line.begun) >= BATCH_ROWS
+            is_long = line.long or line.begun_rows >= BATCH_ROWS
             if line.tasks < (self.delivery.settings.connections if is_long else 1):
                 self._lines.move_to_end(line.key)
                 self._begin(line)
@@ -247,7 +247,7 @@ class Relay:
         """What comes for it is claimed as long as nothing in the queue waits for its turn."""
         answers = line.key in self._answered and line.asleep_until <= now
         overtakes = line.long or line.due_at <= now
-        rows = CLAIMED_ROWS - len(line.begun)
+        rows = CLAIMED_ROWS - line.begun_rows
         if answers and not overtakes and rows > 0 and not self._stopping:
             self.claims.rows[line.key] = rows
         else:

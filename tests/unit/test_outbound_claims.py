@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,7 +10,7 @@ from mailnode.config import OutboundSettings
 from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
-from mailnode.queued import Begun, Leased
+from mailnode.queued import ROW_OCTETS, Begun, Leased
 from tests.unit.relay_case import LATER, RAW, SILENT, RelayHouse, row
 
 KEY = ("remote.test", 0)
@@ -42,6 +43,15 @@ class ClaimCase(SynchronousTestCase):
             begun.append(Begun((each,), mail, self.claims.until()))
         self.house.relay.queued((), begun)
 
+    def claimed_together(self, *rows: Leased) -> None:
+        """Commit these of one mail as the relay's."""
+        mail = self.queue.mail(rows[0].message_id)
+        assert mail is not None
+        self.queue.rows += rows
+        until = self.claims.until()
+        self.queue.leased.update((each.queue_id, (self.claims.by, until)) for each in rows)
+        self.house.relay.queued((), [Begun(rows, mail, until)])
+
     def is_clear(self) -> None:
         """Nothing is in the queue, and nothing of what may be in memory is taken."""
         self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
@@ -70,12 +80,7 @@ class AtOnceTests(ClaimCase):
 
     def test_recipients_of_a_mail_go_in_one_transaction(self) -> None:
         self.know()
-        mail = self.queue.mail(7)
-        assert mail is not None
-        rows = tuple(row(number, message_id=7) for number in (2, 3))
-        self.queue.rows += rows
-        self.queue.leased.update((each.queue_id, ("here", 1e9)) for each in rows)
-        self.house.relay.queued((), [Begun(rows, mail, self.claims.until())])
+        self.claimed_together(*(row(number, message_id=7) for number in (2, 3)))
         self.assertEqual([2], [len(outgoing.targets) for _, outgoing in self.outside.sent])
         self.is_clear()
 
@@ -125,6 +130,27 @@ class TurnTests(ClaimCase):
         self.assertEqual({}, self.claims.rows)
         waiting = [each for each in self.queue.rows if each.queue_id not in self.queue.leased]
         self.assertGreater(len(waiting), 0)
+
+    def test_it_claims_recipients_however_few_mails_they_have(self) -> None:
+        self.house.delivery.settings = evolve(self.settings, connections=1)
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        self.claimed_together(*(row(number, message_id=7) for number in range(3, 63)))
+        self.assertEqual({KEY: CLAIMED_ROWS - 60}, self.claims.rows)
+        self.claimed_together(*(row(number, message_id=8) for number in range(63, 103)))
+        self.assertEqual({}, self.claims.rows)
+        hold.callback(None)
+        self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
+        self.is_clear()
+
+    def test_each_recipient_takes_memory(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.claimed_together(*(row(number, message_id=7) for number in range(2, 102)))
+        self.assertLess(self.claims.octets, CLAIMED_OCTETS - 100 * ROW_OCTETS)
+        hold.callback(None)
+        self.is_clear()
 
     def test_what_is_claimed_takes_memory_until_it_is_sent(self) -> None:
         self.know()
