@@ -378,6 +378,7 @@ class Relay:
             if unreachable is None:
                 self._has_answered(line)
             elif not _is_of_few(unreachable.way):
+                asked = True  # it looks for what else is due
                 await self._give_up(line, unreachable)
         if asked or self.leases.kept != kept:
             due_at = await self.queue.next_due(line.domain, line.send_as)

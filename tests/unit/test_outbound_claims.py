@@ -10,6 +10,7 @@ from mailnode.config import OutboundSettings
 from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
+from mailnode.outbound.words import Answer
 from mailnode.queued import ROW_OCTETS, Begun, Leased
 from tests.unit.relay_case import LATER, RAW, SILENT, RelayHouse, row
 
@@ -200,6 +201,18 @@ class BackTests(ClaimCase):
         self.house.pass_s(200)
         self.is_clear()
         self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
+
+    def test_what_waited_before_a_host_turned_all_away_is_attempted_when_it_is_due(self) -> None:
+        self.know()
+        self.outside.answers = {"r2@remote.test": [LATER]}
+        self.house.add(row(2))
+        due_at = self.queue.rows[0].due_at
+        self.house.clock.advance(10)  # no session stands idle
+        self.outside.down = {"mx.remote.test": Answer(554, "5.3.2", "no service here", "connect")}
+        self.house.add(row(3))
+        self.assertEqual(["relayed", "deferred", "bounced"], self.queue.names())
+        self.assertGreaterEqual(self.house.relay.next_at, due_at)
+        self.assertLess(self.house.relay.next_at, due_at + 100)
 
     def test_what_was_claimed_when_the_line_fell_asleep_waits_until_it_wakes(self) -> None:
         self.know()
