@@ -245,7 +245,8 @@ class Relay:
 
     def _claim(self, line: Line, now: float) -> None:
         """What comes for it is claimed as long as nothing in the queue waits for its turn."""
-        answers = line.key in self._answered and line.asleep_until <= now
+        asleep = line.failures or line.asleep_until > now  # until a host has answered again
+        answers = line.key in self._answered and not asleep
         overtakes = line.long or line.due_at <= now
         rows = CLAIMED_ROWS - line.begun_rows
         if answers and not overtakes and rows > 0 and not self._stopping:

@@ -202,6 +202,20 @@ class BackTests(ClaimCase):
         self.is_clear()
         self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
 
+    def test_a_line_that_wakes_claims_nothing_before_a_host_has_answered_again(self) -> None:
+        self.know()
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.house.clock.advance(10)  # no session stands idle
+        self.house.add(row(2))
+        self.outside.down, self.outside.greeting = {}, Deferred()
+        connects = len(self.outside.connects)
+        self.house.pass_s(200)
+        self.assertEqual(connects + 1, len(self.outside.connects))
+        self.assertEqual({}, self.claims.rows)
+        self.outside.greeting.callback(None)
+        self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
+        self.is_clear()
+
     def test_what_waited_before_a_host_turned_all_away_is_attempted_when_it_is_due(self) -> None:
         self.know()
         self.outside.answers = {"r2@remote.test": [LATER]}
