@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from attrs import define, field
 
@@ -32,7 +31,7 @@ class Line:
     asleep_until: float = 0.0
     failures: int = 0
     tasks: int = 0
-    begun: deque[Begun] = field(factory=deque)
+    begun: list[Begun] = field(factory=list)  # a deque is larger than the rest of the line
     begun_rows: int = 0
     long: bool = False
     after: list[int] = field(factory=lambda: list(NO_TURNS))
@@ -56,9 +55,10 @@ class Line:
 
     def take_begun(self, rows: float = math.inf) -> list[Begun]:
         """The first of `begun`, until they have so many rows; all without a number."""
-        taken, left = list[Begun](), rows
-        while self.begun and left > 0:
-            taken.append(self.begun.popleft())
-            left -= len(taken[-1].rows)
-            self.begun_rows -= len(taken[-1].rows)
-        return taken
+        mails = taken = 0
+        while mails < len(self.begun) and taken < rows:
+            taken += len(self.begun[mails].rows)
+            mails += 1
+        begun, self.begun = self.begun[:mails], self.begun[mails:]
+        self.begun_rows -= taken
+        return begun

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from attrs import evolve
+from sys import getsizeof
+
+from attrs import evolve, fields
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import OutboundSettings
 from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
+from mailnode.outbound.lines import Line
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
 from mailnode.outbound.words import Answer
 from mailnode.queued import ROW_OCTETS, Begun, Leased
@@ -152,6 +155,11 @@ class TurnTests(ClaimCase):
         self.assertLess(self.claims.octets, CLAIMED_OCTETS - 100 * ROW_OCTETS)
         hold.callback(None)
         self.is_clear()
+
+    def test_a_destination_for_which_nothing_is_claimed_takes_little_memory(self) -> None:
+        line = Line(*KEY)
+        parts = [getattr(line, each.name) for each in fields(Line)]
+        self.assertLess(getsizeof(line) + sum(map(getsizeof, parts)), 700)
 
     def test_what_is_claimed_takes_memory_until_it_is_sent(self) -> None:
         self.know()
