@@ -89,6 +89,13 @@ class BornLeasedTests(ClaimCase):
         )
         self.assertEqual(self.waiting, [{KEY, ("example.org", 0)}])
 
+    async def test_it_is_handed_over_though_the_commit_can_t_be_told(self):
+        self.claims.rows[KEY] = 1
+        self.patch(self.messages, "log", None)
+        await self.send("bob@example.com")
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual((self.states(), len(self.begun)), ([("bob@example.com", "leased")], 1))
+
     async def test_what_was_handed_over_is_settled_as_any_lease_is(self):
         self.claims.rows[KEY] = 1
         await self.send("bob@example.com")
