@@ -10,10 +10,12 @@ from mailnode.cli.doctor import doctor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
+from mailnode.cli.send import send
 from mailnode.cli.send_as import send_as
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
@@ -21,7 +23,7 @@ from mailnode.cli.trace import trace
 main = RootGroup(
     "mailnode",
     example="mailnode user add carol@example.org",
-    help="""Look after a mailnode: its accounts, its mail, its health.
+    help="""Look after a mailnode, its accounts, its mail, its health; send and read mail anywhere.
 
     The server itself is started by `twistd -n mailnode`; these commands work beside it, and a
     running node takes changes up at once. They find the node as the server does: users.db and
@@ -30,6 +32,13 @@ main = RootGroup(
     """,
 )
 COMMANDS = (
+    send,
+    list_mails,
+    read,
+    save,
+    delete,
+    stat,
+    watch,
     init,
     domain,
     user,
