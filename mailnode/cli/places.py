@@ -308,11 +308,14 @@ def read_server(kind: str, text: str) -> list[Server]:
         scheme, rest = "", text
     elif _SCHEMES.get(scheme, ("",))[0] != kind:
         raise Mistake(f"{text!r}: {kind}:// or {kind}s:// stands in front, or nothing", EX_USAGE)
-    host, mark, port = rest.rstrip("/").rpartition(":")
-    if not mark or rest.endswith("]") or (host.count(":") > 0 and not host.startswith("[")):
-        host, port = rest.rstrip("/"), ""
+    rest = rest.rstrip("/")
+    host, mark, port = rest.rpartition(":")
+    if rest.endswith("]") or (":" in host and not host.startswith("[")):  # IPv6 without a port
+        host, mark, port = rest, "", ""
+    elif not mark:
+        host, port = rest, ""
     host = host.strip("[]")
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
+    if not host or (mark and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise Mistake(f"{text!r} is no server: it is such as mail.example.org:{_usual(kind)}",
                       EX_USAGE)  # fmt: skip
     if port:

@@ -174,17 +174,20 @@ class Connection:
             data = bytes(self._buffer)
             self._buffer.clear()
             return data
-        try:
-            data = self._socket.recv(CHUNK_OCTETS)
-        except TimeoutError:
-            raise self._late() from None
-        except OSError as error:
-            raise self._lost(error) from None
+        data = self._receive()
         if not data:
             raise self._lost(None)
         if self.on_wire is not None:
             self.on_wire(data, False)
         return data
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(CHUNK_OCTETS)
+        except TimeoutError:
+            raise self._late() from None
+        except OSError as error:
+            raise self._lost(error) from None
 
     def wait_at_most(self, seconds: float) -> None:
         """From here the server has so long for each of its words."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from attrs import define, field, frozen
 
@@ -205,9 +206,7 @@ class Maildrop:
         most = AHEAD if "PIPELINING" in self.offers else 1
         waiting, asked = iter(numbers), deque[int]()
         while True:
-            some: Sequence[int] = [
-                number for number, _ in zip(waiting, range(most - len(asked)), strict=False)
-            ]
+            some = list(islice(waiting, most - len(asked)))
             if some:
                 self._say("\r\n".join(command(number) for number in some))
                 asked.extend(some)
