@@ -31,35 +31,13 @@ main = RootGroup(
     mailnode.toml is read when --config or MAILNODE_CONFIG names it, never by itself.
     """,
 )
-COMMANDS = (
-    send,
-    list_mails,
-    read,
-    save,
-    delete,
-    stat,
-    watch,
-    init,
-    domain,
-    user,
-    alias,
-    gear,
-    route,
-    send_as,
-    dkim,
-    dns,
-    mailbox,
-    queue,
-    trace,
-    clock,
-    config,
-    doctor,
-    verify,
-    repair,
-    rollback,
-    version,
-)
-for command in COMMANDS:
-    main.add_command(command)
+COMMANDS = {
+    "Mail": (send, list_mails, read, save, delete, stat, watch),
+    "People": (init, domain, user, alias, mailbox, send_as),
+    "Other hosts": (gear, route, queue, dkim, dns, clock),
+    "The node": (config, doctor, trace, verify, repair, rollback, version),
+}
+for section, commands in COMMANDS.items():
+    main.add_section(section, commands)
 
 __all__ = ["main"]

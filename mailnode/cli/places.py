@@ -11,7 +11,7 @@ from attrs import define, field
 
 from mailnode.cli.frame import EX_CONFIG, EX_NOPERM, EX_USAGE, Mistake, NodeCommand, config_of
 from mailnode.cli.node import running_node
-from mailnode.cli.passwords import stdin_is_terminal
+from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
 from mailnode.client.discovery import LATER, PORTS, Found, discover
@@ -77,11 +77,13 @@ class Place:
     Attributes:
         address: whose mail it is, as far as that was said; "" for not.
         is_node: whether it is the node in this folder.
+        stdin_is_text: whether standard input is for something else than a password.
     """
 
     ctx: click.Context
     address: str = ""
     is_node: bool = False
+    stdin_is_text: bool = False
     profile: Profile = field(factory=Profile)
     _found: Found | None = None
     _password: str = ""
@@ -272,15 +274,19 @@ class Place:
             self._ask_password(server)
 
     def _ask_password(self, server: Server) -> None:
-        if not stdin_is_terminal():
+        """On a terminal; otherwise the next line of standard input, where nothing else reads it."""
+        if stdin_is_terminal():
+            words = f"Password of {self.user} at {server.host}"
+            typed = click.prompt(words, hide_input=True, default="", show_default=False, err=True)
+            self._password, self._typed = str(typed), True
+        elif not self.stdin_is_text:
+            self._password = read_secret_line() or ""
+        if not (self._password or self._typed):
             raise Mistake(
                 f"there is no password for {self.user} at {server}: give --password-file, "
-                "--password-command, or run this on a terminal",
+                "--password-command, a line on standard input, or run this on a terminal",
                 EX_NOPERM,
             )
-        words = f"Password of {self.user} at {server.host}"
-        typed = click.prompt(words, hide_input=True, default="", show_default=False, err=True)
-        self._password, self._typed = str(typed), True
 
     def _offer_to_keep(self, server: Server) -> None:
         """Asked once, where there is a keyring."""

@@ -80,6 +80,7 @@ def send(
     On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D.
     """
     place = Place.of(ctx)
+    place.stdin_is_text = body is None or body == "-"
     asking = stdin_is_terminal() and not wants_json(ctx)
     author = _sender(place, sender, asking)
     place.address = place.address or str(author.address)
