@@ -136,15 +136,15 @@ class Begun:
 
     @property
     def octets(self) -> int:
-        return octets_in_memory(self.mail.prefix, self.mail.body)
+        return octets_in_memory(self.mail.prefix, self.mail.body, len(self.rows))
 
 
-def octets_in_memory(prefix: bytes, body: bytes | Blob) -> int:
-    """What a mail holds of memory while it is in hand."""
-    return MAIL_OCTETS + len(prefix) + (len(body) if isinstance(body, bytes) else 0)
+def octets_in_memory(prefix: bytes, body: bytes | Blob, rows: int = 1) -> int:
+    """What a mail and its recipients hold of memory while they are in hand."""
+    return ROW_OCTETS * rows + len(prefix) + (len(body) if isinstance(body, bytes) else 0)
 
 
-MAIL_OCTETS = 4096
+ROW_OCTETS = 4096  # of a recipient, with the longest of addresses and what the mail itself adds
 
 
 @define(eq=False)

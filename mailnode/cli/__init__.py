@@ -11,11 +11,13 @@ from mailnode.cli.export import export_mail
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
+from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
 from mailnode.cli.moving import import_mail
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
+from mailnode.cli.send import send
 from mailnode.cli.send_as import send_as
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
@@ -23,7 +25,7 @@ from mailnode.cli.trace import trace
 main = RootGroup(
     "mailnode",
     example="mailnode user add carol@example.org",
-    help="""Look after a mailnode: its accounts, its mail, its health.
+    help="""Look after a mailnode, its accounts, its mail, its health; send and read mail anywhere.
 
     The server itself is started by `twistd -n mailnode`; these commands work beside it, and a
     running node takes changes up at once. They find the node as the server does: users.db and
@@ -31,30 +33,13 @@ main = RootGroup(
     mailnode.toml is read when --config or MAILNODE_CONFIG names it, never by itself.
     """,
 )
-COMMANDS = (
-    init,
-    domain,
-    user,
-    alias,
-    gear,
-    route,
-    send_as,
-    dkim,
-    dns,
-    mailbox,
-    import_mail,
-    export_mail,
-    queue,
-    trace,
-    clock,
-    config,
-    doctor,
-    verify,
-    repair,
-    rollback,
-    version,
-)
-for command in COMMANDS:
-    main.add_command(command)
+COMMANDS = {
+    "Mail": (send, list_mails, read, save, delete, stat, watch),
+    "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as),
+    "Other hosts": (gear, route, queue, dkim, dns, clock),
+    "The node": (config, doctor, trace, verify, repair, rollback, version),
+}
+for section, commands in COMMANDS.items():
+    main.add_section(section, commands)
 
 __all__ = ["main"]

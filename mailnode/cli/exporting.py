@@ -13,11 +13,10 @@ from attrs import define, field, frozen
 from mailnode.cli.frame import EX_CANTCREAT, EX_INTERRUPTED, Mistake
 from mailnode.cli.importing import Ending
 from mailnode.cli.progress import Course
+from mailnode.filenames import safe_name
 from mailnode.portability.archive import ZipWriter
 from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken, write_mbox_mail
-from mailnode.portability.files import EML
-from mailnode.portability.names import numbered, safe_name
-from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf
+from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf, name_of, numbered
 from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
 from mailnode.store.copies import Copy, CopyReader, Damaged, Folder, folders_of
@@ -151,7 +150,7 @@ class Export:
 
     def _mbox(self, account: Account, folder: Folder, path: Path) -> None:
         if folder.name != INBOX:
-            path = path.with_name(f"{path.stem}.{safe_name(folder.name)}{path.suffix}")
+            path = path.with_name(f"{path.stem}.{_folder_name(folder)}{path.suffix}")
         with FileInMaking(path, self.force) as making:
             for copy in self._copies(account, folder):
                 at = copy.received_at
@@ -187,7 +186,7 @@ class Export:
         """What the shelf lacks of a folder is there."""
         mailbox = str(folder.folder_id)
         place = place_of(account)
-        folders = (place,) if folder.name == INBOX else (place, safe_name(folder.name))
+        folders = (place,) if folder.name == INBOX else (place, _folder_name(folder))
         items: list[Item] = []
         octets = 0
         last = shelf.done(mailbox, folder.uidvalidity)
@@ -212,10 +211,10 @@ class Export:
                 for folder in self._folders(account):
                     parts = [place_of(account)]
                     if folder.name != INBOX:
-                        parts.append(safe_name(folder.name))
+                        parts.append(_folder_name(folder))
                     base = "/".join(parts)
                     for copy in self._copies(account, folder):
-                        name = _unique(names, f"{base}/{safe_name(copy.subject)}")
+                        name = _unique(names, f"{base}/{name_of(copy.subject)}")
                         writer.add(name, copy.received_at, copy.pieces())
                         self.report.new += 1
             writer.close()
@@ -224,10 +223,14 @@ class Export:
 
 def _unique(names: set[str], base: str) -> str:
     number = 1
-    while (name := numbered(base, number, EML)) in names:
+    while (name := numbered(base, number)) in names:
         number += 1
     names.add(name)
     return name
+
+
+def _folder_name(folder: Folder) -> str:
+    return safe_name(folder.name, f"folder {folder.folder_id}")
 
 
 def _maildir_name(folder: str) -> str:
@@ -238,7 +241,7 @@ def _maildir_name(folder: str) -> str:
 def place_of(account: Account) -> str:
     """The name of an account's folder or file; no other account has it."""
     address = str(account.address)
-    name = safe_name(address)
+    name = safe_name(address, "mail")
     return name if name == address else f"{name} {account.id}"
 
 

@@ -170,6 +170,28 @@ def _write_example(example: str, formatter: click.HelpFormatter) -> None:
 class RootGroup(NodeGroup):
     """The program: every mistake becomes one line and an exit code of sysexits.h."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, Sequence[click.Command]] = {}
+
+    def add_section(self, name: str, commands: Sequence[click.Command]) -> None:
+        """Commands that stand under one heading in the help, in this order."""
+        self._sections[name] = commands
+        for command in commands:
+            self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(len(name) for name in self.commands)
+        limit = formatter.width - longest - 6
+        for section, commands in self._sections.items():
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (f"{each.name:{longest}}", each.get_short_help_str(limit))
+                        for each in commands
+                    ]
+                )
+
     def main(
         self,
         args: Sequence[str] | None = None,

@@ -28,6 +28,11 @@ def console() -> Console:
     )
 
 
+def progress_console() -> Console:
+    """Standard error, for what moves while one waits."""
+    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+
+
 def say(text: str, style: str = "") -> None:
     """One paragraph; on a terminal in `style`."""
     console().print(Text(printable(text, keep="\n"), style=style), soft_wrap=True)

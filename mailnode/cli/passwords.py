@@ -45,13 +45,21 @@ def ask_secret(ctx: click.Context, prompt: str) -> str:
 
 
 def _read_line(ctx: click.Context) -> str:
-    line = sys.stdin.buffer.readline() if sys.stdin else b""
-    if not line:
+    line = read_secret_line()
+    if line is None:
         raise Mistake(
             "standard input holds no password: give it as one line, as in "
             f"`{ctx.command_path} ... < FILE`, or run this on a terminal",
             EX_DATAERR,
         )
+    return line
+
+
+def read_secret_line() -> str | None:
+    """The next line of standard input, None at its end."""
+    line = sys.stdin.buffer.readline() if sys.stdin else b""
+    if not line:
+        return None
     try:
         return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from attrs import define, field
 
@@ -20,6 +19,7 @@ class Line:
         failures: times in a row that none of them answered.
         tasks: that serve it.
         begun: what was claimed and no task has taken yet.
+        begun_rows: recipients in it.
         long: whether there was more to take than one task does.
         after: whose mail had its turn last, of each priority: each account has one before
             another has two.
@@ -31,7 +31,8 @@ class Line:
     asleep_until: float = 0.0
     failures: int = 0
     tasks: int = 0
-    begun: deque[Begun] = field(factory=deque)
+    begun: list[Begun] = field(factory=list)  # a deque is larger than the rest of the line
+    begun_rows: int = 0
     long: bool = False
     after: list[int] = field(factory=lambda: list(NO_TURNS))
 
@@ -48,10 +49,16 @@ class Line:
         idle = not self.tasks and not self.begun and self.due_at == math.inf
         return idle and self.asleep_until <= now
 
+    def add_begun(self, begun: Begun) -> None:
+        self.begun.append(begun)
+        self.begun_rows += len(begun.rows)
+
     def take_begun(self, rows: float = math.inf) -> list[Begun]:
         """The first of `begun`, until they have so many rows; all without a number."""
-        taken, left = list[Begun](), rows
-        while self.begun and left > 0:
-            taken.append(self.begun.popleft())
-            left -= len(taken[-1].rows)
-        return taken
+        mails = taken = 0
+        while mails < len(self.begun) and taken < rows:
+            taken += len(self.begun[mails].rows)
+            mails += 1
+        begun, self.begun = self.begun[:mails], self.begun[mails:]
+        self.begun_rows -= taken
+        return begun

@@ -65,6 +65,7 @@ class Relay:
     claims: Claims = field(init=False)
     _lines: OrderedDict[Key, Line] = field(factory=OrderedDict, init=False)
     _tasks: int = field(default=0, init=False)
+    _giving_back: int = field(default=0, init=False)  # commits under way that do
     _timer: IDelayedCall | None = field(default=None, init=False)
     _renewing: LoopingCall | None = field(default=None, init=False)
     _recovered: bool = field(default=False, init=False)
@@ -120,10 +121,9 @@ class Relay:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self.claims.rows.clear()
-        for line in list(self._lines.values()):
-            await self._unclaim(line)
         self.delivery.pool.stop()
         cut_off = self.clock.callLater(within_s, self.delivery.cut_off)
+        background(self._unclaim(*self._lines.values()), "putting mail back into the queue")
         await self.when_idle()
         if cut_off.active():
             cut_off.cancel()
@@ -152,7 +152,7 @@ class Relay:
             self.leases.hold(each)
             self.claims.octets -= each.octets
             line = claimed[each.key] = self._line(each.key)
-            line.begun.append(each)
+            line.add_begun(each)
         for line in claimed.values():
             if self._stopping or line.asleep_until > now:
                 background(self._unclaim(line), "putting mail back into the queue")
@@ -237,7 +237,7 @@ class Relay:
             waiting = self._known_without_room if self._is_known(line) else self._without_room
             waiting[line.key] = line
         elif not self._stopping:
-            is_long = line.long or len(line.begun) >= BATCH_ROWS
+            is_long = line.long or line.begun_rows >= BATCH_ROWS
             if line.tasks < (self.delivery.settings.connections if is_long else 1):
                 self._lines.move_to_end(line.key)
                 self._begin(line)
@@ -245,20 +245,26 @@ class Relay:
 
     def _claim(self, line: Line, now: float) -> None:
         """What comes for it is claimed as long as nothing in the queue waits for its turn."""
-        answers = line.key in self._answered and line.asleep_until <= now
+        asleep = line.failures or line.asleep_until > now  # until a host has answered again
+        answers = line.key in self._answered and not asleep
         overtakes = line.long or line.due_at <= now
-        rows = CLAIMED_ROWS - len(line.begun)
+        rows = CLAIMED_ROWS - line.begun_rows
         if answers and not overtakes and rows > 0 and not self._stopping:
             self.claims.rows[line.key] = rows
         else:
             self.claims.rows.pop(line.key, None)
 
-    async def _unclaim(self, line: Line) -> None:
-        """What was claimed for it and isn't begun waits in the queue."""
-        if begun := line.take_begun():
+    async def _unclaim(self, *lines: Line) -> None:
+        """What was claimed for them and isn't begun waits in the queue, by one commit."""
+        if begun := [each for line in lines for each in line.take_begun()]:
+            self._giving_back += 1
             self.claims.octets += sum([each.octets for each in begun])
-            await self.leases.give_back([row for each in begun for row in each.rows])
-            self.queued([line.key])
+            try:
+                await self.leases.give_back([row for each in begun for row in each.rows])
+            finally:
+                self._giving_back -= 1
+            self.queued({each.key for each in begun})
+            self._tell_idle()
 
     def _is_known(self, line: Line) -> bool:
         """Whether it leads to somebody's provider, or to hosts that have answered lately."""
@@ -296,7 +302,7 @@ class Relay:
         self._plan()
 
     def _tell_idle(self) -> None:
-        if not self._idle or self._tasks or self._looking:
+        if not self._idle or self._tasks or self._looking or self._giving_back:
             return
         if self._stopping or self.next_at > self.now():
             waiting, self._idle = self._idle, []
@@ -373,6 +379,7 @@ class Relay:
             if unreachable is None:
                 self._has_answered(line)
             elif not _is_of_few(unreachable.way):
+                asked = True  # it looks for what else is due
                 await self._give_up(line, unreachable)
         if asked or self.leases.kept != kept:
             due_at = await self.queue.next_due(line.domain, line.send_as)

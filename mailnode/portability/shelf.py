@@ -21,8 +21,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from mailnode.filenames import enter_folder, safe_name
 from mailnode.portability.files import EML
-from mailnode.portability.names import numbered, safe_name
 
 STATE = ".mailnode-export.json"
 PART = ".mailnode-part"
@@ -31,6 +31,16 @@ COUNTED_NAMES = 10_000
 MOST_ITEMS = 64
 READ_OCTETS = 256 << 10
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+def name_of(subject: str) -> str:
+    """The name of a mail's file, without its ending."""
+    return safe_name(subject, "no subject")
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of the `number`th file that would have it."""
+    return f"{name}{EML}" if number == 1 else f"{name} ({number}){EML}"
 
 
 class ShelfError(Exception):
@@ -189,9 +199,9 @@ class Shelf:
         """A file that holds it already, where nobody knows what was written; "" for none."""
         if not self._unsure:
             return ""
-        base = safe_name(item.subject)
+        base = name_of(item.subject)
         for number in range(1, COUNTED_NAMES):
-            name = numbered(base, number, EML)
+            name = numbered(base, number)
             if not self._is_there(item.folders, name):
                 return ""
             if (item.folders, name) not in self._adopted and self._holds(item, name):
@@ -200,11 +210,11 @@ class Shelf:
         return ""
 
     def _free_name(self, item: Item, taken: set[tuple[tuple[str, ...], str]]) -> str:
-        base = safe_name(item.subject)
+        base = name_of(item.subject)
         key = item.folders, base
 
         def is_taken(number: int) -> bool:
-            name = numbered(base, number, EML)
+            name = numbered(base, number)
             return (item.folders, name) in taken or self._is_there(item.folders, name)
 
         number = self._numbers.get(key, 0) + 1
@@ -220,7 +230,7 @@ class Shelf:
         if len(self._numbers) >= COUNTED_NAMES:
             self._numbers.clear()
         self._numbers[key] = number
-        return numbered(base, number, EML)
+        return numbered(base, number)
 
     def _is_there(self, folders: tuple[str, ...], name: str) -> bool:
         try:
@@ -257,16 +267,11 @@ class Shelf:
             return known
         above = self._folder(folders[:-1])
         try:
-            os.mkdir(folders[-1], 0o700, dir_fd=above)
-            os.fsync(above)
-        except FileExistsError:
-            pass
-        try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(folders[-1], flags, dir_fd=above)
+            fd = enter_folder(above, folders[-1])
         except OSError as error:
             where = self.path.joinpath(*folders)
             raise ShelfError(f"{where} is no folder, or a link ({error.strerror})") from None
+        os.fsync(above)
         for number in range(MOST_ITEMS):  # a kill left them
             with suppress(FileNotFoundError):
                 os.unlink(f"{PART}-{number}", dir_fd=fd)

@@ -11,7 +11,7 @@ from collections import Counter
 from attrs import define, field
 
 from mailnode.model import Blob, Envelope, Event, Message, Queued, Remote
-from mailnode.queued import Begun, Claims, Key, Leased, QueuedMail, octets_in_memory
+from mailnode.queued import ROW_OCTETS, Begun, Claims, Key, Leased, QueuedMail, octets_in_memory
 from mailnode.store.sqlite import execute_rows, reserve_ids
 
 LAST_PRIORITY = 2
@@ -60,7 +60,7 @@ def enqueue(
             if to.captured:
                 state = "captured"
                 detail["captured"] = True
-            elif taking.takes(key, message):
+            elif taking.takes(key, message, another=key in ours):
                 state, by, until = "leased", claims.by, taking.until
                 ours.setdefault(key, []).append(row)
             else:
@@ -151,8 +151,9 @@ class _Taking:
     octets: int = 0
     rows: Counter[Key] = field(factory=Counter)
 
-    def takes(self, key: Key, message: Message) -> bool:
-        octets = octets_in_memory(message.prefix, message.body)
+    def takes(self, key: Key, message: Message, *, another: bool) -> bool:
+        """Whether it is the relay's; `another` recipient of a mail that is holds but itself."""
+        octets = ROW_OCTETS if another else octets_in_memory(message.prefix, message.body)
         if self.rows[key] >= self.claims.rows.get(key, 0):
             return False
         if self.octets + octets > self.claims.octets:

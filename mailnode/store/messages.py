@@ -126,12 +126,14 @@ class Messages:
         return accept_mails(connection, mails, self.claims)
 
     def _accepted(self, note: AcceptNote) -> None:
-        for use in note.uses:
-            self._set_use(use)
-        self.blobs.settled(note.blob_keys)
-        self.log.committed(note.events)
-        if note.queued or note.begun:
-            self.on_queued(note.queued, note.begun)
+        try:
+            for use in note.uses:
+                self._set_use(use)
+            self.blobs.settled(note.blob_keys)
+            self.log.committed(note.events)
+        finally:  # a row that was leased at once is found by nobody who looks
+            if note.queued or note.begun:
+                self.on_queued(note.queued, note.begun)
 
     def took_part(self, accepted: AcceptNote | None, removed: Removed) -> None:
         """A commit of another kind filed mail, and deleted some."""

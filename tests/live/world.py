@@ -263,9 +263,14 @@ postlog   unix-dgram n - n - 1 postlogd
 
 @define(eq=False)
 class Dovecot(Server):
-    """LMTP for `users`, and a socket where Postfix asks who may sign in; passwords are "pw"."""
+    """LMTP and POP3 for `users`, and a socket where Postfix asks who may sign in.
+
+    Passwords are "pw".
+    """
 
     users: tuple[str, ...] = ("remote",)
+    pop3_port: int = field(factory=free_port)
+    pop3s_port: int = field(factory=free_port)
 
     @property
     def auth_socket(self) -> Path:
@@ -290,6 +295,8 @@ class Dovecot(Server):
             cert=cert,
             key=key,
             port=self.port,
+            pop3=self.pop3_port,
+            pop3s=self.pop3s_port,
             owner=OWNER,
             auth=self.auth_socket,
             lmtp=self.lmtp_socket,
@@ -303,7 +310,7 @@ _DOVECOT = """\
 base_dir = {folder}/base
 state_dir = {folder}/state
 log_path = {folder}/out
-protocols = lmtp
+protocols = lmtp pop3
 listen = 127.0.0.1
 ssl = yes
 ssl_cert = <{cert}
@@ -327,6 +334,15 @@ userdb {{
 service auth {{
   unix_listener {auth} {{
     mode = 0666
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = {pop3s}
+    ssl = yes
   }}
 }}
 service lmtp {{

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import gatherResults
 
 from mailnode.model import Blob, Filed
-from mailnode.queued import Begun, Claims, octets_in_memory
+from mailnode.queued import ROW_OCTETS, Begun, Claims, octets_in_memory
 from mailnode.store.queue import Settled
 from tests.stores.support import PREFIX, envelope, message
 from tests.stores.test_queue import AT, RAW, QueueCase, remote
@@ -89,6 +89,13 @@ class BornLeasedTests(ClaimCase):
         )
         self.assertEqual(self.waiting, [{KEY, ("example.org", 0)}])
 
+    async def test_it_is_handed_over_though_the_commit_can_t_be_told(self):
+        self.claims.rows[KEY] = 1
+        self.patch(self.messages, "log", None)
+        await self.send("bob@example.com")
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual((self.states(), len(self.begun)), ([("bob@example.com", "leased")], 1))
+
     async def test_what_was_handed_over_is_settled_as_any_lease_is(self):
         self.claims.rows[KEY] = 1
         await self.send("bob@example.com")
@@ -129,6 +136,13 @@ class BoundTests(ClaimCase):
         await held.release()
         await sending
         self.assertEqual([state for _, state in self.states()], ["leased"] * 2 + ["waiting"])
+
+    async def test_a_mail_s_octets_count_once_and_each_recipient_for_itself(self):
+        self.claims.rows[KEY] = 100
+        self.claims.octets = ONE + 2 * ROW_OCTETS
+        await self.send(*(f"u{number}@example.com" for number in range(4)))
+        self.assertEqual([state for _, state in self.states()], ["leased"] * 3 + ["waiting"])
+        self.assertEqual([each.octets for each in self.begun], [self.claims.octets])
 
     async def test_what_is_captured_is_not_leased(self):
         self.claims.rows[KEY] = 10

@@ -16,6 +16,7 @@ from mailnode import __version__
 from mailnode.cli import frame, main
 from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
+from mailnode.cli.places import ClientCommand
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.damaged import damage_schema
 from tests.unit.cli_case import CommandCase
@@ -85,7 +86,7 @@ class EveryCommand(SynchronousTestCase):
     def test_no_option_or_argument_takes_a_password(self) -> None:
         for path, command in all_commands():
             for param in command.params:
-                if param.name != "password_file":  # where it stands may be told
+                if param.name not in ("password_file", "password_command"):  # where it is to be had
                     self.assertNotIn("pass", str(param.name), path)
 
 
@@ -110,6 +111,8 @@ class Document(SynchronousTestCase):
             title = " ".join(path)
             self.assertIn(title, sections)
             text = sections[title]
+            if isinstance(command, ClientCommand):
+                text += sections["Mail"]
             for name in set(options_of(command)) - set(SHARED):
                 self.assertIn(f"``{name}", text, f"{title} {name}")
             for example in command.example.splitlines():  # type: ignore[attr-defined]

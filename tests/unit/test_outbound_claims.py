@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
+
+from attrs import evolve, fields
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import OutboundSettings
+from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
+from mailnode.outbound.lines import Line
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
-from mailnode.queued import Begun, Leased
+from mailnode.outbound.words import Answer
+from mailnode.queued import ROW_OCTETS, Begun, Leased
 from tests.unit.relay_case import LATER, RAW, SILENT, RelayHouse, row
 
 KEY = ("remote.test", 0)
@@ -41,6 +47,15 @@ class ClaimCase(SynchronousTestCase):
             begun.append(Begun((each,), mail, self.claims.until()))
         self.house.relay.queued((), begun)
 
+    def claimed_together(self, *rows: Leased) -> None:
+        """Commit these of one mail as the relay's."""
+        mail = self.queue.mail(rows[0].message_id)
+        assert mail is not None
+        self.queue.rows += rows
+        until = self.claims.until()
+        self.queue.leased.update((each.queue_id, (self.claims.by, until)) for each in rows)
+        self.house.relay.queued((), [Begun(rows, mail, until)])
+
     def is_clear(self) -> None:
         """Nothing is in the queue, and nothing of what may be in memory is taken."""
         self.assertEqual(([], {}), (self.queue.rows, self.queue.leased))
@@ -69,12 +84,7 @@ class AtOnceTests(ClaimCase):
 
     def test_recipients_of_a_mail_go_in_one_transaction(self) -> None:
         self.know()
-        mail = self.queue.mail(7)
-        assert mail is not None
-        rows = tuple(row(number, message_id=7) for number in (2, 3))
-        self.queue.rows += rows
-        self.queue.leased.update((each.queue_id, ("here", 1e9)) for each in rows)
-        self.house.relay.queued((), [Begun(rows, mail, self.claims.until())])
+        self.claimed_together(*(row(number, message_id=7) for number in (2, 3)))
         self.assertEqual([2], [len(outgoing.targets) for _, outgoing in self.outside.sent])
         self.is_clear()
 
@@ -125,6 +135,32 @@ class TurnTests(ClaimCase):
         waiting = [each for each in self.queue.rows if each.queue_id not in self.queue.leased]
         self.assertGreater(len(waiting), 0)
 
+    def test_it_claims_recipients_however_few_mails_they_have(self) -> None:
+        self.house.delivery.settings = evolve(self.settings, connections=1)
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        self.claimed_together(*(row(number, message_id=7) for number in range(3, 63)))
+        self.assertEqual({KEY: CLAIMED_ROWS - 60}, self.claims.rows)
+        self.claimed_together(*(row(number, message_id=8) for number in range(63, 103)))
+        self.assertEqual({}, self.claims.rows)
+        hold.callback(None)
+        self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
+        self.is_clear()
+
+    def test_each_recipient_takes_memory(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.claimed_together(*(row(number, message_id=7) for number in range(2, 102)))
+        self.assertLess(self.claims.octets, CLAIMED_OCTETS - 100 * ROW_OCTETS)
+        hold.callback(None)
+        self.is_clear()
+
+    def test_a_destination_for_which_nothing_is_claimed_takes_little_memory(self) -> None:
+        line = Line(*KEY)
+        parts = [getattr(line, each.name) for each in fields(Line)]
+        self.assertLess(getsizeof(line) + sum(map(getsizeof, parts)), 700)
+
     def test_what_is_claimed_takes_memory_until_it_is_sent(self) -> None:
         self.know()
         self.outside.hold = hold = Deferred()
@@ -174,6 +210,32 @@ class BackTests(ClaimCase):
         self.is_clear()
         self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
 
+    def test_a_line_that_wakes_claims_nothing_before_a_host_has_answered_again(self) -> None:
+        self.know()
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.house.clock.advance(10)  # no session stands idle
+        self.house.add(row(2))
+        self.outside.down, self.outside.greeting = {}, Deferred()
+        connects = len(self.outside.connects)
+        self.house.pass_s(200)
+        self.assertEqual(connects + 1, len(self.outside.connects))
+        self.assertEqual({}, self.claims.rows)
+        self.outside.greeting.callback(None)
+        self.assertEqual({KEY: CLAIMED_ROWS}, self.claims.rows)
+        self.is_clear()
+
+    def test_what_waited_before_a_host_turned_all_away_is_attempted_when_it_is_due(self) -> None:
+        self.know()
+        self.outside.answers = {"r2@remote.test": [LATER]}
+        self.house.add(row(2))
+        due_at = self.queue.rows[0].due_at
+        self.house.clock.advance(10)  # no session stands idle
+        self.outside.down = {"mx.remote.test": Answer(554, "5.3.2", "no service here", "connect")}
+        self.house.add(row(3))
+        self.assertEqual(["relayed", "deferred", "bounced"], self.queue.names())
+        self.assertGreaterEqual(self.house.relay.next_at, due_at)
+        self.assertLess(self.house.relay.next_at, due_at + 100)
+
     def test_what_was_claimed_when_the_line_fell_asleep_waits_until_it_wakes(self) -> None:
         self.know()
         self.outside.down = {"mx.remote.test": SILENT}
@@ -198,6 +260,60 @@ class BackTests(ClaimCase):
         self.successResultOf(stopping)
         self.assertEqual([3], [each.queue_id for each in self.queue.rows])
         self.assertEqual(0, self.queue.rows[0].attempts)
+
+    def test_a_stop_puts_back_all_of_it_together(self) -> None:
+        domains = ["remote.test", "other.test"]
+        self.house.start(*(row(n, domain=each) for n, each in enumerate(domains, 1)))
+        self.outside.hold = hold = Deferred()
+        self.house.add(*(row(n, domain=each) for n, each in enumerate(domains, 3)))
+        self.house.add(*(row(n, domain=each) for n, each in enumerate(domains, 5)))
+        self.queue.settlements.clear()
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.assertEqual([2], self.queue.settlements)
+        hold.callback(None)
+        self.successResultOf(stopping)
+        self.assertEqual([5, 6], [each.queue_id for each in self.queue.rows])
+
+    def test_a_stop_cuts_off_what_takes_too_long_while_the_disk_does_too(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        self.house.add(row(3))
+        self.queue.hold = written = Deferred()
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.house.pass_s(40)
+        self.assertTrue(self.outside.sessions[-1].aborted)
+        hold.callback(None)
+        self.assertNoResult(stopping)
+        written.callback(None)
+        self.successResultOf(stopping)
+
+    def test_a_stop_waits_until_it_is_put_back(self) -> None:
+        self.know()
+        self.outside.hold = hold = Deferred()
+        self.house.add(row(2))
+        stopping = Deferred.fromCoroutine(self.house.relay.stop(30))
+        self.queue.faults = [StoreBusy()] * 2
+        self.claimed(row(3))
+        hold.callback(None)
+        self.assertNoResult(stopping)
+        self.house.pass_s(60)
+        self.successResultOf(stopping)
+        self.assertEqual([3], [each.queue_id for each in self.queue.rows])
+        self.assertEqual({}, self.queue.leased)
+
+    def test_nobody_is_idle_while_it_is_put_back(self) -> None:
+        self.know()
+        self.outside.down = {"mx.remote.test": SILENT}
+        self.house.clock.advance(10)
+        self.house.add(row(2))
+        self.queue.hold = written = Deferred()
+        self.claimed(row(3))
+        idle = self.house.relay.when_idle()
+        self.assertNoResult(idle)
+        written.callback(None)
+        self.successResultOf(idle)
+        self.assertGreater(self.house.relay.next_at, self.house.now())
 
     def test_what_is_committed_behind_the_stop_is_put_back(self) -> None:
         self.know()

@@ -9,8 +9,6 @@ import time
 import zipfile
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import DRAFT, FLAGGED, SEEN
@@ -18,7 +16,6 @@ from mailnode.portability.archive import ZipReader, ZipWriter
 from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken
 from mailnode.portability.files import EmlReader, MaildirReader, flag_letters, flags_of
 from mailnode.portability.letter import Letter, Lost, gather
-from mailnode.portability.names import MOST_OCTETS, NO_SUBJECT, safe_name
 from mailnode.portability.plaintext import PlaintextReader, User, read_time, read_users
 from mailnode.portability.sources import Unknown, guess_format, open_source
 from tests.unit.test_portability_mbox import FROM, Memory
@@ -284,29 +281,3 @@ class PlaintextTests(FolderCase):
             [each.where for each in found if isinstance(each, Lost)],
             ["userinfo.txt, line 4", "userinfo.txt, line 5", "eve"],
         )
-
-
-class NameTests(SynchronousTestCase):
-    def test_what_is_unsafe_is_taken_out(self) -> None:
-        for subject, name in (
-            ("hello", "hello"),
-            ("../../etc/passwd", "-..-etc-passwd"),
-            (".profile", "profile"),
-            ("a\0b\nc\u202egnp.exe\u200b", "ab cgnp.exe"),
-            ("", NO_SUBJECT),
-            (" .. ", NO_SUBJECT),
-            ("CON", "_CON"),
-            ("lpt1.txt", "_lpt1.txt"),
-            ("e\u0301", "\u00e9"),
-            ("a:b?", "a-b-"),
-        ):
-            self.assertEqual(safe_name(subject), name)
-
-    @settings(max_examples=300)
-    @given(st.text(max_size=200))
-    def test_any_subject_is_a_name_of_one_file(self, subject: str) -> None:
-        name = safe_name(subject)
-        self.assertTrue(0 < len(name.encode()) <= MOST_OCTETS)
-        self.assertFalse(set(name) & set('/\\\0\n\r:*?"<>|'))
-        self.assertFalse(name.startswith(".") or name.endswith((".", " ")))
-        self.assertEqual(safe_name(name), name)

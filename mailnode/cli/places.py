@@ -1,0 +1,337 @@
+"""Where a person's mail is: options, a profile, the node in this folder, or what a domain tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from attrs import define, field
+
+from mailnode.cli.frame import EX_CONFIG, EX_NOPERM, EX_USAGE, Mistake, NodeCommand, config_of
+from mailnode.cli.node import running_node
+from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
+from mailnode.client import passwords
+from mailnode.client.connection import Connection, Server, Trust
+from mailnode.client.discovery import LATER, PORTS, Found, discover
+from mailnode.client.maildrop import Maildrop
+from mailnode.client.profiles import Profile, profiles_path, read_profile
+from mailnode.client.submission import Submission
+from mailnode.client.trouble import NotTrusted, SignInRefused, Unreachable
+from mailnode.outbound.words import Login
+
+TRIES = 3
+_CHOICES = "mailnode.client"
+_SCHEMES = {"smtp": ("smtp", False), "smtps": ("smtp", True), "pop3": ("pop3", False),
+            "pop3s": ("pop3", True)}  # fmt: skip
+_LISTENERS = {"smtp": ("smtp", "submission", "smtps"), "pop3": ("pop3", "pop3s")}
+
+T = TypeVar("T")
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value:
+        ctx.meta.setdefault(_CHOICES, {})[param.name] = value
+
+
+def client_options() -> list[click.Parameter]:
+    """Options of each command that speaks with a server as a mail program does."""
+
+    def option(name: str, metavar: str, words: str) -> click.Parameter:
+        return click.Option([name], metavar=metavar, expose_value=False, callback=_keep, help=words)
+
+    return [
+        option("--server", "HOST", "Server of both SMTP and POP3, on their usual ports."),
+        option("--smtp", "HOST:PORT", "Server that takes mail; smtps://HOST:PORT where TLS begins "
+               "at once."),
+        option("--pop3", "HOST:PORT", "Server that gives mail; pop3s://HOST:PORT likewise."),
+        option("--user", "NAME", "Whom to sign in as."),
+        option("--profile", "NAME", "One of the profiles in ~/.config/mailnode/client.toml."),
+        option("--password-file", "FILE", "File whose first line is the password."),
+        option("--password-command", "COMMAND", "Command whose first line of output is the "
+               "password."),
+        option("--trust", "FILE", "Certificates (PEM) to believe in place of the system's."),
+        click.Option(
+            ["--insecure"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep,
+            help="Take any certificate, and let the POP3 password go in clear.",
+        ),
+    ]  # fmt: skip
+
+
+class ClientCommand(NodeCommand):
+    """A command of the mail client."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or ()), *client_options()]
+        super().__init__(*args, **kwargs)
+
+
+@define(eq=False)
+class Place:
+    """Where one command finds a person's mail.
+
+    Attributes:
+        address: whose mail it is, as far as that was said; "" for not.
+        is_node: whether it is the node in this folder.
+        stdin_is_text: whether standard input is for something else than a password.
+    """
+
+    ctx: click.Context
+    address: str = ""
+    is_node: bool = False
+    stdin_is_text: bool = False
+    profile: Profile = field(factory=Profile)
+    _found: Found | None = None
+    _password: str = ""
+    _typed: bool = False
+
+    @classmethod
+    def of(cls, ctx: click.Context, address: str = "") -> Place:
+        """As the options say, else a profile, else the node in this folder.
+
+        Args:
+            address: whose mail it is about, for want of a better word.
+        """
+        chosen = _chosen(ctx)
+        place = cls(ctx)
+        named = chosen.get("profile", "")
+        elsewhere = any(chosen.get(name) for name in ("server", "smtp", "pop3"))
+        if named or (not elsewhere and running_node(config_of(ctx)) is None):
+            place.profile = read_profile(profiles_path(), named) or Profile()
+        profile = place.profile
+        place.is_node = not (elsewhere or profile.server or profile.smtp or profile.pop3)
+        place.is_node = place.is_node and running_node(config_of(ctx)) is not None
+        place.address = chosen.get("user") or profile.address or address
+        return place
+
+    @property
+    def user(self) -> str:
+        """The sign-in name; "" while nobody has said one."""
+        said = _chosen(self.ctx).get("user") or self.profile.user
+        if said:
+            return str(said)
+        return self._found.sign_in_name(self.address) if self._found else self.address
+
+    @property
+    def user_was_said(self) -> bool:
+        """Whether somebody has said whom to sign in as."""
+        return bool(_chosen(self.ctx).get("user") or self.profile.user or self.profile.address)
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether a password can be had, by asking if need be."""
+        chosen = _chosen(self.ctx)
+        return stdin_is_terminal() or bool(
+            chosen.get("password_file") or chosen.get("password_command")
+        )
+
+    @property
+    def trust(self) -> Trust:
+        chosen = _chosen(self.ctx)
+        file = chosen.get("trust") or self.profile.trust
+        return Trust(Path(file) if file else None, clear=bool(chosen.get("insecure")))
+
+    def servers(self, kind: str) -> list[Server]:
+        """Where to try, in this order.
+
+        Raises:
+            Mistake: nobody has said where.
+        """
+        chosen, profile = _chosen(self.ctx), self.profile
+        if said := chosen.get(kind) or (not chosen.get("server") and getattr(profile, kind)):
+            return read_server(kind, said)
+        if said := chosen.get("server") or profile.server:
+            return read_server(kind, said)
+        if self.is_node:
+            return [self._of_node(kind)]
+        return [self._of_domain(kind)]
+
+    def _of_node(self, kind: str) -> Server:
+        running = running_node(config_of(self.ctx))
+        assert running is not None
+        for name in _LISTENERS[kind]:
+            for where in running.listening.get(name, ()):
+                host, _, port = where.rpartition(":")
+                if port.isdecimal():
+                    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+                    return Server(host.strip("[]"), int(port), name.endswith("s"))
+        raise Mistake(f"the node in this folder has no {kind.upper()} port", EX_CONFIG)
+
+    def _of_domain(self, kind: str) -> Server:
+        address = self.address
+        if "@" not in address:
+            option = "--user YOU@YOUR.DOMAIN" if kind == "pop3" else "--from YOU@YOUR.DOMAIN"
+            raise Mistake(
+                "which server? No node runs in this folder and there is no profile; give "
+                f"--server HOST, or --{kind} HOST:PORT, or {option} and its domain is asked",
+                EX_USAGE,
+            )
+        if self._found is None:
+            self._found = discover(address)
+        domain = address.rpartition("@")[2]
+        server = self._found.servers.get(kind)
+        if server is None:
+            raise Mistake(
+                f"{domain} does not say which {kind.upper()} server it has; give --{kind} "
+                "HOST:PORT",
+                EX_CONFIG,
+            )
+        if not (server.host == domain or server.host.endswith(f".{domain}")):
+            self._confirm(server, domain)
+        return server
+
+    def _confirm(self, server: Server, domain: str) -> None:
+        """What a DNS answer says can be forged: a host of another domain is asked for."""
+        by = self._found.by if self._found else ""
+        what = f"{domain} names {server} for its mail (by {by})"
+        if not stdin_is_terminal():
+            raise Mistake(f"{what}: is that yours? Then give it by --smtp and --pop3", EX_CONFIG)
+        if not click.confirm(f"{what}. Is that right?", default=True, err=True):
+            raise click.Abort
+
+    # Sessions
+
+    def maildrop(self) -> Maildrop:
+        """A POP3 session; whom and what to sign in with is asked for on a terminal.
+
+        Raises:
+            Mistake, MailError.
+        """
+        return self._signed_in(
+            "pop3", lambda connection: Maildrop.open(connection, self.user, self._password)
+        )
+
+    def submission(self, *, sign_in: bool) -> Submission:
+        """An SMTP session.
+
+        Raises:
+            Mistake, MailError.
+        """
+        if not sign_in:
+            return Submission.open(self._connect("smtp"))
+        return self._signed_in(
+            "smtp",
+            lambda connection: Submission.open(connection, Login(self.user, self._password)),
+        )
+
+    def _signed_in(self, kind: str, open_session: Callable[[Connection], T]) -> T:
+        """On a terminal a wrong password is asked for again."""
+        servers = self.servers(kind)
+        self.require_user()
+        for at in range(TRIES):
+            self._have_password(servers[0])
+            try:
+                session = open_session(self._connect(kind, servers))
+            except SignInRefused as refusal:
+                if not self._typed or at == TRIES - 1:
+                    raise
+                click.echo(f"{refusal.text}; try again", err=True)
+                self._password = ""
+            else:
+                self._offer_to_keep(servers[0])
+                return session
+        raise AssertionError("unreachable")
+
+    def _connect(self, kind: str, servers: Sequence[Server] = ()) -> Connection:
+        """The first that can be reached."""
+        candidates = list(servers or self.servers(kind))
+        for server in candidates[:-1]:
+            try:
+                return Connection(server, self.trust)
+            except NotTrusted:
+                raise
+            except Unreachable:
+                continue
+        return Connection(candidates[-1], self.trust)
+
+    def require_user(self) -> None:
+        if self.user:
+            return
+        if not stdin_is_terminal():
+            raise Mistake("whose mail? Give --user NAME", EX_USAGE)
+        self.address = str(click.prompt("Your address", err=True)).strip()
+
+    def _have_password(self, server: Server) -> None:
+        """From where the options or the profile say, the keyring, or a prompt."""
+        if self._password:
+            return
+        chosen, profile = _chosen(self.ctx), self.profile
+        if path := chosen.get("password_file"):
+            self._password = passwords.from_file(Path(path))
+        elif command := chosen.get("password_command"):
+            self._password = passwords.from_command(command)
+        elif profile.password_file:
+            self._password = passwords.from_file(Path(profile.password_file).expanduser())
+        elif profile.password_command:
+            self._password = passwords.from_command(profile.password_command)
+        elif not self._typed and (kept := passwords.from_keyring(self.user, server.host)):
+            self._password = kept
+        else:
+            self._ask_password(server)
+
+    def _ask_password(self, server: Server) -> None:
+        """On a terminal; otherwise the next line of standard input, where nothing else reads it."""
+        if stdin_is_terminal():
+            words = f"Password of {self.user} at {server.host}"
+            typed = click.prompt(words, hide_input=True, default="", show_default=False, err=True)
+            self._password, self._typed = str(typed), True
+        elif not self.stdin_is_text:
+            self._password = read_secret_line() or ""
+        if not (self._password or self._typed):
+            raise Mistake(
+                f"there is no password for {self.user} at {server}: give --password-file, "
+                "--password-command, a line on standard input, or run this on a terminal",
+                EX_NOPERM,
+            )
+
+    def _offer_to_keep(self, server: Server) -> None:
+        """Asked once, where there is a keyring."""
+        if not self._typed or self.is_node or not passwords.has_keyring():
+            return
+        self._typed = False
+        wanted = click.confirm("Keep the password in the keyring?", default=False, err=True)
+        if wanted and not passwords.keep_in_keyring(self.user, server.host, self._password):
+            click.echo("the keyring did not take it", err=True)
+
+
+def _chosen(ctx: click.Context) -> dict[str, Any]:
+    found: dict[str, Any] = ctx.meta.setdefault(_CHOICES, {})
+    return found
+
+
+def read_server(kind: str, text: str) -> list[Server]:
+    """HOST, HOST:PORT or with a scheme in front; without a port the usual ones, TLS first.
+
+    Raises:
+        Mistake: it is none of that.
+    """
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = "", text
+    elif _SCHEMES.get(scheme, ("",))[0] != kind:
+        raise Mistake(f"{text!r}: {kind}:// or {kind}s:// stands in front, or nothing", EX_USAGE)
+    rest = rest.rstrip("/")
+    host, mark, port = rest.rpartition(":")
+    if rest.endswith("]") or (":" in host and not host.startswith("[")):  # IPv6 without a port
+        host, mark, port = rest, "", ""
+    elif not mark:
+        host, port = rest, ""
+    host = host.strip("[]")
+    if not host or (mark and not (port.isdecimal() and 0 < int(port) < 65536)):
+        raise Mistake(f"{text!r} is no server: it is such as mail.example.org:{_usual(kind)}",
+                      EX_USAGE)  # fmt: skip
+    if port:
+        implicit = _SCHEMES[scheme][1] if scheme else int(port) == PORTS[kind, True]
+        return [Server(host, int(port), implicit)]
+    if scheme:
+        implicit = _SCHEMES[scheme][1]
+        return [Server(host, PORTS[kind, implicit], implicit)]
+    return [Server(host, PORTS[kind, True], True), Server(host, PORTS[kind, False])]
+
+
+def _usual(kind: str) -> int:
+    return PORTS[kind, LATER[kind] == kind and kind == "smtp"]

@@ -1,0 +1,263 @@
+"""`send`: writes a mail and hands it over, and says what became of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from mailnode.cli import output
+from mailnode.cli.frame import (
+    EX_DATAERR,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    EX_USAGE,
+    Mistake,
+    answer_json,
+    wants_json,
+)
+from mailnode.cli.passwords import stdin_is_terminal
+from mailnode.cli.places import ClientCommand, Place
+from mailnode.client.composing import (
+    Draft,
+    Made,
+    Mailbox,
+    compose,
+    fatal,
+    look_over,
+    parse_groups,
+)
+from mailnode.client.submission import Letter, Submission
+from mailnode.errors import BadAddress
+from mailnode.outbound.words import Answer
+
+LARGE_OCTETS = 1 << 20
+Answers = Sequence[tuple[str, Answer]]
+
+
+@click.command(
+    cls=ClientCommand,
+    example='mailnode send --from alice@example.test --to bob@example.test --subject Hello "Hi"\n'
+    "mailnode send --to carol@example.org --attach report.pdf - < letter.txt",
+)
+@click.option("--from", "sender", metavar="ADDRESS", help="Who sends it.")
+@click.option("--to", multiple=True, metavar="ADDRESS", help="A recipient; may be given again.")
+@click.option("--cc", multiple=True, metavar="ADDRESS", help="A recipient of a copy.")
+@click.option("--bcc", multiple=True, metavar="ADDRESS", help="One whom the others don't see.")
+@click.option("--subject", metavar="TEXT", help="What it is about.")
+@click.option(
+    "--attach",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file that goes with it; may be given again.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The same text in HTML, beside the plain one.",
+)
+@click.argument("body", required=False)
+@click.pass_context
+def send(
+    ctx: click.Context,
+    sender: str | None,
+    to: tuple[str, ...],
+    cc: tuple[str, ...],
+    bcc: tuple[str, ...],
+    subject: str | None,
+    attach: tuple[Path, ...],
+    html: Path | None,
+    body: str | None,
+) -> None:
+    """Send a mail. BODY is its text, "-" for standard input; what is missing is asked for.
+
+    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D.
+    """
+    place = Place.of(ctx)
+    place.stdin_is_text = body is None or body == "-"
+    asking = stdin_is_terminal() and not wants_json(ctx)
+    author = _sender(place, sender, asking)
+    place.address = place.address or str(author.address)
+    draft = Draft(
+        sender=author,
+        to=_recipients(to, cc, bcc, asking),
+        cc=parse_groups(cc, "cc"),
+        bcc=parse_groups(bcc, "bcc"),
+        subject=_subject(subject, asking),
+        text=_body(body, html, bool(attach), asking),
+        html=_read_text(html) if html is not None else "",
+        files=attach,
+    )
+    made = make(draft)
+    answers = hand_over(place, made.letter)
+    _tell(ctx, made, answers)
+
+
+def make(draft: Draft) -> Made:
+    """The mail, when nothing keeps it from being sent; doubts are told on standard error.
+
+    Raises:
+        Mistake: something does.
+    """
+    doubts = look_over(draft)
+    if wrong := fatal(doubts):
+        raise Mistake("; ".join(map(str, wrong)), EX_DATAERR)
+    for doubt in doubts:
+        click.echo(f"mailnode: note: {doubt}", err=True)
+    return compose(draft)
+
+
+def _sender(place: Place, given: str | None, asking: bool) -> Mailbox:
+    said = given or place.profile.address or (place.user if "@" in place.user else "")
+    if not said and asking:
+        said = str(click.prompt("From", err=True))
+    if not said:
+        raise Mistake("who sends it? Give --from ADDRESS", EX_USAGE)
+    found = parse_groups([said], "from")
+    if len(found) > 1:
+        raise BadAddress(f"from: {said!r} is more than one address")
+    name = found[0].name or place.profile.name
+    return Mailbox(found[0].address, name)
+
+
+def _recipients(
+    to: Sequence[str], cc: Sequence[str], bcc: Sequence[str], asking: bool
+) -> tuple[Mailbox, ...]:
+    if to or cc or bcc:
+        return parse_groups(to, "to")
+    if not asking:
+        raise Mistake("to whom? Give --to ADDRESS", EX_USAGE)
+    while True:
+        try:
+            return parse_groups([str(click.prompt("To", err=True))], "to")
+        except BadAddress as error:
+            click.echo(error.text, err=True)
+
+
+def _subject(given: str | None, asking: bool) -> str:
+    if given is None and asking:
+        return str(click.prompt("Subject", default="", show_default=False, err=True))
+    return given or ""
+
+
+def _body(given: str | None, html: Path | None, has_files: bool, asking: bool) -> str:
+    if given is not None and given != "-":
+        return given
+    if given is None and (html is not None or (has_files and not asking)):
+        return ""
+    if asking and given is None:
+        click.echo("The text; a full stop on a line of its own ends it:", err=True)
+        return read_until_dot()
+    if given is None and stdin_is_terminal():
+        raise Mistake('what does it say? Give a BODY, or "-" for standard input', EX_USAGE)
+    return _text_of(sys.stdin.buffer.read(), "standard input")
+
+
+def read_until_dot() -> str:
+    """Lines of the terminal until a full stop alone, or the end of file."""
+    lines = []
+    for line in sys.stdin:
+        if line.rstrip("\r\n") == ".":
+            break
+        lines.append(line)
+    return "".join(lines)
+
+
+def _read_text(path: Path) -> str:
+    return _text_of(path.read_bytes(), str(path))
+
+
+def _text_of(octets: bytes, where: str) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError as error:
+        raise Mistake(
+            f"{where}: octet {error.start} is no UTF-8; convert it first, as with iconv"
+        ) from None
+
+
+# Handing over
+
+
+def hand_over(place: Place, letter: Letter) -> Answers:
+    """What became of each recipient.
+
+    Where nobody has said whom to sign in as, the server is asked without first: it may take mail
+    from this machine.
+
+    Raises:
+        MailError: no server took it to look at.
+    """
+    if not place.user_was_said:
+        answers = _over(place.submission(sign_in=False), letter)
+        if not all(_wants_sign_in(answer) for _, answer in answers) or not place.can_sign_in:
+            return answers
+    return _over(place.submission(sign_in=True), letter)
+
+
+def _wants_sign_in(answer: Answer) -> bool:
+    return answer.code == 530 or (answer.permanent and answer.enhanced.startswith("5.7."))
+
+
+def _over(session: Submission, letter: Letter) -> Answers:
+    try:
+        if letter.size_octets < LARGE_OCTETS or not sys.stderr.isatty():
+            return session.send(letter)
+        columns = (BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+        with Progress(*columns, console=output.progress_console(), transient=True) as progress:
+            bar = progress.add_task("", total=letter.size_octets)
+            return session.send(letter, lambda sent: progress.update(bar, completed=sent))
+    finally:
+        session.quit()
+
+
+def _tell(ctx: click.Context, made: Made, answers: Answers) -> None:
+    refused = [each for each in answers if not each[1].delivered]
+    told: dict[str, Any] = {
+        "message_id": made.message_id,
+        "octets": made.letter.size_octets,
+        "recipients": [
+            {
+                "address": address,
+                "taken": answer.delivered,
+                "code": answer.code,
+                "enhanced": answer.enhanced,
+                "words": answer.text,
+                "at": answer.stage,
+            }
+            for address, answer in answers
+        ],
+    }
+    if not answer_json(ctx, told):
+        for line in tell_answers(answers):
+            output.say(line)
+    if refused:
+        ctx.exit(exit_code(answers))
+
+
+def tell_answers(answers: Answers) -> list[str]:
+    """A line for each recipient, with the server's words."""
+    lines = []
+    for address, answer in answers:
+        if answer.delivered:
+            lines.append(f"sent to {address}: {answer}")
+        elif answer.stage == "dot" and not answer.code:
+            lines.append(f"{address}: nobody knows whether it was taken: {answer}")
+        elif answer.permanent:
+            lines.append(f"refused for {address}: {answer} (at {answer.stage})")
+        else:
+            lines.append(f"not taken now for {address}: {answer} (at {answer.stage})")
+    return lines
+
+
+def exit_code(answers: Answers) -> int:
+    """75 where later may do for somebody, 69 where it won't."""
+    if any(answer.temporary for _, answer in answers):
+        return EX_TEMPFAIL
+    return EX_UNAVAILABLE

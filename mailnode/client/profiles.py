@@ -1,0 +1,108 @@
+"""A person's profiles: a TOML file that names servers and how the password is had.
+
+::
+
+    default = "work"
+
+    [work]
+    address = "carol@example.org"
+    smtp = "smtp.example.org:465"
+    pop3 = "pop.example.org:995"
+    password_command = "pass show mail/work"
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import fields, frozen
+
+from mailnode.errors import MailError
+
+NAME = "client.toml"
+
+
+class BadProfile(MailError):
+    """A profile can't be used: what, where and the mend."""
+
+    exit_code = 78
+
+
+@frozen
+class Profile:
+    """What a person has said once instead of each time; "" for what isn't said.
+
+    Attributes:
+        address: what mail is From; and the sign-in name, unless `user` is.
+        server: one host for both.
+        smtp, pop3: HOST, or HOST:PORT.
+        password_command: its first line of output is the password.
+        trust: file of certificates to believe.
+        name: shown in From.
+    """
+
+    address: str = ""
+    user: str = ""
+    name: str = ""
+    server: str = ""
+    smtp: str = ""
+    pop3: str = ""
+    password_command: str = ""
+    password_file: str = ""
+    trust: str = ""
+
+
+def profiles_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the file is, whether there is one or not."""
+    if chosen := environment.get("MAILNODE_CLIENT"):
+        return Path(chosen)
+    folder = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "mailnode" / NAME
+
+
+def read_profile(path: Path, name: str = "") -> Profile | None:
+    """The profile of this name; without one the default, or the only one, or None.
+
+    Raises:
+        BadProfile: there is none of that name, or the file can't be used.
+    """
+    profiles, default = _read(path)
+    if not name:
+        name = default or (next(iter(profiles)) if len(profiles) == 1 else "")
+        if not name:
+            return None
+    if name not in profiles:
+        there = ", ".join(profiles) or "none"
+        raise BadProfile(f"there is no profile {name!r} in {path}; there is: {there}")
+    return profiles[name]
+
+
+def _read(path: Path) -> tuple[dict[str, Profile], str]:
+    try:
+        told = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadProfile(f"{path}: {error}") from None
+    default = told.pop("default", "")
+    if not isinstance(default, str):
+        raise BadProfile(f"{path}: default is the name of a profile, not {default!r}")
+    return {name: _profile(path, name, table) for name, table in told.items()}, default
+
+
+def _profile(path: Path, name: str, table: Any) -> Profile:
+    if not isinstance(table, dict):
+        raise BadProfile(f"{path}: {name} is no profile; one begins with [{name}]")
+    known = [each.name for each in fields(Profile)]
+    for key, value in table.items():
+        if key not in known:
+            (near,) = difflib.get_close_matches(key, known, 1, 0)
+            raise BadProfile(f"{path}, [{name}]: there is no {key}; did you mean {near}?")
+        if not isinstance(value, str):
+            raise BadProfile(f"{path}, [{name}]: {key} is text, not {value!r}")
+    return Profile(**table)

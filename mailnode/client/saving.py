@@ -1,0 +1,133 @@
+"""Mail as files: each as it came, its attachments beside it, compared with what was sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from attrs import define, field, frozen
+
+from mailnode.client.reading import attachments_of, head_of
+from mailnode.client.trouble import Denied
+from mailnode.durable import flush
+from mailnode.filenames import enter_folder, make_folder, open_new, safe_name
+from mailnode.mime import read_mail
+
+UNTITLED = "no subject"
+CHUNK_OCTETS = 1 << 20
+
+
+@frozen
+class Saved:
+    """What became of one mail.
+
+    Attributes:
+        path: of the mail.
+        attachments: paths of its files.
+        digest: SHA-256 of its octets, which were read back from the disk.
+    """
+
+    path: Path
+    octets: int
+    digest: str
+    attachments: tuple[Path, ...]
+
+
+@define(eq=False)
+class Shelf:
+    """A folder for the mail of one address: `FOLDER/<address>/<subject>.eml`.
+
+    Attachments lie in `<subject>/`. Nothing that is there is overwritten, and nothing lies outside.
+    """
+
+    root: Path
+    address: str
+    _fd: int = field(init=False)
+    _name: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Raises:
+            OSError.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._name = safe_name(self.address, "mail")
+            self._fd = enter_folder(root_fd, self._name)
+        finally:
+            os.close(root_fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def save(self, retrieve: Callable[[Callable[[bytes], object]], int]) -> Saved:
+        """Keep one mail.
+
+        Args:
+            retrieve: hands its octets piece by piece to what it is given.
+
+        Raises:
+            Denied: what lies on the disk is not what came.
+            OSError.
+        """
+        part_fd, part = open_new(self._fd, ".part")
+        try:
+            digest = hashlib.sha256()
+            with os.fdopen(part_fd, "wb") as file:
+
+                def write(piece: bytes) -> None:
+                    digest.update(piece)
+                    file.write(piece)
+
+                octets = retrieve(write)
+                file.flush()
+                os.fsync(file.fileno())
+            raw = self._read_back(part, digest.hexdigest())
+            name = self._give_name(part, raw)
+        except BaseException:
+            os.unlink(part, dir_fd=self._fd)
+            raise
+        attachments = self._save_attachments(raw, name.removesuffix(".eml"))
+        folder = self.root / self._name
+        flush(folder)
+        return Saved(
+            folder / name,
+            octets,
+            digest.hexdigest(),
+            tuple(folder / each for each in attachments),
+        )
+
+    def _read_back(self, name: str, digest: str) -> bytes:
+        read_fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        with os.fdopen(read_fd, "rb") as file:
+            raw = file.read()
+        if hashlib.sha256(raw).hexdigest() != digest:
+            raise Denied("the disk gives back other octets than were written: is it damaged?")
+        return raw
+
+    def _give_name(self, part: str, raw: bytes) -> str:
+        wanted = safe_name(head_of(raw[:65536]).subject, UNTITLED) + ".eml"
+        new_fd, name = open_new(self._fd, wanted)  # so that nobody else has the name
+        os.close(new_fd)
+        os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        return name
+
+    def _save_attachments(self, raw: bytes, stem: str) -> list[Path]:
+        found = list(attachments_of(read_mail(raw)))
+        if not found:
+            return []
+        folder_fd, folder = make_folder(self._fd, stem)
+        saved = []
+        try:
+            for number, each in enumerate(found, 1):
+                wanted = safe_name(PurePosixPath(each.name).name, f"attachment {number}")
+                file_fd, name = open_new(folder_fd, wanted)
+                with os.fdopen(file_fd, "wb") as file:
+                    file.write(each.content)
+                saved.append(Path(folder, name))
+        finally:
+            os.close(folder_fd)
+        return saved

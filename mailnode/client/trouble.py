@@ -1,0 +1,35 @@
+"""What keeps a person's mail from being sent or read, in words that name the mend."""
+
+from __future__ import annotations
+
+from mailnode.errors import MailError
+
+
+class Unreachable(MailError):
+    """There is no connection, or it was lost, or TLS can't be had: later may do."""
+
+    exit_code = 69
+
+
+class Late(Unreachable):
+    """The server has not said a word for too long."""
+
+    exit_code = 75
+
+
+class NotTrusted(MailError):
+    """The certificate isn't one that we trust, or what is secret would go in clear."""
+
+    smtp_code, enhanced, exit_code = 550, "5.7.10", 76
+
+
+class SignInRefused(MailError):
+    """The server does not let this user in with this password."""
+
+    smtp_code, enhanced, exit_code = 535, "5.7.8", 77
+
+
+class Denied(MailError):
+    """The server said no, or what is no reply at all."""
+
+    smtp_code, enhanced, exit_code = 550, "5.0.0", 76

@@ -1,0 +1,162 @@
+"""`mailnode.client.composing`: what a person writes becomes a mail, or what is wrong is named."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.client.composing import (
+    Draft,
+    Mailbox,
+    compose,
+    fatal,
+    look_over,
+    parse_groups,
+    read_address,
+    read_mailboxes,
+)
+from mailnode.errors import BadAddress
+
+BOB = read_mailboxes("Bob <bob@example.test>")[0]
+
+
+def draft(**more: object) -> Draft:
+    values: dict[str, object] = {"sender": BOB, "to": read_mailboxes("eve@example.test")} | more
+    return Draft(**values)  # type: ignore[arg-type]
+
+
+def parsed(made: Draft) -> EmailMessage:
+    mail = email.message_from_bytes(compose(made).raw, policy=email.policy.default)
+    assert isinstance(mail, EmailMessage)
+    return mail
+
+
+class AddressTests(SynchronousTestCase):
+    def test_names_commas_and_quotes_are_understood(self) -> None:
+        found = read_mailboxes(
+            'a@x.test, Bob B <b@x.test>, "C, D" <c@x.test>,"E \\"e\\"" <e@x.test>,'
+        )
+        self.assertEqual(
+            ["a@x.test", "b@x.test", "c@x.test", "e@x.test"], [str(each.address) for each in found]
+        )
+        self.assertEqual(["", "Bob B", "C, D", 'E "e"'], [each.name for each in found])
+
+    def test_what_is_wrong_is_named(self) -> None:
+        for text, words in (
+            ("sina", "has no @"),
+            ("@x.test", "lacks what stands before the @"),
+            ("a@", "lacks what stands behind the @"),
+            ("a@sina", "'sina' is not a whole domain"),
+            ("a b@x.test", "Not an address"),
+            ("a@x..test", "Not a domain name"),
+            ("a@-x.test", "Not a domain name"),
+        ):
+            with self.assertRaisesRegex(BadAddress, words):
+                read_address(text)
+
+    def test_literals_localhost_and_other_alphabets_are_addresses(self) -> None:
+        for text in ("a@[192.0.2.1]", "a@localhost", "пётр@пример.рф", '"a b"@x.test'):
+            read_address(text)
+
+    def test_the_option_that_was_wrong_is_named(self) -> None:
+        with self.assertRaisesRegex(BadAddress, "^cc: 'sina' has no @"):
+            parse_groups(["a@x.test", "sina"], "cc")
+        with self.assertRaisesRegex(BadAddress, "names nobody"):
+            parse_groups([" , "], "to")
+
+
+class LookTests(SynchronousTestCase):
+    def words(self, made: Draft) -> list[str]:
+        return [f"{'! ' if each.fatal else ''}{each}" for each in look_over(made)]
+
+    def test_a_good_one_has_no_doubts(self) -> None:
+        self.assertEqual([], self.words(draft(subject="s" * 150, text="hi")))
+
+    def test_a_long_subject_none_and_an_empty_text_are_notes(self) -> None:
+        self.assertEqual(
+            ["subject: 151 characters: many programs show 150"],
+            self.words(draft(subject="s" * 151, text="hi")),
+        )
+        self.assertEqual(["subject: there is none", "body: it is empty"], self.words(draft()))
+
+    def test_nobody_to_send_to_and_a_line_end_in_the_subject_keep_it(self) -> None:
+        wrong = fatal(look_over(draft(to=(), subject="a\nBcc: x@y.test", text="x")))
+        self.assertEqual(["to", "subject"], [each.part for each in wrong])
+
+    def test_files_that_cannot_be_read_are_named(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        wrong = self.words(draft(subject="s", text="t", files=(folder, folder / "missing")))
+        self.assertIn("is a folder", wrong[0])
+        self.assertIn("missing: No such file", wrong[1])
+
+
+class MailTests(SynchronousTestCase):
+    def test_it_has_what_a_mail_must_have(self) -> None:
+        made = compose(draft(subject="Grüße", text="Hallo Eve,\n.\nwie geht es dir, Zoë?"))
+        mail = email.message_from_bytes(made.raw, policy=email.policy.default)
+        self.assertEqual("Bob <bob@example.test>", mail["From"])
+        self.assertEqual(("eve@example.test", "Grüße"), (mail["To"], mail["Subject"]))
+        self.assertIsNotNone(mail["Date"].datetime.tzinfo)
+        self.assertRegex(mail["Message-ID"], "^<.+@example.test>$")
+        self.assertEqual(made.message_id, mail["Message-ID"])
+        self.assertEqual(
+            ["Hallo Eve,", ".", "wie geht es dir, Zoë?"], mail.get_content().splitlines()
+        )
+
+    def test_it_is_plain_octets_in_whole_lines(self) -> None:
+        made = compose(draft(subject="Grüße", text="ü" * 3000))
+        self.assertTrue(made.raw.isascii())
+        self.assertEqual(made.raw.count(b"\n"), made.raw.count(b"\r\n"))
+        self.assertLess(max(map(len, made.raw.split(b"\r\n"))), 998)
+        self.assertEqual((False, False), (made.letter.eight_bit, made.letter.smtputf8))
+
+    def test_bcc_is_in_the_envelope_alone_and_nobody_twice(self) -> None:
+        more = {
+            "cc": read_mailboxes("carl@example.test"),
+            "bcc": read_mailboxes("dora@example.test, EVE@example.test"),
+        }
+        made = compose(draft(**more, text="hi"))
+        self.assertEqual(
+            {"eve@example.test", "carl@example.test", "dora@example.test"},
+            {each.lower() for each in made.letter.recipients},
+        )
+        self.assertEqual(3, len(made.letter.recipients))
+        self.assertNotIn(b"dora", made.raw)
+
+    def test_a_mail_to_bcc_alone_names_nobody(self) -> None:
+        mail = parsed(draft(to=(), bcc=read_mailboxes("dora@example.test"), text="hi"))
+        self.assertEqual("undisclosed-recipients:;", mail["To"])
+
+    def test_files_go_with_it_octet_for_octet_and_by_their_names(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        octets = bytes(range(256)) * 10
+        for name in ("Bild ü.png", "notes.txt", "letter.eml", "archive.tar.gz"):
+            (folder / name).write_bytes(octets)
+        mail = parsed(draft(text="see", files=tuple(sorted(folder.iterdir()))))
+        found = {part.get_filename(): part for part in mail.iter_attachments()}
+        self.assertEqual({"Bild ü.png", "notes.txt", "letter.eml", "archive.tar.gz"}, set(found))
+        self.assertEqual("image/png", found["Bild ü.png"].get_content_type())
+        self.assertEqual("application/octet-stream", found["letter.eml"].get_content_type())
+        for part in found.values():
+            self.assertEqual(octets, part.get_payload(decode=True))
+
+    def test_html_stands_beside_the_text(self) -> None:
+        mail = parsed(draft(text="hi", html="<b>hi</b>"))
+        self.assertEqual("multipart/alternative", mail.get_content_type())
+        kinds = [part.get_content_type() for part in mail.iter_parts()]
+        self.assertEqual(["text/plain", "text/html"], kinds)
+
+    def test_an_address_in_another_alphabet_asks_for_smtputf8(self) -> None:
+        made = compose(draft(to=(Mailbox(read_address("пётр@example.test")),), text="hi"))
+        self.assertTrue(made.letter.smtputf8)
+        self.assertIn("пётр@example.test".encode(), made.raw)
+
+    def test_a_reply_names_what_it_answers(self) -> None:
+        mail = parsed(draft(text="hi", in_reply_to="<2@x>", references="<1@x>"))
+        self.assertEqual(("<2@x>", "<1@x> <2@x>"), (mail["In-Reply-To"], mail["References"]))

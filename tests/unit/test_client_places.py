@@ -1,0 +1,290 @@
+"""Where a person's mail is: profiles, SRV, autoconfig, options; and the names of saved files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.cli.frame import Mistake
+from mailnode.cli.places import read_server
+from mailnode.client.connection import Server, Trust
+from mailnode.client.discovery import discover
+from mailnode.client.passwords import NoPassword, from_command, from_file
+from mailnode.client.profiles import BadProfile, Profile, profiles_path, read_profile
+from mailnode.client.reading import attachments_of, head_of, text_of, text_of_html
+from mailnode.client.saving import Shelf
+from mailnode.client.trouble import NotTrusted
+from mailnode.filenames import safe_name
+from mailnode.mime import read_mail
+
+AUTOCONFIG = b"""<?xml version="1.0"?><clientConfig version="1.1"><emailProvider id="example.org">
+<incomingServer type="imap"><hostname>imap.example.org</hostname><port>993</port>
+<socketType>SSL</socketType></incomingServer>
+<incomingServer type="pop3"><hostname>pop.example.org</hostname><port>110</port>
+<socketType>plain</socketType><username>%EMAILADDRESS%</username></incomingServer>
+<incomingServer type="pop3"><hostname>pop.example.org</hostname><port>110</port>
+<socketType>STARTTLS</socketType><username>%EMAILLOCALPART%</username></incomingServer>
+<incomingServer type="pop3"><hostname>pop.example.org</hostname><port>995</port>
+<socketType>SSL</socketType><username>%EMAILLOCALPART%</username></incomingServer>
+<outgoingServer type="smtp"><hostname>smtp.example.org</hostname><port>587</port>
+<socketType>STARTTLS</socketType></outgoingServer></emailProvider></clientConfig>"""
+
+
+class ServerTests(SynchronousTestCase):
+    def test_a_host_alone_has_the_usual_ports_tls_at_once_first(self) -> None:
+        self.assertEqual(
+            [Server("mx.example.org", 465, True), Server("mx.example.org", 587)],
+            read_server("smtp", "mx.example.org"),
+        )
+        self.assertEqual(
+            [Server("::1", 995, True), Server("::1", 110)], read_server("pop3", "[::1]")
+        )
+
+    def test_a_port_says_how_tls_begins_unless_the_scheme_does(self) -> None:
+        for kind, text, server in (
+            ("smtp", "mx.test:465", Server("mx.test", 465, True)),
+            ("smtp", "mx.test:2525", Server("mx.test", 2525)),
+            ("smtp", "smtps://mx.test:2525", Server("mx.test", 2525, True)),
+            ("smtp", "smtp://mx.test/", Server("mx.test", 587)),
+            ("pop3", "[::1]:995", Server("::1", 995, True)),
+            ("pop3", "pop3s://[::1]:1100/", Server("::1", 1100, True)),
+            ("pop3", "::1", Server("::1", 995, True)),
+        ):
+            self.assertEqual(server, read_server(kind, text)[0], text)
+
+    def test_what_is_no_server_is_a_clear_word(self) -> None:
+        for text in ("", ":25", "mx.test:", "mx.test:x", "mx.test:0", "mx.test:70000"):
+            with self.assertRaisesRegex(Mistake, "is no server: it is such as", msg=text):
+                read_server("smtp", text)
+        with self.assertRaisesRegex(Mistake, "pop3:// or pop3s:// stands in front"):
+            read_server("pop3", "smtp://mx.test")
+
+    def test_this_machine_is_known_by_its_names(self) -> None:
+        for host, here in (("localhost", True), ("127.0.0.2", True), ("::1", True),
+                           ("localhost.example.org", False), ("192.0.2.1", False)):  # fmt: skip
+            self.assertEqual(here, Server(host, 25).is_here, host)
+
+    def test_certificates_count_everywhere_but_here_and_where_that_is_waived(self) -> None:
+        there, here = Server("mx.test", 465), Server("localhost", 465)
+        self.assertTrue(Trust().context(there).check_hostname)
+        self.assertFalse(Trust().context(here).check_hostname)
+        self.assertFalse(Trust(clear=True).context(there).check_hostname)
+        with self.assertRaisesRegex(NotTrusted, "holds no certificates"):
+            Trust(Path(__file__)).context(here)
+
+
+class ProfileTests(SynchronousTestCase):
+    def path(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text, "utf-8")
+        return path
+
+    def test_the_default_the_only_one_or_the_named(self) -> None:
+        one = self.path('[work]\naddress = "a@x.test"\n')
+        two = self.path('default = "b"\n[a]\nserver = "a.test"\n[b]\nserver = "b.test"\n')
+        self.assertEqual(Profile(address="a@x.test"), read_profile(one))
+        self.assertEqual(Profile(server="b.test"), read_profile(two))
+        self.assertEqual(Profile(server="a.test"), read_profile(two, "a"))
+
+    def test_several_without_a_default_are_none(self) -> None:
+        self.assertIsNone(read_profile(self.path("[a]\n[b]\n")))
+        self.assertIsNone(read_profile(Path(self.mktemp())))
+
+    def test_what_is_wrong_names_the_mend(self) -> None:
+        for text, name, words in (
+            ("[a]\n", "b", "no profile 'b' in .*; there is: a"),
+            ('[a]\nadress = "x"\n', "a", r"\[a\]: there is no adress; did you mean address"),
+            ("[a]\nuser = 3\n", "a", "user is text, not 3"),
+            ("a = 3\n", "a", "a is no profile"),
+            ("default = 3\n", "", "default is the name"),
+            ("[a\n", "", "Expected"),
+        ):
+            with self.assertRaisesRegex(BadProfile, words):
+                read_profile(self.path(text), name)
+
+    def test_where_the_file_is(self) -> None:
+        self.assertEqual(Path("/x"), profiles_path({"MAILNODE_CLIENT": "/x"}))
+        self.assertEqual(Path("/c/mailnode/client.toml"), profiles_path({"XDG_CONFIG_HOME": "/c"}))
+
+
+class DiscoveryTests(SynchronousTestCase):
+    def discover(self, zone: dict[str, list], pages: dict[str, bytes] | None = None):  # type: ignore[type-arg]
+        self.asked: list[str] = []
+
+        def fetch(url: str) -> bytes:
+            self.asked.append(url)
+            return (pages or {}).get(url.partition("?")[0], b"")
+
+        return discover("carol@example.org", lambda name: zone.get(name, []), fetch)
+
+    def test_srv_records_tls_at_once_first_and_no_page_is_fetched(self) -> None:
+        found = self.discover(
+            {
+                "_submissions._tcp.example.org": [(0, 1, 465, "smtp.example.org")],
+                "_submission._tcp.example.org": [(0, 1, 587, "no.example.org")],
+                "_pop3s._tcp.example.org": [(0, 0, 0, ".")],
+                "_pop3._tcp.example.org": [(5, 1, 1110, "b.test"), (1, 1, 110, "pop.example.org")],
+            }
+        )
+        self.assertEqual(Server("smtp.example.org", 465, True), found.servers["smtp"])
+        self.assertEqual(Server("pop.example.org", 110), found.servers["pop3"])
+        self.assertEqual(([], "the DNS"), (self.asked, found.by))
+
+    def test_autoconfig_is_asked_for_what_the_dns_does_not_say(self) -> None:
+        page = "https://autoconfig.example.org/mail/config-v1.1.xml"
+        found = self.discover({}, {page: AUTOCONFIG})
+        self.assertEqual(Server("pop.example.org", 995, True), found.servers["pop3"])
+        self.assertEqual(Server("smtp.example.org", 587), found.servers["smtp"])
+        self.assertEqual("carol", found.sign_in_name("carol@example.org"))
+        self.assertEqual(1, len(self.asked))
+
+    def test_a_server_without_tls_a_bomb_and_nonsense_are_passed_over(self) -> None:
+        page = "https://example.org/.well-known/autoconfig/mail/config-v1.1.xml"
+        clear = AUTOCONFIG.replace(b"STARTTLS", b"plain").replace(b"SSL", b"plain")
+        bomb = b'<!DOCTYPE a [<!ENTITY b "b">]>' + AUTOCONFIG
+        for content in (clear, bomb, b"<html>", b"\xff\xfe", b"<a/>"):
+            self.assertEqual({}, self.discover({}, {page: content}).servers)
+        self.assertEqual(2, len(self.asked))
+
+
+class PasswordTests(SynchronousTestCase):
+    def test_the_first_line_of_a_file_or_a_command(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("sécret \r\nmore\n", "utf-8")
+        self.assertEqual("sécret ", from_file(path))
+        self.assertEqual("a b", from_command("printf 'a b\\nc'"))
+
+    def test_none_is_a_clear_word(self) -> None:
+        empty = Path(self.mktemp())
+        empty.write_text("\nx")
+        for have, words in (
+            (lambda: from_file(empty), "empty line in place of a password"),
+            (lambda: from_file(Path(self.mktemp())), "No such file"),
+            (lambda: from_command("false"), "failed with exit code 1"),
+            (lambda: from_command("/nowhere/x"), "can't be run"),
+            (lambda: from_command("'"), "can't be run"),
+            (lambda: from_command("true"), "empty line"),
+        ):
+            with self.assertRaisesRegex(NoPassword, words):
+                have()
+
+
+class ReadingTests(SynchronousTestCase):
+    def test_fields_are_decoded_into_one_line(self) -> None:
+        head = head_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n from far\r\nFrom: A <a@x>\r\n")
+        self.assertEqual(("Grüße from far", "A <a@x>", None), (head.subject, head.sender, head.at))
+        self.assertEqual(0.0, head_of(b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n").at)
+
+    def test_text_is_preferred_and_html_gives_its_words(self) -> None:
+        both = (
+            b"Content-Type: multipart/alternative; boundary=b\r\n\r\n"
+            b"--b\r\nContent-Type: text/html\r\n\r\n<p>html\r\n"
+            b"--b\r\n\r\nplain\r\n--b--\r\n"
+        )
+        self.assertEqual("plain", text_of(read_mail(both)).strip())
+        html = b"Content-Type: text/html; charset=latin1\r\n\r\n<h1>Gr\xfc\xdfe</h1><p>a<br>b"
+        self.assertEqual(["Grüße", "", "a", "b"], text_of(read_mail(html)).splitlines())
+
+    def test_what_is_not_to_be_seen_is_not_and_links_are_named(self) -> None:
+        html = "<style>x{}</style><script>bad()</script><a href='https://a.test/'>here</a>&amp;"
+        self.assertEqual("here <https://a.test/>&\n", text_of_html(html))
+        self.assertNotIn("javascript", text_of_html("<a href='javascript:x'>y</a>"))
+
+    def test_nothing_of_a_mail_raises(self) -> None:
+        for raw in (b"", b"Content-Type: multipart/mixed\r\n\r\nx", b"Content-Type: x/\r\n\r\n\xff",
+                    b"Content-Type: text/plain; charset=nope\r\n\r\n\xff",
+                    b"Content-Type: message/rfc822\r\n\r\n",
+                    b"Date: x\r\nFrom: <((\r\n\r\n"):  # fmt: skip
+            mail = read_mail(raw)
+            text_of(mail)
+            list(attachments_of(mail))
+            head_of(raw)
+
+
+class NameTests(SynchronousTestCase):
+    def test_names_are_harmless(self) -> None:
+        for text, name in (
+            ("Hello", "Hello"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("a/b\\c:d", "a-b-c-d"),
+            ("  .hidden. ", "hidden"),
+            ("tab\tline\nend\x00\x1b[31m", "tab line end[31m"),
+            ("ab\u202efdp.exe", "abfdp.exe"),
+            ("con", "_con"),
+            ("NUL.txt", "_NUL.txt"),
+            ("", "?"),
+            ("...", "?"),
+            ("e\u0301", "é"),
+        ):
+            self.assertEqual(name, safe_name(text, "?"), repr(text))
+
+    def test_long_ones_are_cut_between_characters_and_keep_their_ending(self) -> None:
+        name = safe_name("ü" * 200 + ".pdf", "?")
+        self.assertLessEqual(len(name.encode()), 100)
+        self.assertTrue(name.endswith("ü.pdf"))
+
+
+class ShelfTests(SynchronousTestCase):
+    RAW = (
+        b"Subject: ../up\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n"
+        b'--b\r\nContent-Disposition: attachment; filename="../../evil.sh"\r\n\r\nrm\r\n--b--\r\n'
+    )
+
+    def shelf(self) -> Shelf:
+        self.root = Path(self.mktemp()).resolve()
+        shelf = Shelf(self.root, "bob@example.test")
+        self.addCleanup(shelf.close)
+        return shelf
+
+    def retrieve(self, write) -> int:  # type: ignore[no-untyped-def]
+        write(self.RAW[:10])
+        write(self.RAW[10:])
+        return len(self.RAW)
+
+    def test_a_mail_is_kept_octet_for_octet_its_files_beside_it(self) -> None:
+        saved = self.shelf().save(self.retrieve)
+        folder = self.root / "bob@example.test"
+        self.assertEqual(folder / "up.eml", saved.path)
+        self.assertEqual(self.RAW, saved.path.read_bytes())
+        self.assertEqual(hashlib.sha256(self.RAW).hexdigest(), saved.digest)
+        self.assertEqual((folder / "up" / "evil.sh",), saved.attachments)
+        self.assertEqual(b"rm", saved.attachments[0].read_bytes().strip())
+
+    def test_nothing_is_overwritten_and_no_link_followed(self) -> None:
+        shelf = self.shelf()
+        outside = self.root / "outside"
+        outside.write_text("kept")
+        (self.root / "bob@example.test" / "up.eml").symlink_to(outside)
+        second = shelf.save(self.retrieve)
+        third = shelf.save(self.retrieve)
+        self.assertEqual(["up (2).eml", "up (3).eml"], [second.path.name, third.path.name])
+        self.assertEqual("kept", outside.read_text())
+
+    def test_a_folder_that_is_a_link_is_not_entered(self) -> None:
+        root = Path(self.mktemp())
+        root.mkdir()
+        (root / "bob@example.test").symlink_to("/tmp")
+        with self.assertRaises(OSError):
+            Shelf(root, "bob@example.test")
+
+    def test_what_breaks_off_leaves_nothing(self) -> None:
+        shelf = self.shelf()
+
+        def broken(write) -> int:  # type: ignore[no-untyped-def]
+            write(b"half")
+            raise NotTrusted("gone")
+
+        with self.assertRaises(NotTrusted):
+            shelf.save(broken)
+        self.assertEqual([], os.listdir(self.root / "bob@example.test"))
+
+    def test_a_disk_that_gives_back_other_octets_is_told(self) -> None:
+        shelf = self.shelf()
+        damaged = patch.object(Shelf, "_read_back", side_effect=NotTrusted("other octets"))
+        with damaged, self.assertRaises(NotTrusted):
+            shelf.save(self.retrieve)
+        self.assertEqual([], os.listdir(self.root / "bob@example.test"))
