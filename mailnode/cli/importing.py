@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from mailnode.bell import ring_from_outside
 from mailnode.cli.frame import EX_DATAERR, EX_INTERRUPTED, told
 from mailnode.cli.progress import Course
+from mailnode.client.trouble import Denied, NotTrusted, SignInRefused, Unreachable
 from mailnode.config import Config
 from mailnode.errors import MailError
 from mailnode.portability.letter import Letter, Lost, Spool
@@ -157,8 +158,8 @@ class Import:
 
     def take(self, source: Source, account: Account) -> bool:
         """Whether all of a source was read; the report says what became of it, and why it ended."""
-        source.measure()
         try:
+            source.measure()
             for each in source:
                 if isinstance(each, Lost):
                     self.report.lose(each)
@@ -171,9 +172,16 @@ class Import:
             why = f"{error.strerror or error}: what follows can't be read"
             self.report.lose(Lost(str(error.filename or "the source"), why))
         except MailError as error:
-            self._stop(*told(error))
+            self._stop(*_told(error))
+            with contextlib.suppress(MailError):  # after a fault of the store nothing waits
+                self._flush()
             return False
         return self._finish()
+
+    def note(self, lost: Iterable[Lost]) -> None:
+        """These are to be told, too."""
+        for each in lost:
+            self.report.lose(each)
 
     def _finish(self) -> bool:
         """What waits is filed; whether the work may go on."""
@@ -271,6 +279,13 @@ class Import:
                 filing.learn(connection)
         self._filings[key] = filing
         return filing
+
+
+def _told(error: MailError) -> tuple[int, str]:
+    """(exit code, the line) of a fault of the store, or of the server that mail comes from."""
+    if isinstance(error, Unreachable | NotTrusted | SignInRefused | Denied):
+        return error.exit_code, error.text
+    return told(error)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,13 @@ from mailnode.cli.frame import (
     config_of,
     wants_json,
 )
-from mailnode.cli.importing import FOLDERS, Report, Wish, heeding_signals, importing
+from mailnode.cli.from_pop3 import Pop3Source, is_mailbox, read_mailbox
+from mailnode.cli.importing import FOLDERS, Import, Report, Wish, heeding_signals, importing
 from mailnode.cli.node import open_accounts
 from mailnode.cli.progress import course_of
 from mailnode.cli.systems import System, move_in
+from mailnode.client.connection import Trust
+from mailnode.client.trouble import Denied, Unreachable
 from mailnode.portability.sources import FORMATS, Unknown, guess_format, open_source
 from mailnode.store.accounts import Account
 
@@ -31,6 +34,7 @@ from mailnode.store.accounts import Account
     cls=NodeCommand,
     example="mailnode import ~/mail/archive.mbox --to carol@example.org\n"
     "mailnode import ~/Maildir --to carol@example.org --dry-run\n"
+    "mailnode import pop3s://carol@pop.example.net --to carol@example.org\n"
     "mailnode import /srv/oldsystem --domain example.org",
 )
 @click.argument("source", type=click.Path())
@@ -51,6 +55,11 @@ from mailnode.store.accounts import Account
     "INBOX, unless given), all, keep (their names), none.",
 )
 @click.option("--domain", metavar="NAME", help="Of the accounts of a userinfo.txt; else the first.")
+@click.option("--password-file", metavar="FILE", help="Its first line is a POP3 password.")
+@click.option("--password-command", metavar="COMMAND", help="It prints a POP3 password.")
+@click.option("--trust", metavar="FILE", help="Certificates (PEM) to believe of a POP3 server.")
+@click.option("--insecure", is_flag=True, help="Sign in at a POP3 server without trusted TLS.")
+@click.option("--delete", is_flag=True, help="Delete at a POP3 server what has come.")
 @click.option("--over-quota", is_flag=True, help="Take mail that a mailbox has no room for, too.")
 @click.option("--dry-run", is_flag=True, help="Count what would come; nothing is written.")
 @click.pass_context
@@ -61,18 +70,29 @@ def import_mail(
     form: str | None,
     folders: str,
     domain: str | None,
+    password_file: str | None,
+    password_command: str | None,
+    trust: str | None,
+    insecure: bool,
+    delete: bool,
     over_quota: bool,
     dry_run: bool,
 ) -> None:
     """Bring mail from elsewhere into a mailbox here, each mail once.
 
-    SOURCE is an mbox, a Maildir, a folder of .eml files or a zip of them, a folder of mboxes, or a
-    folder with a userinfo.txt, whose users get accounts. What lies in the mailbox already is passed
+    SOURCE is an mbox, a Maildir, a folder of .eml files or a zip of them, a folder of mboxes, a
+    mailbox elsewhere (pop3s://USER@HOST), or a folder with a userinfo.txt, whose users get
+    accounts. What lies in the mailbox already is passed
     over, so an import that ended early is gone on with by running it again. It works whether the
     node runs or not. What could not be taken is listed at the end, with exit code 65.
     """
     path = Path(source).expanduser()
-    form = form or _guess(path)
+    if is_mailbox(source):
+        form = "pop3"
+    elif password_file or password_command or trust or insecure or delete:
+        raise Mistake("passwords, --trust, --insecure and --delete go with pop3s://", EX_USAGE)
+    else:
+        form = form or _guess(path)
     wish = Wish(folders, over_quota, dry_run)
     if form == "userinfo":
         if to is not None:
@@ -88,7 +108,11 @@ def import_mail(
         raise Mistake("--domain goes with a userinfo.txt; --to names the account", EX_USAGE)
     with open_accounts(ctx) as accounts:
         account = accounts.account(to)
-    if not wants_json(ctx):
+    box = None
+    if form == "pop3":
+        believed = Trust(Path(trust).expanduser() if trust else None, clear=insecure)
+        box = read_mailbox(ctx, source, believed, password_file, password_command)
+    elif not wants_json(ctx):
         output.say(f"{source} is taken as {form}")
     try:
         with (
@@ -96,10 +120,24 @@ def import_mail(
             course_of("importing") as course,
             importing(config_of(ctx), wish, course, ending) as work,
         ):
-            work.take(open_source(path, form, work.make_spool), account)
+            if box is None:
+                work.take(open_source(path, form, work.make_spool), account)
+            else:
+                _fetch(work, Pop3Source(box, work.make_spool), account, delete=delete)
     except KeyboardInterrupt:
         raise Mistake("cut off; run it again to go on", EX_INTERRUPTED) from None
     _answer(ctx, form, str(account.address), work.report, wish, None)
+
+
+def _fetch(work: Import, source: Pop3Source, account: Account, *, delete: bool) -> None:
+    """What came lies here, durably, before any of it is deleted there."""
+    try:
+        if work.take(source, account) and delete and not work.wish.dry_run:
+            work.note(source.delete_taken())
+    except (Unreachable, Denied) as error:
+        raise Mistake(f"all has come, and not all was deleted there: {error.text}") from None
+    finally:
+        source.leave()
 
 
 def _guess(path: Path) -> str:

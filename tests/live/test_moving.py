@@ -170,6 +170,43 @@ def test_mpop_delivers_what_comes_back_as_it_was(
         assert (facts["filed"], facts["already_there"]) == (0, 5), kind
 
 
+def test_a_mailbox_elsewhere_moves_in_by_pop3_and_is_emptied_on_demand_alone(
+    node: Node, folder: Path, tmp_path: Path
+) -> None:
+    for number in range(120):
+        node.send(b"Subject: %d\r\n\r\n.dot\r\n%d\r\n" % (number, number))
+    node.send(b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n" * 400_000)
+    password = tmp_path / "password"
+    password.write_text(f"{PASSWORD}\n")
+    there = node.mails("alice")
+    source = f"pop3://alice%40{DOMAIN}@localhost:{node.port('pop3')}"
+    words = ("import", source, "--to", f"bob@{DOMAIN}", "--password-file", str(password))
+    words = (*words, "--trust", str(node.certificate), "--json")
+    first, second = (json.loads(command(folder, *words).stdout) for _ in range(2))
+    assert (first["format"], first["filed"], second["already_there"]) == ("pop3", 121, 121)
+    assert len(node.mails("alice")) == 121
+    third = json.loads(command(folder, *words, "--delete").stdout)
+    assert (third["filed"], third["not_taken"]) == (0, [])
+    assert node.mails("alice") == []
+    command(folder, "export", f"bob@{DOMAIN}", "--to", str(tmp_path / "out"), "--format", "eml")
+    files = (tmp_path / "out" / f"bob@{DOMAIN}").iterdir()
+    assert sorted(path.read_bytes() for path in files) == sorted(there)
+
+
+def test_a_pop3_server_that_lets_nobody_in_is_one_clear_line(node: Node, tmp_path: Path) -> None:
+    source = f"pop3://alice%40{DOMAIN}@localhost:{node.port('pop3')}"
+    words = ("import", source, "--to", f"bob@{DOMAIN}")
+    done = command(node.folder, *words, stdin="wrong\n", check=False)
+    assert done.returncode == 77
+    assert "is not let in" in done.stderr
+    done = command(
+        node.folder, "import", "pop3s://a@localhost:1", *words[2:], stdin="x\n", check=False
+    )
+    assert done.returncode == 69
+    assert "there is no connection to localhost:1" in done.stderr
+    assert "store" not in done.stderr
+
+
 @contextmanager
 def following(node: Node, folder: Path, *whose: str) -> Iterator[subprocess.Popen[bytes]]:
     program = [sys.executable, "-m", "mailnode.cli", "export", *whose, "--follow", str(folder)]
