@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
@@ -42,6 +43,7 @@ COMMANDS = (
     mailbox,
     queue,
     trace,
+    check,
     clock,
     config,
     doctor,
