@@ -203,7 +203,7 @@ def parse_address_list(text: str) -> tuple[Address, ...]:
         BadAddress, AddressTooLong: it can't be read, or not all of it.
     """
     found: list[Address] = []
-    words, angle = "", None
+    words, angle = list[str](), None  # joined once: many pieces would cost a square of time
     in_group, at = False, 0
     while at < len(text):
         part = _ADDRESS_LISTS_PART.match(text, at)
@@ -216,22 +216,22 @@ def parse_address_list(text: str) -> tuple[Address, ...]:
         elif mark == ":":
             if in_group or angle is not None:
                 raise BadAddress("Not a list of addresses")
-            words, in_group = "", True
+            words, in_group = [], True
         elif mark:
             found += _mailbox(words, angle)
-            words, angle = "", None
+            words, angle = [], None
             in_group = in_group and mark != ";"
         elif angle is None:
-            words += part["text"] or ""
+            words.append(part["text"] or "")
             angle = part["angle"]
         elif part["angle"] is not None or part["text"].strip():
             raise BadAddress("Not a list of addresses")
     return (*found, *_mailbox(words, angle))
 
 
-def _mailbox(words: str, angle: str | None) -> list[Address]:
+def _mailbox(words: list[str], angle: str | None) -> list[Address]:
     """One element of a list; an empty one is passed over (RFC 5322 section 4.4)."""
-    inside = (words if angle is None else angle).strip()
+    inside = ("".join(words) if angle is None else angle).strip()
     return [parse_address(inside)] if inside or angle is not None else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
@@ -34,7 +35,7 @@ main = RootGroup(
     """,
 )
 COMMANDS = {
-    "Mail": (send, list_mails, read, save, delete, stat, watch),
+    "Mail": (send, list_mails, read, save, delete, stat, watch, check),
     "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as),
     "Other hosts": (gear, route, queue, dkim, dns, clock),
     "The node": (config, doctor, trace, verify, repair, rollback, version),

@@ -19,6 +19,7 @@ from mailnode.errors import MailError
 # sysexits.h
 EX_USAGE = 64
 EX_DATAERR = 65
+EX_NOINPUT = 66
 EX_NOUSER = 67
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,11 @@ class AddressListTests(SynchronousTestCase):
         for text in ("Ann", '"a', "<a@b", "a@b>", "<a@b> c", "<a@b> <c@d>", "a:b:c@d;", "(a@b",
                      "<>", "a@b c@d", "a @b", "<a@b>:c@d;", "[", "(\\", "a@b, Ann"):  # fmt: skip
             self.assertRaises(BadAddress, parse_address_list, text)
+
+    def test_many_pieces_of_one_name_take_no_square_of_time(self) -> None:
+        began = time.process_time()
+        self.assertRaises(BadAddress, parse_address_list, '""' * 1_000_000)
+        self.assertLess(time.process_time() - began, 20)
 
     @settings(max_examples=300, deadline=None)
     @given(st.text(alphabet='ab@.<>()",:;[]\\ ', max_size=20))
