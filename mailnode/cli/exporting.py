@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mailnode.cli.progress import Course
 from mailnode.filenames import safe_name
 from mailnode.portability.archive import ZipWriter
 from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken, write_mbox_mail
+from mailnode.portability.files import EML
 from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf, name_of, numbered
 from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
@@ -204,7 +206,7 @@ class Export:
         shelf.passed(mailbox, folder.uidvalidity, folder.uid_next - 1)
 
     def _zip(self) -> None:
-        names = set[str]()
+        numbers = Counter[str]()
         with FileInMaking(self.path, self.force) as making:
             writer = ZipWriter(making.file)
             for account in self.accounts:
@@ -214,19 +216,22 @@ class Export:
                         parts.append(_folder_name(folder))
                     base = "/".join(parts)
                     for copy in self._copies(account, folder):
-                        name = _unique(names, f"{base}/{name_of(copy.subject)}")
+                        name = _unique(numbers, f"{base}/{name_of(copy.subject)}")
                         writer.add(name, copy.received_at, copy.pieces())
                         self.report.new += 1
             writer.close()
         self.report.places.append(str(self.path))
 
 
-def _unique(names: set[str], base: str) -> str:
-    number = 1
-    while (name := numbered(base, number)) in names:
-        number += 1
-    names.add(name)
-    return name
+def _unique(numbers: Counter[str], base: str) -> str:
+    """A name that none before it had; one with a number may be another subject's own."""
+    while True:
+        numbers[base] += 1
+        name = numbered(base, numbers[base])
+        own = name.removesuffix(EML)
+        if numbers[base] == 1 or not numbers[own]:
+            numbers[own] = max(1, numbers[own])
+            return name
 
 
 def _folder_name(folder: Folder) -> str:

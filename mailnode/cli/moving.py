@@ -98,8 +98,11 @@ def import_mail(
         if to is not None:
             raise Mistake("userinfo.txt says whose mail it is: leave --to out", EX_USAGE)
         system: System | None = None
-        with heeding_signals() as ending, course_of("importing") as course:
-            system = move_in(ctx, path, domain, wish, course, ending)
+        try:
+            with heeding_signals() as ending, course_of("importing") as course:
+                system = move_in(ctx, path, domain, wish, course, ending)
+        except KeyboardInterrupt:
+            raise _cut_off() from None
         _answer(ctx, form, path.name, system.report, wish, system)
         return
     if to is None:
@@ -125,7 +128,7 @@ def import_mail(
             else:
                 _fetch(work, Pop3Source(box, work.make_spool), account, delete=delete)
     except KeyboardInterrupt:
-        raise Mistake("cut off; run it again to go on", EX_INTERRUPTED) from None
+        raise _cut_off() from None
     _answer(ctx, form, str(account.address), work.report, wish, None)
 
 
@@ -138,6 +141,11 @@ def _fetch(work: Import, source: Pop3Source, account: Account, *, delete: bool) 
         raise Mistake(f"all has come, and not all was deleted there: {error.text}") from None
     finally:
         source.leave()
+
+
+def _cut_off() -> Mistake:
+    """Somebody would not wait for the end of a batch; what was committed stays."""
+    return Mistake("cut off; run it again to go on", EX_INTERRUPTED)
 
 
 def _guess(path: Path) -> str:

@@ -78,7 +78,8 @@ def move_in(
         owners = [
             (each, account)
             for each in users
-            if (account := _account_for(system, accounts, each, domain, wish)) is not None
+            if not ending.asked
+            and (account := _account_for(system, accounts, each, domain, wish)) is not None
         ]
     with importing(config_of(ctx), wish, course, ending) as work:
         system.report = work.report

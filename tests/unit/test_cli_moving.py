@@ -135,6 +135,22 @@ class ImportTests(MovingCase):
         self.assertIn("it was interrupted; run it again to go on", result.stderr)
         self.assertEqual(self.run_json(f"import box --to {CAROL}")["filed"], 299)
 
+    def test_a_second_signal_cuts_it_off_and_what_was_committed_stays(self) -> None:
+        self.write("box", mbox(*range(600)))
+        real = importing.Import._take
+
+        def take(work: Any, letter: Any, account: Any) -> None:
+            if letter.subject == "mail 300":
+                for _ in range(2):
+                    signal.raise_signal(signal.SIGINT)
+            real(work, letter, account)
+
+        with patch.object(importing.Import, "_take", take):
+            self.assertIn("cut off", self.refusal(f"import box --to {CAROL} --json", 130))
+        self.assertEqual(len(self.subjects()), 256)
+        self.assertEqual(self.run_json(f"import box --to {CAROL}")["filed"], 344)
+        self.run_command("verify")
+
     def test_a_source_that_can_not_be_read_on_is_named_and_the_rest_is_kept(self) -> None:
         self.write("box", mbox(1, 2))
         real = importing.Import._take
@@ -156,6 +172,10 @@ class ImportTests(MovingCase):
         self.assertIn("--format says", self.refusal(f"import what --to {CAROL}", 65))
         self.assertIn("No such file", self.refusal(f"import gone --to {CAROL}", 69))
         self.assertIn("goes with", self.refusal(f"import box --to {CAROL} --domain x", 64))
+        self.assertIn("go with pop3s://", self.refusal(f"import box --to {CAROL} --delete", 64))
+        for source in ("pop3s://host", "pop3://a:b@host", "pop3s://@host"):
+            told = self.refusal(f"import {source} --to {CAROL}", 64)
+            self.assertIn("://USER@HOST names a mailbox elsewhere", told)
 
     def test_repair_waits_for_it(self) -> None:
         self.file_mail(CAROL)
@@ -280,6 +300,14 @@ class ExportTests(MovingCase):
             told = self.run_json("export --all --to dirs --format maildir")
         self.assertEqual((told["mails"], told["new"]), (3, 0))
         self.assertEqual(len(mailbox.Maildir(self.folder / "dirs" / CAROL)), 2)
+
+    def test_names_in_a_zip_are_given_once(self) -> None:
+        for subject in ("x", "x (2)", "x", "x", "x (2)"):
+            self.file_mail(DAVE, subject=subject)
+        self.mend_digests()
+        self.run_command(f"export {DAVE} --to dave.zip")
+        with zipfile.ZipFile(self.folder / "dave.zip") as archive:
+            self.assertEqual(len(set(archive.namelist())), 5)
 
     def test_every_form_comes_back_as_it_was(self) -> None:
         for form, name in PLACES.items():
