@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.backup import backup
+from mailnode.cli.backups import backups
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
 from mailnode.cli.dns import dns
@@ -12,6 +14,7 @@ from mailnode.cli.gear import gear
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
+from mailnode.cli.restore import restore
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
 from mailnode.cli.send_as import send_as
@@ -46,6 +49,9 @@ COMMANDS = (
     config,
     doctor,
     verify,
+    backup,
+    backups,
+    restore,
     repair,
     rollback,
     version,
