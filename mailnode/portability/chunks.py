@@ -78,7 +78,7 @@ class Chunks:
         if not self.has(digest, len(data)):
             with self._unfinished() as (path, fd):
                 _write_all(fd, data)
-                self._finish(path, fd, digest, len(data))
+                self._finish(path, fd, digest, len(data), data)
         return digest
 
     def keep_file(self, file: BinaryIO) -> tuple[str, int]:
@@ -177,15 +177,25 @@ class Chunks:
                     "is left there: make room, or back up to another disk; what is there is kept"
                 )
 
-    def _finish(self, path: Path, fd: int, digest: str, octets: int) -> None:
-        """What was written is on the disk, as it is read from there, and has its name."""
+    def _finish(
+        self, path: Path, fd: int, digest: str, octets: int, data: bytes | bytearray | None = None
+    ) -> None:
+        """What was written is on the disk, as it is read from there, and has its name.
+
+        Args:
+            data: the octets, where they are in memory: they are sooner compared than hashed.
+        """
         os.fdatasync(fd)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        hashed, at = hashlib.sha256(), 0
-        while data := os.pread(fd, CHUNK_OCTETS, at):
-            hashed.update(data)
-            at += len(data)
-        if hashed.hexdigest() != digest:
+        if data is not None:
+            is_right = os.pread(fd, octets + 1, 0) == data
+        else:
+            hashed, at = hashlib.sha256(), 0
+            while piece := os.pread(fd, CHUNK_OCTETS, at):
+                hashed.update(piece)
+                at += len(piece)
+            is_right = hashed.hexdigest() == digest
+        if not is_right:
             raise BackupFault(
                 f"{self.folder}: what was written there is read back otherwise: don't use that disk"
             )
