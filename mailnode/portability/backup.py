@@ -18,7 +18,7 @@ from mailnode.durable import flush
 from mailnode.portability.chunks import CHUNK_OCTETS, BackupFault, ChunkDamaged, Chunks
 from mailnode.portability.manifests import Entry, ManifestWriter
 
-THREADS = 4  # so that reading, hashing and flushing go on at the same time
+THREADS = 8  # so that reading, hashing and flushing go on at the same time
 AHEAD = 2 * THREADS  # jobs whose results wait for their turn; each has one piece in memory
 
 T = TypeVar("T")
