@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import pty
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.faults.sigkill import Load
 from tests.live.conftest import Client
-from tests.live.node import DOMAIN, PASSWORD, Node, command
+from tests.live.node import BIN, DOMAIN, PASSWORD, Node, command, environment
 
 SMALL = b"Subject: small\r\n\r\n.one dot\r\n..two\r\n\r\n"
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
@@ -86,3 +89,39 @@ def test_a_damaged_chunk_is_named_by_verify_and_refused_by_restore(
     assert refused.returncode == 65
     assert chunk.name in refused.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_on_a_terminal_it_shows_how_far_it_is_and_nothing_of_that_elsewhere(
+    folder: Path, tmp_path: Path
+) -> None:
+    with Node(folder) as node:
+        for _ in range(3):
+            node.send(LARGE)
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen(
+        [BIN / "mailnode", "backup", tmp_path / "back"],
+        cwd=folder,
+        env=environment() | {"TERM": "xterm", "COLUMNS": "100"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = read_all(ours)
+    assert done.wait(20) == 0
+    for words in ("copying", " MiB", "new, in"):
+        assert words in shown
+    again = command(folder, "backup", str(tmp_path / "back"))
+    assert again.stderr == ""
+    assert len(again.stdout.splitlines()) == 1
+
+
+def read_all(terminal: int) -> str:
+    shown = ""
+    try:
+        while data := os.read(terminal, 65536):
+            shown += data.decode()
+    except OSError:  # the other end is closed
+        pass
+    os.close(terminal)
+    return shown
