@@ -4,7 +4,8 @@
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
 # make faults  kills the node and its workers 1,000 times each under load, 100 times while it relays 10,000 mails,
-#              imports and files that follow a mailbox 300 times each, and cuts its power 1,000 times
+#              imports and files that follow a mailbox 300 times each, backups and restores 200 times, and cuts its
+#              power 1,000 times
 # make soak    half an hour of mixed load with faults; SOAK_SECONDS=300 chooses, PAGE=yes rewrites docs/reliability.rst
 # make fuzz    shows that the corpus reaches 95 % of the branches, that planted faults are found, and holds
 #              10 million inputs against the protocols' models; INPUTS=100000 SECONDS=60 (a target) for fewer
@@ -44,7 +45,7 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=1000 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 DAMAGES=500 CLOCK_JUMPS=300 RELAY_MAILS=10000 RELAY_KILLS=100 MOVING_KILLS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults
+	SIGKILLS=1000 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 DAMAGES=500 BACKUP_KILLS=200 PINS=200 CLOCK_JUMPS=300 RELAY_MAILS=10000 RELAY_KILLS=100 MOVING_KILLS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults tests/stores/test_pinned.py
 
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.faults.soak $(if $(SOAK_SECONDS),--seconds $(SOAK_SECONDS)) $(if $(PAGE),--page)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.backup import backup
+from mailnode.cli.backups import backups
 from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
@@ -16,6 +18,7 @@ from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
 from mailnode.cli.moving import import_mail
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
+from mailnode.cli.restore import restore
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
 from mailnode.cli.send import send
@@ -38,7 +41,8 @@ COMMANDS = {
     "Mail": (send, list_mails, read, save, delete, stat, watch, check),
     "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as),
     "Other hosts": (gear, route, queue, dkim, dns, clock),
-    "The node": (config, doctor, trace, verify, repair, rollback, version),
+    "The node": (config, doctor, trace, version),
+    "Its data": (backup, backups, restore, verify, repair, rollback),
 }
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)

@@ -60,7 +60,11 @@ class Sent:
 
 @define(eq=False)
 class Load:
-    """Senders that go on until the node is gone, and remember what they were told."""
+    """Senders that go on until the node is gone, and remember what they were told.
+
+    Attributes:
+        pause_s: of each sender behind each mail.
+    """
 
     node: Node
     seed: int
@@ -69,6 +73,7 @@ class Load:
     acknowledged: set[str] = field(factory=set)
     refused: list[str] = field(factory=list)
     again: bool = False
+    pause_s: float = 0.0
     ended: bool = False
     _threads: list[threading.Thread] = field(factory=list)
 
@@ -107,6 +112,8 @@ class Load:
                     continue
                 self.refused += [f"{mail.token}: {name}" for name in turned_away]
                 self.acknowledged.add(mail.token)
+                if self.pause_s:
+                    time.sleep(self.pause_s)
 
 
 @define(eq=False)

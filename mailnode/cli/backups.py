@@ -1,0 +1,155 @@
+"""`backups list`, `verify` and `prune`: what lies in a folder of backups."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailnode.cli import output
+from mailnode.cli.belongings import DATA, USERS
+from mailnode.cli.copying import Copied, copied
+from mailnode.cli.frame import EX_DATAERR, Mistake, NodeCommand, NodeGroup, answer_json
+from mailnode.portability.backup import read_again, restore_files
+from mailnode.portability.chunks import UNFINISHED, Chunks, locked, require_backups
+from mailnode.portability.manifests import Entry, Manifest, find_manifest, find_manifests, prune
+from mailnode.store.lists import MAIL_DATABASE
+from mailnode.store.restored import settle
+from mailnode.store.verify import verify as find_faults
+
+BLOBS = f"{DATA}/blobs/"
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.group(
+    cls=NodeGroup,
+    example="mailnode backups list /mnt/backups",
+    help="Look after backups that `mailnode backup` made.",
+)
+def backups() -> None:
+    pass
+
+
+@backups.command("list", cls=NodeCommand, example="mailnode backups list /mnt/backups")
+@folder_argument
+@click.pass_context
+def list_backups(ctx: click.Context, folder: Path) -> None:
+    """List the backups in DIR, the newest last."""
+    with copied(ctx):
+        require_backups(folder)
+        found = find_manifests(folder)
+    if answer_json(ctx, [_facts(each) for each in found]):
+        return
+    if not found:
+        output.say("no backup was finished yet")
+        return
+    rows = [
+        (each.id, output.when(each.at), each.hostname, str(each.files), output.size(each.octets))
+        for each in found
+    ]
+    output.show_table(["backup", "as of", "node", "files", "size"], rows, right=("files", "size"))
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "backup": manifest.id,
+        "at": manifest.at,
+        "hostname": manifest.hostname,
+        "mailnode": manifest.mailnode,
+        "schemas": dict(manifest.schemas),
+        "files": manifest.files,
+        "octets": manifest.octets,
+        "deleted_meanwhile": manifest.gone,
+        "faults": list(manifest.faults),
+    }
+
+
+@backups.command("verify", cls=NodeCommand, example="mailnode backups verify /mnt/backups")
+@folder_argument
+@click.argument("wanted", metavar="[BACKUP]", required=False)
+@click.pass_context
+def verify(ctx: click.Context, folder: Path, wanted: str | None) -> None:
+    """Read all of a backup again and name each fault; the newest one unless BACKUP is named.
+
+    Every chunk is compared with its digest. Then the databases are put together in DIR, and every
+    mail is looked at as `mailnode verify` does. Exit code 65 when there is a fault.
+    """
+    os.umask(0o077)
+    with copied(ctx) as shown:
+        require_backups(folder)
+        with locked(folder, alone=False):
+            chunks = Chunks(folder)
+            manifest = find_manifest(folder, wanted)
+            faults = list(_faults(chunks, manifest, shown))
+    if not answer_json(ctx, {"backup": manifest.id, "faults": faults}):
+        for fault in faults:
+            output.say(fault, "red")
+        if not faults:
+            output.say(f"no fault in backup {manifest.id}", "green")
+    if faults:
+        ctx.exit(EX_DATAERR)
+
+
+def _faults(chunks: Chunks, manifest: Manifest, shown: Copied) -> Iterator[str]:
+    shown.begin("reading", manifest.octets)
+    damaged = False
+    for entry, wrong in read_again(chunks, manifest.entries(), shown.told):
+        damaged = True
+        yield f"{entry.name}: {wrong}"
+    if damaged:
+        return
+    place = chunks.folder / UNFINISHED
+    usual = None if os.access(place, os.W_OK) else tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(dir=usual or place) as name:
+        folder = Path(name)
+        shown.begin("putting together", manifest.octets)
+        restore_files(chunks, _with_links(chunks, manifest, folder), folder, shown.told)
+        data = folder / DATA
+        settle(data / MAIL_DATABASE, manifest.gone_blobs(), in_use=False)
+        shown.begin("looking at each mail", 0)
+        for fault in find_faults(data, folder / USERS):
+            yield str(fault)
+
+
+def _with_links(chunks: Chunks, manifest: Manifest, folder: Path) -> Iterator[Entry]:
+    """The files that must be copied; of the others there is a link to the chunk."""
+    for entry in manifest.entries():
+        if not entry.name.startswith(BLOBS):
+            yield entry
+            continue
+        link = folder / entry.name
+        if not link.resolve().is_relative_to(folder.resolve()):
+            raise Mistake(f"the backup names a file outside of its folder: {entry.name!r}")
+        link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        link.symlink_to(chunks.path_of(entry.chunks[0]).absolute())
+
+
+@backups.command("prune", cls=NodeCommand, example="mailnode backups prune /mnt/backups --keep 14")
+@folder_argument
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="COUNT",
+    help="How many of the newest backups stay.",
+)
+@click.pass_context
+def prune_backups(ctx: click.Context, folder: Path, keep: int) -> None:
+    """Delete all but the newest backups, and what only they needed.
+
+    What a killed backup left goes, too. A prune that was killed is done by the next one.
+    """
+    with copied(ctx):
+        require_backups(folder)
+        with locked(folder, alone=True):
+            done = prune(Chunks(folder), keep)
+    told = {"deleted": list(done.backups), "chunks": done.chunks, "octets": done.octets}
+    if not answer_json(ctx, told):
+        for name in done.backups:
+            output.say(f"backup {name} is deleted")
+        freed = f"{output.count(done.chunks, 'chunk')}, {output.size(done.octets)}"
+        output.say(f"deleted {freed}" if done.chunks else "nothing to delete")
