@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from mailnode.cli.accounts import alias, domain, user
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
@@ -23,6 +25,7 @@ from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
 from mailnode.cli.send import send
 from mailnode.cli.send_as import send_as
+from mailnode.cli.sendmail import sendmail
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.trace import trace
 
@@ -38,7 +41,7 @@ main = RootGroup(
     """,
 )
 COMMANDS = {
-    "Mail": (send, list_mails, read, save, delete, stat, watch, check),
+    "Mail": (send, list_mails, read, save, delete, stat, watch, check, sendmail),
     "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as),
     "Other hosts": (gear, route, queue, dkim, dns, clock),
     "The node": (config, doctor, trace, version),
@@ -47,4 +50,10 @@ COMMANDS = {
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)
 
-__all__ = ["main"]
+
+def sendmail_program() -> None:
+    """`mailnode-sendmail`, which can stand where programs look for sendmail."""
+    main(["sendmail", *sys.argv[1:]])
+
+
+__all__ = ["main", "sendmail_program"]

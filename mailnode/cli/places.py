@@ -32,7 +32,12 @@ T = TypeVar("T")
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value:
-        ctx.meta.setdefault(_CHOICES, {})[param.name] = value
+        choose(ctx, str(param.name), value)
+
+
+def choose(ctx: click.Context, name: str, value: object) -> None:
+    """From here it is as if this option had been given."""
+    ctx.meta.setdefault(_CHOICES, {})[name] = value
 
 
 def client_options() -> list[click.Parameter]:

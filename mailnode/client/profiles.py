@@ -18,13 +18,15 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import fields, frozen
 
 from mailnode.errors import MailError
 
 NAME = "client.toml"
+
+T = TypeVar("T")
 
 
 class BadProfile(MailError):
@@ -98,11 +100,21 @@ def _read(path: Path) -> tuple[dict[str, Profile], str]:
 def _profile(path: Path, name: str, table: Any) -> Profile:
     if not isinstance(table, dict):
         raise BadProfile(f"{path}: {name} is no profile; one begins with [{name}]")
-    known = [each.name for each in fields(Profile)]
+    return read_keys(Profile, table, f"{path}, [{name}]")
+
+
+def read_keys(kind: type[T], table: Mapping[str, object], where: str) -> T:
+    """A class of texts and flags, as a table names its fields.
+
+    Raises:
+        BadProfile: a key that there isn't, with the nearest, or a value of another kind.
+    """
+    known = {each.name: type(each.default) for each in fields(kind)}  # type: ignore[arg-type]
     for key, value in table.items():
         if key not in known:
             (near,) = difflib.get_close_matches(key, known, 1, 0)
-            raise BadProfile(f"{path}, [{name}]: there is no {key}; did you mean {near}?")
-        if not isinstance(value, str):
-            raise BadProfile(f"{path}, [{name}]: {key} is text, not {value!r}")
-    return Profile(**table)
+            raise BadProfile(f"{where}: there is no {key}; did you mean {near}?")
+        if type(value) is not known[key]:
+            word = "text" if known[key] is str else "true or false"
+            raise BadProfile(f"{where}: {key} is {word}, not {value!r}")
+    return kind(**table)

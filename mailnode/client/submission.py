@@ -29,6 +29,7 @@ class Letter:
         open: gives its octets, from the first: CRLF lines.
         smtputf8: an address or a header field of it has UTF-8.
         eight_bit: it has octets over 127.
+        notify, ret, envid: what its sender asks of reports (RFC 3461); "" for nothing.
     """
 
     sender: str
@@ -37,6 +38,9 @@ class Letter:
     open: Callable[[], BinaryIO]
     smtputf8: bool = False
     eight_bit: bool = False
+    notify: str = ""
+    ret: str = ""
+    envid: str = ""
 
 
 def _nobody(sent_octets: int) -> None:
@@ -89,11 +93,13 @@ class Submission:
         conversation = self.conversation
         outgoing = Outgoing(
             sender=letter.sender,
-            targets=tuple(map(Target, letter.recipients)),
+            targets=tuple(Target(each, letter.notify) for each in letter.recipients),
             size_octets=letter.size_octets,
             open=letter.open,
             smtputf8=letter.smtputf8,
             eight_bit=letter.eight_bit,
+            ret=letter.ret,
+            envid=letter.envid,
         )
         conversation.begin(outgoing)
         self._turn()
