@@ -22,11 +22,12 @@ from twisted.python.failure import Failure
 
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
-from mailnode.config import USUAL_NAME, Config, ConfigError
+from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.due import DueClock
 from mailnode.errors import MailError
 from mailnode.forwarding import Forwarding
+from mailnode.greeting import greet
 from mailnode.listening import (
     LISTENING,
     BadEndpoint,
@@ -338,27 +339,7 @@ class House(MultiService):
         return counted.addErrback(_unless_mail_error)
 
     def _greet(self) -> None:
-        for listener in self.listeners:
-            for address in listener.addresses():
-                _log.info("{kind} on {address}", kind=listener.kind, address=address)
-        if self.certificate.self_signed:
-            _log.info("TLS with a self-signed certificate for {name}", name=self.hostname)
-        if self.directory.gear != "live":
-            _log.info(
-                "mail for other hosts {what} (mailnode gear set live lets it out)",
-                what="stays here" if self.directory.gear == "capture" else "leaves for a few alone",
-            )
-        if self.due.is_manual:
-            _log.warn("the queue's clock is moved by hand: a node for tests")
-        if self.directory.demo_accounts:
-            _log.warn("demo accounts with published passwords are here: this machine only")
-        if self.config.path is None and Path(USUAL_NAME).exists():
-            _log.warn("{name} lies here and is not read: --config {name} reads it", name=USUAL_NAME)
-        if not self.directory.accounts() and not self.config.plugins.delivery:
-            _log.warn(
-                "there is no account yet; first: {command} init --user you@your.domain",
-                command=self.command,
-            )
+        greet(self)
 
     def _fail(self, code: int, why: str) -> NoReturn:
         for listener in self.listeners:
