@@ -45,7 +45,7 @@ mends: $(VENV)/installed-test
 	$(BIN)/python -m tests.mends
 
 faults: $(VENV)/installed-test
-	SIGKILLS=1000 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 DAMAGES=500 BACKUP_KILLS=200 PINS=200 CLOCK_JUMPS=300 RELAY_MAILS=10000 RELAY_KILLS=100 MOVING_KILLS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults tests/stores/test_pinned.py
+	SIGKILLS=1000 POWERCUTS=1000 DISKFULLS=400 UPGRADECUTS=500 DAMAGES=500 BACKUP_KILLS=200 BACKUP_CUTS=500 PINS=200 CLOCK_JUMPS=300 RELAY_MAILS=10000 RELAY_KILLS=100 MOVING_KILLS=300 FULL_CROWDS=yes $(BIN)/python -m pytest -p no:pytest_twisted -s tests/faults tests/stores/test_pinned.py
 
 soak: $(VENV)/installed-test
 	$(BIN)/python -m tests.faults.soak $(if $(SOAK_SECONDS),--seconds $(SOAK_SECONDS)) $(if $(PAGE),--page)

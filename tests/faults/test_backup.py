@@ -1,6 +1,7 @@
 """Backups that were killed are none, those that were finished restore to all that was promised.
 
-8 rounds; BACKUP_KILLS=200 for so many, BACKUP_SEED for other moments.
+8 rounds and 40 power cuts; BACKUP_KILLS=200 and BACKUP_CUTS=500 for so many, BACKUP_SEED for other
+moments.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faults import backing_up
+from tests.faults import backing_up, backup_cuts
 from tests.faults.backing_up import Report, Rounds
 from tests.faults.sigkill import Sent
 
 ROUNDS = int(os.environ.get("BACKUP_KILLS", "8"))
+CUTS = int(os.environ.get("BACKUP_CUTS", "40"))
 SEED = int(os.environ.get("BACKUP_SEED", "1"))
 
-pytestmark = pytest.mark.timeout(180 + 20 * ROUNDS)
+pytestmark = pytest.mark.timeout(180 + 20 * ROUNDS + CUTS)
 
 
 class BackupTests(SynchronousTestCase):
@@ -31,6 +33,16 @@ class BackupTests(SynchronousTestCase):
         self.assertGreater(report.restored, 0)
         self.assertGreater(sum(report.killed.values()), 0, "nothing was killed at its work")
         self.assertGreater(report.copies, 10 * report.restored, "the load was no load")
+
+
+class PowerCutTests(SynchronousTestCase):
+    timeout = 180 + CUTS
+
+    def test_so_it_is_whenever_the_power_is_cut(self) -> None:
+        steps, faults = backup_cuts.run(Path(self.mktemp()).absolute(), SEED, CUTS)
+        print(f"{CUTS} power cuts in {steps} steps: {len(faults)} faults", file=sys.stderr)
+        self.assertEqual(faults[:20], [])
+        self.assertGreater(steps, 300, "the program did next to nothing")
 
 
 class JudgeTests(SynchronousTestCase):

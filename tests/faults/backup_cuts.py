@@ -1,0 +1,168 @@
+"""Records backups, a prune and a restore, and cuts their power at many moments.
+
+The program is this module, `python -m tests.faults.backup_cuts FOLDER LOG SEED`, under the shim: a
+store is backed up, changes, is backed up again; the first backup is pruned, the second restored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from click.testing import CliRunner
+from twisted.internet.defer import Deferred
+
+from mailnode.cli import main as mailnode
+from mailnode.store.accounts import Accounts
+from mailnode.store.blobs import FileBlobs
+from mailnode.store.database import Database
+from mailnode.store.messages import Messages
+from mailnode.store.verify import verify
+from tests.faults.disk import Disk
+from tests.faults.powercut import Program, _Nobody, owners_of, raw_of, record
+from tests.faults.shim import SAID
+from tests.faults.upgrading import copies_in, rows, tokens_of
+
+FIRST, SECOND = 10, 5
+DELETED = 3
+
+
+def command(*words: str) -> Any:
+    """What the command answers.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    done = CliRunner().invoke(mailnode, [*words, "--json"])
+    assert done.exit_code == 0, f"{words}: {done.output}"
+    return json.loads(done.stdout)
+
+
+@define(eq=False)
+class BackingUp(Program):
+    async def run(self, reactor: Any) -> None:
+        node, store = self.folder / "node", str(self.folder / "backups")
+        node.mkdir()
+        where = "--users", str(node / "users.db"), "--data", str(node / "var")
+        first, second = tokens_of("one", self.seed, FIRST), tokens_of("two", self.seed, SECOND)
+        await self.work(reactor, node, first, [])
+        self.say(begun=True)
+        self.say(backed_up=[command("backup", store, *where)["backup"], first])
+        await self.work(reactor, node, second, first[:DELETED])
+        left = first[DELETED:] + second
+        self.say(backed_up=[command("backup", store, *where)["backup"], left])
+        self.say(pruning=True)
+        command("backups", "prune", store, "--keep", "1")
+        command("restore", store, "--to", str(self.folder / "restored"))
+        self.say(restored=left)
+
+    async def work(self, reactor: Any, node: Path, filed: list[str], gone: list[str]) -> None:
+        """Closed at its end: a backup in the process of a node would take its locks away."""
+        accounts = Accounts.open(node / "users.db", create=True, data=node / "var")
+        accounts.close()
+        database = Database.open(
+            node / "var" / "mail.db",
+            call_in_reactor=reactor.callFromThread,
+            on_fatal=lambda error: os._exit(74),
+        )
+        blobs = FileBlobs(node / "var", reactor.callFromThread)
+        messages = Messages(database, blobs, _Nobody())
+        for token in filed:
+            await self.file(messages, token)
+        await self.delete(messages, gone)
+        await database.close()
+        blobs.close()
+
+
+@define(eq=False)
+class Told:
+    """What was said up to a moment: backups with their mails, the newest last."""
+
+    backups: dict[str, list[str]] = field(factory=dict)
+    pruning: bool = False
+    restored: list[str] | None = None
+
+    def hear(self, said: dict[str, Any]) -> None:
+        if "backed_up" in said:
+            name, tokens = said["backed_up"]
+            self.backups[name] = tokens
+        self.pruning = self.pruning or "pruning" in said
+        self.restored = said.get("restored", self.restored)
+
+
+def judge(folder: Path, told: Told) -> Iterator[str]:
+    """What is wrong in a rebuilt folder: backups that were promised, and those that are there."""
+    store, target = folder / "backups", folder / "restored"
+    if told.restored is not None and not target.exists():
+        yield "what was restored is gone"
+    if target.exists():
+        yield from judge_mail(target, told.restored)
+    names = {path.name.removesuffix(".jsonl") for path in store.glob("backups/*")}
+    for at, (name, _tokens) in enumerate(reversed(told.backups.items())):
+        if name not in names and not (told.pruning and at):
+            yield f"backup {name} is gone"
+    for name in sorted(names):
+        try:
+            command("restore", str(store), "--to", str(folder / name), "--backup", name)
+        except AssertionError as error:
+            yield str(error)
+        else:
+            yield from judge_mail(folder / name, told.backups.get(name))
+
+
+def judge_mail(folder: Path, tokens: list[str] | None) -> Iterator[str]:
+    """A node's folder is whole, and has just that mail, where anything was said of it."""
+    data = folder / "var"
+    yield from map(str, verify(data, folder / "users.db"))
+    if tokens is not None:
+        wanted = sorted((token, owner) for token in tokens for owner in owners_of(token))
+        if (found := sorted(copies_in(data / "mail.db"))) != wanted:
+            yield f"{folder.name} has {found}, should have {wanted}"
+    for subject, key, body in rows(data / "mail.db", "SELECT subject, blob_key, body FROM message"):
+        octets = body if key is None else (data / "blobs" / key[:2] / key).read_bytes()
+        if octets != raw_of(subject):
+            yield f"{folder.name}: {subject} is not the octets that came"
+
+
+def run(folder: Path, seed: int, points: int) -> tuple[int, list[str]]:
+    """Steps that were recorded, and what `points` power cuts broke."""
+    steps = record(folder / "recorded", seed, __name__)
+    first = 1 + next(
+        at for at, step in enumerate(steps) if step.op == SAID and b'"begun"' in step.data
+    )
+    chance, faults, told = random.Random(seed), list[str](), Told()
+    disk, at = Disk(), 0
+    moments = [chance.randint(first, len(steps)) for _ in range(points)]
+    moments[: points // 5] = [len(steps)] * (points // 5)  # all that was promised stays
+    for number, point in enumerate(sorted(moments)):
+        for step in steps[at:point]:
+            if step.op == SAID:
+                told.hear(json.loads(step.data))
+            else:
+                disk.take(step)
+        at, rebuilt = point, folder / f"cut-{number}"
+        disk.write_after_the_cut(rebuilt, chance)
+        found = list(judge(rebuilt, told))
+        faults += [f"cut {number} after step {point} of {len(steps)}: {each}" for each in found]
+        if not found:
+            shutil.rmtree(rebuilt)
+    return len(steps) - first, faults
+
+
+def main() -> None:
+    from twisted.internet import reactor, task
+
+    folder, log, seed = sys.argv[1:]
+    program = BackingUp(Path(folder), int(seed), os.open(log, os.O_WRONLY | os.O_APPEND))
+    task.react(lambda _: Deferred.fromCoroutine(program.run(reactor)))
+
+
+if __name__ == "__main__":
+    main()
