@@ -103,7 +103,7 @@ def import_mail(
                 system = move_in(ctx, path, domain, wish, course, ending)
         except KeyboardInterrupt:
             raise _cut_off() from None
-        _answer(ctx, form, path.name, system.report, wish, system)
+        _answer(ctx, form, "its users", system.report, wish, system)
         return
     if to is None:
         raise Mistake("say whose mail it becomes: --to ADDRESS", EX_USAGE)
