@@ -14,7 +14,7 @@ import click
 
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
-from mailnode.errors import MailError
+from mailnode.errors import MailError, StoreBroken
 
 # sysexits.h
 EX_USAGE = 64
@@ -230,7 +230,7 @@ def told(error: Exception) -> tuple[int, str]:
     if isinstance(error, ConfigError):
         return EX_CONFIG, str(error)
     if isinstance(error, MailError):
-        if error.exit_code == EX_UNAVAILABLE:
+        if isinstance(error, StoreBroken):
             why = error.detail or error.text
             return EX_UNAVAILABLE, f"the store has a fault: {why}; `mailnode doctor` names the mend"
         return error.exit_code, str(error)

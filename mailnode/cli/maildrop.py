@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,11 @@ def opened(ctx: click.Context, mailbox: str | None = None) -> Iterator[tuple[Pla
 def lines_of(maildrop: Maildrop, limit: int = 0) -> list[Line]:
     """The newest `limit` mails, or all, in their order."""
     sizes = maildrop.sizes()
-    numbers = list(sizes)[-limit:]
+    return lines_about(maildrop, list(sizes)[-limit:], sizes)
+
+
+def lines_about(maildrop: Maildrop, numbers: Iterable[int], sizes: Mapping[int, int]) -> list[Line]:
+    """These mails."""
     return [_line(number, head, sizes[number]) for number, head in maildrop.heads(numbers)]
 
 
@@ -65,7 +69,11 @@ def _line(number: int, raw: bytes, octets: int) -> Line:
     return Line(number, head.sender, head.at, head.subject, octets)
 
 
-def show_lines(lines: Iterable[Line]) -> None:
+def show_lines(lines: Iterable[Line], marked: Collection[int] = ()) -> None:
+    """
+    Args:
+        marked: mails that are to be deleted.
+    """
     output.show_table(
         ["#", "from", "when", "subject", "size"],
         [
@@ -73,7 +81,7 @@ def show_lines(lines: Iterable[Line]) -> None:
                 str(each.number),
                 each.sender or "<>",
                 output.when(each.at) if each.at is not None else "",
-                each.subject,
+                f"(deleted) {each.subject}" if each.number in marked else each.subject,
                 output.size(each.octets),
             )
             for each in lines
@@ -213,9 +221,7 @@ def save(ctx: click.Context, which: str, folder: Path) -> None:
             shelf.close()
     if not answer_json(ctx, {"saved": [_as_json(each) for each in saved], "refused": refused}):
         for each in saved:
-            files = output.count(len(each.attachments), "file")
-            more = f" and {files}" if each.attachments else ""
-            output.say(f"{each.path}{more}: {output.size(each.octets)}, as it came")
+            output.say(saved_line(each))
         if not numbers:
             output.say(f"the mailbox of {place.user} is empty")
     for number, why in refused.items():
@@ -235,6 +241,13 @@ def save_mails(
         except Denied as error:
             refused[number] = error.text
     return saved, refused
+
+
+def saved_line(saved: Saved) -> str:
+    """Where it lies now."""
+    files = output.count(len(saved.attachments), "file")
+    more = f" and {files}" if saved.attachments else ""
+    return f"{saved.path}{more}: {output.size(saved.octets)}, as it came"
 
 
 def _as_json(saved: Saved) -> dict[str, object]:
@@ -313,7 +326,7 @@ def _look(place: Place, known: set[str] | None) -> tuple[list[Line], set[str]]:
         unique = maildrop.unique_ids()
         new = [] if known is None else [n for n, word in unique.items() if word not in known]
         sizes = maildrop.sizes() if new else {}
-        lines = [_line(number, head, sizes[number]) for number, head in maildrop.heads(new)]
+        lines = lines_about(maildrop, new, sizes)
     except BaseException:
         maildrop.leave()
         raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from getpass import getuser
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,15 +12,16 @@ import click
 from attrs import define, field
 
 from mailnode.cli.frame import EX_CONFIG, EX_NOPERM, EX_USAGE, Mistake, NodeCommand, config_of
-from mailnode.cli.node import running_node
+from mailnode.cli.node import open_accounts, running_node
 from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
 from mailnode.client.discovery import LATER, PORTS, Found, discover
 from mailnode.client.maildrop import Maildrop
 from mailnode.client.profiles import Profile, profiles_path, read_profile
-from mailnode.client.submission import Submission
+from mailnode.client.submission import Submission, own_name
 from mailnode.client.trouble import NotTrusted, SignInRefused, Unreachable
+from mailnode.errors import MailError
 from mailnode.outbound.words import Login
 
 TRIES = 3
@@ -93,6 +96,7 @@ class Place:
     _found: Found | None = None
     _password: str = ""
     _typed: bool = False
+    _agreed: list[Server] = field(factory=list)  # hosts of other domains
 
     @classmethod
     def of(cls, ctx: click.Context, address: str = "") -> Place:
@@ -157,7 +161,8 @@ class Place:
 
     def _of_node(self, kind: str) -> Server:
         running = running_node(config_of(self.ctx))
-        assert running is not None
+        if running is None:
+            raise Unreachable("the node in this folder does not run any more")
         for name in _LISTENERS[kind]:
             for where in running.listening.get(name, ()):
                 host, _, port = where.rpartition(":")
@@ -185,8 +190,10 @@ class Place:
                 "HOST:PORT",
                 EX_CONFIG,
             )
-        if not (server.host == domain or server.host.endswith(f".{domain}")):
+        ours = server.host == domain or server.host.endswith(f".{domain}")
+        if not ours and server not in self._agreed:
             self._confirm(server, domain)
+            self._agreed.append(server)
         return server
 
     def _confirm(self, server: Server, domain: str) -> None:
@@ -232,10 +239,10 @@ class Place:
             try:
                 session = open_session(self._connect(kind, servers))
             except SignInRefused as refusal:
+                self._password = ""
                 if not self._typed or at == TRIES - 1:
                     raise
                 click.echo(f"{refusal.text}; try again", err=True)
-                self._password = ""
             else:
                 self._offer_to_keep(servers[0])
                 return session
@@ -252,6 +259,24 @@ class Place:
             except Unreachable:
                 continue
         return Connection(candidates[-1], self.trust)
+
+    def forget(self) -> None:
+        """Nobody has said yet whose mail it is: it was a mistake."""
+        self.address, self._password, self._found = "", "", None
+
+    def likely_address(self) -> str:
+        """Whose mail it may be, for want of a word: at the node in this folder its first account.
+
+        Elsewhere the user of this machine.
+        """
+        if self.is_node:
+            with (
+                suppress(click.ClickException, MailError, OSError),
+                open_accounts(self.ctx) as known,
+            ):
+                if accounts := known.accounts():
+                    return str(accounts[0].address)
+        return f"{getuser()}@{own_name()}"
 
     def require_user(self) -> None:
         if self.user:

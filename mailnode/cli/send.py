@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,15 @@ def _sender(place: Place, given: str | None, asking: bool) -> Mailbox:
         said = str(click.prompt("From", err=True))
     if not said:
         raise Mistake("who sends it? Give --from ADDRESS", EX_USAGE)
+    return author_of(place, said)
+
+
+def author_of(place: Place, said: str) -> Mailbox:
+    """Who sends it, with the name that the profile has where none was said.
+
+    Raises:
+        BadAddress: which it is not.
+    """
     found = parse_groups([said], "from")
     if len(found) > 1:
         raise BadAddress(f"from: {said!r} is more than one address")
@@ -153,16 +162,16 @@ def _body(given: str | None, html: Path | None, has_files: bool, asking: bool) -
         return ""
     if asking and given is None:
         click.echo("The text; a full stop on a line of its own ends it:", err=True)
-        return read_until_dot()
+        return read_until_dot(sys.stdin)
     if given is None and stdin_is_terminal():
         raise Mistake('what does it say? Give a BODY, or "-" for standard input', EX_USAGE)
     return _text_of(sys.stdin.buffer.read(), "standard input")
 
 
-def read_until_dot() -> str:
-    """Lines of the terminal until a full stop alone, or the end of file."""
+def read_until_dot(typed: Iterable[str]) -> str:
+    """Lines until a full stop alone, or their end."""
     lines = []
-    for line in sys.stdin:
+    for line in typed:
         if line.rstrip("\r\n") == ".":
             break
         lines.append(line)

@@ -13,7 +13,7 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from mailnode.client.connection import Connection
-from mailnode.client.trouble import Denied, NotTrusted, SignInRefused
+from mailnode.client.trouble import Denied, InUse, NotTrusted, SignInRefused
 from mailnode.outbound.replies import printable
 from mailnode.wire import DotReader
 
@@ -47,6 +47,7 @@ class Maildrop:
         Raises:
             NotTrusted: there is no TLS, and the password would go to another machine in clear.
             SignInRefused: with the server's words.
+            InUse: another session has it.
             Unreachable, Denied.
         """
         maildrop = cls(connection)
@@ -97,6 +98,8 @@ class Maildrop:
                 self._say(f"PASS {password}")
             self._reply()
         except Denied as refusal:
+            if refusal.text.startswith("[IN-USE]"):
+                raise InUse(f"{user}'s mailbox: {refusal.text}") from None
             raise SignInRefused(f"{user} is not let in: {refusal.text}") from None
 
     # What lies there

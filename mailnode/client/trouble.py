@@ -29,6 +29,12 @@ class SignInRefused(MailError):
     smtp_code, enhanced, exit_code = 535, "5.7.8", 77
 
 
+class InUse(MailError):
+    """Another session has the mailbox (RFC 2449 section 8.1.1): later may do."""
+
+    smtp_code, enhanced, exit_code = 450, "4.2.0", 75
+
+
 class Denied(MailError):
     """The server said no, or what is no reply at all."""
 

@@ -17,6 +17,7 @@ from mailnode.cli import frame, main
 from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
 from mailnode.cli.places import ClientCommand
+from mailnode.client.trouble import Unreachable
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.damaged import damage_schema
 from tests.unit.cli_case import CommandCase
@@ -154,6 +155,10 @@ class Mistakes(CommandCase):
 
     def test_without_users_db_78_names_init(self) -> None:
         self.assertIn("`mailnode init`", self.refusal("user list", 78))
+
+    def test_a_mail_server_that_is_not_there_is_no_fault_of_the_store(self) -> None:
+        self.assertEqual((69, "nobody listens"), frame.told(Unreachable("nobody listens")))
+        self.assertIn("the store has a fault", frame.told(StoreBroken())[1])
 
     def test_each_mail_error_has_its_own_exit_code(self) -> None:
         codes = [frame.told(kind())[0] for kind in (MailError, NotFound, StoreBroken, StoreTooNew)]

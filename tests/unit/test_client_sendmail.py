@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.cli.frame import Mistake
 from mailnode.cli.sendmail import exit_code
 from mailnode.cli.sendmail_options import Wanted, read_options
+from mailnode.cli.sendmail_settings import (
+    Settings,
+    domain_of,
+    read_settings,
+    settings_path,
+    spool_of,
+)
 from mailnode.client.header import Field, addresses_in, named_in
 from mailnode.client.piped import Author, NoMail, Piped, read_piped
+from mailnode.client.profiles import BadProfile
 from mailnode.outbound.words import Answer
 
 AUTHOR = Author("cron@box.test", "Cron Daemon", "box.test")
@@ -195,3 +205,59 @@ class Options(SynchronousTestCase):
             (550, "5.6.0", 65), (550, "5.7.1", 77), (554, "5.0.0", 69),
         ):  # fmt: skip
             self.assertEqual(exits, exit_code(Answer(code, enhanced, "no", "RCPT")), enhanced)
+
+
+class SettingsTests(SynchronousTestCase):
+    def file(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text, "utf-8")
+        return path
+
+    def test_the_file_says_where_mail_goes_or_port_25_of_this_machine(self) -> None:
+        self.assertEqual("localhost:25", read_settings(None).smtp)
+        found = read_settings(self.file('smtp = "mx.test:587"\ninsecure = true\n'))
+        self.assertEqual(("mx.test:587", True), (found.smtp, found.insecure))
+
+    def test_a_mistake_in_it_names_the_mend(self) -> None:
+        for text, words in (
+            ('smpt = "x"', "there is no smpt; did you mean smtp"),
+            ("insecure = 1", "insecure is true or false, not 1"),
+            ("smtp = true", "smtp is text, not True"),
+            ('domain = "a b"', "domain 'a b'"),
+            ("smtp =", "Invalid value"),
+        ):
+            with self.assertRaisesRegex(BadProfile, words):
+                read_settings(self.file(text))
+        self.assertRaisesRegex(BadProfile, "No such file", read_settings, Path(self.mktemp()))
+
+    def test_the_variable_wins_over_a_user_s_own_file_and_that_over_the_machine_s(self) -> None:
+        self.assertEqual(Path("/x"), settings_path({"MAILNODE_SENDMAIL": "/x"}))
+        home = Path(self.mktemp())
+        (home / "mailnode").mkdir(parents=True)
+        all_ = self.file("")
+        with patch("mailnode.cli.sendmail_settings.FOR_ALL", all_):
+            self.assertEqual(all_, settings_path({"XDG_CONFIG_HOME": str(home)}))
+            own = home / "mailnode" / "sendmail.toml"
+            own.touch()
+            self.assertEqual(own, settings_path({"XDG_CONFIG_HOME": str(home)}))
+
+    def test_each_user_has_a_spool(self) -> None:
+        with patch("os.geteuid", return_value=0):
+            self.assertEqual(Path("/var/spool/mailnode-sendmail"), spool_of(Settings(), {}))
+            named = Settings(spool="/s/{user}")
+            self.assertEqual(Path("/s/root"), spool_of(named, {}))
+        with patch("os.geteuid", return_value=1):
+            found = spool_of(Settings(), {"XDG_STATE_HOME": "/state"})
+        self.assertEqual(Path("/state/mailnode/spool"), found)
+
+    def test_addresses_without_a_domain_get_the_first_that_is_one(self) -> None:
+        at = "mailnode.cli.sendmail_settings"
+        for said, mailname, host, domain in (
+            ("Set.test", "m.test", "h", "set.test"),
+            ("", "m.test\nx", "h", "m.test"),
+            ("", "no name", "h", "h"),
+            ("", None, "bad_host", "localhost"),
+        ):
+            file = self.file(mailname) if mailname is not None else Path(self.mktemp())
+            with patch(f"{at}.MAILNAME", file), patch("socket.gethostname", return_value=host):
+                self.assertEqual(domain, domain_of(Settings(domain=said)))

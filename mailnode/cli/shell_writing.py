@@ -1,0 +1,169 @@
+"""Writing a mail in `mailnode shell`: asked part by part, each looked at before the next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import click
+from attrs import define
+
+from mailnode.cli import output
+from mailnode.cli.frame import told
+from mailnode.cli.places import Place
+from mailnode.cli.send import Answers, author_of, hand_over, make, tell_answers
+from mailnode.cli.shell_face import Back, Face, Leave
+from mailnode.cli.shell_menu import UNSENT, Deed
+from mailnode.client.composing import Draft, Made, Mailbox, fatal, look_over, parse_groups
+from mailnode.client.submission import Letter
+from mailnode.errors import BadAddress, MailError
+from mailnode.filenames import open_new, safe_name
+
+NOBODY = "nobody"
+NO_FILES = "none"
+NO_SUBJECT = "no subject"
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Writing:
+    """The desk where mails are written, one after the other.
+
+    Attributes:
+        sender, to: what was said last, the defaults of the next.
+    """
+
+    place: Place
+    face: Face
+    sender: str = ""
+    to: str = ""
+
+    def write(self) -> None:
+        """Ask for a mail, and send it."""
+        draft = self._ask_draft()
+        try:
+            made = make(draft)
+        except (click.ClickException, MailError, OSError) as error:
+            self.face.say(f"It can't be sent so: {told(error)[1]}")
+            return
+        letter = made.letter
+        while left := self._send(letter):
+            letter = attrs.evolve(letter, recipients=left)
+            try:
+                deed = self.face.choose(UNSENT).deed
+            except (Back, Leave):
+                self._keep(draft, made)
+                raise
+            if deed is Deed.KEEP:
+                self._keep(draft, made)
+                return
+            if deed is Deed.DROP:
+                self.face.say("Thrown away.")
+                return
+
+    def _ask_draft(self) -> Draft:
+        face = self.face
+        sender = self._ask_sender()
+        to = self._ask_people("To", self.to or str(sender.address))
+        self.to = ", ".join(map(str, to))
+        cc = self._ask_people("Copies to", NOBODY)
+        draft = Draft(sender=sender, to=to, cc=cc, subject=self._ask_subject(sender, to))
+        draft = attrs.evolve(draft, files=self._ask_files(draft))
+        face.say("The text; a full stop on a line of its own ends it:")
+        return attrs.evolve(draft, text=face.ask_text())
+
+    def _ask_sender(self) -> Mailbox:
+        place = self.place
+        known = place.user if "@" in place.user else ""
+        default = self.sender or place.profile.address or known or place.likely_address()
+        help = "Your own address; answers come back to it."
+        found = self._until_good("From", default, help, lambda said: author_of(place, said))
+        self.sender = str(found)
+        place.address = place.address or str(found.address)
+        return found
+
+    def _ask_people(self, question: str, default: str) -> tuple[Mailbox, ...]:
+        help = (
+            "An address such as carol@example.org, or several between commas; a name may stand "
+            'before each, as in "Carol <carol@example.org>".'
+        )
+
+        def read(said: str) -> tuple[Mailbox, ...]:
+            return () if said == NOBODY else parse_groups([said], question.lower())
+
+        return self._until_good(question, default, help, read)
+
+    def _until_good(self, question: str, default: str, help: str, read: Callable[[str], T]) -> T:
+        while True:
+            try:
+                return read(self.face.ask(question, default, help))
+            except BadAddress as error:
+                self.face.say(f"That is not right: {error.text}")
+
+    def _ask_subject(self, sender: Mailbox, to: tuple[Mailbox, ...]) -> str:
+        """One that is too long for many programs is asked about."""
+        help = "What it is about, in a few words."
+        while True:
+            said = self.face.ask("Subject", NO_SUBJECT, help)
+            subject = "" if said == NO_SUBJECT else said
+            doubts = look_over(Draft(sender=sender, to=to, subject=subject, text="-"))
+            if not subject or not doubts:
+                return subject
+            self.face.say("; ".join(map(str, doubts)))
+            if not fatal(doubts) and self.face.ask_yes("Use it all the same?", default=False):
+                return subject
+
+    def _ask_files(self, draft: Draft) -> tuple[Path, ...]:
+        help = "Names of files that go with the mail, between commas."
+        while True:
+            said = self.face.ask("Files", NO_FILES, help)
+            if said == NO_FILES:
+                return ()
+            files = tuple(
+                Path(each.strip()).expanduser() for each in said.split(",") if each.strip()
+            )
+            wrong = fatal(look_over(attrs.evolve(draft, files=files)))
+            if not wrong:
+                return files
+            for doubt in wrong:
+                self.face.say(f"That is not right: {doubt}")
+
+    def _send(self, letter: Letter) -> tuple[str, ...]:
+        """Who has not got it."""
+        try:
+            answers: Answers = hand_over(self.place, letter)
+        except click.Abort:
+            self.face.say("Stopped: it was not sent.")
+            return letter.recipients
+        except KeyboardInterrupt:
+            self.face.say("Stopped: nobody knows whether it was sent.")
+            return letter.recipients
+        except (click.ClickException, MailError, OSError) as error:
+            self.face.say(f"It was not sent: {told(error)[1]}")
+            return letter.recipients
+        for line in tell_answers(answers):
+            self.face.say(line)
+        left = tuple(address for address, answer in answers if not answer.delivered)
+        if not left:
+            self.face.say(f"Sent ({output.size(letter.size_octets)}).")
+        return left
+
+    def _keep(self, draft: Draft, made: Made) -> None:
+        """As a file that mail programs can open, in the folder where one is."""
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd, name = open_new(folder, safe_name(draft.subject, NO_SUBJECT) + ".eml")
+            with os.fdopen(fd, "wb") as file:
+                file.write(made.raw)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self.face.say(f"It could not be kept: {error.strerror}")
+        else:
+            self.face.say(f"Kept as {name}.")
+        finally:
+            os.close(folder)
