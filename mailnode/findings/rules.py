@@ -140,7 +140,7 @@ class Report:
         """
         self._counts[name] = self._counts.get(name, 0) + 1
         if self._counts[name] <= MOST_OF_A_KIND:
-            rule = RULES[name]
+            rule, words = RULES[name], _printable(words)
             self._found.append(Finding(severity or rule.severity, name, where, words, rule.rfc))
 
     def findings(self) -> list[Finding]:
@@ -153,6 +153,13 @@ class Report:
                 words = f"and {count - MOST_OF_A_KIND} more of this kind"
                 found.append(Finding(rule.severity, name, "elsewhere", words, rule.rfc))
         return sorted(found, key=lambda each: (_RANK[each.severity], order[each.name]))
+
+
+def _printable(words: str) -> str:
+    """In one line, whatever a stranger wrote into what is quoted."""
+    if words.isprintable():
+        return words
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
 
 
 def shown(text: str | bytes) -> str:

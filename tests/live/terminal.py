@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -67,6 +68,12 @@ class Terminal:
         return True
 
 
+def _sit_down() -> None:
+    """Ctrl-C reaches who has the terminal, and ends it, though a background job ignores it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def mailnode_on_terminal(folder: Path, *words: str) -> Iterator[Terminal]:
     """The `mailnode` command in a folder, with a terminal for its input, output and errors."""
@@ -79,7 +86,7 @@ def mailnode_on_terminal(folder: Path, *words: str) -> Iterator[Terminal]:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches who has it
+        preexec_fn=_sit_down,
     )
     os.close(theirs)
     try:

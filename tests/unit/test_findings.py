@@ -237,6 +237,11 @@ class Hostile(SynchronousTestCase):
             self.assertEqual(1, len(finding.words.splitlines()))
             finding.words.encode()  # no half of a character
 
+    def test_what_is_quoted_of_a_mail_breaks_no_line(self) -> None:
+        raw = b'Content-Type: multipart/mixed; boundary="a\r\x0b\xc2\x85b"\r\n\r\nx\r\n'
+        (words,) = [each.words for each in find(raw, NOW) if each.name == "boundary-unused"]
+        self.assertEqual(1, len(words.splitlines()))
+
     @_SETTINGS
     @given(st.binary(max_size=2000))
     def test_random_octets_raise_nothing(self, raw: bytes) -> None:
