@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -53,7 +52,6 @@ def backup(ctx: click.Context, folder: Path) -> None:
     require_users(config)
     require_mail(config)
     _require_place(config, folder)
-    os.umask(0o077)
     with copied(ctx) as shown:
         chunks = Chunks(folder, _least_free(config, folder))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -78,7 +78,6 @@ def verify(ctx: click.Context, folder: Path, wanted: str | None) -> None:
     Every chunk is compared with its digest. Then the databases are put together in DIR, and every
     mail is looked at as `mailnode verify` does. Exit code 65 when there is a fault.
     """
-    os.umask(0o077)
     with copied(ctx) as shown:
         require_backups(folder)
         with locked(folder, alone=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -52,7 +53,11 @@ class Copied:
 
 @contextmanager
 def copied(ctx: click.Context) -> Iterator[Copied]:
-    """Shows a bar where somebody looks, on standard error; a backup's fault is a mistake."""
+    """Shows a bar where somebody looks, on standard error; a backup's fault is a mistake.
+
+    What is written inside is its owner's alone, keys and passwords above all.
+    """
+    before = os.umask(0o077)
     try:
         if wants_json(ctx) or not (sys.stdout.isatty() and sys.stderr.isatty()):
             yield Copied()
@@ -69,3 +74,5 @@ def copied(ctx: click.Context) -> Iterator[Copied]:
             yield Copied(progress=progress)
     except BackupFault as error:
         raise Mistake(str(error), error.exit_code) from None
+    finally:
+        os.umask(before)

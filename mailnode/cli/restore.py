@@ -58,7 +58,6 @@ def restore(ctx: click.Context, folder: Path, target: Path, wanted: str | None) 
     the queue is held.
     """
     target = target.absolute()
-    os.umask(0o077)
     with copied(ctx) as shown:
         require_backups(folder)
         with locked(folder, alone=False):

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.errors import StoreBroken, StoreBusy
@@ -30,6 +31,8 @@ from tests.stores.busy_writer import body, is_deleted
 
 PINS = int(os.environ.get("PINS", "25"))
 PIECE = 64 << 10
+
+pytestmark = pytest.mark.timeout(120 + 3 * PINS)
 
 
 def read_all(pin: Pinned, chance: random.Random, threads: int = 3) -> bytes:

@@ -119,6 +119,7 @@ class RestoredTests(BackupCase):
         for folder in (self.back, new):
             for path in (folder, *folder.rglob("*")):
                 self.assertEqual(path.stat().st_mode & 0o077, 0, path)
+        self.assertEqual(os.umask(0o022), 0o022)  # the command's own, and its alone
 
     def test_locks_sockets_logs_and_what_a_start_makes_are_not_in_it(self) -> None:
         for name in ("node.lock", "writer.lock", "listening.json", "reserve", "twistd.log"):
