@@ -19,12 +19,13 @@ from mailnode.cli.importing import Ending, heeding_signals
 from mailnode.cli.node import open_accounts
 from mailnode.cli.progress import Course
 from mailnode.config import Config
-from mailnode.errors import NotFound
+from mailnode.errors import NotFound, StoreBusy
 from mailnode.portability.shelf import Shelf
 from mailnode.store.accounts import Account
 from mailnode.store.copies import CopyReader, folders_of
 from mailnode.store.lists import MAIL_DATABASE, open_mail
 
+BUSY_S = 1.0
 LOOK_S = 0.25
 ACCOUNTS_S = 2.0
 
@@ -45,8 +46,12 @@ def follow(
     with heeding_signals() as ending, contextlib.closing(Shelf.open(path)) as shelf:
         follower = Follower(ctx, config, shelf, ending, accounts, addresses)
         while not ending.asked:
-            with open_mail(config.data_path / MAIL_DATABASE) as connection:
-                follower.watch(connection)
+            try:
+                with open_mail(config.data_path / MAIL_DATABASE) as connection:
+                    follower.watch(connection)
+            except StoreBusy as error:  # as while another program begins or ends with it
+                click.echo(f"mailnode: {error}; it is tried again", err=True)
+                time.sleep(BUSY_S)
         shelf.settle()
     if not wants_json(ctx):
         output.say(f"ended; {path} is up to date to here, and is gone on with by the same command")

@@ -50,7 +50,7 @@ class MovingTests(SynchronousTestCase):
             cwd=self.folder,
             env=environment(),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=(self.folder / "errors").open("ab"),
         )
 
     def kill(self, process: subprocess.Popen[bytes], within_s: float) -> bool:
@@ -124,7 +124,7 @@ class MovingTests(SynchronousTestCase):
         killed = 0
         for _ in range(KILLS):
             killed += self.kill(self.start("export", ALICE, "--follow", str(out)), 2.0)
-        self.assertEqual(killed, KILLS)
+        self.assertEqual(killed, KILLS, (self.folder / "errors").read_text())
         self.assertEqual(writer.wait(300), 0)
         follower = self.start("export", ALICE, "--follow", str(out))
         try:
