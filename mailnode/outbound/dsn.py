@@ -188,7 +188,8 @@ class Part:
         """As it is where that can be sent, else quoted-printable."""
         if _UNSENDABLE.search(body) or not (body.isascii() or eight_bit):
             encoded = b2a_qp(_LINE_END.sub(b"\r\n", body), istext=True)
-            return cls(kind, encoded, "quoted-printable")
+            # Where there is no line end to go by, its soft ones are bare.
+            return cls(kind, _LINE_END.sub(b"\r\n", encoded), "quoted-printable")
         return cls(kind, body, "7bit" if body.isascii() else "8bit")
 
 

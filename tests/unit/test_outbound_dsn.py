@@ -346,6 +346,10 @@ class OriginalTests(ReportCase):
             self.assertFalse(gives_all_back(ret, size, [told]))
         self.assertNotIn(b"message/rfc822", self.report(DELAYED, original=MAIL))
 
+    def test_an_original_without_any_line_end_leaves_none_bare(self) -> None:
+        report = self.report(Told("a@b.example"), original_head=b"\0" * 26, original=None)
+        self.assertNotIn(b"\n", report.replace(b"\r\n", b""))
+
     @settings(max_examples=200, deadline=None)
     @given(st.binary(max_size=300), st.booleans(), st.booleans(), st.text(max_size=40))
     def test_whatever_the_original_is_the_report_can_be_sent(
