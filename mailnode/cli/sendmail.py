@@ -112,6 +112,8 @@ class Desk:
 
     def send(self) -> int:
         """Hand over the mail on standard input, or keep it: the exit code."""
+        if sys.stdin is None:
+            raise Mistake("standard input is closed: a mail is read from it", EX_USAGE)
         author = self._author()
         try:
             piped = read_piped(sys.stdin.buffer, author, dot_ends=self.wanted.full_stop)

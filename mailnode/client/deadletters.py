@@ -14,7 +14,8 @@ from mailnode.client.submission import Letter
 from mailnode.durable import flush
 from mailnode.outbound.words import Answer
 
-_FROM = re.compile(rb"^(>*From )", re.M)
+PIECE_OCTETS = 65536
+_FROM = re.compile(rb"\A(>*From )")
 
 
 def bury(paths: Sequence[Path], letter: Letter, refused: Sequence[tuple[str, Answer]]) -> Path:
@@ -59,6 +60,9 @@ def _mbox(sender: str, body: BinaryIO, refused: Sequence[tuple[str, Answer]]) ->
     yield f"From {sender.replace(' ', '') or 'MAILER-DAEMON'} {at}\n".encode()
     for address, answer in refused:
         yield f"X-Undelivered: {address}: {answer}\n".encode("utf-8", "replace")
-    for line in iter(body.readline, b""):
-        yield _FROM.sub(rb">\1", line.rstrip(b"\r\n") + b"\n")
-    yield b"\n"
+    begins = True  # a line, or the rest of a long one
+    for piece in iter(lambda: body.readline(PIECE_OCTETS), b""):
+        line = piece.removesuffix(b"\r\n") + b"\n" if piece.endswith(b"\r\n") else piece
+        yield _FROM.sub(rb">\1", line) if begins else line
+        begins = piece.endswith(b"\n")
+    yield b"\n" if begins else b"\n\n"

@@ -312,6 +312,12 @@ class Dead(SynchronousTestCase):
         self.assertEqual("a@x.test: 550 5.1.1 nobody", first["X-Undelivered"])
         self.assertEqual(("s", ">From here\n"), (second["Subject"], second.get_payload()))
 
+    def test_a_line_without_end_is_quoted_at_its_beginning_alone(self) -> None:
+        path, raw = Path(self.mktemp()), b"\r\n" + b"x" * 65536 + b"From y\r\nFrom z"
+        letter = Letter("", ("a@x.test",), len(raw), lambda: io.BytesIO(raw))
+        bury([path], letter, [])
+        self.assertTrue(path.read_bytes().endswith(b"xFrom y\n>From z\n\n"))
+
     def test_the_first_place_that_can_be_written_is_taken_and_no_link_followed(self) -> None:
         link, outside, good = Path(self.mktemp()), Path(self.mktemp()), Path(self.mktemp())
         outside.write_text("kept")
