@@ -121,6 +121,9 @@ class MovingTests(SynchronousTestCase):
     def test_files_that_follow_a_mailbox_are_there_once_whatever_was_killed(self) -> None:
         out = self.folder / "out"
         writer = self.start("import", str(self.box), "--to", ALICE)
+        while not (self.folder / "var" / "mail.db").exists():  # no node has run here yet
+            self.assertIsNone(writer.poll())
+            time.sleep(0.02)
         killed = 0
         for _ in range(KILLS):
             killed += self.kill(self.start("export", ALICE, "--follow", str(out)), 2.0)
