@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 NAME_OCTETS = 100
@@ -83,11 +83,16 @@ def enter_folder(folder_fd: int, name: str, mode: int = 0o700) -> int:
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _make_new(name: str, make: Callable[[str], int]) -> tuple[int, str]:
+def numbered(name: str) -> Iterator[str]:
+    """The name, and the ones that it becomes where it is taken: `a.txt`, `a (2).txt`, ..."""
+    yield name
     path = PurePosixPath(name)
-    stem, ending = path.stem, path.suffix
-    for number in range(1, TRIES):
-        tried = name if number == 1 else f"{stem} ({number}){ending}"
+    for number in range(2, TRIES):
+        yield f"{path.stem} ({number}){path.suffix}"
+
+
+def _make_new(name: str, make: Callable[[str], int]) -> tuple[int, str]:
+    for tried in numbered(name):
         try:
             return make(tried), tried
         except FileExistsError:

@@ -80,13 +80,14 @@ def show_lines(lines: Iterable[Line], marked: Collection[int] = ()) -> None:
             (
                 str(each.number),
                 each.sender or "<>",
-                output.when(each.at) if each.at is not None else "",
+                output.day_and_time(each.at) if each.at is not None else "",
                 f"(deleted) {each.subject}" if each.number in marked else each.subject,
                 output.size(each.octets),
             )
             for each in lines
         ],
         right=["#", "size"],
+        cut=["subject"],
     )
 
 
@@ -247,7 +248,8 @@ def saved_line(saved: Saved) -> str:
     """Where it lies now."""
     files = output.count(len(saved.attachments), "file")
     more = f" and {files}" if saved.attachments else ""
-    return f"{saved.path}{more}: {output.size(saved.octets)}, as it came"
+    what = "lies there already" if saved.known else f"{output.size(saved.octets)}, as it came"
+    return f"{saved.path}{more}: {what}"
 
 
 def _as_json(saved: Saved) -> dict[str, object]:
@@ -255,18 +257,21 @@ def _as_json(saved: Saved) -> dict[str, object]:
         "path": str(saved.path),
         "octets": saved.octets,
         "sha256": saved.digest,
+        "known": saved.known,
         "attachments": [str(each) for each in saved.attachments],
     }
 
 
-@click.command("delete", cls=ClientCommand, example="mailnode delete 3 4")
+@click.command("delete", cls=ClientCommand, example="mailnode delete 3 4\nmailnode delete all")
 @click.argument("numbers", nargs=-1, required=True, metavar="N...")
 @click.pass_context
 def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
-    """Delete mails by their numbers, all of them or none."""
-    wanted = sorted({_number(each) for each in numbers})
+    """Delete mails by their numbers, or "all"; one that isn't there, and none is deleted."""
+    everything = list(numbers) == ["all"]
+    wanted = [] if everything else sorted({_number(each) for each in numbers})
     with opened(ctx) as (_, maildrop):
         there = maildrop.sizes()
+        wanted = list(there) if everything else wanted
         if missing := [str(each) for each in wanted if each not in there]:
             raise Mistake(f"there is no mail {', '.join(missing)}; nothing was deleted", EX_NOUSER)
         if refused := maildrop.delete(wanted):
@@ -311,7 +316,7 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
         else:
             for each in lines:
                 if not answer_json(ctx, attrs.asdict(each)):
-                    at = output.when(each.at) if each.at is not None else "undated"
+                    at = output.day_and_time(each.at) if each.at is not None else "undated"
                     output.say(f"{each.number}  {at}  {each.sender or '<>'}  {each.subject}")
         try:
             time.sleep(every)

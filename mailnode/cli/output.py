@@ -39,13 +39,26 @@ def say(text: str, style: str = "") -> None:
 
 
 def show_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Sequence[str] = (),
+    cut: Sequence[str] = (),
 ) -> None:
-    """Rows under their heads; the columns named in `right` are set to the right."""
+    """Rows under their heads.
+
+    Args:
+        right: columns that are set to the right.
+        cut: columns that have one line on a terminal, however long it would be.
+    """
     out = console()
     table = Table(box=SIMPLE_HEAD if out.is_terminal else None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="ellipsis" if column in cut else "fold",
+            no_wrap=column in cut,
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
     _print(out, table)
@@ -76,6 +89,17 @@ def _print(out: Console, table: Table) -> None:
 def when(at: float) -> str:
     """UTC epoch seconds as local time with its offset."""
     return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def day_and_time(at: float) -> str:
+    """The same for lists of mail, to the minute; "" for a time that no clock shows.
+
+    A stranger wrote it.
+    """
+    try:
+        return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def age(seconds: float) -> str:

@@ -11,7 +11,16 @@ from typing import Any, TypeVar
 import click
 from attrs import define, field
 
-from mailnode.cli.frame import EX_CONFIG, EX_NOPERM, EX_USAGE, Mistake, NodeCommand, config_of
+from mailnode.addresses import parse_address
+from mailnode.cli.frame import (
+    EX_CONFIG,
+    EX_NOPERM,
+    EX_TEMPFAIL,
+    EX_USAGE,
+    Mistake,
+    NodeCommand,
+    config_of,
+)
 from mailnode.cli.node import open_accounts, running_node
 from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
 from mailnode.client import passwords
@@ -20,7 +29,7 @@ from mailnode.client.discovery import LATER, PORTS, Found, discover
 from mailnode.client.maildrop import Maildrop
 from mailnode.client.profiles import Profile, profiles_path, read_profile
 from mailnode.client.submission import Submission, own_name
-from mailnode.client.trouble import NotTrusted, SignInRefused, Unreachable
+from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.errors import MailError
 from mailnode.outbound.words import Login
 
@@ -96,6 +105,7 @@ class Place:
     _found: Found | None = None
     _password: str = ""
     _typed: bool = False
+    _keyring_failed: bool = False
     _agreed: list[Server] = field(factory=list)  # hosts of other domains
 
     @classmethod
@@ -173,6 +183,7 @@ class Place:
 
     def _of_domain(self, kind: str) -> Server:
         address = self.address
+        self._require_no_stopped_node(address)
         if "@" not in address:
             option = "--user YOU@YOUR.DOMAIN" if kind == "pop3" else "--from YOU@YOUR.DOMAIN"
             raise Mistake(
@@ -195,6 +206,24 @@ class Place:
             self._confirm(server, domain)
             self._agreed.append(server)
         return server
+
+    def _require_no_stopped_node(self, address: str) -> None:
+        """
+        Raises:
+            Mistake: the mail is at the node of this folder, which doesn't run.
+        """
+        config = config_of(self.ctx)
+        if not config.users_path.exists() or running_node(config) is not None:
+            return
+        domain = address.partition("@")[2].lower()
+        with suppress(click.ClickException, MailError, OSError), open_accounts(self.ctx) as known:
+            if domain and domain not in (each.name for each in known.domains()):
+                return
+        raise Mistake(
+            "the node in this folder does not run: start it, as with `twistd -n mailnode`; for a "
+            "server elsewhere give --server HOST",
+            EX_TEMPFAIL,
+        )
 
     def _confirm(self, server: Server, domain: str) -> None:
         """What a DNS answer says can be forged: a host of another domain is asked for."""
@@ -240,29 +269,49 @@ class Place:
                 session = open_session(self._connect(kind, servers))
             except SignInRefused as refusal:
                 self._password = ""
-                if not self._typed or at == TRIES - 1:
+                if not self._may_ask_again or at == TRIES - 1:
                     raise
+                self._keyring_failed = True
                 click.echo(f"{refusal.text}; try again", err=True)
             else:
                 self._offer_to_keep(servers[0])
                 return session
         raise AssertionError("unreachable")
 
+    @property
+    def _may_ask_again(self) -> bool:
+        """Whether another password can be had: one that was said in a file stays the same."""
+        chosen, profile = _chosen(self.ctx), self.profile
+        fixed = (
+            chosen.get("password_file")
+            or chosen.get("password_command")
+            or profile.password_file
+            or profile.password_command
+        )
+        return stdin_is_terminal() and not fixed
+
     def _connect(self, kind: str, servers: Sequence[Server] = ()) -> Connection:
         """The first that can be reached."""
         candidates = list(servers or self.servers(kind))
         for server in candidates[:-1]:
-            try:
+            with suppress(Unreachable):
                 return Connection(server, self.trust)
-            except NotTrusted:
-                raise
-            except Unreachable:
-                continue
         return Connection(candidates[-1], self.trust)
 
     def forget(self) -> None:
         """Nobody has said yet whose mail it is: it was a mistake."""
         self.address, self._password, self._found = "", "", None
+        self._typed = self._keyring_failed = False
+
+    def is_captured(self, recipient: str) -> bool:
+        """Whether the node in this folder keeps mail for this address, by its gear."""
+        if not self.is_node:
+            return False
+        with suppress(click.ClickException, MailError, OSError), open_accounts(self.ctx) as known:
+            directory = known.load_directory(config_of(self.ctx).accounts.subaddress)
+            address = parse_address(recipient)
+            return not (directory.is_local(address.domain) or directory.may_leave(address))
+        return False
 
     def likely_address(self) -> str:
         """Whose mail it may be, for want of a word: at the node in this folder its first account.
@@ -298,7 +347,7 @@ class Place:
             self._password = passwords.from_file(Path(profile.password_file).expanduser())
         elif profile.password_command:
             self._password = passwords.from_command(profile.password_command)
-        elif not self._typed and (kept := passwords.from_keyring(self.user, server.host)):
+        elif not self._keyring_failed and (kept := passwords.from_keyring(self.user, server.host)):
             self._password = kept
         else:
             self._ask_password(server)
@@ -307,11 +356,10 @@ class Place:
         """On a terminal; otherwise the next line of standard input, where nothing else reads it."""
         if stdin_is_terminal():
             words = f"Password of {self.user} at {server.host}"
-            typed = click.prompt(words, hide_input=True, default="", show_default=False, err=True)
-            self._password, self._typed = str(typed), True
+            self._password, self._typed = str(click.prompt(words, hide_input=True, err=True)), True
         elif not self.stdin_is_text:
             self._password = read_secret_line() or ""
-        if not (self._password or self._typed):
+        if not self._password:
             raise Mistake(
                 f"there is no password for {self.user} at {server}: give --password-file, "
                 "--password-command, a line on standard input, or run this on a terminal",

@@ -36,6 +36,7 @@ from mailnode.errors import BadAddress
 from mailnode.outbound.words import Answer
 
 LARGE_OCTETS = 1 << 20
+TEXT = "The text; a full stop on a line of its own ends it, or Ctrl-D:"
 Answers = Sequence[tuple[str, Answer]]
 
 
@@ -96,7 +97,7 @@ def send(
     )
     made = make(draft)
     answers = hand_over(place, made.letter)
-    _tell(ctx, made, answers)
+    _tell(place, made, answers)
 
 
 def make(draft: Draft) -> Made:
@@ -161,7 +162,7 @@ def _body(given: str | None, html: Path | None, has_files: bool, asking: bool) -
     if given is None and (html is not None or (has_files and not asking)):
         return ""
     if asking and given is None:
-        click.echo("The text; a full stop on a line of its own ends it:", err=True)
+        click.echo(TEXT, err=True)
         return read_until_dot(sys.stdin)
     if given is None and stdin_is_terminal():
         raise Mistake('what does it say? Give a BODY, or "-" for standard input', EX_USAGE)
@@ -226,7 +227,8 @@ def _over(session: Submission, letter: Letter) -> Answers:
         session.quit()
 
 
-def _tell(ctx: click.Context, made: Made, answers: Answers) -> None:
+def _tell(place: Place, made: Made, answers: Answers) -> None:
+    ctx = place.ctx
     refused = [each for each in answers if not each[1].delivered]
     told: dict[str, Any] = {
         "message_id": made.message_id,
@@ -244,7 +246,7 @@ def _tell(ctx: click.Context, made: Made, answers: Answers) -> None:
         ],
     }
     if not answer_json(ctx, told):
-        for line in tell_answers(answers):
+        for line in [*tell_answers(answers), *tell_captured(place, answers)]:
             output.say(line)
     if refused:
         ctx.exit(exit_code(answers))
@@ -263,6 +265,15 @@ def tell_answers(answers: Answers) -> list[str]:
         else:
             lines.append(f"not taken now for {address}: {answer} (at {answer.stage})")
     return lines
+
+
+def tell_captured(place: Place, answers: Answers) -> list[str]:
+    """A line when some of it stays here."""
+    kept = [who for who, answer in answers if answer.delivered and place.is_captured(who)]
+    if not kept:
+        return []
+    what = "what is for others stays here" if len(kept) < len(answers) else "it stays here"
+    return [f"{what}, captured for {', '.join(kept)}: `mailnode gear show` says why"]
 
 
 def exit_code(answers: Answers) -> int:

@@ -49,7 +49,8 @@ class Face:
                 self.say("")
                 raise Leave from None
             if typed == "?":
-                self.say(f"{help} {ANYWHERE}".strip())
+                gap = "\n" if "\n" in help else " "
+                self.say(f"{help}{gap}{ANYWHERE}".strip())
                 continue
             return typed or default
 

@@ -14,7 +14,15 @@ from attrs import define
 from mailnode.cli import output
 from mailnode.cli.frame import told
 from mailnode.cli.places import Place
-from mailnode.cli.send import Answers, author_of, hand_over, make, tell_answers
+from mailnode.cli.send import (
+    TEXT,
+    Answers,
+    author_of,
+    hand_over,
+    make,
+    tell_answers,
+    tell_captured,
+)
 from mailnode.cli.shell_face import Back, Face, Leave
 from mailnode.cli.shell_menu import UNSENT, Deed
 from mailnode.client.composing import Draft, Made, Mailbox, fatal, look_over, parse_groups
@@ -73,7 +81,7 @@ class Writing:
         cc = self._ask_people("Copies to", NOBODY)
         draft = Draft(sender=sender, to=to, cc=cc, subject=self._ask_subject(sender, to))
         draft = attrs.evolve(draft, files=self._ask_files(draft))
-        face.say("The text; a full stop on a line of its own ends it:")
+        face.say(TEXT)
         return attrs.evolve(draft, text=face.ask_text())
 
     def _ask_sender(self) -> Mailbox:
@@ -145,7 +153,7 @@ class Writing:
         except (click.ClickException, MailError, OSError) as error:
             self.face.say(f"It was not sent: {told(error)[1]}")
             return letter.recipients
-        for line in tell_answers(answers):
+        for line in [*tell_answers(answers), *tell_captured(self.place, answers)]:
             self.face.say(line)
         left = tuple(address for address, answer in answers if not answer.delivered)
         if not left:

@@ -15,6 +15,7 @@ from mailnode.addresses import bracketed
 from mailnode.client.trouble import Late, NotTrusted, Unreachable
 
 CONNECT_S = 30.0
+GREETING_S = 60.0
 SILENCE_S = 300.0
 CHUNK_OCTETS = 65536
 LINE_OCTETS = 65536
@@ -192,6 +193,28 @@ class Connection:
     def wait_at_most(self, seconds: float) -> None:
         """From here the server has so long for each of its words."""
         self._socket.settimeout(seconds)
+
+    def expect_greeting(self) -> None:
+        """The first octets have come, or the reason why they don't.
+
+        Raises:
+            Unreachable: the server closes, or says nothing for a minute.
+        """
+        self.wait_at_most(GREETING_S)
+        try:
+            self.put_back(self.read())
+        except Late as error:
+            raise Late(f"{error.text}{self._hint}") from None
+        except Unreachable as error:
+            raise Unreachable(f"{error.text}{self._hint}") from None
+        self.wait_at_most(SILENCE_S)
+
+    @property
+    def _hint(self) -> str:
+        """What a server that doesn't greet may be waiting for."""
+        if self.server.implicit_tls:
+            return ""
+        return "; does TLS begin at once there? Then it is smtps:// or pop3s:// in front"
 
     def put_back(self, data: bytes) -> None:
         """What was read too much comes again."""

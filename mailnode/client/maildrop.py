@@ -52,6 +52,7 @@ class Maildrop:
         """
         maildrop = cls(connection)
         try:
+            connection.expect_greeting()
             maildrop._reply()
             maildrop._ask_offers()
             maildrop._secure()

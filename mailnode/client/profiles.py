@@ -81,10 +81,10 @@ def read_profile(path: Path, name: str = "") -> Profile | None:
     if name not in profiles:
         there = ", ".join(profiles) or "none"
         raise BadProfile(f"there is no profile {name!r} in {path}; there is: {there}")
-    return profiles[name]
+    return _profile(path, name, profiles[name])  # what is wrong with another is of no concern
 
 
-def _read(path: Path) -> tuple[dict[str, Profile], str]:
+def _read(path: Path) -> tuple[dict[str, Any], str]:
     try:
         told = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[dict[str, Profile], str]:
     default = told.pop("default", "")
     if not isinstance(default, str):
         raise BadProfile(f"{path}: default is the name of a profile, not {default!r}")
-    return {name: _profile(path, name, table) for name, table in told.items()}, default
+    return told, default
 
 
 def _profile(path: Path, name: str, table: Any) -> Profile:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from attrs import define, field, frozen
@@ -12,10 +14,11 @@ from attrs import define, field, frozen
 from mailnode.client.reading import attachments_of, head_of
 from mailnode.client.trouble import Denied
 from mailnode.durable import flush
-from mailnode.filenames import enter_folder, make_folder, open_new, safe_name
+from mailnode.filenames import enter_folder, make_folder, numbered, open_new, safe_name
 from mailnode.mime import read_mail
 
 UNTITLED = "no subject"
+HEAD_OCTETS = 65536
 CHUNK_OCTETS = 1 << 20
 
 
@@ -27,12 +30,14 @@ class Saved:
         path: of the mail.
         attachments: paths of its files.
         digest: SHA-256 of its octets, which were read back from the disk.
+        known: it lay there already, and nothing was written.
     """
 
     path: Path
     octets: int
     digest: str
-    attachments: tuple[Path, ...]
+    attachments: tuple[Path, ...] = ()
+    known: bool = False
 
 
 @define(eq=False)
@@ -86,9 +91,15 @@ class Shelf:
                 file.flush()
                 os.fsync(file.fileno())
             raw = self._read_back(part, digest.hexdigest())
-            name = self._give_name(part, raw)
+            wanted = safe_name(head_of(raw[:HEAD_OCTETS]).subject, UNTITLED) + ".eml"
+            if (there := self._find(wanted, raw)) is not None:
+                os.unlink(part, dir_fd=self._fd)
+                path = self.root / self._name / there
+                return Saved(path, octets, digest.hexdigest(), known=True)
+            name = self._give_name(part, wanted)
         except BaseException:
-            os.unlink(part, dir_fd=self._fd)
+            with suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=self._fd)
             raise
         attachments = self._save_attachments(raw, name.removesuffix(".eml"))
         folder = self.root / self._name
@@ -108,8 +119,22 @@ class Shelf:
             raise Denied("the disk gives back other octets than were written: is it damaged?")
         return raw
 
-    def _give_name(self, part: str, raw: bytes) -> str:
-        wanted = safe_name(head_of(raw[:65536]).subject, UNTITLED) + ".eml"
+    def _find(self, wanted: str, raw: bytes) -> str | None:
+        """The file of this name, or of one with a number, that holds the same mail already."""
+        for name in numbered(wanted):
+            try:
+                there = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            if stat.S_ISREG(there.st_mode) and there.st_size == len(raw):
+                with suppress(OSError):
+                    found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._fd)
+                    with os.fdopen(found, "rb") as file:
+                        if file.read() == raw:
+                            return name
+        return None
+
+    def _give_name(self, part: str, wanted: str) -> str:
         new_fd, name = open_new(self._fd, wanted)  # so that nobody else has the name
         os.close(new_fd)
         os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)

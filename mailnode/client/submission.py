@@ -73,6 +73,7 @@ class Submission:
         )
         submission = cls(connection, conversation)
         try:
+            connection.expect_greeting()
             conversation.connected()
             submission._turn()
             if conversation.failure is not None:

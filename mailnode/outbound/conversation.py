@@ -366,4 +366,5 @@ def _sign_in_lines(login: Login, offered: frozenset[str]) -> deque[bytes]:
 
 def _secrets_of(login: Login) -> tuple[str, ...]:
     plain, password = _encoded(f"\0{login.user}\0{login.password}"), _encoded(login.password)
-    return plain.decode(), password.decode(), login.password
+    secrets = plain.decode(), password.decode(), login.password
+    return tuple(filter(None, secrets))

@@ -11,12 +11,22 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from attrs import frozen
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from tests.live.node import Node, copy_folder, environment, make_folder
+from tests.live.world import (
+    DOVECOT,
+    POSTFIX,
+    Dovecot,
+    Postfix,
+    certificate_for,
+    folder_for_others,
+    there,
+)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +68,41 @@ def missing(program: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)
+
+
+@frozen
+class Mailhost:
+    """A Dovecot whose maildirs a Postfix fills.
+
+    Attributes:
+        address: whose mailbox it has; the password is "pw".
+        pop3, smtp: options that lead there, its certificate included, for which nobody vouches.
+    """
+
+    address: str
+    pop3: tuple[str, ...]
+    smtp: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def mailhost() -> Iterator[Mailhost]:
+    if not (there(DOVECOT) and there(POSTFIX) and Path("/usr/lib/dovecot/pop3").exists()):
+        missing("dovecot-pop3d or postfix")
+    with folder_for_others() as place:
+        tls = certificate_for(place / "tls", "localhost")
+        for name in ("dovecot", "postfix"):
+            (place / name).mkdir()
+        dovecot = Dovecot(place / "dovecot", "remote.test", tls).start()
+        maildirs = f"virtual_mailbox_base = {dovecot.folder}/mail"
+        postfix = Postfix(place / "postfix", "remote.test", tls, more=(maildirs,)).start()
+        trust = ("--trust", str(tls[0]))
+        yield Mailhost(
+            "remote@remote.test",
+            ("--pop3", f"localhost:{dovecot.pop3_port}", *trust),
+            ("--smtp", f"localhost:{postfix.port}", *trust),
+        )
+        postfix.stop()
+        dovecot.stop()
 
 
 Client = Callable[..., subprocess.CompletedProcess[bytes]]

@@ -9,26 +9,16 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import frozen
 
-from tests.live.conftest import missing
+from tests.live.conftest import Mailhost
 from tests.live.node import DOMAIN, PASSWORD, Node, command
-from tests.live.world import (
-    DOVECOT,
-    POSTFIX,
-    Dovecot,
-    Postfix,
-    certificate_for,
-    folder_for_others,
-    there,
-)
+from tests.live.world import certificate_for
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
-REMOTE = "remote.test"
 
 
 @frozen
@@ -76,36 +66,14 @@ def own(node: Node, tmp_path: Path) -> There:
     return There(BOB, options, (), node.folder)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
-    """A Dovecot whose maildirs Postfix fills, and a certificate that nobody vouches for."""
-    if not (there(DOVECOT) and there(POSTFIX) and Path("/usr/lib/dovecot/pop3").exists()):
-        missing("dovecot-pop3d or postfix")
-    folder = tmp_path_factory.mktemp("client")
-    with folder_for_others() as place:
-        tls = certificate_for(place / "tls", "localhost")
-        (place / "dovecot").mkdir()
-        (place / "postfix").mkdir()
-        dovecot = Dovecot(place / "dovecot", REMOTE, tls).start()
-        maildirs = f"virtual_mailbox_base = {dovecot.folder}/mail"
-        postfix = Postfix(place / "postfix", REMOTE, tls, more=(maildirs,)).start()
-        (folder / "pw").write_text("pw\n")
-        yield There(
-            f"remote@{REMOTE}",
-            ("--pop3", f"localhost:{dovecot.pop3_port}", "--user", f"remote@{REMOTE}",
-             "--password-file", str(folder / "pw"), "--trust", str(tls[0])),
-            ("--smtp", f"localhost:{postfix.port}", "--trust", str(tls[0])),
-            folder,
-        )  # fmt: skip
-        postfix.stop()
-        dovecot.stop()
-
-
 @pytest.fixture
-def elsewhere(servers: There) -> There:
-    for line in reversed(servers.list()):
-        servers.run("delete", str(line["number"]))
-    return servers
+def elsewhere(mailhost: Mailhost, tmp_path: Path) -> There:
+    """Others' servers, with an empty mailbox."""
+    (tmp_path / "pw").write_text("pw\n")
+    user = ("--user", mailhost.address, "--password-file", str(tmp_path / "pw"))
+    found = There(mailhost.address, (*mailhost.pop3, *user), mailhost.smtp, tmp_path)
+    found.run("delete", "all")
+    return found
 
 
 @pytest.fixture(params=["own", "elsewhere"])

@@ -11,18 +11,9 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from tests.live.conftest import missing
+from tests.live.conftest import Mailhost
 from tests.live.node import DOMAIN, PASSWORD, Node, copy_folder
 from tests.live.terminal import Terminal, mailnode_on_terminal
-from tests.live.world import (
-    DOVECOT,
-    POSTFIX,
-    Dovecot,
-    Postfix,
-    certificate_for,
-    folder_for_others,
-    there,
-)
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
 MAIN, YOURS = "What next? [write]: ", "Your mail [read]: "
@@ -65,7 +56,7 @@ class There:
         terminal.type(subject)
         terminal.expect("Files [none]: ")
         terminal.type("")
-        terminal.expect("a full stop on a line of its own ends it:")
+        terminal.expect("a full stop on a line of its own ends it")
         terminal.type(f"Text of {subject}")
         terminal.type("..")
         terminal.type(".")
@@ -79,27 +70,10 @@ def own(node: Node) -> There:
     return There(node.folder, (), BOB, PASSWORD, ALICE)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
-    """Mail for `remote` comes by Postfix and is read by Dovecot."""
-    if not (there(DOVECOT) and there(POSTFIX) and Path("/usr/lib/dovecot/pop3").exists()):
-        missing("dovecot-pop3d or postfix")
-    folder = tmp_path_factory.mktemp("shell")
-    with folder_for_others() as place:
-        tls = certificate_for(place / "tls", "localhost")
-        (place / "dovecot").mkdir()
-        (place / "postfix").mkdir()
-        dovecot = Dovecot(place / "dovecot", "remote.test", tls).start()
-        maildirs = f"virtual_mailbox_base = {dovecot.folder}/mail"
-        postfix = Postfix(place / "postfix", "remote.test", tls, more=(maildirs,)).start()
-        yield There(
-            folder,
-            ("--pop3", f"localhost:{dovecot.pop3_port}", "--smtp", f"localhost:{postfix.port}",
-             "--trust", str(tls[0])),
-            "remote@remote.test", "pw", "me@elsewhere.test",
-        )  # fmt: skip
-        postfix.stop()
-        dovecot.stop()
+@pytest.fixture
+def servers(mailhost: Mailhost, tmp_path: Path) -> There:
+    options = (*mailhost.pop3, *mailhost.smtp)
+    return There(tmp_path, options, mailhost.address, "pw", "me@elsewhere.test")
 
 
 @pytest.fixture(params=["own", "servers"])
@@ -224,7 +198,7 @@ def test_what_a_server_refuses_is_not_lost(own: There) -> None:
         terminal.type("write")
         for question, said in (
             ("From", ALICE), ("To [", f"nobody@{DOMAIN}"), ("Copies", BOB), ("Subject", "half"),
-            ("Files", ""), ("ends it:", "kept words"), ("kept", "."),
+            ("Files", ""), ("ends it", "kept words"), ("kept", "."),
         ):  # fmt: skip
             terminal.expect(question)
             terminal.type(said)

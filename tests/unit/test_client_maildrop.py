@@ -74,6 +74,13 @@ class SignInTests(SynchronousTestCase):
             Maildrop.open(connection, "bob", "pw")
         self.assertTrue(connection.closed)
 
+    def test_a_server_that_does_not_greet_may_wait_for_tls(self) -> None:
+        with self.assertRaisesRegex(Unreachable, "does TLS begin at once there.*pop3s://"):
+            Maildrop.open(ScriptedConnection(b"", []), "bob", "pw")
+        with self.assertRaises(Unreachable) as told:
+            Maildrop.open(ScriptedConnection(b"", [], Server("localhost", 995, True)), "bob", "pw")
+        self.assertNotIn("pop3s://", str(told.exception))
+
     def test_a_server_that_closes_is_said_to(self) -> None:
         with self.assertRaisesRegex(Unreachable, "localhost:110 has closed the connection"):
             self.open([CAPA])

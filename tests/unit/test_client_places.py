@@ -106,6 +106,12 @@ class ProfileTests(SynchronousTestCase):
             with self.assertRaisesRegex(BadProfile, words):
                 read_profile(self.path(text), name)
 
+    def test_what_is_wrong_with_another_profile_is_of_no_concern(self) -> None:
+        path = self.path('[good]\nuser = "bob"\n[bad]\nadress = "x"\n')
+        self.assertEqual(Profile(user="bob"), read_profile(path, "good"))
+        with self.assertRaises(BadProfile):
+            read_profile(path, "bad")
+
     def test_where_the_file_is(self) -> None:
         self.assertEqual(Path("/x"), profiles_path({"MAILNODE_CLIENT": "/x"}))
         self.assertEqual(Path("/c/mailnode/client.toml"), profiles_path({"XDG_CONFIG_HOME": "/c"}))
@@ -256,13 +262,18 @@ class ShelfTests(SynchronousTestCase):
 
     def test_nothing_is_overwritten_and_no_link_followed(self) -> None:
         shelf = self.shelf()
-        outside = self.root / "outside"
-        outside.write_text("kept")
-        (self.root / "bob@example.test" / "up.eml").symlink_to(outside)
-        second = shelf.save(self.retrieve)
-        third = shelf.save(self.retrieve)
-        self.assertEqual(["up (2).eml", "up (3).eml"], [second.path.name, third.path.name])
-        self.assertEqual("kept", outside.read_text())
+        outside, folder = self.root / "outside", self.root / "bob@example.test"
+        outside.write_bytes(self.RAW)
+        (folder / "up.eml").symlink_to(outside)
+        (folder / "up (2).eml").write_bytes(b"x" * len(self.RAW))
+        self.assertEqual("up (3).eml", shelf.save(self.retrieve).path.name)
+        self.assertEqual(b"x" * len(self.RAW), (folder / "up (2).eml").read_bytes())
+
+    def test_a_mail_that_lies_there_already_is_not_kept_twice(self) -> None:
+        shelf = self.shelf()
+        first, again = shelf.save(self.retrieve), shelf.save(self.retrieve)
+        self.assertEqual((first.path, False, True), (again.path, first.known, again.known))
+        self.assertEqual({"up", "up.eml"}, set(os.listdir(self.root / "bob@example.test")))
 
     def test_a_folder_that_is_a_link_is_not_entered(self) -> None:
         root = Path(self.mktemp())

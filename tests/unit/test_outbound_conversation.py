@@ -220,6 +220,12 @@ class SignInTests(SynchronousTestCase):
             self.assertEqual([], said)
             self.assertEqual((0, "AUTH"), (talk.talk.failure.code, talk.talk.failure.stage))  # type: ignore
 
+    def test_an_empty_password_hides_no_words_of_the_host(self) -> None:
+        self.login = Login("alice", "")
+        talk, _ = self.signing_in("AUTH PLAIN")
+        talk.hear("535 5.7.8 No")
+        self.assertEqual("535 5.7.8 No", str(talk.talk.failure))
+
     def test_c05_nothing_secret_goes_in_clear_whatever_is_wished(self) -> None:
         for tls in ("none", "may", "must"):
             for offers in (("AUTH PLAIN",), ("AUTH PLAIN", "STARTTLS")):
