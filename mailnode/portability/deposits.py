@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import IO
 from attrs import define, field
 
 from mailnode.durable import flush
+from mailnode.model import ANSWERED, DRAFT, FLAGGED, SEEN, TRASHED
 from mailnode.portability.files import flag_letters
-from mailnode.portability.mbox import MboxBody, from_line
+from mailnode.portability.mbox import QUOTED_OCTETS
 
 
 class Taken(Exception):
@@ -72,6 +75,56 @@ class FileInMaking:
     def _refuse_taken(self) -> None:
         if not self.force and (self.path.exists() or self.path.is_symlink()):
             raise Taken(f"{self.path} is there already")
+
+
+_TO_QUOTE = re.compile(rb"(?m)^(?=>*From )")
+_STATUS_LETTERS = ((ANSWERED, "A"), (FLAGGED, "F"), (DRAFT, "T"), (TRASHED, "D"))
+
+
+def from_line(sender: str, received_at: float, flags: int = 0) -> bytes:
+    """What stands before a mail in an mbox: its From line, and what its owner's programs said."""
+    who = sender if re.fullmatch(r"[!-~]+", sender) else "MAILER-DAEMON"
+    lines = [f"From {who} {time.asctime(time.gmtime(received_at))}"]
+    if flags & SEEN:
+        lines.append("Status: RO")
+    letters = "".join(letter for bit, letter in _STATUS_LETTERS if flags & bit)
+    if letters:
+        lines.append(f"X-Status: {letters}")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@define(eq=False)
+class MboxBody:
+    """Turns a mail with CRLF lines into what stands for it in an mboxrd, in pieces cut anywhere."""
+
+    _held: bytes = b""
+    _last: bytes = b"\n"
+
+    def feed(self, piece: bytes) -> bytes:
+        data = self._held + piece
+        line = data.rfind(b"\n") + 1
+        if len(data) - line > QUOTED_OCTETS:
+            line = len(data) - 1  # its beginning is known, and a CR may wait for its LF
+        self._held = data[line:]
+        return self._written(data[:line])
+
+    def end(self) -> bytes:
+        """The rest, and the blank line behind the mail."""
+        rest = self._written(self._held)
+        return rest + (b"\n" if self._last == b"\n" else b"\n\n")
+
+    def _written(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        begins = self._last == b"\n"
+        data = data.replace(b"\r\n", b"\n")
+        self._last = data[-1:]
+        if b"From " not in data:
+            return data
+        if begins:
+            return _TO_QUOTE.sub(b">", data)
+        first, end, rest = data.partition(b"\n")
+        return first + end + _TO_QUOTE.sub(b">", rest)
 
 
 def write_mbox_mail(
