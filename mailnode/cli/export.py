@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mailnode.cli import output
+from mailnode.cli.ending import heeding_signals
 from mailnode.cli.exporting import FORMATS, Export, Report, reading_copies
 from mailnode.cli.following import follow
 from mailnode.cli.frame import (
@@ -19,7 +20,6 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.importing import heeding_signals
 from mailnode.cli.node import open_accounts, require_mail
 from mailnode.cli.progress import course_of
 from mailnode.portability.files import is_maildir

@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from mailnode.cli.ending import Ending
 from mailnode.cli.frame import EX_CANTCREAT, EX_INTERRUPTED, Mistake
-from mailnode.cli.importing import Ending
 from mailnode.cli.progress import Course
 from mailnode.filenames import safe_name
 from mailnode.portability.archive import ZipWriter

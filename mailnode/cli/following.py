@@ -13,9 +13,9 @@ import click
 from attrs import define, field
 
 from mailnode.cli import output
+from mailnode.cli.ending import Ending, heeding_signals
 from mailnode.cli.exporting import Export, place_of
 from mailnode.cli.frame import config_of, wants_json
-from mailnode.cli.importing import Ending, heeding_signals
 from mailnode.cli.node import open_accounts
 from mailnode.cli.progress import Course
 from mailnode.config import Config
