@@ -20,8 +20,8 @@ from mailnode.portability.files import flag_letters
 from mailnode.portability.mbox import QUOTED_OCTETS
 
 
-class Taken(Exception):
-    """There is something of that name already, or somebody writes it; which stands in it."""
+class DepositError(Exception):
+    """There can be no file of that name; why and the mend stand in it."""
 
 
 @define(eq=False)
@@ -41,17 +41,44 @@ class FileInMaking:
         return self.path.with_name(f".{self.path.name}.part")
 
     def __enter__(self) -> FileInMaking:
+        """
+        Raises:
+            DepositError.
+            OSError.
+        """
         self._refuse_taken()
+        self.file = open(self._open_part(), "w+b", buffering=1 << 18)
+        try:
+            self._refuse_others_part()
+            self.file.truncate()
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def _open_part(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._part, flags, 0o600)
-        self.file = open(fd, "w+b", buffering=1 << 18)
+        try:
+            return os.open(self._part, flags, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            folder = self.path.parent
+            raise DepositError(f"there is no folder {folder}: make it, or name another") from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
+
+    def _refuse_others_part(self) -> None:
+        """What is written is ours alone: another export may be about to give it its name."""
+        fd = self.file.fileno()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.close()
-            raise Taken(f"another export writes {self.path}") from None
-        self.file.truncate()
-        return self
+            is_there = os.path.samestat(os.fstat(fd), os.lstat(self._part))
+        except (BlockingIOError, FileNotFoundError):
+            is_there = False
+        if not is_there:
+            raise DepositError(f"another export writes {self.path}: wait for its end")
+        if os.fstat(fd).st_uid != os.geteuid():  # who owns it could read what comes into it
+            raise DepositError(f"{self._part} is somebody else's: delete it, or name another file")
+        os.fchmod(fd, 0o600)
 
     def __exit__(
         self,
@@ -73,8 +100,10 @@ class FileInMaking:
             self.file.close()
 
     def _refuse_taken(self) -> None:
+        if self.path.is_dir():
+            raise DepositError(f"{self.path} is a folder: name a file in it")
         if not self.force and (self.path.exists() or self.path.is_symlink()):
-            raise Taken(f"{self.path} is there already")
+            raise DepositError(f"{self.path} is there already; --force replaces what is there")
 
 
 _TO_QUOTE = re.compile(rb"(?m)^(?=>*From )")

@@ -172,7 +172,9 @@ class ImportTests(MovingCase):
         self.write("box", mbox(1, 2))
         with patch.object(spooling.os, "statvfs", side_effect=OSError(5, "Input/output error")):
             result = self.run_command(f"import box --to {CAROL}", exit_code=69)
-        self.assertIn("mailnode: the store has a fault: [Errno 5] Input/output error", result.stderr)
+        self.assertIn(
+            "mailnode: the store has a fault: [Errno 5] Input/output error", result.stderr
+        )
         self.assertNotIn("can't be read", result.stdout)
 
     def test_names_in_an_older_charset_are_told_and_become_folders_all_the_same(self) -> None:
@@ -387,6 +389,13 @@ class ExportTests(MovingCase):
         self.write("full/x", b"")
         self.assertIn("no Maildir", self.refusal(f"export {CAROL} --to full --format maildir", 73))
         self.assertIn(".eml", self.refusal(f"export {CAROL} --follow x --format mbox", 64))
+        self.write("file", b"")
+        for place in ("nope", "file"):
+            for name in ("x.mbox", "x.zip"):
+                told = self.refusal(f"export {CAROL} --to {place}/{name}", 73)
+                self.assertIn(f"there is no folder {place}: make it", told)
+        told = self.refusal(f"export {CAROL} --to full --force --format mbox", 73)
+        self.assertIn("full is a folder: name a file in it", told)
 
     def test_interrupted_it_leaves_no_half_file(self) -> None:
         real = exporting.write_mbox_mail
