@@ -16,7 +16,7 @@ from unittest.mock import patch
 from mailnode.cli import exporting, following, importing
 from mailnode.cred.passwords import password_matches
 from mailnode.portability.mbox import MboxReader
-from mailnode.portability.shelf import STATE
+from mailnode.portability.shelf import STATE, Shelf
 from mailnode.store import spooling
 from mailnode.store.accounts import Accounts
 from mailnode.store.locks import writing_blobs
@@ -479,6 +479,23 @@ class FollowTests(MovingCase):
 
         self.assertIn("not exported: INBOX uid 1", self.follow(then))
         self.assertEqual(self.files(), ["good.eml"])
+
+    def test_a_large_mail_that_is_deleted_while_it_is_read_does_not_end_it(self) -> None:
+        self.write("box", FROM + b"Subject: large\n\n" + b"x\n" * 300_000 + b"\n" + mbox(1))
+        self.run_command(f"import box --to {CAROL}")
+        real = Shelf.put
+
+        def put(shelf: Shelf, items: Any) -> int:
+            for blob in (self.folder / "var").glob("blobs/*/*"):
+                blob.unlink()
+                self.write_mail(
+                    lambda connection: connection.execute("DELETE FROM delivery WHERE uid = 1")
+                )
+            return real(shelf, items)
+
+        with patch.object(Shelf, "put", put):
+            self.assertIn("up to date", self.follow(lambda: iter([None])))
+        self.assertEqual(self.files(), ["mail 1.eml"])
 
     def test_a_folder_of_somebodys_state_is_refused_in_one_line(self) -> None:
         self.file_mail(CAROL)

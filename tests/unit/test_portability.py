@@ -192,16 +192,16 @@ class TreeTests(FolderCase):
             real(fd, how)
 
         self.write(".x.part", b"whole")
-        with patch.object(deposits.fcntl, "flock", finish):
-            with self.assertRaisesRegex(DepositError, "another export writes"):
-                FileInMaking(path, force=True).__enter__()
+        late = patch.object(deposits.fcntl, "flock", finish)
+        with late, self.assertRaisesRegex(DepositError, "another export writes"):
+            FileInMaking(path, force=True).__enter__()
         self.assertEqual(path.read_bytes(), b"whole")
 
     def test_nothing_is_written_into_a_file_that_somebody_laid_there(self) -> None:
         self.write(".x.part", b"")
-        with patch.object(deposits.os, "geteuid", lambda: os.getuid() + 1):
-            with self.assertRaisesRegex(DepositError, "somebody else's"):
-                FileInMaking(self.folder / "x").__enter__()
+        somebody = patch.object(deposits.os, "geteuid", lambda: os.getuid() + 1)
+        with somebody, self.assertRaisesRegex(DepositError, "somebody else's"):
+            FileInMaking(self.folder / "x").__enter__()
         (self.folder / ".x.part").chmod(0o666)
         with FileInMaking(self.folder / "x"):
             pass
