@@ -1,4 +1,4 @@
-"""What every process of a node has: settings, ports, files, accounts, the store and the bell.
+"""What every process of a node has on its ports and files: the store's parts, timers, the bell.
 
 It starts whole or not at all, takes up changes, and stops in order. `service.Node` puts the mail
 servers into it.
@@ -6,17 +6,13 @@ servers into it.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from attrs import evolve
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,56 +20,31 @@ from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
-from mailnode.due import DueClock
 from mailnode.errors import MailError
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
-from mailnode.listening import (
-    LISTENING,
-    BadEndpoint,
-    CannotBind,
-    Listener,
-    bind_all,
-    write_listening,
-)
-from mailnode.machine import find_hostname, raise_descriptor_limit
+from mailnode.listening import LISTENING, write_listening
 from mailnode.outbound.reporting import Reports
+from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
-from mailnode.sealing import Seal
-from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
-from mailnode.store.database import Database
 from mailnode.store.journal import Journal
-from mailnode.store.locks import RUNS_THERE, is_locked, lock_folder
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
-from mailnode.store.watch import AccountsWatch
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.tls import RENEWAL_LOOK_S, Certificate, TlsError, open_certificate
+from mailnode.tls import RENEWAL_LOOK_S, TlsError
 
-EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 64, 69, 70
-EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 74, 75, 77, 78
 POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
 NEED_A_RESTART = ("node", "listen", "tls", "accounts", "log", "plugins")
 
-T = TypeVar("T")
-
 _log = Logger(namespace="mailnode")
 
 
-class StartFailed(SystemExit):
-    """The node can't start: one line on standard error, and a sysexits code."""
-
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(code)
-        self.why = why
-
-
-class House(MultiService):
+class House(Premises):
     """A process of a node, without a server.
 
     Args:
@@ -82,7 +53,7 @@ class House(MultiService):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        directory, accounts, database, messages, queue, blobs, journal, certificate: the parts.
+        messages, queue, blobs, journal, sweep: the parts, beside those of `Premises`.
         dispatch: the relay, in the one process of the node that has it.
         started: True once everything listens.
     """
@@ -94,19 +65,13 @@ class House(MultiService):
         *,
         reload_config: Callable[[], Config] | None = None,
     ) -> None:
-        super().__init__()
-        self.setName("mailnode")
+        super().__init__(config, reactor)
         self.who = ""  # in front of what one of several processes logs
-        self.config = config
-        self.reactor = reactor
-        self.hostname = config.node.hostname or find_hostname()
-        self.listeners: list[Listener] = []
         self.started = False
         self.bell = self._make_bell()
         self.metrics = Metrics()
         self.dispatch: Dispatch | None = None
         self._reload_config = reload_config
-        self._node_lock = -1
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
         self._told_listening: Any = None
@@ -115,28 +80,7 @@ class House(MultiService):
     def _make_bell(self) -> Bell:
         return Bell()
 
-    @property
-    def command(self) -> str:
-        """The `mailnode` command for this node, as the mends that it names begin."""
-        return "mailnode"
-
     # Starting
-
-    def privilegedStartService(self) -> None:
-        """Bind every port, still as root where the node was started so."""
-        super().privilegedStartService()
-        raise_descriptor_limit()
-        self._bind()
-
-    def _bind(self) -> None:
-        try:
-            self.listeners = bind_all(self.reactor, self.config.listen)
-        except BadEndpoint as error:
-            self._fail(EX_USAGE, str(error))
-        except CannotBind as error:
-            if is_locked(self.config.data_path):  # it has the port, and that is the smaller news
-                self._fail(EX_TEMPFAIL, RUNS_THERE.format(self.config.data_path))
-            self._fail(EX_UNAVAILABLE, str(error))
 
     def startService(self) -> None:
         """Open the store, build the parts, let clients in."""
@@ -162,70 +106,6 @@ class House(MultiService):
 
     def _find_parts(self) -> None:
         """What the settings name; found before any file is opened."""
-
-    def _open(self) -> None:
-        """The files: the folder's lock, accounts, mail, certificate."""
-        data, users = self.config.data_path, self.config.users_path
-        if self.config.tls.cert:  # nothing is made in a folder that may be the wrong one
-            self.certificate = self._open_certificate()
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._node_lock = self._lock_folder()
-        self.accounts = Accounts.open(users, create=True, data=data)
-        subaddress = self.config.accounts.subaddress
-        self.watch = AccountsWatch(self.accounts, subaddress, self._in_thread)
-        self.watch.read_now()
-        self.directory = self.watch.directory
-        self._refuse_demo_beyond_loopback()
-        self.seal = Seal.open(data)
-        self.due = self._make_clock(data)
-        if not self.config.tls.cert:
-            self.certificate = self._open_certificate()
-        self.database = Database.open(
-            data / "mail.db",
-            call_in_reactor=self.reactor.callFromThread,
-            on_fatal=self._end_after_failed_flush,
-            reserve_octets=self.config.store.reserve,
-            clock=self.reactor,
-        )
-
-    def _make_clock(self, data: Path) -> DueClock:
-        """The wall's, unless the settings say that it is moved by hand."""
-        if self.config.node.clock == "wall":
-            clock, was_ahead_s = DueClock.of_wall(data)
-            if was_ahead_s:
-                _log.warn(
-                    "the queue's clock is the wall's again, and was {days:.1f} days ahead: what was"
-                    " queued then waits for its time (mailnode queue retry attempts it now)",
-                    days=was_ahead_s / 86400,
-                )
-            return clock
-        if self.config.node.workers > 1:
-            raise ConfigError("node.clock: a clock that is moved by hand has one process only")
-        return DueClock.manual(data)
-
-    def _open_certificate(self) -> Certificate:
-        folder = self.config.data_path / "tls"
-        return open_certificate(self.config.tls, folder, self.hostname, self.reactor.seconds)
-
-    def _lock_folder(self) -> int:
-        """One node a data folder."""
-        return lock_folder(self.config.data_path)
-
-    def _in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), function, *args)
-
-    def _refuse_demo_beyond_loopback(self) -> None:
-        open_ports = [each for each in self.listeners if each.beyond_loopback]
-        if self.directory.demo_accounts and open_ports:
-            mend = " && ".join(
-                f"{self.command} user delete {account.key} --yes"
-                for account in self.directory.demo_accounts
-            )
-            self._fail(
-                EX_CONFIG,
-                f"{open_ports[0].where} listens beyond this machine, and the demo accounts have "
-                f"published passwords; first: {mend}",
-            )
 
     def _build(self) -> None:
         config, clock = self.config, self.reactor
@@ -341,22 +221,6 @@ class House(MultiService):
     def _greet(self) -> None:
         greet(self)
 
-    def _fail(self, code: int, why: str) -> NoReturn:
-        for listener in self.listeners:
-            listener.close()
-        if hasattr(self, "database"):
-            background(self.database.close(), "closing the store")
-        if hasattr(self, "blobs"):
-            self.blobs.close()
-        if self._node_lock >= 0:
-            self._release_folder()
-        self.start_failed(why)
-        raise StartFailed(code, why)
-
-    def start_failed(self, why: str) -> None:
-        """Say why; `SystemExit` alone would end a `.tac` without a word."""
-        _log.critical("the node can't start: {why}", why=why)
-
     # Running
 
     def reload(self) -> None:
@@ -451,23 +315,16 @@ class House(MultiService):
         (self.config.data_path / LISTENING).unlink(missing_ok=True)
         (self.config.data_path / SOCKET_NAME).unlink(missing_ok=True)
 
+    def _fail(self, code: int, why: str) -> NoReturn:
+        if hasattr(self, "blobs"):
+            self.blobs.close()
+        super()._fail(code, why)
+
     def _end_after_failed_flush(self, error: BaseException) -> None:
-        """Nobody knows what is on the disk: say so and end; a supervisor starts us again."""
         try:
             self.mail_log.tell_late()
         finally:
-            _log.critical(
-                "a flush failed, nothing more is taken and the process ends: {error}",
-                error=str(error),
-            )
-            os._exit(EX_IOERR)
-
-    def _release_folder(self) -> None:
-        """Another node may have it now."""
-        if hasattr(self, "accounts"):
-            self.accounts.close()
-        os.close(self._node_lock)
-        self._node_lock = -1
+            super()._end_after_failed_flush(error)
 
 
 def _unless_mail_error(failure: Failure) -> None:

@@ -26,7 +26,7 @@ from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
-from mailnode.house import House, StartFailed
+from mailnode.house import House
 from mailnode.intake import Intake
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
@@ -35,6 +35,7 @@ from mailnode.plugins import find_checkers, find_delivery, find_filters, find_su
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.pop3.server import Pop3Server
+from mailnode.premises import StartFailed
 from mailnode.room import body_share
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules

@@ -29,9 +29,10 @@ from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.cred.checkers import mended
 from mailnode.foreground import Foreground
-from mailnode.house import EX_CONFIG, EX_NOPERM, EX_USAGE, House, StartFailed
+from mailnode.house import House
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS
+from mailnode.premises import EX_CONFIG, EX_NOPERM, EX_USAGE, StartFailed
 from mailnode.reach import barred_at
 from mailnode.service import Node
 from mailnode.telemetry import LogWriter, log_to_people

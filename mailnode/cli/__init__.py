@@ -15,9 +15,9 @@ from mailnode.cli.doctor import doctor
 from mailnode.cli.export import export_mail
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
+from mailnode.cli.import_mail import import_mail
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
-from mailnode.cli.moving import import_mail
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.restore import restore

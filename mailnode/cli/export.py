@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mailnode.cli import output
+from mailnode.cli.ending import heeding_signals
 from mailnode.cli.exporting import FORMATS, Export, Report, reading_copies
 from mailnode.cli.following import follow
 from mailnode.cli.frame import (
@@ -19,9 +20,9 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.importing import heeding_signals
 from mailnode.cli.node import open_accounts, require_mail
 from mailnode.cli.progress import course_of
+from mailnode.portability.deposits import DepositError
 from mailnode.portability.files import is_maildir
 from mailnode.portability.shelf import ShelfError
 from mailnode.store.accounts import Account
@@ -93,7 +94,7 @@ def export_mail(
             together = everybody or len(found) > 1
             work = Export(reader, found, path, together, force, course, ending)
             work.run(form)
-    except ShelfError as error:
+    except (DepositError, ShelfError) as error:
         raise Mistake(str(error), EX_CANTCREAT) from None
     except KeyboardInterrupt:
         raise Mistake("cut off: run it again", EX_INTERRUPTED) from None

@@ -11,12 +11,12 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from mailnode.cli.ending import Ending
 from mailnode.cli.frame import EX_CANTCREAT, EX_INTERRUPTED, Mistake
-from mailnode.cli.importing import Ending
 from mailnode.cli.progress import Course
 from mailnode.filenames import safe_name
 from mailnode.portability.archive import ZipWriter
-from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken, write_mbox_mail
+from mailnode.portability.deposits import FileInMaking, MaildirWriter, write_mbox_mail
 from mailnode.portability.files import EML
 from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf, name_of, numbered
 from mailnode.store.accept import INBOX
@@ -94,7 +94,8 @@ class Export:
         """All of it.
 
         Raises:
-            Mistake: there is something of that name, or somebody wants it to end.
+            DepositError, ShelfError: there can be no file or folder of that name.
+            Mistake: likewise, or somebody wants it to end.
             MailError: the store can't be read.
             OSError: the export can't be written.
         """
@@ -107,10 +108,7 @@ class Export:
             "eml": self._shelf,
             "zip": self._zip,
         }
-        try:
-            write[form]()
-        except Taken as error:
-            raise Mistake(f"{error}; --force replaces what is there", EX_CANTCREAT) from None
+        write[form]()
 
     def _folders(self, account: Account) -> list[Folder]:
         return folders_of(self.reader.connection, account.id)

@@ -13,9 +13,9 @@ import click
 from attrs import define, field
 
 from mailnode.cli import output
+from mailnode.cli.ending import Ending, heeding_signals
 from mailnode.cli.exporting import Export, place_of
 from mailnode.cli.frame import config_of, wants_json
-from mailnode.cli.importing import Ending, heeding_signals
 from mailnode.cli.node import open_accounts
 from mailnode.cli.progress import Course
 from mailnode.config import Config
@@ -43,8 +43,8 @@ def follow(
         MailError: the store can't be read.
     """
     config = config_of(ctx)
-    with heeding_signals() as ending, contextlib.closing(Shelf.open(path)) as shelf:
-        follower = Follower(ctx, config, shelf, ending, accounts, addresses)
+    with heeding_signals() as ending:
+        follower = Follower(ctx, config, path, ending, accounts, addresses)
         while not ending.asked:
             try:
                 with open_mail(config.data_path / MAIL_DATABASE) as connection:
@@ -52,18 +52,17 @@ def follow(
             except StoreBusy as error:  # as while another program begins or ends with it
                 click.echo(f"mailnode: {error}; it is tried again", err=True)
                 time.sleep(BUSY_S)
-        shelf.settle()
     if not wants_json(ctx):
         output.say(f"ended; {path} is up to date to here, and is gone on with by the same command")
 
 
 @define(eq=False)
 class Follower:
-    """Looks for what is new, and puts it on the shelf."""
+    """Looks for what is new, and puts it on the shelf in `path`."""
 
     ctx: click.Context
     config: Config
-    shelf: Shelf
+    path: Path
     ending: Ending
     accounts: list[Account]
     addresses: Sequence[str] | None
@@ -72,7 +71,16 @@ class Follower:
     _begun: bool = field(default=False, init=False)
 
     def watch(self, connection: sqlite3.Connection) -> None:
-        """Until the end, or until another file is the database."""
+        """Until the end, or until another file is the database.
+
+        Raises:
+            StoreBusy: begin anew.
+        """
+        with contextlib.closing(Shelf.open(self.path)) as shelf:
+            self._watch(connection, shelf)
+            shelf.settle()
+
+    def _watch(self, connection: sqlite3.Connection, shelf: Shelf) -> None:
         database = self.config.data_path / MAIL_DATABASE
         file, version = database.stat().st_ino, -1
         reader = CopyReader(connection, self.config.data_path)
@@ -80,7 +88,7 @@ class Follower:
             (now,) = connection.execute("PRAGMA data_version").fetchone()
             changed, version = now != version, now
             if self._new_accounts() or changed:
-                self._take_up(reader)
+                self._take_up(reader, shelf)
             if not self._begun:
                 self._begun = True
                 self._tell_begun()
@@ -99,7 +107,7 @@ class Follower:
             self.accounts = accounts.accounts()
         return {account.id for account in self.accounts} != before
 
-    def _take_up(self, reader: CopyReader) -> None:
+    def _take_up(self, reader: CopyReader, shelf: Shelf) -> None:
         for account in self.accounts:
             for folder in folders_of(reader.connection, account.id):
                 if self.ending.asked:
@@ -107,9 +115,9 @@ class Follower:
                 now = folder.uidvalidity, folder.uid_next
                 if self._uids.get(folder.folder_id) == now:
                     continue
-                work = Export(reader, [account], self.shelf.path, True, False, Course(), Ending())
-                work.fill(self.shelf, account, folder)
-                self.shelf.settle()
+                work = Export(reader, [account], self.path, True, False, Course(), Ending())
+                work.fill(shelf, account, folder)
+                shelf.settle()
                 self._uids[folder.folder_id] = now
                 self._tell(account, work)
 
@@ -120,11 +128,11 @@ class Follower:
         if wants_json(self.ctx):
             click.echo(json.dumps({"account": str(account.address), **report.facts()}))
             return
-        where = self.shelf.path / place_of(account)
+        where = self.path / place_of(account)
         output.say(f"{output.when(time.time())}  {output.count(report.new, 'mail')} into {where}")
         for each in report.missing:
             output.say(f"  not exported: {each.where}: {each.why}", "red")
 
     def _tell_begun(self) -> None:
         if not wants_json(self.ctx):
-            output.say(f"{self.shelf.path} is up to date; what comes is added, until Ctrl-C")
+            output.say(f"{self.path} is up to date; what comes is added, until Ctrl-C")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from attrs import define, field, frozen
 
 from mailnode.bell import ring_from_outside
+from mailnode.cli.ending import Ending
 from mailnode.cli.frame import EX_DATAERR, EX_INTERRUPTED, told
 from mailnode.cli.progress import Course
 from mailnode.client.trouble import Denied, NotTrusted, SignInRefused, Unreachable
@@ -24,7 +23,7 @@ from mailnode.portability.sources import Source
 from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
 from mailnode.store.beside import MAIL_DATABASE, Writer, make_mail_database, writing_beside
-from mailnode.store.filing import Filing, Target
+from mailnode.store.filing import Filing, Tally, Target
 from mailnode.store.locks import writing_blobs
 from mailnode.store.spooling import SpooledBlob
 from mailnode.store.sqlite import reading
@@ -38,30 +37,6 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
-@define(eq=False)
-class Ending:
-    """Whether somebody wants the work to end: the first signal asks, a second one cuts it off."""
-
-    asked: bool = False
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-@contextlib.contextmanager
-def heeding_signals() -> Iterator[Ending]:
-    """SIGINT and SIGTERM are asked for instead of ending the process."""
-    ending = Ending()
-    before = {each: signal.signal(each, ending._hear) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield ending
-    finally:
-        for each, action in before.items():
-            signal.signal(each, action)
-
-
 @define
 class Report:
     """What became of the mails of a source, or of several.
@@ -72,6 +47,8 @@ class Report:
         lost: what could not be taken and why, the first of them; `lost_count` of all.
         folders: how many mails came from each folder, "" for the inbox.
         left_out: how many of each folder were not to be brought.
+        unparted: lines of mails that begin a mail elsewhere, but for a blank line before them;
+            `unparted_at` is where the first of these mails lay.
         stopped: why it ended before the source did; "" when it didn't.
         exit_code: of the command.
     """
@@ -83,6 +60,8 @@ class Report:
     lost_count: int = 0
     folders: Counter[str] = field(factory=Counter)
     left_out: Counter[str] = field(factory=Counter)
+    unparted: int = 0
+    unparted_at: str = ""
     stopped: str = ""
     exit_code: int = 0
     seconds: float = 0.0
@@ -91,6 +70,17 @@ class Report:
         self.lost_count += 1
         if len(self.lost) < LISTED:
             self.lost.append(lost)
+
+    def note(self, letter: Letter) -> None:
+        """What is odd about one that was read."""
+        if letter.unparted:
+            self.unparted += letter.unparted
+            self.unparted_at = self.unparted_at or letter.where
+
+    @property
+    def is_of_nothing(self) -> bool:
+        """Whether there was no mail to read."""
+        return not (self.filed or self.known or self.lost_count or self.left_out or self.stopped)
 
     def facts(self) -> dict[str, Any]:
         """For programs."""
@@ -102,6 +92,7 @@ class Report:
             "not_taken_count": self.lost_count,
             "folders": {name or INBOX: count for name, count in self.folders.items()},
             "left_out": dict(self.left_out),
+            "unparted_from_lines": self.unparted,
             "stopped": self.stopped or None,
             "seconds": round(self.seconds, 3),
         }
@@ -157,41 +148,31 @@ class Import:
         return SpooledBlob(self.config.data_path, self.config.store.free_space)
 
     def take(self, source: Source, account: Account) -> bool:
-        """Whether all of a source was read; the report says what became of it, and why it ended."""
+        """Whether the work may go on; the report says what became of the mails of a source."""
         try:
-            source.measure()
-            for each in source:
+            for each in _read(source):
                 if isinstance(each, Lost):
                     self.report.lose(each)
                 else:
                     self._take(each, account)
                 self.course.show(source.done, source.count, self._mails)
-                if self._over_quota() or self.ending.asked:
+                if self.report.stopped or self.ending.asked:
                     break
-        except OSError as error:
-            why = f"{error.strerror or error}: what follows can't be read"
-            self.report.lose(Lost(str(error.filename or "the source"), why))
+            self._flush()
         except MailError as error:
             self._stop(*_told(error))
             with contextlib.suppress(MailError):  # after a fault of the store nothing waits
                 self._flush()
-            return False
-        return self._finish()
+        if self.ending.asked and not self.report.stopped:
+            self._stop(EX_INTERRUPTED, "it was interrupted; run it again to go on")
+        if not self.report.stopped:
+            self._filings.clear()  # of many accounts, what one has is not kept for the next
+        return not self.report.stopped
 
     def note(self, lost: Iterable[Lost]) -> None:
         """These are to be told, too."""
         for each in lost:
             self.report.lose(each)
-
-    def _finish(self) -> bool:
-        """What waits is filed; whether the work may go on."""
-        if self.ending.asked and not self.report.stopped:
-            self._stop(EX_INTERRUPTED, "it was interrupted; run it again to go on")
-        try:
-            self._flush()
-        except MailError as error:
-            self._stop(*told(error))
-        return not self._over_quota() and not self.report.stopped
 
     @property
     def _mails(self) -> int:
@@ -207,12 +188,13 @@ class Import:
             letter.discard()
             return
         self.report.folders[letter.folder] += 1
+        self.report.note(letter)
         filing = self._filing(account, folder)
         if self.writer is None:
             self._count(filing, letter)
             return
         filing.take(letter)
-        self._tell(filing)
+        self._collect(filing)
 
     def _count(self, filing: Filing, letter: Letter) -> None:
         """What would become of it."""
@@ -227,40 +209,35 @@ class Import:
         if self.writer is not None:
             for filing in self._filings.values():
                 filing.flush()
-                self._tell(filing, ring=True)
+                self._collect(filing, ring=True)
 
     def drop_waiting(self) -> None:
         """What no batch was made of leaves nothing behind."""
         for filing in self._filings.values():
             filing.drop_waiting()
 
-    def _tell(self, filing: Filing, *, ring: bool = False) -> None:
-        """What is committed is in the report, and a running node hears of it."""
-        tally = filing.tally
+    def _collect(self, filing: Filing, *, ring: bool = False) -> None:
+        """What it committed is in the report, and a running node hears of it."""
+        tally, filing.tally = filing.tally, Tally()
+        self.report.filed += tally.filed
+        self.report.octets += tally.octets
+        self.report.known += tally.known
         if tally.filed:
             now = time.monotonic()
             if ring or now - self._rung_at > RING_S:
                 self._rung_at = now
                 ring_from_outside(self.config.data_path, "mail")
-        tallies = [each.tally for each in self._filings.values()]
-        self.report.filed = sum(each.filed for each in tallies)
-        self.report.octets = sum(each.octets for each in tallies)
-        self.report.known = sum(each.known for each in tallies)
+        if tally.over_quota:
+            self._stop_full(filing.target.mailbox, tally.over_quota)
 
-    def _over_quota(self) -> bool:
-        for filing in self._filings.values():
-            if over := filing.tally.over_quota:
-                whose = filing.target.mailbox
-                for letter in over:
-                    self.report.lose(Lost(letter.where, f"it is over the quota of {whose}"))
-                over.clear()
-                self._stop(
-                    EX_DATAERR,
-                    f"the mailbox of {whose} is full: `mailnode user quota` gives it more room, "
-                    "--over-quota goes on all the same; then run it again",
-                )
-                return True
-        return False
+    def _stop_full(self, whose: str, over: Iterable[Letter]) -> None:
+        for letter in over:
+            self.report.lose(Lost(letter.where, f"it is over the quota of {whose}"))
+        self._stop(
+            EX_DATAERR,
+            f"the mailbox of {whose} is full: `mailnode user quota` gives it more room, "
+            "--over-quota goes on all the same; then run it again",
+        )
 
     def _filing(self, account: Account, folder: str) -> Filing:
         key = account.id, folder
@@ -279,6 +256,16 @@ class Import:
                 filing.learn(connection)
         self._filings[key] = filing
         return filing
+
+
+def _read(source: Source) -> Iterator[Letter | Lost]:
+    """All that can be read of it. What fails at who takes a mail is another matter than this."""
+    try:
+        source.measure()
+        yield from source
+    except OSError as error:
+        why = f"{error.strerror or error}: what follows can't be read"
+        yield Lost(str(error.filename or "the source"), why)
 
 
 def _told(error: MailError) -> tuple[int, str]:

@@ -10,8 +10,9 @@ import click
 from attrs import define, field
 
 from mailnode.addresses import Address, parse_address
+from mailnode.cli.ending import Ending
 from mailnode.cli.frame import Mistake, config_of
-from mailnode.cli.importing import Ending, Import, Report, Wish, importing
+from mailnode.cli.importing import Import, Report, Wish, importing
 from mailnode.cli.node import open_accounts, read_domain
 from mailnode.cli.passwords import LEAST_CHARACTERS
 from mailnode.cli.progress import Course

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +15,13 @@ from typing import IO
 from attrs import define, field
 
 from mailnode.durable import flush
+from mailnode.model import ANSWERED, DRAFT, FLAGGED, SEEN, TRASHED
 from mailnode.portability.files import flag_letters
-from mailnode.portability.mbox import MboxBody, from_line
+from mailnode.portability.mbox import QUOTED_OCTETS
 
 
-class Taken(Exception):
-    """There is something of that name already, or somebody writes it; which stands in it."""
+class DepositError(Exception):
+    """There can be no file of that name; why and the mend stand in it."""
 
 
 @define(eq=False)
@@ -38,17 +41,44 @@ class FileInMaking:
         return self.path.with_name(f".{self.path.name}.part")
 
     def __enter__(self) -> FileInMaking:
+        """
+        Raises:
+            DepositError.
+            OSError.
+        """
         self._refuse_taken()
+        self.file = open(self._open_part(), "w+b", buffering=1 << 18)
+        try:
+            self._refuse_others_part()
+            self.file.truncate()
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def _open_part(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._part, flags, 0o600)
-        self.file = open(fd, "w+b", buffering=1 << 18)
+        try:
+            return os.open(self._part, flags, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            folder = self.path.parent
+            raise DepositError(f"there is no folder {folder}: make it, or name another") from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
+
+    def _refuse_others_part(self) -> None:
+        """What is written is ours alone: another export may be about to give it its name."""
+        fd = self.file.fileno()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.file.close()
-            raise Taken(f"another export writes {self.path}") from None
-        self.file.truncate()
-        return self
+            is_there = os.path.samestat(os.fstat(fd), os.lstat(self._part))
+        except (BlockingIOError, FileNotFoundError):
+            is_there = False
+        if not is_there:
+            raise DepositError(f"another export writes {self.path}: wait for its end")
+        if os.fstat(fd).st_uid != os.geteuid():  # who owns it could read what comes into it
+            raise DepositError(f"{self._part} is somebody else's: delete it, or name another file")
+        os.fchmod(fd, 0o600)
 
     def __exit__(
         self,
@@ -70,8 +100,60 @@ class FileInMaking:
             self.file.close()
 
     def _refuse_taken(self) -> None:
+        if self.path.is_dir():
+            raise DepositError(f"{self.path} is a folder: name a file in it")
         if not self.force and (self.path.exists() or self.path.is_symlink()):
-            raise Taken(f"{self.path} is there already")
+            raise DepositError(f"{self.path} is there already; --force replaces what is there")
+
+
+_TO_QUOTE = re.compile(rb"(?m)^(?=>*From )")
+_STATUS_LETTERS = ((ANSWERED, "A"), (FLAGGED, "F"), (DRAFT, "T"), (TRASHED, "D"))
+
+
+def from_line(sender: str, received_at: float, flags: int = 0) -> bytes:
+    """What stands before a mail in an mbox: its From line, and what its owner's programs said."""
+    who = sender if re.fullmatch(r"[!-~]+", sender) else "MAILER-DAEMON"
+    lines = [f"From {who} {time.asctime(time.gmtime(received_at))}"]
+    if flags & SEEN:
+        lines.append("Status: RO")
+    letters = "".join(letter for bit, letter in _STATUS_LETTERS if flags & bit)
+    if letters:
+        lines.append(f"X-Status: {letters}")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+@define(eq=False)
+class MboxBody:
+    """Turns a mail with CRLF lines into what stands for it in an mboxrd, in pieces cut anywhere."""
+
+    _held: bytes = b""
+    _last: bytes = b"\n"
+
+    def feed(self, piece: bytes) -> bytes:
+        data = self._held + piece
+        line = data.rfind(b"\n") + 1
+        if len(data) - line > QUOTED_OCTETS:
+            line = len(data) - 1  # its beginning is known, and a CR may wait for its LF
+        self._held = data[line:]
+        return self._written(data[:line])
+
+    def end(self) -> bytes:
+        """The rest, and the blank line behind the mail."""
+        rest = self._written(self._held)
+        return rest + (b"\n" if self._last == b"\n" else b"\n\n")
+
+    def _written(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        begins = self._last == b"\n"
+        data = data.replace(b"\r\n", b"\n")
+        self._last = data[-1:]
+        if b"From " not in data:
+            return data
+        if begins:
+            return _TO_QUOTE.sub(b">", data)
+        first, end, rest = data.partition(b"\n")
+        return first + end + _TO_QUOTE.sub(b">", rest)
 
 
 def write_mbox_mail(

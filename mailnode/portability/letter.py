@@ -31,6 +31,11 @@ class Spool(Protocol):
     def discard(self) -> None: ...
 
 
+def readable(name: str) -> str:
+    """A name that a disk has, in characters: it may be in an older charset than UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 @define(eq=False, kw_only=True)
 class Letter:
     """A mail that was read from somewhere.
@@ -47,9 +52,10 @@ class Letter:
         received_at: UTC epoch seconds; None where nobody knows.
         flags: bits of `model`.
         folder: "" for the inbox, else its name with dots between the levels.
+        unparted: lines of it that begin a mail elsewhere, but for a blank line before them.
     """
 
-    where: str
+    where: str = field(converter=readable)
     octets: bytes | None
     spool: Spool | None
     size_octets: int
@@ -60,7 +66,8 @@ class Letter:
     sender: str | None = None
     received_at: float | None = None
     flags: int = 0
-    folder: str = ""
+    folder: str = field(default="", converter=readable)
+    unparted: int = 0
 
     def discard(self) -> None:
         """Nothing of it is left on the disk."""
@@ -72,7 +79,7 @@ class Letter:
 class Lost:
     """What could not be taken, and why."""
 
-    where: str
+    where: str = field(converter=readable)
     why: str
 
 

@@ -8,7 +8,7 @@ Its dialects differ in how a body's own lines of that kind are kept apart:
 
 They are told apart mail by mail: a Content-Length that leads to the next mail or the end counts,
 and such a body is taken as it is. From any other, one ">" is taken off, which reads mboxrd rightly
-and mboxo as well as can be. What is written is mboxrd.
+and mboxo as well as can be. `deposits` writes mboxrd.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import re
 import time
 from calendar import timegm
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +83,7 @@ class MboxReader:
     _fd: int = field(default=-1, init=False)
     _begins: int = field(default=0, init=False)  # where _data lies in the file
     _data: bytes = field(default=b"", init=False)
+    _unparted: int = field(default=0, init=False)  # From lines in the mail that is being read
 
     def measure(self) -> None:
         """Look how large it is."""
@@ -104,14 +106,25 @@ class MboxReader:
             os.close(self._fd)
 
     def _mails(self) -> Iterator[Letter | Lost]:
-        at = self._skip_to_first()
-        if at:
-            yield Lost(f"{self.name} at octet 0", f"{at} octets before the first From line")
-        while (found := self._from_line(at)) is not None:
-            taken, at = self._mail(at, at + len(found[0]), found)
+        at = 0
+        while at < self.count:
+            taken: Letter | Lost | None
+            if (found := self._from_line(at)) is not None:
+                taken, at = self._mail(at, at + len(found[0]), found)
+            else:
+                taken, at = self._stray(at)
             self.done = at
             if taken is not None:
                 yield taken
+
+    def _stray(self, at: int) -> tuple[Lost | None, int]:
+        """(what stands where a From line should, where the next one is); blank lines are none."""
+        pieces = Counter[bool]()
+        following = self._next(at, lambda piece: pieces.update([not piece.strip()]))
+        if not pieces[False]:
+            return None, following
+        why = f"{following - at} octets before the {'next' if at else 'first'} From line"
+        return Lost(f"{self.name} at octet {at}", why), following
 
     # Looking
 
@@ -140,22 +153,26 @@ class MboxReader:
         index = self._fill(at, LINE_OCTETS)
         return _FROM.match(self._data, index, index + LINE_OCTETS)
 
-    def _skip_to_first(self) -> int:
-        """Where the first mail begins; the end where there is none."""
-        return 0 if self._from_line(0) is not None else self._next(0, _nowhere)
-
     def _next(self, start: int, each: Callable[[bytes], object]) -> int:
-        """Where the next From line begins, or the end; what stands before goes to `each`."""
-        at = start
+        """Where the next From line begins, or the end; what stands before goes to `each`.
+
+        Those that no blank line stands before are counted, and are no more than text.
+        """
+        at = looked_at = start
+        self._unparted = 0
         while True:
             index = self._fill(at, TAIL_OCTETS + 1)
             data, found = self._data, index - 1
             while (found := data.find(b"\nFrom ", found + 1)) >= 0:
                 blank = found - (data[found - 1 : found] == b"\r" and found > index)
                 parted = data[blank - 1 : blank] == b"\n" if blank > index else at == start
-                if parted and self._is_from(found + 1):
+                if self._begins + found < looked_at or not self._is_from(found + 1):
+                    continue
+                if parted:
                     each(data[index:blank])
                     return self._begins + found + 1
+                self._unparted += 1
+                looked_at = self._begins + found + 1
             if self._begins + len(data) >= self.count:
                 each(_without_blank_line(data[index:]))
                 return self.count
@@ -165,7 +182,7 @@ class MboxReader:
 
     def _is_from(self, index: int) -> bool:
         if index + LINE_OCTETS <= len(self._data):
-            return _FROM.match(self._data, index) is not None
+            return _FROM.match(self._data, index, index + LINE_OCTETS) is not None
         line = os.pread(self._fd, LINE_OCTETS, self._begins + index)
         return _FROM.match(line) is not None
 
@@ -178,6 +195,7 @@ class MboxReader:
         where = f"{self.name} at octet {from_at}"
         header = self._header(at)
         gathering = Gathering(self.make_spool)
+        self._unparted = 0
         try:
             length = self._length(header, at)
             header_octets = len(header)
@@ -206,6 +224,7 @@ class MboxReader:
             received_at=_from_time(found),
             flags=flags,
             folder=self.folder,
+            unparted=self._unparted,
         )
         return letter, following
 
@@ -240,7 +259,7 @@ class MboxReader:
             return None
         behind = os.pread(self._fd, LINE_OCTETS, end)
         rest = behind.lstrip(b"\r\n")
-        if not rest or (len(behind) - len(rest) <= 4 and _FROM.match(rest)):
+        if len(behind) - len(rest) <= 4 and (not rest or _FROM.match(rest)):
             return length
         return None
 
@@ -257,10 +276,6 @@ class MboxReader:
         while self._data[(index := self._fill(at, 1)) : index + 1] in (b"\n", b"\r"):
             at += 1
         return at
-
-
-def _nowhere(octets: bytes) -> None:
-    """What stands before the first mail is none."""
 
 
 @define(eq=False)
@@ -340,56 +355,3 @@ def _from_time(found: re.Match[bytes]) -> float | None:
     ahead_s = int(zone[1:3]) * 3600 + int(zone[3:5]) * 60
     at -= ahead_s if zone[:1] == b"+" else -ahead_s
     return float(at) if 0 <= at < time.time() + 366 * 86400 else None
-
-
-# Writing
-
-
-_TO_QUOTE = re.compile(rb"(?m)^(?=>*From )")
-_STATUS_LETTERS = ((ANSWERED, "A"), (FLAGGED, "F"), (DRAFT, "T"), (TRASHED, "D"))
-
-
-def from_line(sender: str, received_at: float, flags: int = 0) -> bytes:
-    """What stands before a mail in an mbox: its From line, and what its owner's programs said."""
-    who = sender if re.fullmatch(r"[!-~]+", sender) else "MAILER-DAEMON"
-    lines = [f"From {who} {time.asctime(time.gmtime(received_at))}"]
-    if flags & SEEN:
-        lines.append("Status: RO")
-    letters = "".join(letter for bit, letter in _STATUS_LETTERS if flags & bit)
-    if letters:
-        lines.append(f"X-Status: {letters}")
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-@define(eq=False)
-class MboxBody:
-    """Turns a mail with CRLF lines into what stands for it in an mboxrd, in pieces cut anywhere."""
-
-    _held: bytes = b""
-    _last: bytes = b"\n"
-
-    def feed(self, piece: bytes) -> bytes:
-        data = self._held + piece
-        line = data.rfind(b"\n") + 1
-        if len(data) - line > QUOTED_OCTETS:
-            line = len(data) - 1  # its beginning is known, and a CR may wait for its LF
-        self._held = data[line:]
-        return self._written(data[:line])
-
-    def end(self) -> bytes:
-        """The rest, and the blank line behind the mail."""
-        rest = self._written(self._held)
-        return rest + (b"\n" if self._last == b"\n" else b"\n\n")
-
-    def _written(self, data: bytes) -> bytes:
-        if not data:
-            return data
-        begins = self._last == b"\n"
-        data = data.replace(b"\r\n", b"\n")
-        self._last = data[-1:]
-        if b"From " not in data:
-            return data
-        if begins:
-            return _TO_QUOTE.sub(b">", data)
-        first, end, rest = data.partition(b"\n")
-        return first + end + _TO_QUOTE.sub(b">", rest)

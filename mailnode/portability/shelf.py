@@ -15,7 +15,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +120,18 @@ class Shelf:
         Args:
             items: ascending by uid in each mailbox, `MOST_ITEMS` at most.
         """
-        names, to_make = list[str](), set[int]()
+        names, to_make = list[str](), list[int]()
         taken = set[tuple[tuple[str, ...], str]]()
         for at, item in enumerate(items):
             name = self._finished(item) or self._same_content(item)
             if not name:
-                to_make.add(at)
+                to_make.append(at)
                 name = self._free_name(item, taken)
             names.append(name)
             taken.add((item.folders, name))
         self._write_state(items, names)
-        parts = [(at, self._write(items[at], number)) for number, at in enumerate(sorted(to_make))]
-        for _, part in parts:
-            os.fsync(part)  # of those that were written together, the first flush costs the most
-            os.close(part)
-        for number, (at, _) in enumerate(parts):
+        self._write([items[at] for at in to_make])
+        for number, at in enumerate(to_make):
             folder = self._folder(items[at].folders)
             while not _give_name(folder, f"{PART}-{number}", names[at]):
                 names[at] = self._free_name(items[at], taken)  # somebody made one of that name
@@ -278,19 +275,22 @@ class Shelf:
         self._folders[folders] = fd
         return fd
 
-    def _write(self, item: Item, number: int) -> int:
-        """A descriptor of its file, which has no name of its own yet."""
+    def _write(self, items: Sequence[Item]) -> None:
+        """Their files are on the disk, and have no names of their own yet."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(f"{PART}-{number}", flags, 0o600, dir_fd=self._folder(item.folders))
-        try:
-            with open(fd, "wb", closefd=False) as file:
-                for piece in item.pieces():
-                    file.write(piece)
-            os.utime(fd, (item.received_at, item.received_at))
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        with ExitStack() as opened:
+            parts = list[int]()
+            for number, item in enumerate(items):
+                folder = self._folder(item.folders)
+                fd = os.open(f"{PART}-{number}", flags, 0o600, dir_fd=folder)
+                opened.callback(os.close, fd)
+                parts.append(fd)
+                with open(fd, "wb", closefd=False) as file:
+                    for piece in item.pieces():
+                        file.write(piece)
+                os.utime(fd, (item.received_at, item.received_at))
+            for fd in parts:
+                os.fsync(fd)  # of those that were written together, the first flush costs the most
 
 
 def _give_name(folder: int, part: str, name: str) -> bool:

@@ -16,6 +16,7 @@ from mailnode.portability.mbox import DIALECTS, LINE_OCTETS, MboxReader, looks_l
 from mailnode.portability.plaintext import USERINFO, is_userinfo
 
 FORMATS = (*DIALECTS, "maildir", "eml", "zip", "userinfo")
+MBOX = ".mbox"
 LOOKED_AT = 10_000  # entries of a folder, to find out what it holds
 
 
@@ -64,7 +65,7 @@ def guess_format(path: Path) -> str:
         begin = file.read(4 * LINE_OCTETS)
     if begin.startswith(b"PK\x03\x04") or begin.startswith(b"PK\x05\x06"):
         return "zip"
-    if looks_like_mbox(begin):
+    if _is_mbox(path, begin):
         return "mbox"
     if path.name.lower().endswith(EML):
         return "eml"
@@ -113,9 +114,15 @@ def _boxes(path: Path) -> Iterator[Path]:
     """The files of a folder that are mboxes."""
     for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
         if entry.is_file() and not entry.name.startswith("."):
-            with open(entry.path, "rb") as file:
-                if looks_like_mbox(file.read(4 * LINE_OCTETS)):
-                    yield path / entry.name
+            box = path / entry.name
+            with box.open("rb") as file:
+                if _is_mbox(box, file.read(4 * LINE_OCTETS)):
+                    yield box
+
+
+def _is_mbox(path: Path, begin: bytes) -> bool:
+    """Its begin tells; of an empty one, its name."""
+    return looks_like_mbox(begin) or (not begin and path.suffix.lower() == MBOX)
 
 
 def _is_inbox(path: Path) -> bool:
@@ -123,7 +130,7 @@ def _is_inbox(path: Path) -> bool:
 
 
 def _folder_of(path: Path) -> str:
-    return path.name.removesuffix(".mbox")
+    return path.name.removesuffix(MBOX)
 
 
 @define(eq=False)

@@ -56,7 +56,10 @@ class Writer:
         Raises:
             MailError: in place of what SQLite says.
         """
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        except OSError as error:
+            raise mail_error(error) from error
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

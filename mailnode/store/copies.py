@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
-from mailnode.errors import MailError, StoreBroken
+from mailnode.errors import MailError, StoreBusy
 from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path
 from mailnode.store.sqlite import DAMAGED, damage_error
@@ -57,13 +57,18 @@ class Copy:
         """All of it.
 
         Raises:
+            StoreBusy: it was deleted meanwhile; who begins anew no longer finds it.
             OSError: the blob can't be read.
         """
         yield self.head
         if self.octets is not None:
             yield self.octets
         elif self.blob_key is not None:
-            with blob_path(self.data, self.blob_key).open("rb") as file:
+            try:
+                file = blob_path(self.data, self.blob_key).open("rb")
+            except FileNotFoundError as error:
+                raise StoreBusy("A mail was deleted while it was read; begin anew") from error
+            with file:
                 while piece := file.read(PIECE_OCTETS):
                     yield piece
 
@@ -110,7 +115,6 @@ class CopyReader:
 
     connection: sqlite3.Connection
     data: Path
-    _known: dict[str, str] = field(factory=dict, init=False)
 
     def read(self, folder: Folder, after_uid: int = 0) -> Iterator[Copy | Damaged]:
         """The mails behind `after_uid`, ascending; those that are deleted meanwhile are left out.
@@ -173,15 +177,17 @@ class CopyReader:
             or not isinstance(body, bytes | None)
             or not isinstance(key, str | None)
         ):
-            yield Damaged(int(str(uid)), str(mail_id), "a value is of a wrong type")
+            found = uid if isinstance(uid, int) else 0
+            yield Damaged(found, str(mail_id), "a value is of a wrong type")
             return
         head = served_head(sender, to, prefix)
         copy = Copy(self.data, uid, mail_id, sender, subject, flags, at, size, head, body, key)
         try:
             fault = _compare(copy, raw, digest)
-        except (OSError, StoreBroken) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            fault = f"its file can't be read: {why}"
+        except StoreBusy:
+            fault = "its file is gone"
+        except OSError as error:
+            fault = f"its file can't be read: {error.strerror or error}"
         if not fault:
             yield copy
         elif self.connection.execute(

@@ -100,9 +100,8 @@ class Filing:
             self._learn(connection, row[0], row[1])
 
     def _learn(self, connection: sqlite3.Connection, folder_id: int, below: int) -> None:
-        for digests in _digests(connection, folder_id, self._known_below, below):
-            for at in range(0, len(digests), OCTETS):
-                self._known.add(digests[at : at + OCTETS])
+        for digest in _digests(connection, folder_id, self._known_below, below):
+            self._known.add(digest)
         self._known_below = below
 
     def knows(self, letter: Letter) -> bool:
@@ -183,10 +182,9 @@ class Filing:
         known: list[Letter] = []
         if uid_next != self._known_below:
             new = Digests()
-            for digests in _digests(connection, folder_id, self._known_below, uid_next):
-                for at in range(0, len(digests), OCTETS):
-                    new.add(digests[at : at + OCTETS])
-                    self._known.add(digests[at : at + OCTETS])
+            for digest in _digests(connection, folder_id, self._known_below, uid_next):
+                new.add(digest)
+                self._known.add(digest)
             self._known_below = uid_next
             known = [each for each in letters if any(digest in new for digest in each.digests)]
         octets, mails = connection.execute(
@@ -242,11 +240,12 @@ _DIGESTS = f"""
 def _digests(
     connection: sqlite3.Connection, folder_id: int, from_uid: int, below: int
 ) -> Iterator[bytes]:
-    """The digests of those copies, end to end, so many at a time."""
+    """The beginnings of the digests of those copies, read so many at a time."""
     while from_uid < below:
         count, last, digests = connection.execute(_DIGESTS, (folder_id, from_uid, below)).fetchone()
-        if count:
-            yield bytes.fromhex(digests)
+        found = bytes.fromhex(digests or "")
+        for at in range(0, len(found), OCTETS):
+            yield found[at : at + OCTETS]
         if count < DIGESTS_AT_ONCE:
             return
         from_uid = last + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
@@ -45,7 +45,7 @@ class SharedMessages(Messages):
 
     def tell_changed(self) -> list[int]:
         """`changed`, which is empty now."""
-        told = sorted(self.changed)
+        told = list(self.changed)
         self.changed.clear()
         return told
 
@@ -64,6 +64,8 @@ class SharedMessages(Messages):
     async def catch_up(self) -> None:
         """Read what changed elsewhere; what changes here meanwhile is read at the next call.
 
+        There may be many folders, and few that changed: they are compared in the reader's thread.
+
         Raises:
             StoreBusy, StoreBroken: it is read at the next call.
         """
@@ -74,21 +76,48 @@ class SharedMessages(Messages):
         self._meanwhile.clear()
         self._reading = True
         try:
-            uses = await self.database.read(_uses_of(wanted))
+            changed, gone = await self.database.read(_changes_of(wanted, self._folders))
         except BaseException:
             self._again |= wanted or set()
             self._all_again = self._all_again or wanted is None
             raise
         finally:
             self._reading = False
-        found = {use.folder_id: use for use in uses}
-        for folder_id in (set(self._folders) if wanted is None else wanted) | found.keys():
-            if folder_id in self._meanwhile:  # which of the two is newer, nobody knows
-                self._again.add(folder_id)
-            elif folder_id in found:
-                self._set_use(found[folder_id])
-            else:
+        for use in changed:
+            if not self._is_late(use.folder_id):
+                self._set_use(use)
+        for folder_id in gone:
+            if not self._is_late(folder_id):
                 self._forget_folder(folder_id)
+
+    def _is_late(self, folder_id: int) -> bool:
+        """Whether it changed here meanwhile: which of the two is newer nobody knows."""
+        if folder_id in self._meanwhile:
+            self._again.add(folder_id)
+            return True
+        return False
+
+
+def _changes_of(
+    folder_ids: set[int] | None, known: Mapping[int, FolderUse]
+) -> Callable[[sqlite3.Connection], tuple[list[FolderUse], list[int]]]:
+    """Reads what these folders (None: all) hold now: (those that differ, those that are gone).
+
+    Args:
+        known: what they held; the reactor's thread goes on changing it.
+    """
+    read = _uses_of(folder_ids)
+
+    def compare(connection: sqlite3.Connection) -> tuple[list[FolderUse], list[int]]:
+        there = list(known) if folder_ids is None else [*folder_ids]  # a list is made in one go
+        uses = read(connection)
+        found = {use.folder_id for use in uses}
+        return (
+            [use for use in uses if known.get(use.folder_id) != use],
+            [folder_id for folder_id in there if folder_id not in found],
+        )
+
+    return compare
 
 
 def _uses_of(folder_ids: set[int] | None) -> Callable[[sqlite3.Connection], list[FolderUse]]:

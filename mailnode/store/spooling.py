@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field
@@ -26,8 +25,12 @@ def require_room(data: Path, least_free_octets: int) -> None:
 
     Raises:
         StoreFull: it has not.
+        StoreBroken: nobody can tell.
     """
-    disk = os.statvfs(data)
+    try:
+        disk = os.statvfs(data)
+    except OSError as error:
+        raise mail_error(error) from error
     free = disk.f_bavail * disk.f_frsize
     if free < least_free_octets:
         raise StoreFull(
@@ -96,11 +99,17 @@ class SpooledBlob:
         self._close()
 
     def discard(self) -> None:
-        """Nothing of it is left, not even what was kept: no row names it."""
+        """Nothing of it is left, not even what was kept: no row names it.
+
+        Raises:
+            StoreBroken.
+        """
         self._close()
         for path in (self._spooled, blob_path(self.data, self.key)):
-            with suppress(FileNotFoundError):
-                path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise mail_error(error) from error
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -15,8 +15,8 @@ from twisted.internet import reactor as twisted_reactor
 from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger, globalLogBeginner
 
-from mailnode.house import EX_SOFTWARE, StartFailed
 from mailnode.interpreter import tune_interpreter
+from mailnode.premises import EX_SOFTWARE, StartFailed
 from mailnode.telemetry import LogWriter
 from mailnode.workers.words import FROM_SUPERVISOR, TO_SUPERVISOR, pack, read_task
 from mailnode.workers.worker import Pipe, Worker

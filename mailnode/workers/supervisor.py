@@ -25,8 +25,9 @@ from mailnode.config import Config
 from mailnode.cred.portal import Failures
 from mailnode.errors import StoreBusy
 from mailnode.gate import ProxyGate
-from mailnode.house import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, House
+from mailnode.house import House
 from mailnode.measures import add_up, describe, describe_workers
+from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
 from mailnode.web.site import make_site
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.process import WorkerProcess

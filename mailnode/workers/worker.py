@@ -21,8 +21,8 @@ from mailnode.addresses import Address
 from mailnode.admission import Sessions
 from mailnode.bell import Bell
 from mailnode.cred.checkers import mended
-from mailnode.house import EX_TEMPFAIL, EX_UNAVAILABLE
 from mailnode.listening import Listener
+from mailnode.premises import EX_TEMPFAIL, EX_UNAVAILABLE
 from mailnode.service import Node
 from mailnode.smtp.allowance import Allowance
 from mailnode.store.directory import Account

@@ -233,7 +233,18 @@ class CopyTests(FilingCase):
         self.assertIn("has 1 octets, should have", damaged[0].why)
         self.assertIn("not the ones that came", damaged[1].why)
         blob.unlink()
-        self.assertIn("No such file", self.copies()[3].why)
+        self.assertIn("its file is gone", self.copies()[3].why)
+
+    def test_a_large_mail_that_is_deleted_once_it_was_compared_is_a_reason_to_begin_anew(
+        self,
+    ) -> None:
+        work = self.filing()
+        work.take(self.spooled(b"A: 1\r\n\r\nlarge\r\n"))
+        work.flush()
+        (copy,) = self.copies()
+        (blob,) = self.data.glob("blobs/*/*")
+        blob.unlink()
+        self.assertRaises(StoreBusy, b"".join, copy.pieces())
 
     def test_it_is_read_from_any_mail_on_in_pieces(self) -> None:
         work = self.filing()

@@ -71,6 +71,23 @@ class SharedMessagesTests(StoreCase):
         await self.here.catch_up()
         self.assertEqual((0, 0), self.here.usage(1))
 
+    async def test_of_many_folders_those_that_changed_alone_are_taken_up(self):
+        for number in range(1, 50):
+            await self.here.file_message(envelope(number), message())
+        await self.there.file_message(envelope(7), message())
+        self.here.changed_elsewhere(None)
+        taken: list[int] = []
+        real = SharedMessages._set_use
+
+        def set_use(messages, use):
+            taken.append(use.account_id)
+            real(messages, use)
+
+        self.patch(SharedMessages, "_set_use", set_use)
+        await self.here.catch_up()
+        self.assertEqual(taken, [7])
+        self.assertEqual(self.here.usage(7)[1], 2)
+
     async def test_what_changes_here_while_it_is_read_is_read_again(self):
         (filed,) = await self.there.file_message(envelope(1), message())
         self.here.changed_elsewhere([filed.folder_id])

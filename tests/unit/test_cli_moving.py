@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mailbox
+import os
 import signal
 import sqlite3
 import zipfile
@@ -14,7 +15,9 @@ from unittest.mock import patch
 
 from mailnode.cli import exporting, following, importing
 from mailnode.cred.passwords import password_matches
-from mailnode.portability.shelf import STATE
+from mailnode.portability.mbox import MboxReader
+from mailnode.portability.shelf import STATE, Shelf
+from mailnode.store import spooling
 from mailnode.store.accounts import Accounts
 from mailnode.store.locks import writing_blobs
 from tests.unit.cli_case import CommandCase
@@ -153,16 +156,59 @@ class ImportTests(MovingCase):
 
     def test_a_source_that_can_not_be_read_on_is_named_and_the_rest_is_kept(self) -> None:
         self.write("box", mbox(1, 2))
-        real = importing.Import._take
+        real = MboxReader._mails
 
-        def take(work, letter, account):
-            real(work, letter, account)
+        def mails(reader: MboxReader) -> Iterator[Any]:
+            yield next(real(reader))
             raise OSError(5, "Input/output error")
 
-        with patch.object(importing.Import, "_take", take):
+        with patch.object(MboxReader, "_mails", mails):
             told = self.run_command(f"import box --to {CAROL}", exit_code=65).stdout
         self.assertIn("Input/output error: what follows can't be read", told)
         self.assertEqual(self.subjects(), ["mail 1"])
+
+    def test_a_disk_that_fails_beneath_the_store_is_no_fault_of_the_source(self) -> None:
+        """Nothing may be deleted at a POP3 server then: what was read is not here."""
+        self.write("box", mbox(1, 2))
+        with patch.object(spooling.os, "statvfs", side_effect=OSError(5, "Input/output error")):
+            result = self.run_command(f"import box --to {CAROL}", exit_code=69)
+        self.assertIn(
+            "mailnode: the store has a fault: [Errno 5] Input/output error", result.stderr
+        )
+        self.assertNotIn("can't be read", result.stdout)
+
+    def test_names_in_an_older_charset_are_told_and_become_folders_all_the_same(self) -> None:
+        for name in (b"cur/1.\xe9:2,S", b"cur/2.\xff:2,", b".Entw\xfcrfe/cur/3:2,"):
+            octets = b"" if b"\xff" in name else b"Subject: %d\r\n\r\n" % len(name)
+            self.write(f"md/{os.fsdecode(name)}", octets)
+            self.write(f"md/{os.fsdecode(name.rpartition(b'cur')[0])}new/.keep", b"")
+        told = self.run_command(f"import md --to {CAROL} --folders keep", exit_code=65).stdout
+        self.assertIn("Entw\N{REPLACEMENT CHARACTER}rfe 1", told)
+        self.assertIn("cur/2.\N{REPLACEMENT CHARACTER}:2,: it is empty", told)
+        folders = {row["folder"] for row in self.run_json(f"mailbox show {CAROL}")}
+        self.assertEqual(folders, {"INBOX", "Entw\N{REPLACEMENT CHARACTER}rfe"})
+
+    def test_an_empty_mailbox_that_was_exported_is_taken_without_a_word_of_its_format(self) -> None:
+        self.write("box", mbox(1))
+        self.run_command(f"import box --to {CAROL}")
+        self.run_command(f"export {DAVE} --to empty.mbox")
+        self.assertEqual((self.folder / "empty.mbox").read_bytes(), b"")
+        told = self.run_command(f"import empty.mbox --to {DAVE}").stdout
+        self.assertIn("empty.mbox is taken as mbox\n0 mails", told)
+        self.assertIn("there was no mail in it", told)
+        self.write("boxes/Sent.mbox", b"")
+        self.assertEqual(self.run_json(f"import boxes --to {DAVE}")["filed"], 0)
+        self.write("what", b"")
+        self.assertIn("it is empty; --format says", self.refusal(f"import what --to {DAVE}", 65))
+        self.run_command(f"import what --to {DAVE} --format mbox")
+
+    def test_from_lines_that_part_no_mails_are_told_at_the_end(self) -> None:
+        self.write("box", mbox(1).removesuffix(b"\n") + mbox(2, 3))
+        told = self.run_command(f"import box --to {CAROL}").stdout
+        self.assertIn("2 mails", told)
+        self.assertIn("but for a blank line before them: 1; they are text of the mails", told)
+        self.assertIn("the first in box at octet 0", told)
+        self.assertEqual(self.run_json(f"import box --to {DAVE}")["unparted_from_lines"], 1)
 
     def test_mistakes_name_their_mend(self) -> None:
         self.write("box", mbox(1))
@@ -230,6 +276,17 @@ class SystemTests(MovingCase):
         self.assertEqual(
             (again["filed"], again["already_there"], again["accounts"]["made"]), (0, 3, [])
         )
+
+    def test_what_one_user_has_is_not_kept_in_memory_for_the_next(self) -> None:
+        real, kept = importing.Import.take, list[int]()
+
+        def take(work: importing.Import, *args: Any) -> bool:
+            kept.append(len(work._filings))
+            return real(work, *args)
+
+        with patch.object(importing.Import, "take", take):
+            self.assertEqual(self.run_json("import old", exit_code=65)["filed"], 3)
+        self.assertEqual(kept, [0, 0, 0])
 
     def test_a_dry_run_makes_nobody(self) -> None:
         told = self.run_json("import old --dry-run", exit_code=65)
@@ -332,6 +389,13 @@ class ExportTests(MovingCase):
         self.write("full/x", b"")
         self.assertIn("no Maildir", self.refusal(f"export {CAROL} --to full --format maildir", 73))
         self.assertIn(".eml", self.refusal(f"export {CAROL} --follow x --format mbox", 64))
+        self.write("file", b"")
+        for place in ("nope", "file"):
+            for name in ("x.mbox", "x.zip"):
+                told = self.refusal(f"export {CAROL} --to {place}/{name}", 73)
+                self.assertIn(f"there is no folder {place}: make it", told)
+        told = self.refusal(f"export {CAROL} --to full --force --format mbox", 73)
+        self.assertIn("full is a folder: name a file in it", told)
 
     def test_interrupted_it_leaves_no_half_file(self) -> None:
         real = exporting.write_mbox_mail
@@ -415,6 +479,23 @@ class FollowTests(MovingCase):
 
         self.assertIn("not exported: INBOX uid 1", self.follow(then))
         self.assertEqual(self.files(), ["good.eml"])
+
+    def test_a_large_mail_that_is_deleted_while_it_is_read_does_not_end_it(self) -> None:
+        self.write("box", FROM + b"Subject: large\n\n" + b"x\n" * 300_000 + b"\n" + mbox(1))
+        self.run_command(f"import box --to {CAROL}")
+        real = Shelf.put
+
+        def put(shelf: Shelf, items: Any) -> int:
+            for blob in (self.folder / "var").glob("blobs/*/*"):
+                blob.unlink()
+                self.write_mail(
+                    lambda connection: connection.execute("DELETE FROM delivery WHERE uid = 1")
+                )
+            return real(shelf, items)
+
+        with patch.object(Shelf, "put", put):
+            self.assertIn("up to date", self.follow(lambda: iter([None])))
+        self.assertEqual(self.files(), ["mail 1.eml"])
 
     def test_a_folder_of_somebodys_state_is_refused_in_one_line(self) -> None:
         self.file_mail(CAROL)

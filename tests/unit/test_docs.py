@@ -193,11 +193,11 @@ class Configuration(SynchronousTestCase):
             load_config(file, environment={})
 
     def test_every_exit_code_is_told(self) -> None:
-        import mailnode.house as house
+        from mailnode import premises
         from mailnode.errors import NoFolder
 
         told = set(re.findall(r"^(\d\d) ", section(CONFIGURATION, "Exit codes"), re.M))
-        there = {str(code) for name, code in vars(house).items() if name.startswith("EX_")}
+        there = {str(code) for name, code in vars(premises).items() if name.startswith("EX_")}
         there.add(str(NoFolder.exit_code))
         self.assertEqual(told, there)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mailbox
 import os
 import time
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import DRAFT, FLAGGED, SEEN
+from mailnode.portability import deposits
 from mailnode.portability.archive import ZipReader, ZipWriter
-from mailnode.portability.deposits import FileInMaking, MaildirWriter, Taken
+from mailnode.portability.deposits import DepositError, FileInMaking, MaildirWriter
 from mailnode.portability.files import EmlReader, MaildirReader, flag_letters, flags_of
 from mailnode.portability.letter import Letter, Lost, gather
 from mailnode.portability.plaintext import PlaintextReader, User, read_time, read_users
@@ -164,7 +167,7 @@ class TreeTests(FolderCase):
 
     def test_a_file_that_is_there_is_replaced_on_demand_alone_and_only_by_a_whole_one(self) -> None:
         path = self.write("x", b"old")
-        with self.assertRaises(Taken), FileInMaking(path):
+        with self.assertRaises(DepositError), FileInMaking(path):
             pass
         with self.assertRaises(ZeroDivisionError), FileInMaking(path, force=True) as making:
             making.file.write(b"new")
@@ -173,6 +176,36 @@ class TreeTests(FolderCase):
         with FileInMaking(path, force=True) as making:
             making.file.write(b"new")
         self.assertEqual((path.read_bytes(), os.listdir(self.folder)), (b"new", ["x"]))
+
+    def test_what_another_export_has_just_finished_is_not_written_over(self) -> None:
+        """It opened the file before that got its name, and locked it after."""
+        path = self.folder / "x"
+        with FileInMaking(path) as first:
+            first.file.write(b"whole")
+            second = FileInMaking(path, force=True)
+            with self.assertRaisesRegex(DepositError, "another export writes"):
+                second.__enter__()
+        real = fcntl.flock
+
+        def finish(fd: int, how: int) -> None:
+            (self.folder / ".x.part").rename(path)
+            real(fd, how)
+
+        self.write(".x.part", b"whole")
+        late = patch.object(deposits.fcntl, "flock", finish)
+        with late, self.assertRaisesRegex(DepositError, "another export writes"):
+            FileInMaking(path, force=True).__enter__()
+        self.assertEqual(path.read_bytes(), b"whole")
+
+    def test_nothing_is_written_into_a_file_that_somebody_laid_there(self) -> None:
+        self.write(".x.part", b"")
+        somebody = patch.object(deposits.os, "geteuid", lambda: os.getuid() + 1)
+        with somebody, self.assertRaisesRegex(DepositError, "somebody else's"):
+            FileInMaking(self.folder / "x").__enter__()
+        (self.folder / ".x.part").chmod(0o666)
+        with FileInMaking(self.folder / "x"):
+            pass
+        self.assertEqual((self.folder / "x").stat().st_mode & 0o777, 0o600)
 
 
 class GuessTests(FolderCase):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import ANSWERED, FLAGGED, SEEN
-from mailnode.portability.deposits import write_mbox_mail
+from mailnode.portability.deposits import from_line, write_mbox_mail
 from mailnode.portability.letter import Letter, Lost
-from mailnode.portability.mbox import MboxReader, from_line, looks_like_mbox
+from mailnode.portability.mbox import LINE_OCTETS, MboxReader, looks_like_mbox
 
 FROM = b"From ann@example.org Mon Jan  1 12:30:00 2024\n"
 PIECES = st.sampled_from(
@@ -128,6 +128,30 @@ class ReadingTests(MboxCase):
         lost, found = self.read(b"no mail\n\n" + FROM + b"A: 1\n\nx\n")
         self.assertEqual(lost, Lost("box at octet 0", "9 octets before the first From line"))
         assert isinstance(found, Letter)
+
+    def test_blank_lines_before_the_first_mail_are_nothing(self) -> None:
+        self.assertEqual(self.bodies(b"\n\r\n" + FROM + b"A: 1\n\nx\n"), [b"A: 1\r\n\r\nx\r\n"])
+
+    def test_an_empty_file_has_no_mail(self) -> None:
+        self.assertEqual(self.read(b""), [])
+
+    def test_no_octet_is_lost_at_an_endless_from_line_or_behind_endless_blank_lines(
+        self,
+    ) -> None:
+        for between in (FROM.strip() + b" x" * LINE_OCTETS + b"\n", b"\n" * 3 * LINE_OCTETS):
+            one = b"A: 1\nContent-Length: 2\n\nx\n\n" + between
+            two = b"here\n\n" + FROM + b"A: 2\n\n" + b"y" * 2 * LINE_OCTETS + b"\n"
+            first, second = self.bodies(FROM + one + two)
+            self.assertIn(b"here\r\n", first)
+            self.assertTrue(second.startswith(b"A: 2\r\n"), between[:9])
+
+    def test_from_lines_behind_no_blank_line_are_text_and_counted(self) -> None:
+        box = FROM + b"A: 1\n\nx\n" + FROM + b"A: 2\n\nFrom now on\ny\r\n" + FROM + b"z\n\n"
+        box += FROM + b"A: 3\n\nx\n"
+        for octets in (1, 7, 64, 1 << 20):
+            found = self.read(box, read_octets=octets)
+            self.assertEqual([each.unparted for each in found], [2, 0], octets)
+            self.assertEqual(found[0].octets.count(b"\r\nFrom ann@"), 2)
 
     def test_an_empty_mail_is_named(self) -> None:
         (lost,) = self.read(FROM)

@@ -11,7 +11,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
 from mailnode.config import Config
-from mailnode.house import EX_IOERR, EX_SOFTWARE
+from mailnode.premises import EX_IOERR, EX_SOFTWARE
 from mailnode.workers.process import WorkerProcess
 from mailnode.workers.supervisor import (
     AT_ONCE_S,

@@ -27,9 +27,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__, interpreter, tap
 from mailnode.config import Config, load_config
-from mailnode.house import EX_CONFIG, EX_NOPERM, StartFailed
 from mailnode.interpreter import tune_interpreter
 from mailnode.listening import KINDS, Listener
+from mailnode.premises import EX_CONFIG, EX_NOPERM, StartFailed
 from mailnode.service import Node
 from mailnode.tap import CannotStart, Options, TwistdNode, TwistdSupervisor, makeService
 from mailnode.tls import Certificate

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mailnode.cli import output
+from mailnode.cli.ending import heeding_signals
 from mailnode.cli.frame import (
     EX_DATAERR,
     EX_INTERRUPTED,
@@ -19,7 +20,7 @@ from mailnode.cli.frame import (
     wants_json,
 )
 from mailnode.cli.from_pop3 import Pop3Source, is_mailbox, read_mailbox
-from mailnode.cli.importing import FOLDERS, Import, Report, Wish, heeding_signals, importing
+from mailnode.cli.importing import FOLDERS, Import, Report, Wish, importing
 from mailnode.cli.node import open_accounts
 from mailnode.cli.progress import course_of
 from mailnode.cli.systems import System, move_in
@@ -182,6 +183,8 @@ def _say(report: Report, wish: Wish, whose: str) -> None:
         f"{output.age(report.seconds)}{speed}",
         "green" if not report.stopped else "",
     )
+    if report.is_of_nothing:
+        output.say("there was no mail in it")
     if report.known:
         output.say(f"{output.count(report.known, 'mail')} lay there already")
     others = {name: count for name, count in report.folders.items() if name}
@@ -191,6 +194,12 @@ def _say(report: Report, wish: Wish, whose: str) -> None:
     if report.left_out:
         mend = "--folders all brings them, too"
         output.say(f"left out: {_counts(report.left_out)}; {mend}")
+    if report.unparted:
+        output.say(
+            f"lines that begin a mail, but for a blank line before them: {report.unparted}; they"
+            f" are text of the mails that they stand in, the first in {report.unparted_at}",
+            "yellow",
+        )
     if report.lost_count:
         output.say(f"not taken: {report.lost_count}", "red")
         for lost in report.lost:
