@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 from click.testing import CliRunner
-from twisted.internet.defer import Deferred
 
 from mailnode.cli import main as mailnode
 from mailnode.store.accounts import Accounts
@@ -25,9 +22,16 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.messages import Messages
 from mailnode.store.verify import verify
-from tests.faults.disk import Disk
-from tests.faults.powercut import Program, _Nobody, owners_of, raw_of, record
-from tests.faults.shim import SAID
+from tests.faults.powercut import (
+    Nobody,
+    Program,
+    cuts,
+    main,
+    owners_of,
+    raw_of,
+    record,
+    step_behind,
+)
 from tests.faults.upgrading import copies_in, rows, tokens_of
 
 FIRST, SECOND = 10, 5
@@ -73,7 +77,7 @@ class BackingUp(Program):
             on_fatal=lambda error: os._exit(74),
         )
         blobs = FileBlobs(node / "var", reactor.callFromThread)
-        messages = Messages(database, blobs, _Nobody())
+        messages = Messages(database, blobs, Nobody())
         for token in filed:
             await self.file(messages, token)
         await self.delete(messages, gone)
@@ -134,35 +138,14 @@ def judge_mail(folder: Path, tokens: list[str] | None) -> Iterator[str]:
 def run(folder: Path, seed: int, points: int) -> tuple[int, list[str]]:
     """Steps that were recorded, and what `points` power cuts broke."""
     steps = record(folder / "recorded", seed, __name__)
-    first = 1 + next(
-        at for at, step in enumerate(steps) if step.op == SAID and b'"begun"' in step.data
-    )
+    first = step_behind(steps, "begun")
     chance, faults, told = random.Random(seed), list[str](), Told()
-    disk, at = Disk(), 0
     moments = [chance.randint(first, len(steps)) for _ in range(points)]
     moments[: points // 5] = [len(steps)] * (points // 5)  # all that was promised stays
-    for number, point in enumerate(sorted(moments)):
-        for step in steps[at:point]:
-            if step.op == SAID:
-                told.hear(json.loads(step.data))
-            else:
-                disk.take(step)
-        at, rebuilt = point, folder / f"cut-{number}"
-        disk.write_after_the_cut(rebuilt, chance)
-        found = list(judge(rebuilt, told))
-        faults += [f"cut {number} after step {point} of {len(steps)}: {each}" for each in found]
-        if not found:
-            shutil.rmtree(rebuilt)
+    for cut in cuts(folder, steps, moments, told, chance):
+        faults += cut.judged(judge(cut.folder, told))
     return len(steps) - first, faults
 
 
-def main() -> None:
-    from twisted.internet import reactor, task
-
-    folder, log, seed = sys.argv[1:]
-    program = BackingUp(Path(folder), int(seed), os.open(log, os.O_WRONLY | os.O_APPEND))
-    task.react(lambda _: Deferred.fromCoroutine(program.run(reactor)))
-
-
 if __name__ == "__main__":
-    main()
+    main(BackingUp)
