@@ -17,7 +17,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -117,19 +117,11 @@ def pinned(path: Path) -> Iterator[Pinned]:
             # Closing any descriptor of these files takes this process's locks off them, so they
             # are opened before the connection that has the locks ends, and closed after it.
             files = stack.enter_context(ExitStack())
-            connection = stack.enter_context(_closing(connect(path, read_only=True)))
+            connection = stack.enter_context(closing(connect(path, read_only=True)))
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # log and index are
             yield _pin(connection, path, files)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise damage_error(error) from error
-
-
-@contextmanager
-def _closing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _open(path: Path, files: ExitStack) -> int:
@@ -215,7 +207,7 @@ def copy_database(source: Path, target: Path) -> int:
     """
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     try:
-        with _closing(connect(source)) as connection, _closing(connect(target)) as made:
+        with closing(connect(source)) as connection, closing(connect(target)) as made:
             made.execute("PRAGMA synchronous = OFF")
             connection.backup(made)
             made.execute("PRAGMA journal_mode = DELETE")
@@ -228,7 +220,7 @@ def copy_database(source: Path, target: Path) -> int:
 def names_blob(path: Path, key: str) -> bool:
     """Whether a message of the mail database names the blob now."""
     try:
-        with _closing(connect(path, read_only=True)) as connection:
+        with closing(connect(path, read_only=True)) as connection:
             return bool(
                 connection.execute("SELECT 1 FROM message WHERE blob_key = ?", (key,)).fetchone()
             )
