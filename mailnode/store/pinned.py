@@ -12,7 +12,6 @@ Nothing is copied aside, and the writer is kept waiting only while the moment is
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import struct
@@ -22,9 +21,8 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from mailnode.durable import own_as
 from mailnode.errors import StoreBroken, StoreBusy
-from mailnode.store.beside import WRITER_LOCK
+from mailnode.store.beside import writer_waits
 from mailnode.store.exchange import next_of
 from mailnode.store.sqlite import connect, damage_error
 
@@ -133,7 +131,7 @@ def _open(path: Path, files: ExitStack) -> int:
 def _pin(connection: sqlite3.Connection, path: Path, files: ExitStack) -> Pinned:
     index = _open(Path(f"{path}-shm"), files)
     file, log = _open(path, files), _open(Path(f"{path}-wal"), files)
-    with _writer_lock(path):
+    with writer_waits(path.parent):
         for _ in range(TRIES):
             before = _index_header(index, path)
             connection.execute("BEGIN")
@@ -152,19 +150,6 @@ def _pin(connection: sqlite3.Connection, path: Path, files: ExitStack) -> Pinned
         pin._frames = _last_forms(log, frames, page_octets, salt)
     _check_page_one(pin, path)
     return pin
-
-
-@contextmanager
-def _writer_lock(path: Path) -> Iterator[None]:
-    """No batch is committed meanwhile."""
-    lock = path.with_name(WRITER_LOCK)
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        own_as(lock, path)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _index_header(index: int, path: Path) -> tuple[int, bytes]:

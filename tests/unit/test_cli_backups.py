@@ -49,7 +49,11 @@ class DamageTests(BackupCase):
         for line in ("backups verify back", "restore back --to new", "backups prune back --keep 1"):
             self.assertIn(f"{manifest.name} is damaged", self.refusal(line, 65))
         manifest.write_text(text[:100])
-        self.assertIn("is damaged", self.refusal("backups list back", 65))
+        self.assertIn("take it out of there", self.refusal("backups list back", 65))
+        manifest.unlink()
+        self.make()
+        self.run_json("backups prune back --keep 1")
+        self.restore()
 
     def test_a_store_that_is_damaged_is_backed_up_and_that_is_told(self) -> None:
         blob_path(self.var, self.large).write_bytes(LARGE.replace(b"many", b"some"))
