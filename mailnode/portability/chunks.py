@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ CHUNK_OCTETS = 1 << 20  # of a database: a page that changed costs so much in th
 CHUNKS, BACKUPS, UNFINISHED, LOCK = "chunks", "backups", "unfinished", "lock"
 DAMAGED = "damaged"
 FROM_DISK = 8  # one chunk in so many is read back from the disk: all would cost a third of the rate
+_DIGEST = re.compile("[0-9a-f]{64}")
 _PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -66,6 +68,13 @@ class Chunks:
     _numbers: Iterator[int] = field(factory=itertools.count, init=False)
 
     def path_of(self, digest: str) -> Path:
+        """Where a chunk lies, or would.
+
+        Raises:
+            BackupFault: it is no digest: what a manifest says must not lead elsewhere.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise BackupFault(f"the backup names a chunk that can't be one: {digest!r}")
         return self.folder / CHUNKS / digest[:2] / digest
 
     def has(self, digest: str, octets: int) -> bool:

@@ -79,6 +79,17 @@ class DamageTests(BackupCase):
         self.assertEqual(Path("users.db").read_bytes(), before)
         self.assertFalse(Path("new").exists())
 
+    def test_a_manifest_that_names_chunks_elsewhere_is_refused_and_nothing_there_is_touched(
+        self,
+    ) -> None:
+        self.make()
+        digest = self.chunk_of("users.db").name.encode()
+        before = Path("users.db").read_bytes()
+        self.rewrite_manifest(digest, b"../../../users.db")
+        for line in ("backups verify back", "restore back --to new"):
+            self.assertIn("a chunk that can't be one", self.refusal(line, 65))
+        self.assertEqual(Path("users.db").read_bytes(), before)
+
 
 class MendTests(BackupCase):
     """A disk changes a chunk; the next backup of the node writes it anew."""
