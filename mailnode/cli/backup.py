@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -25,12 +26,13 @@ from mailnode.cli.frame import (
     NodeCommand,
     answer_json,
     config_of,
+    wants_json,
 )
-from mailnode.cli.node import require_mail, require_users, running_node
+from mailnode.cli.node import make_private_folder, require_mail, require_users, running_node
 from mailnode.config import Config
 from mailnode.machine import find_hostname
 from mailnode.portability.backup import Copying, Whole, chunk_reader
-from mailnode.portability.chunks import BACKUPS, CHUNKS, LOCK, UNFINISHED, Chunks, locked
+from mailnode.portability.chunks import BACKUPS, CHUNKS, DAMAGED, LOCK, UNFINISHED, Chunks, locked
 from mailnode.portability.manifests import ManifestWriter
 from mailnode.store.blobs import blob_path
 from mailnode.store.lists import MAIL_DATABASE
@@ -52,9 +54,13 @@ def backup(ctx: click.Context, folder: Path) -> None:
     require_users(config)
     require_mail(config)
     _require_place(config, folder)
+    least_free = _least_free(config, folder)
+    is_made = make_private_folder(folder)
+    if not wants_json(ctx) and not (folder / BACKUPS).exists():  # mistyped, or no disk is mounted?
+        there = f"made {folder}, which was not there" if is_made else f"{folder} holds no backup"
+        output.say(f"{there}: this is the first one", "yellow")
     with copied(ctx) as shown:
-        chunks = Chunks(folder, _least_free(config, folder))
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chunks = Chunks(folder, least_free)
         with locked(folder, alone=True):
             chunks.make_folders()
             try:
@@ -64,6 +70,7 @@ def backup(ctx: click.Context, folder: Path) -> None:
         seconds = shown.seconds
     told = {
         "backup": made,
+        "made_folder": is_made,
         "files": manifest.files,
         "octets": manifest.octets,
         "new_chunks": chunks.new,
@@ -104,7 +111,7 @@ def _require_place(config: Config, folder: Path) -> None:
         return
     if not folder.is_dir():
         raise Mistake(f"{folder} is no folder", EX_CANTCREAT)
-    ours = {BACKUPS, CHUNKS, UNFINISHED, LOCK, "lost+found"}
+    ours = {BACKUPS, CHUNKS, DAMAGED, UNFINISHED, LOCK, "lost+found"}
     if any(each.name not in ours for each in folder.iterdir()):
         raise Mistake(
             f"{folder} holds other things than backups: name an empty folder, or one that is not "
@@ -131,7 +138,8 @@ class _Backup:
     def run(self) -> tuple[str, ManifestWriter]:
         """(its name, what is in it)."""
         at = time.time()
-        with tempfile.TemporaryFile(dir=self.unfinished) as keys:
+        with ExitStack() as stack:
+            keys = stack.enter_context(tempfile.TemporaryFile(dir=self.unfinished))
             # Accounts after the mail: an account that is made in between has no mail here, where
             # mail of an account that is not known yet would be swept away.
             with pinned(self.mail) as pin:
@@ -144,23 +152,17 @@ class _Backup:
                     schemas={MAIL_DATABASE: pin.schema_version, USERS: users_schema},
                     at=at,
                 )
-                try:
-                    self.shown.begin("copying", pin.octets + pin.blob_octets())
-                    _write_rows(keys, pin)
-                    copying = Copying(
-                        self.chunks, manifest, self.shown.told, partial(names_blob, self.mail)
-                    )
-                    self._copy_mail(copying, pin)
-                except BaseException:
-                    manifest.close()
-                    raise
-            try:
-                copying.add_files([Whole(USERS, users)])
-                self._copy_belongings(copying)  # keys after the accounts that they open
-                copying.add_files(self._blobs(keys))
-                return manifest.finish(), manifest
-            finally:
-                manifest.close()
+                stack.callback(manifest.close)
+                self.shown.begin("copying", pin.octets + pin.blob_octets())
+                _write_rows(keys, pin)
+                copying = Copying(
+                    self.chunks, manifest, self.shown.told, partial(names_blob, self.mail)
+                )
+                self._copy_mail(copying, pin)
+            copying.add_files([Whole(USERS, users)])
+            self._copy_belongings(copying)  # keys after the accounts that they open
+            copying.add_files(self._blobs(keys))
+            return manifest.finish(), manifest
 
     def _hostname(self) -> str:
         running = running_node(self.config)
@@ -170,21 +172,21 @@ class _Backup:
     def _copy_mail(self, copying: Copying, pin: Pinned) -> None:
         """The database; and what was kept of it opens."""
         entry = copying.add_pieces(f"{DATA}/{MAIL_DATABASE}", pin.octets, pin.read)
-        version = open_sparsely(
-            chunk_reader(self.chunks, entry), pin.octets, self.unfinished / "schema.db"
-        )
+        kept = chunk_reader(self.chunks, entry, pin.read)
+        version = open_sparsely(kept, pin.octets, self.unfinished / "schema.db")
         if version != pin.schema_version:
             raise Mistake(f"what was kept of {self.mail} opens as schema {version}")
 
     def _copy_belongings(self, copying: Copying) -> None:
         """Files that belong together, such as a certificate and its key, are of one moment."""
         for _ in range(TRIES):
-            before = belongings(self.config)
             try:
+                before = belongings(self.config)
                 aside = [self._copy_aside(each, number) for number, each in enumerate(before)]
-            except FileNotFoundError:  # it was exchanged just now
+                is_one_moment = belongings(self.config) == before
+            except FileNotFoundError:  # it was exchanged just now, or is gone
                 continue
-            if belongings(self.config) == before:
+            if is_one_moment:
                 copying.add_files(aside)
                 return
         raise Mistake(f"files in {self.config.data_path} change all the time", EX_TEMPFAIL)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mailnode.cli.belongings import DATA, USERS
 from mailnode.cli.copying import Copied, copied
 from mailnode.cli.frame import EX_DATAERR, Mistake, NodeCommand, NodeGroup, answer_json
 from mailnode.portability.backup import read_again, restore_files
-from mailnode.portability.chunks import UNFINISHED, Chunks, locked, require_backups
+from mailnode.portability.chunks import DAMAGED, UNFINISHED, Chunks, locked, require_backups
 from mailnode.portability.manifests import Entry, Manifest, find_manifest, find_manifests, prune
 from mailnode.store.lists import MAIL_DATABASE
 from mailnode.store.restored import settle
@@ -75,32 +76,55 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 def verify(ctx: click.Context, folder: Path, wanted: str | None) -> None:
     """Read all of a backup again and name each fault; the newest one unless BACKUP is named.
 
-    Every chunk is compared with its digest. Then the databases are put together in DIR, and every
+    Every chunk is compared with its digest; a damaged one is set aside, so that the next `mailnode
+    backup` writes it anew. Where all are right, the databases are put together in DIR, and every
     mail is looked at as `mailnode verify` does. Exit code 65 when there is a fault.
     """
     with copied(ctx) as shown:
         require_backups(folder)
-        with locked(folder, alone=False):
+        with locked(folder, alone=False) as is_locked:
             chunks = Chunks(folder)
             manifest = find_manifest(folder, wanted)
-            faults = list(_faults(chunks, manifest, shown))
-    if not answer_json(ctx, {"backup": manifest.id, "faults": faults}):
+            shown.begin("reading", manifest.octets)
+            damage = list(read_again(chunks, manifest.entries(), shown.told))
+            faults = [f"{entry.name}: {wrong}" for entry, wrong in damage]
+            mend = ""
+            if damage:
+                mend = _set_aside(chunks, {wrong.digest for _, wrong in damage}, is_locked)
+            else:
+                faults += _faults_of_mail(chunks, manifest, shown)
+    if not answer_json(ctx, {"backup": manifest.id, "faults": faults, "mend": mend}):
         for fault in faults:
             output.say(fault, "red")
+        if mend:
+            output.say(mend)
         if not faults:
             output.say(f"no fault in backup {manifest.id}", "green")
     if faults:
         ctx.exit(EX_DATAERR)
 
 
-def _faults(chunks: Chunks, manifest: Manifest, shown: Copied) -> Iterator[str]:
-    shown.begin("reading", manifest.octets)
-    damaged = False
-    for entry, wrong in read_again(chunks, manifest.entries(), shown.told):
-        damaged = True
-        yield f"{entry.name}: {wrong}"
-    if damaged:
-        return
+def _set_aside(chunks: Chunks, digests: Set[str], is_locked: bool) -> str:
+    """None of them is in a backup's way; in words what mends the ones that need them."""
+    folder = chunks.folder
+    try:
+        if not is_locked:
+            raise PermissionError(errno.EACCES, "it can't be written here")
+        aside = sum(chunks.set_aside(digest) for digest in sorted(digests))
+    except OSError as error:
+        return (
+            f"{folder} is left as it is ({error.strerror}): verify it where it can be written, or "
+            "the next backup uses what is damaged"
+        )
+    if not aside:
+        return "read again it was right: don't trust the memory of this machine, or that disk"
+    return (
+        f"the next `mailnode backup {folder}` writes {output.count(aside, 'chunk')} anew, if the "
+        f"node has the same octets still; what is damaged lies in {folder / DAMAGED} until a prune"
+    )
+
+
+def _faults_of_mail(chunks: Chunks, manifest: Manifest, shown: Copied) -> Iterator[str]:
     place = chunks.folder / UNFINISHED
     usual = None if os.access(place, os.W_OK) else tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=usual or place) as name:
@@ -150,5 +174,8 @@ def prune_backups(ctx: click.Context, folder: Path, keep: int) -> None:
     if not answer_json(ctx, told):
         for name in done.backups:
             output.say(f"backup {name} is deleted")
-        freed = f"{output.count(done.chunks, 'chunk')}, {output.size(done.octets)}"
-        output.say(f"deleted {freed}" if done.chunks else "nothing to delete")
+        if done.chunks:
+            chunks = output.count(done.chunks, "chunk")
+            output.say(f"deleted {chunks}, {output.size(done.octets)}")
+        elif not done.backups:
+            output.say("nothing to delete")

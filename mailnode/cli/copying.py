@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 import click
 from attrs import define, field
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,15 +20,15 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from mailnode.cli import output
 from mailnode.cli.frame import Mistake, wants_json
 from mailnode.portability.chunks import BackupFault
 
 
 @define(eq=False)
 class Copied:
-    """Counts octets as they are done; `told` may be called in any thread."""
+    """Shows octets as they are done; `told` may be called in any thread."""
 
-    octets: int = 0
     _progress: Progress | None = None
     _task: TaskID | None = None
     _began: float = field(factory=time.monotonic)
@@ -42,7 +41,6 @@ class Copied:
             self._task = self._progress.add_task(what, total=octets)
 
     def told(self, octets: int) -> None:
-        self.octets += octets
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, octets)
 
@@ -69,8 +67,7 @@ def copied(ctx: click.Context) -> Iterator[Copied]:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        console = Console(file=sys.stderr)
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=output.progress_console(), transient=True) as progress:
             yield Copied(progress=progress)
     except BackupFault as error:
         raise Mistake(str(error), error.exit_code) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shlex
 import shutil
@@ -25,7 +26,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.durable import flush, make_folder
 from mailnode.portability.backup import restore_files
-from mailnode.portability.chunks import Chunks, locked, require_backups
+from mailnode.portability.chunks import ChunkDamaged, Chunks, locked, require_backups
 from mailnode.portability.manifests import Manifest, find_manifest
 from mailnode.store.exchange import BESIDE
 from mailnode.store.lists import MAIL_DATABASE
@@ -136,7 +137,7 @@ def _building(target: Path, manifest: Manifest) -> Iterator[Path]:
     """
     start = f".{target.name}.restoring-"
     place = target.with_name(f"{start}{manifest.id}")
-    for each in target.parent.glob(f"{start}*"):
+    for each in target.parent.glob(f"{glob.escape(start)}*"):
         if each != place:
             with _alone(each):
                 shutil.rmtree(each)
@@ -167,7 +168,13 @@ def _build(chunks: Chunks, manifest: Manifest, place: Path, shown: Copied) -> Se
     for suffix in BESIDE:  # of a database that a killed restore had begun to look at
         Path(f"{place / DATA / MAIL_DATABASE}{suffix}").unlink(missing_ok=True)
     shown.begin("restoring", manifest.octets)
-    restore_files(chunks, manifest.entries(), place, shown.told)
+    try:
+        restore_files(chunks, manifest.entries(), place, shown.told)
+    except ChunkDamaged as error:
+        raise Mistake(
+            f"{error}; another backup may be without it (--backup), and where the node still runs "
+            f"`mailnode backups verify {chunks.folder}` and a new backup mend this one"
+        ) from None
     shown.begin("checking the databases", 0)
     settled = settle(place / DATA / MAIL_DATABASE, manifest.gone_blobs())
     flush(place / DATA / MAIL_DATABASE)

@@ -1,1 +1,1 @@
-"""The forms that mail has elsewhere: readers and writers, which know no store."""
+"""The forms that mail has elsewhere, backups too: readers and writers, which know no store."""

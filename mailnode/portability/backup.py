@@ -24,6 +24,8 @@ AHEAD = 2 * THREADS  # jobs whose results wait for their turn; each has one piec
 T = TypeVar("T")
 Told = Callable[[int], object]
 """Hears of octets that are done; in any thread."""
+Read = Callable[[int, int], bytes | bytearray]
+"""Gives octets of a file: (offset, count)."""
 
 
 def in_order(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
@@ -72,9 +74,7 @@ class Copying:
     told: Told
     is_needed: Callable[[str], bool]
 
-    def add_pieces(
-        self, name: str, octets: int, read: Callable[[int, int], bytes | bytearray]
-    ) -> Entry:
+    def add_pieces(self, name: str, octets: int, read: Read) -> Entry:
         """A file that `read` gives in pieces, (offset, count) each."""
 
         def keep(at: int) -> str:
@@ -120,29 +120,40 @@ class Copying:
         self.manifest.faults.append(f"blob {file.blob_key or file.name}: {what}")
 
 
-def read_again(chunks: Chunks, entries: Iterable[Entry], told: Told) -> Iterator[tuple[Entry, str]]:
+def read_again(
+    chunks: Chunks, entries: Iterable[Entry], told: Told
+) -> Iterator[tuple[Entry, ChunkDamaged]]:
     """(file, what is wrong) for each chunk that isn't as it was."""
 
-    def read(entry: Entry, digest: str) -> tuple[Entry, str]:
+    def read(entry: Entry, digest: str) -> tuple[Entry, ChunkDamaged | None]:
         try:
             for data in chunks.read(digest):
                 told(len(data))
         except ChunkDamaged as error:
-            return entry, str(error)
-        return entry, ""
+            return entry, error
+        return entry, None
 
     jobs = (partial(read, entry, digest) for entry in entries for digest in entry.chunks)
     for entry, wrong in in_order(jobs):
-        if wrong:
+        if wrong is not None:
             yield entry, wrong
 
 
-def chunk_reader(chunks: Chunks, entry: Entry) -> Callable[[int, int], bytes]:
-    """Reads a kept file of several chunks at (offset, count); a chunk is not left by one call."""
+def chunk_reader(chunks: Chunks, entry: Entry, original: Read) -> Callable[[int, int], bytes]:
+    """Reads a kept file of several chunks at (offset, count); a chunk is not left by one call.
+
+    A chunk that was there before, and is damaged, is set aside and kept anew from `original`.
+    """
 
     def read(at: int, count: int) -> bytes:
-        data = b"".join(chunks.read(entry.chunks[at // CHUNK_OCTETS]))
-        start = at % CHUNK_OCTETS
+        number, start = divmod(at, CHUNK_OCTETS)
+        try:
+            data = b"".join(chunks.read(entry.chunks[number]))
+        except ChunkDamaged as error:
+            first = at - start
+            data = bytes(original(first, min(CHUNK_OCTETS, entry.octets - first)))
+            chunks.set_aside(error.digest)
+            chunks.keep(data)
         return data[start : start + count]
 
     return read

@@ -1,7 +1,8 @@
 """A folder of chunks, each named by the digest of its octets, so that none is kept twice.
 
 A chunk is written under another name, flushed, read back and renamed: one that has its name is
-whole, whatever was killed or cut off.
+whole, whatever was killed or cut off. One that a disk has changed since is set aside once it is
+found, so that the next backup writes it anew.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import fcntl
 import hashlib
 import itertools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +25,9 @@ from mailnode.durable import flush, make_folder
 
 CHUNK_OCTETS = 1 << 20  # of a database: a page that changed costs so much in the next backup
 CHUNKS, BACKUPS, UNFINISHED, LOCK = "chunks", "backups", "unfinished", "lock"
+DAMAGED = "damaged"
 FROM_DISK = 8  # one chunk in so many is read back from the disk: all would cost a third of the rate
+_DIGEST = re.compile("[0-9a-f]{64}")
 _PREFIXES = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -64,6 +68,13 @@ class Chunks:
     _numbers: Iterator[int] = field(factory=itertools.count, init=False)
 
     def path_of(self, digest: str) -> Path:
+        """Where a chunk lies, or would.
+
+        Raises:
+            BackupFault: it is no digest: what a manifest says must not lead elsewhere.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise BackupFault(f"the backup names a chunk that can't be one: {digest!r}")
         return self.folder / CHUNKS / digest[:2] / digest
 
     def has(self, digest: str, octets: int) -> bool:
@@ -113,13 +124,35 @@ class Chunks:
                     hashed.update(data)
                     yield data
         except FileNotFoundError:
-            raise ChunkDamaged(digest, "is missing") from None
+            is_aside = (self.folder / DAMAGED / digest).exists()
+            raise ChunkDamaged(
+                digest, "is damaged, and set aside" if is_aside else "is missing"
+            ) from None
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             raise ChunkDamaged(digest, f"can't be read: {error.strerror}") from None
         if hashed.hexdigest() != digest:
             raise ChunkDamaged(digest, "is damaged: its octets are others than they were")
+
+    def set_aside(self, digest: str) -> bool:
+        """Whether nothing has the name of a damaged chunk now, durably: a backup writes it anew.
+
+        It is read once more before, for memory may have erred, and a whole one stays. Whoever calls
+        it has the folder's lock, be it with others: nobody could use what goes, and nobody writes
+        a chunk of that name before all of them are done.
+        """
+        with suppress(ChunkDamaged):
+            for _ in self.read(digest):
+                pass
+            return False
+        place = make_folder(self.folder / DAMAGED)
+        path = self.path_of(digest)
+        with suppress(FileNotFoundError):  # it is missing, or somebody else was sooner
+            path.rename(place / digest)
+            flush(place)
+            flush(path.parent)
+        return True
 
     def make_folders(self) -> None:
         """All folders are there, their owner's alone; what an ended process left is gone."""
@@ -146,7 +179,10 @@ class Chunks:
         flush(self.folder / CHUNKS)
 
     def unnamed(self, names: Iterator[str], part: int, parts: int) -> Iterator[Path]:
-        """Chunks that are not among `names`, of one part of all: no more are in memory."""
+        """Chunks that are not among `names`, of one part of all: no more are in memory.
+
+        Of those that were set aside also the ones that were written anew.
+        """
         prefixes = _PREFIXES[part::parts]
         named = {name for name in names if name[:2] in prefixes}
         for prefix in prefixes:
@@ -154,6 +190,11 @@ class Chunks:
                 for entry in os.scandir(self.folder / CHUNKS / prefix):
                     if entry.name not in named:
                         yield Path(entry.path)
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.folder / DAMAGED):
+                is_needed = entry.name in named and not self.path_of(entry.name).exists()
+                if entry.name[:2] in prefixes and not is_needed:
+                    yield Path(entry.path)
 
     def count(self) -> int:
         """How many there are."""
@@ -228,8 +269,10 @@ def require_backups(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, alone: bool) -> Iterator[None]:
+def locked(folder: Path, *, alone: bool) -> Iterator[bool]:
     """Nobody changes what is in the folder meanwhile; the lock goes with the process.
+
+    Gives whether there is a lock: a medium that can't be written has none.
 
     Args:
         alone: it is changed here; else others may read it, too.
@@ -242,11 +285,11 @@ def locked(folder: Path, *, alone: bool) -> Iterator[None]:
     except OSError as error:
         if alone or error.errno not in (errno.EACCES, errno.EROFS):
             raise
-        yield  # a medium that can't be written, by us at least
+        yield False  # by us at least it can't be written
         return
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        yield
+        yield True
     except BlockingIOError:
         raise BackupBusy(
             f"another mailnode works on the backups in {folder}: try again when it is done"

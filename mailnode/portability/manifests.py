@@ -24,6 +24,7 @@ FORMAT = 1
 _ENDING = ".jsonl"
 _TAIL_OCTETS = 64 << 10
 MOST_FAULTS = 20  # that are told
+_MEND = "; take it out of there, and the other backups are as they were"
 
 
 @frozen
@@ -97,7 +98,7 @@ class Manifest:
                 hashed.update(before)
                 before = line
         if json.loads(before).get("sha256") != hashed.hexdigest():
-            raise BackupFault(f"{self.path} is damaged: its lines are others than they were")
+            raise BackupFault(f"{self.path} is damaged: its lines are others than they were{_MEND}")
 
 
 def find_manifests(folder: Path) -> list[Manifest]:
@@ -150,7 +151,7 @@ def _open(path: Path) -> Manifest:
             faults=tuple(tail["faults"]),
         )
     except (ValueError, KeyError, TypeError, IndexError):
-        raise BackupFault(f"{path} is damaged: it is no manifest of a backup") from None
+        raise BackupFault(f"{path} is damaged: it is no manifest of a backup{_MEND}") from None
 
 
 @define(eq=False)

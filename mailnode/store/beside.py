@@ -115,6 +115,19 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreBusy(f"{path} is of an older version: the node's next start upgrades it")
 
 
+@contextmanager
+def writer_waits(data: Path) -> Iterator[None]:
+    """No batch is committed meanwhile in a data folder."""
+    lock = data / WRITER_LOCK
+    lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        own_as(lock, data)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock_fd)
+
+
 def make_mail_database(data: Path) -> None:
     """A node's data folder has a mail database, though no node ever ran on it.
 
@@ -127,10 +140,7 @@ def make_mail_database(data: Path) -> None:
         if not data.is_dir():
             data.mkdir(mode=0o700, parents=True)
             own_as(data, data.parent)
-        lock_path = data / WRITER_LOCK
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with writer_waits(data):
             finish_exchange(path)
             if path.exists() and path.stat().st_size:
                 return
@@ -139,12 +149,10 @@ def make_mail_database(data: Path) -> None:
             connection = connect(path)
             try:
                 migrate(connection, schema_scripts())
-                for each in (lock_path, path, *(Path(f"{path}{suffix}") for suffix in BESIDE)):
+                for each in (path, *(Path(f"{path}{suffix}") for suffix in BESIDE)):
                     if each.exists():
                         own_as(each, data)
             finally:
                 connection.close()
-        finally:
-            os.close(lock)
     except (OSError, sqlite3.Error) as error:
         raise mail_error(error) from error

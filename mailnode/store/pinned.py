@@ -12,19 +12,17 @@ Nothing is copied aside, and the writer is kept waiting only while the moment is
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from attrs import define, field, frozen
 
-from mailnode.durable import own_as
 from mailnode.errors import StoreBroken, StoreBusy
-from mailnode.store.beside import WRITER_LOCK
+from mailnode.store.beside import writer_waits
 from mailnode.store.exchange import next_of
 from mailnode.store.sqlite import connect, damage_error
 
@@ -117,19 +115,11 @@ def pinned(path: Path) -> Iterator[Pinned]:
             # Closing any descriptor of these files takes this process's locks off them, so they
             # are opened before the connection that has the locks ends, and closed after it.
             files = stack.enter_context(ExitStack())
-            connection = stack.enter_context(_closing(connect(path, read_only=True)))
+            connection = stack.enter_context(closing(connect(path, read_only=True)))
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # log and index are
             yield _pin(connection, path, files)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise damage_error(error) from error
-
-
-@contextmanager
-def _closing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _open(path: Path, files: ExitStack) -> int:
@@ -141,7 +131,7 @@ def _open(path: Path, files: ExitStack) -> int:
 def _pin(connection: sqlite3.Connection, path: Path, files: ExitStack) -> Pinned:
     index = _open(Path(f"{path}-shm"), files)
     file, log = _open(path, files), _open(Path(f"{path}-wal"), files)
-    with _writer_lock(path):
+    with writer_waits(path.parent):
         for _ in range(TRIES):
             before = _index_header(index, path)
             connection.execute("BEGIN")
@@ -160,19 +150,6 @@ def _pin(connection: sqlite3.Connection, path: Path, files: ExitStack) -> Pinned
         pin._frames = _last_forms(log, frames, page_octets, salt)
     _check_page_one(pin, path)
     return pin
-
-
-@contextmanager
-def _writer_lock(path: Path) -> Iterator[None]:
-    """No batch is committed meanwhile."""
-    lock = path.with_name(WRITER_LOCK)
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        own_as(lock, path)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _index_header(index: int, path: Path) -> tuple[int, bytes]:
@@ -215,7 +192,7 @@ def copy_database(source: Path, target: Path) -> int:
     """
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     try:
-        with _closing(connect(source)) as connection, _closing(connect(target)) as made:
+        with closing(connect(source)) as connection, closing(connect(target)) as made:
             made.execute("PRAGMA synchronous = OFF")
             connection.backup(made)
             made.execute("PRAGMA journal_mode = DELETE")
@@ -228,7 +205,7 @@ def copy_database(source: Path, target: Path) -> int:
 def names_blob(path: Path, key: str) -> bool:
     """Whether a message of the mail database names the blob now."""
     try:
-        with _closing(connect(path, read_only=True)) as connection:
+        with closing(connect(path, read_only=True)) as connection:
             return bool(
                 connection.execute("SELECT 1 FROM message WHERE blob_key = ?", (key,)).fetchone()
             )

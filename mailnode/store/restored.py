@@ -85,6 +85,7 @@ _UNCOUNT = """
 
 
 def _delete_message(connection: sqlite3.Connection, blob_key: str) -> int:
+    """How many; of a schema that may be older than the statements that a node deletes by."""
     row = connection.execute("SELECT id FROM message WHERE blob_key = ?", (blob_key,)).fetchone()
     if row is None:
         return 0

@@ -1,7 +1,8 @@
 """Records backups, a prune and a restore, and cuts their power at many moments.
 
 The program is this module, `python -m tests.faults.backup_cuts FOLDER LOG SEED`, under the shim: a
-store is backed up, changes, is backed up again; the first backup is pruned, the second restored.
+store is backed up, changes, is backed up again; a chunk is damaged, found and written anew by the
+third backup; the first two are pruned, the third is restored.
 """
 
 from __future__ import annotations
@@ -9,39 +10,46 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 from click.testing import CliRunner
-from twisted.internet.defer import Deferred
 
 from mailnode.cli import main as mailnode
+from mailnode.cli.belongings import USERS
+from mailnode.portability.chunks import Chunks
+from mailnode.portability.manifests import find_manifest
 from mailnode.store.accounts import Accounts
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.messages import Messages
 from mailnode.store.verify import verify
-from tests.faults.disk import Disk
-from tests.faults.powercut import Program, _Nobody, owners_of, raw_of, record
-from tests.faults.shim import SAID
+from tests.faults.powercut import (
+    Nobody,
+    Program,
+    cuts,
+    main,
+    owners_of,
+    raw_of,
+    record,
+    step_behind,
+)
 from tests.faults.upgrading import copies_in, rows, tokens_of
 
 FIRST, SECOND = 10, 5
 DELETED = 3
 
 
-def command(*words: str) -> Any:
+def command(*words: str, exit_code: int = 0) -> Any:
     """What the command answers.
 
     Raises:
-        AssertionError: it failed.
+        AssertionError: it ended otherwise.
     """
     done = CliRunner().invoke(mailnode, [*words, "--json"])
-    assert done.exit_code == 0, f"{words}: {done.output}"
+    assert done.exit_code == exit_code, f"{words}: {done.output}"
     return json.loads(done.stdout)
 
 
@@ -58,6 +66,12 @@ class BackingUp(Program):
         await self.work(reactor, node, second, first[:DELETED])
         left = first[DELETED:] + second
         self.say(backed_up=[command("backup", store, *where)["backup"], left])
+        self.say(damaged=True)
+        damage_a_chunk(self.folder / "backups")
+        command("backups", "verify", store, exit_code=65)
+        third = command("backup", store, *where)
+        assert third["new_chunks"] == 1
+        self.say(backed_up=[third["backup"], left], damaged=False)
         self.say(pruning=True)
         command("backups", "prune", store, "--keep", "1")
         command("restore", store, "--to", str(self.folder / "restored"))
@@ -73,7 +87,7 @@ class BackingUp(Program):
             on_fatal=lambda error: os._exit(74),
         )
         blobs = FileBlobs(node / "var", reactor.callFromThread)
-        messages = Messages(database, blobs, _Nobody())
+        messages = Messages(database, blobs, Nobody())
         for token in filed:
             await self.file(messages, token)
         await self.delete(messages, gone)
@@ -81,11 +95,22 @@ class BackingUp(Program):
         blobs.close()
 
 
+def damage_a_chunk(store: Path) -> None:
+    """One octet of the newest backup's accounts is another, on the disk."""
+    (digest,) = next(e.chunks for e in find_manifest(store, None).entries() if e.name == USERS)
+    with Chunks(store).path_of(digest).open("r+b", buffering=0) as file:
+        (octet,) = file.read(1)
+        file.seek(0)
+        file.write(bytes([octet ^ 1]))
+        os.fsync(file.fileno())
+
+
 @define(eq=False)
 class Told:
     """What was said up to a moment: backups with their mails, the newest last."""
 
     backups: dict[str, list[str]] = field(factory=dict)
+    damaged: bool = False
     pruning: bool = False
     restored: list[str] | None = None
 
@@ -93,6 +118,7 @@ class Told:
         if "backed_up" in said:
             name, tokens = said["backed_up"]
             self.backups[name] = tokens
+        self.damaged = said.get("damaged", self.damaged)
         self.pruning = self.pruning or "pruning" in said
         self.restored = said.get("restored", self.restored)
 
@@ -112,7 +138,8 @@ def judge(folder: Path, told: Told) -> Iterator[str]:
         try:
             command("restore", str(store), "--to", str(folder / name), "--backup", name)
         except AssertionError as error:
-            yield str(error)
+            if not told.damaged:
+                yield str(error)
         else:
             yield from judge_mail(folder / name, told.backups.get(name))
 
@@ -134,35 +161,14 @@ def judge_mail(folder: Path, tokens: list[str] | None) -> Iterator[str]:
 def run(folder: Path, seed: int, points: int) -> tuple[int, list[str]]:
     """Steps that were recorded, and what `points` power cuts broke."""
     steps = record(folder / "recorded", seed, __name__)
-    first = 1 + next(
-        at for at, step in enumerate(steps) if step.op == SAID and b'"begun"' in step.data
-    )
+    first = step_behind(steps, "begun")
     chance, faults, told = random.Random(seed), list[str](), Told()
-    disk, at = Disk(), 0
     moments = [chance.randint(first, len(steps)) for _ in range(points)]
     moments[: points // 5] = [len(steps)] * (points // 5)  # all that was promised stays
-    for number, point in enumerate(sorted(moments)):
-        for step in steps[at:point]:
-            if step.op == SAID:
-                told.hear(json.loads(step.data))
-            else:
-                disk.take(step)
-        at, rebuilt = point, folder / f"cut-{number}"
-        disk.write_after_the_cut(rebuilt, chance)
-        found = list(judge(rebuilt, told))
-        faults += [f"cut {number} after step {point} of {len(steps)}: {each}" for each in found]
-        if not found:
-            shutil.rmtree(rebuilt)
+    for cut in cuts(folder, steps, moments, told, chance):
+        faults += cut.judged(judge(cut.folder, told))
     return len(steps) - first, faults
 
 
-def main() -> None:
-    from twisted.internet import reactor, task
-
-    folder, log, seed = sys.argv[1:]
-    program = BackingUp(Path(folder), int(seed), os.open(log, os.O_WRONLY | os.O_APPEND))
-    task.react(lambda _: Deferred.fromCoroutine(program.run(reactor)))
-
-
 if __name__ == "__main__":
-    main()
+    main(BackingUp)

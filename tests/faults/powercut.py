@@ -13,11 +13,11 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailnode.addresses import parse_address
@@ -37,7 +37,7 @@ CHECKPOINT_OCTETS = 150_000  # many checkpoints, too, in little time
 BLOB_OVER_OCTETS = 30_000
 
 
-class _Nobody:
+class Nobody:
     def committed(self, events: object) -> None:
         """Nobody listens."""
 
@@ -81,7 +81,7 @@ class Program:
         )
         database._batches.checkpointer.size_octets = CHECKPOINT_OCTETS
         blobs = FileBlobs(self.folder / "var", reactor.callFromThread)
-        messages = Messages(database, blobs, _Nobody())
+        messages = Messages(database, blobs, Nobody())
         chance = random.Random(self.seed)
         filed: list[str] = []
         for number in range(ROUNDS):
@@ -161,6 +161,53 @@ def record(folder: Path, seed: int, program: str = "tests.faults.powercut") -> l
     return list(read_steps(log))
 
 
+# The cuts
+
+
+class Listener(Protocol):
+    """Keeps what a program said."""
+
+    def hear(self, said: dict[str, Any]) -> None: ...
+
+
+@frozen
+class Cut:
+    """The power was cut behind a step, and `folder` is as the disk then is."""
+
+    folder: Path
+    step: int
+    steps: int
+
+    def judged(self, found: Iterable[str]) -> list[str]:
+        """The faults that were found in it, each with the moment; a folder without any goes."""
+        faults = [f"{self.folder.name} after step {self.step} of {self.steps}: {f}" for f in found]
+        if not faults:
+            shutil.rmtree(self.folder)
+        return faults
+
+
+def cuts(
+    folder: Path, steps: list[Step], moments: Iterable[int], told: Listener, chance: random.Random
+) -> Iterator[Cut]:
+    """One behind each of so many steps, ascending; `told` has heard what was said before it."""
+    disk, at = Disk(), 0
+    for number, moment in enumerate(sorted(moments)):
+        for step in steps[at:moment]:
+            if step.op == SAID:
+                told.hear(json.loads(step.data))
+            else:
+                disk.take(step)
+        at, rebuilt = moment, folder / f"cut-{number}"
+        disk.write_after_the_cut(rebuilt, chance)
+        yield Cut(rebuilt, moment, len(steps))
+
+
+def step_behind(steps: list[Step], word: str) -> int:
+    """The number of the first step after the program said that it has come so far."""
+    wanted = f'"{word}"'.encode()
+    return 1 + next(at for at, step in enumerate(steps) if step.op == SAID and wanted in step.data)
+
+
 # The judge
 
 
@@ -184,21 +231,6 @@ class Promises:
                 getattr(self, what).add(value)
 
 
-def cut(
-    steps: list[Step], chance: random.Random, points: int
-) -> Iterator[tuple[int, Disk, Promises]]:
-    """The disk and the promises at `points` moments, ascending."""
-    disk, promises, at = Disk(), Promises(), 0
-    for point in sorted(chance.randint(1, len(steps)) for _ in range(points)):
-        for step in steps[at:point]:
-            if step.op == SAID:
-                promises.hear(json.loads(step.data))
-            else:
-                disk.take(step)
-        at = point
-        yield point, disk, promises
-
-
 async def judge(folder: Path, promises: Promises, reactor: Any) -> list[str]:
     """What a start in the rebuilt folder has wrong."""
     faults = _judge_accounts(folder, promises)
@@ -209,7 +241,7 @@ async def judge(folder: Path, promises: Promises, reactor: Any) -> list[str]:
         on_fatal=fatal.append,
     )
     blobs = FileBlobs(folder / "var", reactor.callFromThread)
-    messages = Messages(database, blobs, _Nobody())
+    messages = Messages(database, blobs, Nobody())
     try:
         faults += [str(fault) for fault in verify(folder / "var")]
         found: dict[str, list[int]] = {}
@@ -263,25 +295,22 @@ def _judge_accounts(folder: Path, promises: Promises) -> list[str]:
 async def run(folder: Path, seed: int, points: int, reactor: Any) -> tuple[int, list[str]]:
     """Steps that were recorded, and what `points` power cuts broke."""
     steps = record(folder / "recorded", seed)
-    chance, faults = random.Random(seed), list[str]()
-    for number, (point, disk, promises) in enumerate(cut(steps, chance, points)):
-        rebuilt = folder / f"cut-{number}"
-        disk.write_after_the_cut(rebuilt, chance)
-        found = await judge(rebuilt, promises, reactor)
-        faults += [f"cut {number} after step {point}: {fault}" for fault in found]
-        if not found:
-            shutil.rmtree(rebuilt)
+    chance, promises, faults = random.Random(seed), Promises(), list[str]()
+    moments = [chance.randint(1, len(steps)) for _ in range(points)]
+    for cut in cuts(folder, steps, moments, promises, chance):
+        faults += cut.judged(await judge(cut.folder, promises, reactor))
     return len(steps), faults
 
 
-def main() -> None:
+def main(kind: type[Program]) -> None:
+    """Runs the program that `record` records."""
     from twisted.internet import reactor, task
 
     folder, log, seed = sys.argv[1:]
     log_fd = os.open(log, os.O_WRONLY | os.O_APPEND)
-    program = Program(Path(folder), int(seed), log_fd)
+    program = kind(Path(folder), int(seed), log_fd)
     task.react(lambda _: Deferred.fromCoroutine(program.run(reactor)))
 
 
 if __name__ == "__main__":
-    main()
+    main(Program)

@@ -6,12 +6,9 @@ store with mail, opened by a version with one schema more; mail comes; then all 
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +16,6 @@ from typing import Any
 from unittest.mock import patch
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 
 from mailnode.addresses import parse_address
 from mailnode.store import database as database_module
@@ -32,9 +28,16 @@ from mailnode.store.messages import Messages
 from mailnode.store.rollback import newest_copies, roll_back
 from mailnode.store.sqlite import schema_scripts
 from mailnode.store.upgrade import copies
-from tests.faults.disk import Disk
-from tests.faults.powercut import Program, _Nobody, owners_of, raw_of, record
-from tests.faults.shim import SAID
+from tests.faults.powercut import (
+    Nobody,
+    Program,
+    cuts,
+    main,
+    owners_of,
+    raw_of,
+    record,
+    step_behind,
+)
 
 OLD = 8
 NEW = 4
@@ -93,7 +96,7 @@ class Upgrading(Program):
             on_fatal=lambda error: os._exit(74),
         )
         blobs = FileBlobs(data, reactor.callFromThread)
-        messages = Messages(database, blobs, _Nobody())
+        messages = Messages(database, blobs, Nobody())
         accounts.add_account(parse_address(account), "")
         self.say(made=account)
         for token in tokens:
@@ -176,34 +179,13 @@ def rows(path: Path, text: str) -> list[tuple]:
 def run(folder: Path, seed: int, points: int) -> tuple[int, list[str]]:
     """Steps that were recorded, and what `points` power cuts broke."""
     steps = record(folder / "recorded", seed, __name__)
-    first = 1 + next(
-        at for at, step in enumerate(steps) if step.op == SAID and b'"old"' in step.data
-    )
+    first = step_behind(steps, "old")
     chance, faults, told = random.Random(seed), list[str](), Told()
-    disk, at = Disk(), 0
-    points_of_time = sorted(chance.randint(first, len(steps)) for _ in range(points))
-    for number, point in enumerate(points_of_time):
-        for step in steps[at:point]:
-            if step.op == SAID:
-                told.hear(json.loads(step.data))
-            else:
-                disk.take(step)
-        at, rebuilt = point, folder / f"cut-{number}"
-        disk.write_after_the_cut(rebuilt, chance)
-        found = list(judge(rebuilt, told))
-        faults += [f"cut {number} after step {point} of {len(steps)}: {each}" for each in found]
-        if not found:
-            shutil.rmtree(rebuilt)
+    moments = [chance.randint(first, len(steps)) for _ in range(points)]
+    for cut in cuts(folder, steps, moments, told, chance):
+        faults += cut.judged(judge(cut.folder, told))
     return len(steps) - first, faults
 
 
-def main() -> None:
-    from twisted.internet import reactor, task
-
-    folder, log, seed = sys.argv[1:]
-    program = Upgrading(Path(folder), int(seed), os.open(log, os.O_WRONLY | os.O_APPEND))
-    task.react(lambda _: Deferred.fromCoroutine(program.run(reactor)))
-
-
 if __name__ == "__main__":
-    main()
+    main(Upgrading)

@@ -8,6 +8,7 @@ import os
 import pty
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,10 @@ LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
 
 
 @pytest.fixture
-def backed_up(folder: Path, tmp_path: Path) -> tuple[Node, Path]:
+def backed_up(folder: Path, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
     """A node that still runs, and the folder of its backups: two, under load."""
     back = tmp_path / "back"
-    node = Node(folder).start()
-    try:
+    with Node(folder) as node:
         node.send(SMALL)
         node.send(LARGE)
         node.send(SMALL, to="bob")
@@ -40,10 +40,7 @@ def backed_up(folder: Path, tmp_path: Path) -> tuple[Node, Path]:
         assert not load.refused
         assert first["octets"] < second["octets"]
         assert second["new_octets"] < second["octets"]
-    except BaseException:
-        node.kill()
-        raise
-    return node, back
+        yield node, back
 
 
 def fetch(client: Client, node: Node, path: str, *options: str) -> bytes:
@@ -73,22 +70,27 @@ def test_a_restored_node_serves_the_same_octets_under_the_same_unique_ids(
     assert command(tmp_path / "new", "verify").stdout.startswith("no fault")
 
 
-def test_a_damaged_chunk_is_named_by_verify_and_refused_by_restore(
+def test_a_damaged_chunk_is_named_refused_by_restore_and_mended_by_the_next_backup(
     backed_up: tuple[Node, Path], tmp_path: Path
 ) -> None:
     node, back = backed_up
-    node.stop()
-    chunk = max((back / "chunks").glob("??/*"), key=lambda path: path.stat().st_size)
-    octets = bytearray(chunk.read_bytes())
+    chunk = next(path for path in (back / "chunks").glob("??/*") if path.read_bytes() == LARGE)
+    octets = bytearray(LARGE)
     octets[-1] ^= 1
     chunk.write_bytes(octets)
+    refused = command(tmp_path, "restore", str(back), "--to", "new", check=False)
+    assert refused.returncode == 65
+    assert f"chunk {chunk.name} is damaged" in refused.stderr
+    assert not (tmp_path / "new").exists()
     checked = command(tmp_path, "backups", "verify", str(back), check=False)
     assert checked.returncode == 65
     assert f"chunk {chunk.name} is damaged" in checked.stdout
-    refused = command(tmp_path, "restore", str(back), "--to", "new", check=False)
-    assert refused.returncode == 65
-    assert chunk.name in refused.stderr
-    assert not (tmp_path / "new").exists()
+    assert f"the next `mailnode backup {back}` writes 1 chunk anew" in checked.stdout
+    command(node.folder, "backup", str(back))
+    assert chunk.read_bytes() == LARGE
+    for told in json.loads(command(tmp_path, "backups", "list", str(back), "--json").stdout):
+        command(tmp_path, "backups", "verify", str(back), told["backup"])
+    command(tmp_path, "restore", str(back), "--to", "new")
 
 
 def test_on_a_terminal_it_shows_how_far_it_is_and_nothing_of_that_elsewhere(

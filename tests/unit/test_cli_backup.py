@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -15,85 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mailnode.addresses import parse_address
-from mailnode.model import Blob, Envelope, Message, Recipient, Remote, new_mail_id
-from mailnode.sealing import Seal
-from mailnode.store.accept import accept_mails
+from mailnode.cli import belongings
+from mailnode.model import Remote
 from mailnode.store.blobs import blob_path
 from mailnode.store.restored import UIDS_LEFT_OUT
 from mailnode.store.verify import verify
-from tests.unit.cli_case import CommandCase
+from tests.unit.backup_case import ALICE, BOB, LARGE, MAILS, BackupCase
 
 module: Any = sys.modules["mailnode.cli.backup"]  # the package has its command by that name
-ALICE, BOB = "alice@example.test", "bob@example.test"
-LARGE = b"Subject: large\r\n\r\n" + b"many octets\r\n" * 200_000
-
-
-class BackupCase(CommandCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.make_accounts(ALICE, BOB)
-        self.var, self.back = self.folder / "var", self.folder / "back"
-        Seal.open(self.var)
-        self.small = self.file(b"Subject: small\r\n\r\nhello\r\n")
-        self.large = self.file(LARGE, blob=True)
-
-    def file(self, raw: bytes, *, blob: bool = False, remotes: tuple[Remote, ...] = ()) -> str:
-        """File a mail as the node does, its digest too; its blob's key or its id."""
-        key = new_mail_id().lower()
-        if blob:
-            path = blob_path(self.var, key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(raw)
-        to = () if remotes else (Recipient(parse_address(ALICE), 1, ALICE),)
-        envelope = Envelope(new_mail_id(), parse_address(BOB), to, remotes=remotes)
-        digest = hashlib.sha256(raw).digest()
-        message = Message(b"Received: here\r\n", Blob(key) if blob else raw, len(raw), digest)
-        self.write_mail(lambda connection: accept_mails(connection, [(envelope, message)]))
-        return key if blob else envelope.mail_id
-
-    def forget(self, blob_key: str) -> None:
-        """The mail is deleted, and its blob."""
-
-        def delete(connection: sqlite3.Connection) -> None:
-            (number,) = connection.execute(
-                "SELECT id FROM message WHERE blob_key = ?", (blob_key,)
-            ).fetchone()
-            connection.execute("DELETE FROM delivery WHERE message_id = ?", (number,))
-            connection.execute("DELETE FROM message WHERE id = ?", (number,))
-            connection.execute(
-                "UPDATE folder SET (mails, octets) = (SELECT count(*), sum(size_octets)"
-                " FROM delivery)"
-            )
-
-        self.write_mail(delete)
-        blob_path(self.var, blob_key).unlink()
-
-    def make(self, **more: Any) -> dict[str, Any]:
-        told: dict[str, Any] = self.run_json("backup back", **more)
-        return told
-
-    def restore(self, to: str = "new", options: str = "", **more: Any) -> Path:
-        self.run_json(f"restore back --to {to} {options}", **more)
-        return self.folder / to
-
-    def rows(self, folder: Path, text: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(folder / "var" / "mail.db")) as connection:
-            return connection.execute(text).fetchall()
-
-    def chunk_of(self, name: str) -> Path:
-        (manifest,) = (self.back / "backups").iterdir()
-        for line in manifest.read_text().splitlines():
-            told = json.loads(line)
-            if told.get("file") == name:
-                digest = told["chunks"][0]
-                return self.back / "chunks" / digest[:2] / digest
-        raise AssertionError(name)
-
-
-MAILS = """
-    SELECT uidvalidity, uid, mail_id, body, blob_key FROM delivery
-    JOIN message ON message.id = message_id JOIN folder ON folder.id = folder_id ORDER BY uid
-"""
 
 
 class RestoredTests(BackupCase):
@@ -208,6 +134,21 @@ class RestoredTests(BackupCase):
         new = self.restore() / "var" / "pair"
         self.assertEqual(((new / "cert").read_text(), (new / "key").read_text()), ("newer",) * 2)
 
+    def test_a_file_that_is_gone_when_it_is_looked_at_is_no_mistake(self) -> None:
+        (self.var / "state.json").write_text("{}")
+        real, times = belongings._belonging, []
+
+        def look(name: str, path: Path) -> Any:
+            if not times:
+                times.append(1)
+                (self.var / "state.json").unlink()
+                raise FileNotFoundError(2, "No such file", str(path))
+            return real(name, path)
+
+        self.patch(belongings, "_belonging", look)
+        self.make()
+        self.assertFalse((self.restore() / "var" / "state.json").exists())
+
 
 class IncrementTests(BackupCase):
     def test_what_is_there_already_is_not_written_again(self) -> None:
@@ -225,13 +166,6 @@ class IncrementTests(BackupCase):
         self.assertEqual(self.make()["faults"], [])
         self.assertEqual(blob_path(self.restore() / "var", self.large).read_bytes(), LARGE)
 
-    def test_a_chunk_that_was_cut_is_written_anew(self) -> None:
-        self.make()
-        chunk = self.chunk_of("users.db")
-        os.truncate(chunk, 10)
-        self.assertEqual(self.make()["new_chunks"], 1)
-        self.assertEqual(self.run_json("backups verify back")["faults"], [])
-
     def test_each_backup_can_be_restored_by_its_name(self) -> None:
         first = self.make()["backup"]
         self.file(b"Subject: more\r\n\r\nx\r\n")
@@ -246,71 +180,6 @@ class IncrementTests(BackupCase):
         second = self.make()["backup"]
         self.assertGreater(second, first)
         self.assertEqual(len(self.rows(self.restore(), MAILS)), 3)
-
-
-class DamageTests(BackupCase):
-    def damage(self, path: Path) -> str:
-        octets = bytearray(path.read_bytes())
-        octets[len(octets) // 2] ^= 1
-        path.write_bytes(octets)
-        return path.name
-
-    def test_a_damaged_chunk_is_named_and_nothing_is_restored_from_it(self) -> None:
-        self.make()
-        for name in ("var/mail.db", "users.db", f"var/blobs/{self.large[:2]}/{self.large}"):
-            chunk = self.chunk_of(name)
-            whole = chunk.read_bytes()
-            digest = self.damage(chunk)
-            (fault,) = self.run_json("backups verify back", exit_code=65)["faults"]
-            self.assertEqual(
-                fault, f"{name}: chunk {digest} is damaged: its octets are others than they were"
-            )
-            self.assertIn(digest, self.refusal("restore back --to new", 65))
-            self.assertFalse(Path("new").exists())
-            chunk.write_bytes(whole)
-            for left in self.folder.glob(".new.restoring-*"):  # what is whole there is used
-                shutil.rmtree(left)
-        chunk.unlink()
-        (fault,) = self.run_json("backups verify back", exit_code=65)["faults"]
-        self.assertIn("is missing", fault)
-        chunk.write_bytes(whole)
-        self.restore()
-
-    def test_a_damaged_manifest_is_named(self) -> None:
-        self.make()
-        (manifest,) = (self.back / "backups").iterdir()
-        text = manifest.read_text()
-        manifest.write_text(text.replace("users.db", "losers.db", 2))
-        for line in ("backups verify back", "restore back --to new", "backups prune back --keep 1"):
-            self.assertIn(f"{manifest.name} is damaged", self.refusal(line, 65))
-        manifest.write_text(text[:100])
-        self.assertIn("is damaged", self.refusal("backups list back", 65))
-
-    def test_a_store_that_is_damaged_is_backed_up_and_that_is_told(self) -> None:
-        blob_path(self.var, self.large).write_bytes(LARGE.replace(b"many", b"some"))
-        gone = self.file(LARGE + b"x\r\n", blob=True)
-        blob_path(self.var, gone).unlink()
-        faults = self.make(exit_code=65)["faults"]
-        self.assertEqual(len(faults), 2)
-        self.assertIn(f"blob {self.large}: its octets are not the ones that came", faults)
-        self.assertIn(f"blob {gone}: is missing", faults)
-        new = self.restore()
-        self.assertEqual(len(self.rows(new, MAILS)), 3)
-        self.assertEqual(len(list(verify(new / "var"))), 2)
-
-    def test_a_manifest_that_names_files_elsewhere_is_refused(self) -> None:
-        self.make()
-        (manifest,) = (self.back / "backups").iterdir()
-        lines = (
-            manifest.read_bytes().replace(b'"users.db","m', b'"../users.db","m').splitlines(True)
-        )
-        tail = json.loads(lines[-1])
-        tail["sha256"] = hashlib.sha256(b"".join(lines[:-1])).hexdigest()
-        manifest.write_bytes(b"".join(lines[:-1]) + json.dumps(tail).encode())
-        self.assertIn(
-            "outside of its folder",
-            self.refusal("restore back --to new/x", 73) + self.refusal("restore back --to new", 65),
-        )
 
 
 class InterruptedTests(BackupCase):
@@ -361,32 +230,6 @@ class InterruptedTests(BackupCase):
         self.assertLess(uid_next, 2 * UIDS_LEFT_OUT)
 
 
-class PruneTests(BackupCase):
-    def test_the_newest_stay_and_what_they_need(self) -> None:
-        first = self.make()["backup"]
-        self.forget(self.large)
-        last = self.make()["backup"]
-        stray = self.back / "chunks" / "ab" / ("ab" + "0" * 62)
-        stray.write_text("of a backup that was killed")
-        done = self.run_json("backups prune back --keep 1")
-        self.assertEqual(done["deleted"], [first])
-        self.assertGreater(done["octets"], len(LARGE))
-        self.assertFalse(stray.exists())
-        self.assertEqual([each["backup"] for each in self.run_json("backups list back")], [last])
-        self.assertEqual(self.run_json("backups verify back")["faults"], [])
-        again = self.run_json("backups prune back --keep 1")
-        self.assertEqual((again["deleted"], again["chunks"]), ([], 0))
-
-    def test_chunks_are_looked_at_in_parts_where_there_are_many(self) -> None:
-        from mailnode.portability import manifests
-
-        self.make()
-        self.patch(manifests, "PART_CHUNKS", 1)
-        (self.back / "chunks" / "ff" / ("ff" + "0" * 62)).touch()
-        self.assertEqual(self.run_json("backups prune back --keep 1")["chunks"], 1)
-        self.assertEqual(self.run_json("backups verify back")["faults"], [])
-
-
 class MistakeTests(BackupCase):
     def test_folders_that_can_not_be_used_are_named_with_the_mend(self) -> None:
         Path("full").mkdir()
@@ -418,12 +261,18 @@ class MistakeTests(BackupCase):
 
     def test_a_backup_of_a_newer_version_is_refused(self) -> None:
         self.make()
-        (manifest,) = (self.back / "backups").iterdir()
-        lines = manifest.read_bytes().replace(b'"mail.db":3', b'"mail.db":99').splitlines(True)
-        tail = json.loads(lines[-1])
-        tail["sha256"] = hashlib.sha256(b"".join(lines[:-1])).hexdigest()
-        manifest.write_bytes(b"".join(lines[:-1]) + json.dumps(tail).encode())
+        self.rewrite_manifest(b'"mail.db":3', b'"mail.db":99')
         self.assertIn("which is newer", self.refusal("restore back --to new", 78))
+
+    def test_a_folder_without_a_backup_is_told_of_for_its_disk_may_not_be_mounted(self) -> None:
+        told = "made back, which was not there: this is the first one"
+        self.assertEqual(self.run_command("backup back").stdout.splitlines()[0], told)
+        self.assertEqual(len(self.run_command("backup back").stdout.splitlines()), 1)
+        Path("empty").mkdir()
+        said = self.run_command("backup empty").stdout.splitlines()
+        self.assertEqual(said[0], "empty holds no backup: this is the first one")
+        self.assertIs(self.run_json("backup other")["made_folder"], True)
+        self.assertIs(self.run_json("backup other")["made_folder"], False)
 
     def test_on_the_nodes_own_disk_it_leaves_the_room_that_the_node_needs(self) -> None:
         os.environ["MAILNODE_STORE__FREE_SPACE"] = "900000 GiB"
