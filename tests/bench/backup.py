@@ -3,9 +3,9 @@
     python -m tests.bench.backup FOLDER [MIB] [REPEATS]
 
 In FOLDER, on the disk that is measured, a node's data of so many MiB is made: three quarters in the
-mail database, a quarter in blobs. Each repeat reads all of it as one stream, copies it as `cp` does,
-makes a first backup, one with nothing new, a verification and a restore. What is read was dropped
-from this machine's memory before each.
+mail database, a quarter in blobs. Each repeat reads all of it as one stream, copies it as `cp`
+does, makes a first backup, one with nothing new, a verification and a restore. What is read was
+dropped from this machine's memory before each.
 """
 
 from __future__ import annotations

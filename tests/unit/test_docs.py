@@ -32,6 +32,7 @@ from mailnode.house import House
 from mailnode.listening import KINDS
 from mailnode.measures import describe, describe_resolver, describe_workers
 from mailnode.model import Client, Envelope, Message, Verdict
+from mailnode.premises import Premises
 from mailnode.service import Node
 from mailnode.smtp.factory import SmtpFactory
 from mailnode.tap import Options
@@ -303,7 +304,7 @@ class PublicNames(SynchronousTestCase):
     def test_a_node_has_the_parts_that_are_promised(self) -> None:
         promised = re.search(r"the node has ((?:``\w+``(?:, | and )?\s*)+)", read(EXTENDING))
         assert promised
-        pages = [sys.modules[each.__module__].__file__ for each in (Node, House)]
+        pages = [sys.modules[each.__module__].__file__ for each in (Node, House, Premises)]
         there = {
             node.attr
             for page in pages
