@@ -153,6 +153,7 @@ class Shells(SynchronousTestCase):
         self.place: Any = SimpleNamespace(
             profile=Profile(name="Me"), user="", address="", user_was_said=False,
             likely_address=lambda: "me@x.test", maildrop=self.maildrop, forget=lambda: None,
+            is_captured=lambda recipient: recipient == "eve@away.test",
         )  # fmt: skip
 
     def maildrop(self) -> object:
@@ -183,6 +184,12 @@ class Shells(SynchronousTestCase):
         raw = letter.open().read()
         self.assertIn(b"From: Me <me@x.test>\r\n", raw)
         self.assertIn(b"To: bob@x.test, Al <al@x.test>\r\n", raw)
+
+    def test_what_the_node_keeps_by_its_gear_is_told(self) -> None:
+        self.answers = [{}]
+        text = self.run_shell("write", "", "eve@away.test", "", "hello", "", "text", ".", "3")
+        self.assertIn("sent to eve@away.test: 250 Ok\n", text)
+        self.assertIn("eve@away.test", text.partition("250 Ok\n")[2])
 
     def test_the_next_mail_has_the_same_people_as_defaults(self) -> None:
         self.answers = [{}, {}]
