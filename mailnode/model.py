@@ -191,6 +191,9 @@ ACCEPT = Verdict()
 # What an owner's mail programs said of a copy: bits of delivery.flags.
 SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
 
+INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
+STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
+
 
 @frozen
 class Filed:
@@ -316,6 +319,21 @@ class Imported(Event):
     """
 
     name = "imported"
+
+
+class Moved(Event):
+    """A copy lies in another folder of its owner's now, where `folder_id` and `uid` say.
+
+    Detail has `from_folder` and `to_folder` (their names), and `from_uid`.
+    """
+
+    name = "moved"
+
+
+class Deleted(Event):
+    """A copy was deleted for good otherwise than by POP3; detail has in `folder` where it lay."""
+
+    name = "deleted"
 
 
 class Dropped(Event):

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Sequence, Set
 
 from attrs import define, frozen
 
-from mailnode.model import Accepted, Blob, Delivered, Envelope, Event, Filed, Message
+from mailnode.model import INBOX, Accepted, Blob, Delivered, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.enqueue import Leaving, enqueue
 from mailnode.store.journal import insert_events
 from mailnode.store.sqlite import execute_rows, packed, padded, reserve_ids, unpack
-
-INBOX = "INBOX"
 
 _INSERT_MESSAGES = """
     INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,

@@ -14,10 +14,9 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import StoreBroken
-from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.model import INBOX, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import (
-    INBOX,
     AcceptNote,
     FolderUse,
     accept_mails,
