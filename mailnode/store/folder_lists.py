@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from attrs import evolve, frozen
 from mailnode.errors import NoSuchFolder, NoSuchMail
 from mailnode.model import SEEN, STANDARD_FOLDERS
 from mailnode.store.fetching import StoredMail, read_mails
-from mailnode.store.sqlite import execute_rows, packed_rows, unpack_rows
+from mailnode.store.sqlite import packed_rows, unpack_rows
 
 PAGE_MAILS = 200
 
@@ -166,20 +165,6 @@ def require_folder(connection: sqlite3.Connection, account_id: int, folder_id: i
     ).fetchone()
     if found is None:
         raise NoSuchFolder()
-
-
-def make_folders(connection: sqlite3.Connection, account_id: int, names: Sequence[str]) -> None:
-    """They are there; one that was is left as it is."""
-    values: list[object] = []
-    for name in names:
-        values += (account_id, name, int(time.time()))
-    execute_rows(
-        connection,
-        "INSERT INTO folder (account_id, name, uidvalidity) VALUES {rows}"
-        " ON CONFLICT (account_id, name) DO NOTHING",
-        3,
-        values,
-    )
 
 
 def remove_folder(connection: sqlite3.Connection, account_id: int, folder_id: int) -> bool:

@@ -22,7 +22,6 @@ from mailnode.store.folder_lists import (
     PAGE_MAILS,
     Copy,
     Folder,
-    make_folders,
     place_of,
     read_copy,
     read_folders,
@@ -44,6 +43,7 @@ from mailnode.store.rearranging import (
     move_copies,
 )
 from mailnode.store.removal import Removed
+from mailnode.store.use import make_folders
 
 AT_ONCE = 512
 NAME_CHARACTERS = 100

@@ -12,10 +12,10 @@ from attrs import Factory, define, frozen
 
 from mailnode.errors import MailError, NoSuchFolder
 from mailnode.model import Deleted, Event, Moved
-from mailnode.store.accept import FolderUse
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_copies
 from mailnode.store.sqlite import execute_rows, padded
+from mailnode.store.use import FolderUse
 
 Moves = list[tuple[int, int]]
 """(uid before, uid now) of each copy."""
