@@ -22,16 +22,10 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.composing import (
-    Draft,
-    Made,
-    Mailbox,
-    compose,
-    fatal,
-    look_over,
-    parse_groups,
-)
+from mailnode.client.composing import Made, make_letter
 from mailnode.client.submission import Letter, Submission
+from mailnode.composing.drafts import Draft, fatal, look_over
+from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress
 from mailnode.outbound.words import Answer
 
@@ -111,7 +105,7 @@ def make(draft: Draft) -> Made:
         raise Mistake("; ".join(map(str, wrong)), EX_DATAERR)
     for doubt in doubts:
         click.echo(f"mailnode: note: {doubt}", err=True)
-    return compose(draft)
+    return make_letter(draft)
 
 
 def _sender(place: Place, given: str | None, asking: bool) -> Mailbox:

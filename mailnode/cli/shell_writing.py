@@ -25,8 +25,10 @@ from mailnode.cli.send import (
 )
 from mailnode.cli.shell_face import Back, Face, Leave
 from mailnode.cli.shell_menu import UNSENT, Deed
-from mailnode.client.composing import Draft, Made, Mailbox, fatal, look_over, parse_groups
+from mailnode.client.composing import Made
 from mailnode.client.submission import Letter
+from mailnode.composing.drafts import Draft, fatal, look_over
+from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress, MailError
 from mailnode.filenames import open_new, safe_name
 
@@ -166,7 +168,8 @@ class Writing:
         try:
             fd, name = open_new(folder, safe_name(draft.subject, NO_SUBJECT) + ".eml")
             with os.fdopen(fd, "wb") as file:
-                file.write(made.raw)
+                for piece in made.mail.pieces():
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
