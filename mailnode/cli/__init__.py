@@ -28,6 +28,7 @@ from mailnode.cli.send_as import send_as
 from mailnode.cli.sendmail import sendmail
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
+from mailnode.cli.tokens import token
 from mailnode.cli.trace import trace
 
 main = RootGroup(
@@ -43,7 +44,7 @@ main = RootGroup(
 )
 COMMANDS = {
     "Mail": (shell, send, list_mails, read, save, delete, stat, watch, check, sendmail),
-    "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as),
+    "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as, token),
     "Other hosts": (gear, route, queue, dkim, dns, clock),
     "The node": (config, doctor, trace, version),
     "Its data": (backup, backups, restore, verify, repair, rollback),

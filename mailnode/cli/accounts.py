@@ -127,9 +127,15 @@ QUOTA_MAILS = click.option(
 @QUOTA_OCTETS
 @QUOTA_MAILS
 @click.option("--demo", is_flag=True, help="Its password is published: this machine only.")
+@click.option("--admin", is_flag=True, help="It looks after the node, on the web too.")
 @click.pass_context
 def user_add(
-    ctx: click.Context, address: str, quota: int | None, quota_mails: int | None, demo: bool
+    ctx: click.Context,
+    address: str,
+    quota: int | None,
+    quota_mails: int | None,
+    demo: bool,
+    admin: bool,
 ) -> None:
     """Make an account. Its password is asked for twice, or read from standard input."""
     with open_accounts(ctx, change=True) as accounts:
@@ -142,6 +148,7 @@ def user_add(
             demo=demo,
             quota_octets=quota,
             quota_mails=quota_mails,
+            admin=admin,
         )
     if not answer_json(ctx, account_facts(added)):
         output.say(f"{added.address} has an account and can receive mail")
@@ -182,7 +189,8 @@ def user_list(ctx: click.Context, domain_name: str | None) -> None:
 
 def state_of(account: Account) -> str:
     words = ["disabled"] if account.disabled else ["active"]
-    return ", ".join([*words, *(["demo"] if account.demo else [])])
+    words += ["demo"] if account.demo else []
+    return ", ".join([*words, *(["administrator"] if account.admin else [])])
 
 
 def quota_of(account: Account) -> str:
@@ -202,6 +210,7 @@ def account_facts(account: Account) -> dict[str, Any]:
         "address": str(account.address),
         "disabled": account.disabled,
         "demo": account.demo,
+        "admin": account.admin,
         "quota_octets": account.quota_octets,
         "quota_mails": account.quota_mails,
         "created_at": account.created_at,
@@ -248,7 +257,8 @@ def _aliases_to(accounts: Accounts, account: Account) -> list[Alias]:
 def user_passwd(ctx: click.Context, name: str) -> None:
     """Set a new password: asked for twice, or read from standard input.
 
-    Sessions that were signed in with the old one end at a running node.
+    Sessions that were signed in with the old one end at a running node, on the web too, and the
+    account's tokens are void.
     """
     with open_accounts(ctx, change=True) as accounts:
         account = accounts.account(name)
@@ -257,6 +267,22 @@ def user_passwd(ctx: click.Context, name: str) -> None:
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         output.say(f"{account.address} has a new password")
+
+
+@user.command("set", cls=NodeCommand, example="mailnode user set carol@example.org --admin")
+@click.argument("name")
+@click.option("--admin/--no-admin", default=None, help="Whether it looks after the node.")
+@click.pass_context
+def user_set(ctx: click.Context, name: str, admin: bool | None) -> None:
+    """Make an account an administrator, who sees all of the node on the web, or no more one."""
+    if admin is None:
+        raise Mistake("nothing to set; say --admin or --no-admin", EX_USAGE)
+    with open_accounts(ctx, change=True) as accounts:
+        accounts.set_admin(name, admin)
+        account = accounts.account(name)
+    if not answer_json(ctx, account_facts(account)):
+        told = "an administrator" if admin else "no administrator"
+        output.say(f"{account.address} is {told}")
 
 
 @user.command("disable", cls=NodeCommand, example="mailnode user disable carol@example.org")

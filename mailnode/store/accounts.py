@@ -27,7 +27,7 @@ _SUBADDRESS = "+"
 _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
        account.disabled, account.demo, account.quota_octets, account.quota_mails,
-       account.created_at, account.changed_at
+       account.created_at, account.changed_at, account.admin, account.sign_in_changed_at
   FROM account JOIN domain ON domain.id = account.domain_id
 """
 
@@ -123,6 +123,7 @@ class Accounts:
         demo: bool = False,
         quota_octets: int | None = None,
         quota_mails: int | None = None,
+        admin: bool = False,
     ) -> Account:
         """A mailbox and sign-in for `address`, in a domain that is ours.
 
@@ -139,8 +140,9 @@ class Accounts:
             whose = (domain_id, address.local, key, password_hash, demo)
             sql.execute(
                 "INSERT INTO account (domain_id, local, key, password_hash, demo, quota_octets,"
-                " quota_mails, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*whose, quota_octets, quota_mails, now, now),
+                " quota_mails, created_at, changed_at, admin, sign_in_changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*whose, quota_octets, quota_mails, now, now, admin, now),
             )
             return _account(one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
 
@@ -164,11 +166,16 @@ class Accounts:
 
     def set_password(self, name: str, password_hash: str) -> None:
         """A demo account is one no more: its password isn't published."""
-        self._set(name, "password_hash = ?, demo = 0", password_hash)
+        now = time.time()
+        self._set(name, "password_hash = ?, demo = 0, sign_in_changed_at = ?", password_hash, now)
 
     def set_disabled(self, name: str, disabled: bool) -> None:
         """A disabled account takes no mail and signs in nowhere; its mail stays."""
-        self._set(name, "disabled = ?", disabled)
+        self._set(name, "disabled = ?, sign_in_changed_at = ?", disabled, time.time())
+
+    def set_admin(self, name: str, admin: bool) -> None:
+        """An administrator looks after the node, on the web too."""
+        self._set(name, "admin = ?", admin)
 
     def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
         """None is the node's default, 0 no limit."""
@@ -277,9 +284,9 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    account_id, local, domain, key, password_hash, disabled, demo, *rest = row
-    address = Address(local, domain)
-    return Account(account_id, address, key, password_hash, bool(disabled), bool(demo), *rest)
+    account_id, local, domain, key, password_hash, disabled, demo, *rest, admin, since = row
+    whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
+    return Account(*whose, *rest, bool(admin), since)
 
 
 def _aliases(sql: sqlite3.Connection) -> list[Alias]:

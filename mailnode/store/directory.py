@@ -47,6 +47,8 @@ class Account:
         quota_octets: None is the node's default, 0 no limit.
         quota_mails: likewise.
         changed_at: UTC epoch seconds.
+        admin: looks after the node.
+        sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
     """
 
     id: int
@@ -59,6 +61,8 @@ class Account:
     quota_mails: int | None = None
     created_at: float = 0.0
     changed_at: float = 0.0
+    admin: bool = False
+    sign_in_changed_at: float = 0.0
 
 
 @frozen

@@ -79,6 +79,7 @@ def repair(data: Path, users: Path) -> Report:
             mending.run()
             report.told += mending.told
             if rebuilt:
+                _end_guests(new, salvaged, report)
                 _mend_sequences(new, salvaged)
                 _keep_blobs(new, data, aside, report)
 
@@ -171,11 +172,21 @@ def _rebuild(path: Path, engine: str, new: sqlite3.Connection) -> Salvaged:
     return salvaged
 
 
+def _end_guests(new: sqlite3.Connection, salvaged: Salvaged, report: Report) -> None:
+    """Nobody is signed in: a row that was read from a free page may be one that was revoked."""
+    for table in ("web_session", "token"):
+        new.execute(f"DELETE FROM {table}")
+        if salvaged.rows.pop(table, 0):
+            kind, what = ENDED_GUESTS[table]
+            report.told.append(Told(kind, "database", table, what))
+
+
 def _mend_sequences(new: sqlite3.Connection, salvaged: Salvaged) -> None:
     """Ids are never given again; where nobody knows which were, some are skipped."""
     for table, known in (
         ("folder", "SELECT max(folder_id) FROM journal"),
         ("journal", "SELECT 0"),
+        ("token", "SELECT 0"),
     ):
         (there,) = new.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         (told,) = new.execute(known).fetchone()
@@ -207,6 +218,11 @@ def _keep_blobs(new: sqlite3.Connection, data: Path, aside: Path, report: Report
     if folder.exists():
         flush(folder)
 
+
+ENDED_GUESTS = {
+    "web_session": ("mended", "emptied: whoever was signed in on the web signs in again"),
+    "token": ("lost", "emptied: programs need new ones: mailnode token add"),
+}
 
 # users.db
 

@@ -14,6 +14,7 @@ from attrs import define
 
 from mailnode.errors import StoreBroken
 from mailnode.store.exchange import BESIDE
+from mailnode.store.guests import has_guests
 from mailnode.store.leases import has_queue
 from mailnode.store.sqlite import PAGE_OCTETS, connect, damage_error
 
@@ -40,7 +41,7 @@ def settle(path: Path, gone_blobs: Iterable[str], *, in_use: bool = True) -> Set
 
     Mails whose blobs were deleted while the backup was made are deleted. No new mail gets a uid
     that a mail had which came after the backup: mail programs would take it for one that they
-    have. What was in the queue is held, for it may have been sent since.
+    have. What was in the queue is held, for it may have been sent since. Web sessions end.
 
     Args:
         in_use: False for the first alone, to look at it.
@@ -61,6 +62,8 @@ def settle(path: Path, gone_blobs: Iterable[str], *, in_use: bool = True) -> Set
                 )
                 if has_queue(connection):
                     done.held = connection.execute(_HOLD).rowcount
+                if has_guests(connection):  # who signed out since is not signed in again
+                    connection.execute("DELETE FROM web_session")
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if in_use:

@@ -26,6 +26,7 @@ from mailnode.store.exchange import (
     part_of,
     put_in_place,
 )
+from mailnode.store.guests import has_guests
 from mailnode.store.leases import has_queue
 from mailnode.store.lists import MAIL_DATABASE
 from mailnode.store.removal import HELD_BY_NOTHING, IN_NO_FOLDER
@@ -116,6 +117,7 @@ def roll_back(path: Path, copy: Copy, data: Path, aside: Path) -> RolledBack:
             _send_nothing_again(newer, older)
             done.deleted_since -= _leave_out_bodiless(newer, older, data)
             _give_no_uid_again(newer, older)
+            _end_what_ended(newer, older)
         else:
             _take_accounts_along(newer, older, done)
     keep(path, aside)
@@ -277,6 +279,19 @@ def _give_no_uid_again(newer: sqlite3.Connection, older: sqlite3.Connection) -> 
     older.execute("COMMIT")
 
 
+def _end_what_ended(newer: sqlite3.Connection, older: sqlite3.Connection) -> None:
+    """Web sessions end, and a token that was revoked since stays so."""
+    if not has_guests(older):
+        return
+    left = newer.execute("SELECT key_hash FROM token").fetchall()
+    older.execute("BEGIN IMMEDIATE")
+    older.execute("DELETE FROM web_session")
+    older.execute("CREATE TEMP TABLE left_of_tokens (key_hash BLOB PRIMARY KEY)")
+    older.executemany("INSERT INTO left_of_tokens VALUES (?)", left)
+    older.execute("DELETE FROM token WHERE key_hash NOT IN (SELECT key_hash FROM left_of_tokens)")
+    older.execute("COMMIT")
+
+
 def _take_accounts_along(
     newer: sqlite3.Connection, older: sqlite3.Connection, done: RolledBack
 ) -> None:
@@ -318,8 +333,8 @@ def _name_of(values: dict[str, object]) -> str:
     )
 
 
-# What says who an account's owner is and whether they may come in.
-_MAY = "password_hash", "disabled", "demo", "changed_at"
+# What says who an account's owner is and whether they may come in; the first is looked at, too.
+_MAY = "changed_at", "password_hash", "disabled", "demo", "admin", "sign_in_changed_at"
 
 
 def _let_nobody_in_again(
@@ -329,7 +344,9 @@ def _let_nobody_in_again(
 
     An upgrade that did harm leaves `changed_at` alone: what it did is undone.
     """
-    columns, settings = ", ".join(_MAY), ", ".join(f"{name} = ?" for name in _MAY)
+    known = {name for _, name, *_ in older.execute("PRAGMA table_info(account)")}
+    may = [name for name in _MAY if name in known]
+    columns, settings = ", ".join(may), ", ".join(f"{name} = ?" for name in may)
     for account_id, key, changed_at in older.execute(
         "SELECT id, key, changed_at FROM account"
     ).fetchall():
@@ -337,5 +354,5 @@ def _let_nobody_in_again(
         if row is None:
             older.execute("UPDATE account SET disabled = 1 WHERE id = ?", (account_id,))
             done.back_disabled.append(key)
-        elif row[-1] != changed_at:
+        elif row[0] != changed_at:
             older.execute(f"UPDATE account SET {settings} WHERE id = ?", (*row, account_id))

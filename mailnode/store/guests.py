@@ -1,0 +1,449 @@
+"""Who is let in on the web: sessions of browsers, and tokens of programs.
+
+A secret is 256 random bits; the database has its SHA-256. One counts while its account is there
+and enabled, and its sign-in has not changed since: `account.sign_in_changed_at` is read from memory
+with each request, so a new password ends what came before it, wherever it was set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import define, evolve, field, frozen
+
+from mailnode.errors import AccountError, NotFound
+from mailnode.store.database import Database
+
+if TYPE_CHECKING:
+    from mailnode.store.directory import Account
+
+T = TypeVar("T")
+
+SINCE_SCHEMA = 4
+IDLE_S = 14 * 86400.0
+LONGEST_S = 90 * 86400.0
+USED_EVERY_S = 60.0
+REMEMBER_S = 10.0
+MOST_REMEMBERED = 10_000
+MOST_SESSIONS, MOST_TOKENS = 100, 100  # of an account; the oldest session makes room
+TOKEN_PREFIX = "mailnode_"  # noqa: S105  # what they begin with, for who finds one that was lost
+SCOPES = ("read", "send", "manage", "admin")
+AGENT_CHARACTERS, NAME_CHARACTERS = 200, 80
+
+
+@frozen
+class Session:
+    """A browser that is signed in.
+
+    Attributes:
+        key_hash: SHA-256 of what its cookie says.
+        made_at, used_at, expires_at: UTC epoch seconds.
+        client: the address that it was made from.
+        agent: what the browser calls itself.
+        csrf: what its unsafe requests must say.
+    """
+
+    key_hash: bytes = field(repr=False)
+    account_id: int
+    made_at: float
+    used_at: float
+    expires_at: float
+    client: str
+    agent: str
+    csrf: str = field(repr=False)
+
+    def is_over(self, now: float) -> bool:
+        return now >= min(self.expires_at, self.used_at + IDLE_S)
+
+
+@frozen
+class Token:
+    """What a program shows to be let in.
+
+    Attributes:
+        key_hash: SHA-256 of the token.
+        name: what its owner calls it.
+        scopes: some of `SCOPES`, in their order.
+        made_at: UTC epoch seconds; `expires_at` and `used_at` likewise, or None.
+        used_from: the address that it was last used from.
+    """
+
+    id: int
+    key_hash: bytes = field(repr=False)
+    account_id: int
+    name: str
+    scopes: tuple[str, ...]
+    made_at: float
+    expires_at: float | None
+    used_at: float | None
+    used_from: str | None
+
+    def is_over(self, now: float) -> bool:
+        return self.expires_at is not None and now >= self.expires_at
+
+
+_SESSION = (
+    "SELECT key_hash, account_id, made_at, used_at, expires_at, client, agent, csrf"
+    " FROM web_session"
+)
+_TOKEN = (
+    "SELECT id, key_hash, account_id, name, scopes, made_at, expires_at, used_at, used_from"  # noqa: S105
+    " FROM token"
+)
+
+
+def has_guests(connection: sqlite3.Connection) -> bool:
+    """Whether the mail database is of a version that has them."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version) >= SINCE_SCHEMA
+
+
+def hash_secret(secret: str) -> bytes:
+    """What the database has of it."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def read_scopes(names: Collection[str]) -> tuple[str, ...]:
+    """In their order, each once.
+
+    Raises:
+        AccountError: there is no such scope, or none was given.
+    """
+    for name in names:
+        if name not in SCOPES:
+            raise AccountError(f"there is no scope {name[:40]!r}: they are {', '.join(SCOPES)}")
+    if not names:
+        raise AccountError(f"a token needs a scope: {', '.join(SCOPES)}")
+    return tuple(scope for scope in SCOPES if scope in names)
+
+
+# What is done with a connection, by the node and beside it
+
+
+def _token_of(row: tuple[object, ...]) -> Token:
+    token_id, key_hash, account_id, name, scopes, *rest = row
+    return Token(token_id, key_hash, account_id, name, tuple(str(scopes).split()), *rest)  # type: ignore[arg-type]
+
+
+def insert_token(
+    connection: sqlite3.Connection,
+    account_id: int,
+    name: str,
+    scopes: Collection[str],
+    made_at: float,
+    expires_at: float | None,
+) -> tuple[str, Token]:
+    """A new token, and what it is kept as.
+
+    Raises:
+        AccountError: without a name or scope, or there are too many.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_CHARACTERS or not name.isprintable():
+        raise AccountError(f"a token needs a name of 1 to {NAME_CHARACTERS} characters")
+    chosen = read_scopes(scopes)
+    (there,) = connection.execute(
+        "SELECT count(*) FROM token WHERE account_id = ?", (account_id,)
+    ).fetchone()
+    if there >= MOST_TOKENS:
+        raise AccountError(f"an account has {MOST_TOKENS} tokens at most; revoke one first")
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    row = connection.execute(
+        "INSERT INTO token (key_hash, account_id, name, scopes, made_at, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+        (hash_secret(secret), account_id, name, " ".join(chosen), made_at, expires_at),
+    ).fetchone()
+    return secret, select_token(connection, row[0])
+
+
+def select_token(connection: sqlite3.Connection, token_id: int) -> Token:
+    """
+    Raises:
+        NotFound: there is none.
+    """
+    row = connection.execute(f"{_TOKEN} WHERE id = ?", (token_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no token {token_id}; see: mailnode token list")
+    return _token_of(row)
+
+
+def select_tokens(connection: sqlite3.Connection, account_id: int | None = None) -> list[Token]:
+    """All of them, or those of an account, oldest first."""
+    if account_id is None:
+        rows = connection.execute(f"{_TOKEN} ORDER BY id").fetchall()
+    else:
+        rows = connection.execute(
+            f"{_TOKEN} WHERE account_id = ? ORDER BY id", (account_id,)
+        ).fetchall()
+    return list(map(_token_of, rows))
+
+
+def delete_token(
+    connection: sqlite3.Connection, token_id: int, account_id: int | None = None
+) -> Token:
+    """It lets nobody in any more.
+
+    Args:
+        account_id: whose it must be.
+
+    Raises:
+        NotFound: there is none.
+    """
+    token = select_token(connection, token_id)
+    if account_id is not None and token.account_id != account_id:
+        raise NotFound(f"There is no token {token_id}; see: mailnode token list")
+    connection.execute("DELETE FROM token WHERE id = ?", (token_id,))
+    return token
+
+
+@define(eq=False)
+class Guests:
+    """Sessions and tokens of a running node.
+
+    Args:
+        now: UTC epoch seconds.
+        find_account: an account by its id, from memory.
+
+    Attributes:
+        on_end: called when any session or token was ended; what is open looks whether it still may.
+    """
+
+    _database: Database
+    _now: Callable[[], float]
+    _find_account: Callable[[int], Account | None]
+    on_end: list[Callable[[], None]] = field(factory=list, init=False)
+    _sessions: OrderedDict[bytes, tuple[Session, float]] = field(factory=OrderedDict, init=False)
+    _tokens: OrderedDict[bytes, tuple[Token, float]] = field(factory=OrderedDict, init=False)
+    _noted: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
+    _ends: int = field(default=0, init=False)
+
+    # Sessions
+
+    async def open_session(self, account: Account, client: str, agent: str) -> tuple[str, Session]:
+        """What the cookie is to say, and the session."""
+        secret, now = secrets.token_urlsafe(32), self._now()
+        made_at = max(now, account.sign_in_changed_at)
+        session = Session(
+            hash_secret(secret),
+            account.id,
+            made_at,
+            made_at,
+            made_at + LONGEST_S,
+            client,
+            agent[:AGENT_CHARACTERS],
+            secrets.token_urlsafe(32),
+        )
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM web_session WHERE key_hash IN (SELECT key_hash FROM web_session"
+                " WHERE account_id = ? ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+                (account.id, MOST_SESSIONS - 1),
+            )
+            connection.execute(
+                "INSERT INTO web_session VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    session.key_hash,
+                    session.account_id,
+                    session.made_at,
+                    session.used_at,
+                    session.expires_at,
+                    session.client,
+                    session.agent,
+                    session.csrf,
+                ),
+            )
+
+        await self._database.transact("open web session", insert)
+        return secret, session
+
+    async def session(self, secret: str) -> Session | None:
+        """The session that a cookie stands for, if it still counts; its use is noted."""
+        key_hash, now = hash_secret(secret), self._now()
+        known = self._sessions.get(key_hash)
+        if known is not None and 0 <= now - known[1] < REMEMBER_S:
+            session = known[0]
+        else:
+            ends = self._ends
+            row = await self._database.read(
+                lambda connection: connection.execute(
+                    f"{_SESSION} WHERE key_hash = ?", (key_hash,)
+                ).fetchone()
+            )
+            if row is None:
+                return None
+            session = Session(*row)
+            session = evolve(session, used_at=max(session.used_at, self._noted.get(key_hash, 0)))
+            if ends == self._ends:
+                _remember(self._sessions, key_hash, (session, now))
+        if session.is_over(now) or not self._counts(session.account_id, session.made_at):
+            return None
+        if now - session.used_at >= USED_EVERY_S:
+            session = evolve(session, used_at=now)
+            if key_hash in self._sessions:
+                self._sessions[key_hash] = session, self._sessions[key_hash][1]
+            self._note(key_hash, "UPDATE web_session SET used_at = ? WHERE key_hash = ?")
+        return session
+
+    async def sessions(self, account_id: int) -> list[Session]:
+        """Those of an account that count, last used first."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                f"{_SESSION} WHERE account_id = ? ORDER BY used_at DESC", (account_id,)
+            ).fetchall()
+        )
+        now = self._now()
+        return [
+            each
+            for each in (Session(*row) for row in rows)
+            if not each.is_over(now) and self._counts(account_id, each.made_at)
+        ]
+
+    async def end_session(self, account_id: int, key_hash: bytes) -> bool:
+        """Whether there was one of this account; nobody is signed in by it any more."""
+        return bool(
+            await self._end(
+                "DELETE FROM web_session WHERE key_hash = ? AND account_id = ?",
+                (key_hash, account_id),
+            )
+        )
+
+    async def end_sessions(self, account_id: int, but: bytes = b"") -> int:
+        """All of an account but one; how many."""
+        return await self._end(
+            "DELETE FROM web_session WHERE account_id = ? AND key_hash <> ?", (account_id, but)
+        )
+
+    # Tokens
+
+    async def make_token(
+        self, account_id: int, name: str, scopes: Collection[str], expires_at: float | None
+    ) -> tuple[str, Token]:
+        """A token, which nobody can be shown again, and what is kept of it.
+
+        Raises:
+            AccountError: without a name or scope, or there are too many.
+        """
+        account = self._find_account(account_id)
+        made_at = max(self._now(), account.sign_in_changed_at if account else 0.0)
+
+        def insert(connection: sqlite3.Connection) -> tuple[str, Token]:
+            return insert_token(connection, account_id, name, scopes, made_at, expires_at)
+
+        return await self._database.transact("make token", insert)
+
+    async def token(self, secret: str, client: str) -> Token | None:
+        """The token that a program shows, if it still counts; its use is noted."""
+        key_hash, now = hash_secret(secret), self._now()
+        known = self._tokens.get(key_hash)
+        if known is not None and 0 <= now - known[1] < REMEMBER_S:
+            token = known[0]
+        else:
+            ends = self._ends
+            row = await self._database.read(
+                lambda connection: connection.execute(
+                    f"{_TOKEN} WHERE key_hash = ?", (key_hash,)
+                ).fetchone()
+            )
+            if row is None:
+                return None
+            token = _token_of(row)
+            if ends == self._ends:
+                _remember(self._tokens, key_hash, (token, now))
+        if token.is_over(now) or not self._counts(token.account_id, token.made_at):
+            return None
+        if now - max(token.used_at or 0.0, self._noted.get(key_hash, 0.0)) >= USED_EVERY_S:
+            self._note(
+                key_hash, "UPDATE token SET used_at = ?, used_from = ? WHERE key_hash = ?", client
+            )
+        return token
+
+    async def tokens(self, account_id: int) -> list[Token]:
+        """Those of an account, oldest first."""
+        return await self._database.read(lambda connection: select_tokens(connection, account_id))
+
+    async def end_token(self, account_id: int, token_id: int) -> None:
+        """It lets nobody in any more.
+
+        Raises:
+            NotFound: the account has none of that number.
+        """
+        await self._database.transact(
+            "end token", lambda connection: delete_token(connection, token_id, account_id)
+        )
+        self.forget()
+
+    # Ends
+
+    async def end_all_of(self, account_ids: Collection[int]) -> None:
+        """The sign-in of these accounts has changed: what was made before is gone."""
+        stale = []
+        for account_id in account_ids:
+            account = self._find_account(account_id)
+            gone = account is None or account.disabled
+            before = float("inf") if account is None or gone else account.sign_in_changed_at
+            stale.append((account_id, before))
+
+        def delete(connection: sqlite3.Connection) -> None:
+            for table in ("web_session", "token"):
+                connection.executemany(
+                    f"DELETE FROM {table} WHERE account_id = ? AND made_at < ?", stale
+                )
+
+        self.forget()
+        await self._database.transact("end guests", delete, frees=True)
+
+    async def sweep(self) -> None:
+        """What is over takes no room."""
+        now = self._now()
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM web_session WHERE expires_at <= ? OR used_at <= ?", (now, now - IDLE_S)
+            )
+            connection.execute("DELETE FROM token WHERE expires_at <= ?", (now - IDLE_S,))
+
+        await self._database.transact("sweep guests", delete, frees=True)
+
+    def forget(self) -> None:
+        """Nothing is remembered: somebody else may have ended something."""
+        self._ends += 1
+        self._sessions.clear()
+        self._tokens.clear()
+        for listener in self.on_end:
+            listener()
+
+    async def _end(self, statement: str, values: tuple[object, ...]) -> int:
+        count = await self._database.transact(
+            "end web session", lambda connection: connection.execute(statement, values).rowcount
+        )
+        self.forget()
+        return count
+
+    def _counts(self, account_id: int, made_at: float) -> bool:
+        account = self._find_account(account_id)
+        return (
+            account is not None and not account.disabled and made_at >= account.sign_in_changed_at
+        )
+
+    def _note(self, key_hash: bytes, statement: str, *more: object) -> None:
+        """A use is written with the next batch; that it was is all the same to who waits."""
+        now = self._now()
+        _remember(self._noted, key_hash, now)
+        written = self._database.transact(
+            "note use",
+            lambda connection: connection.execute(statement, (now, *more, key_hash)).close(),
+        )
+        written.addErrback(lambda _failure: None)  # a full disk: the log has it already
+
+
+def _remember(known: OrderedDict[bytes, T], key: bytes, value: T) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > MOST_REMEMBERED:
+        known.popitem(last=False)
