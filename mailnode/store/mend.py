@@ -23,6 +23,7 @@ from mailnode.store.octets import MARK, PIECE_OCTETS, Measured, measure, note_of
 from mailnode.store.removal import HELD_BY_NOTHING
 
 AHEAD = 1 << 20  # ids are skipped where nobody knows which were given
+_FILED = "event IN ('delivered', 'imported', 'kept', 'moved')"  # and says where a copy lies
 MOST_UID = (1 << 32) - 1
 COUNTERS = {"message": "messages", "queue": "the queue"}
 
@@ -123,7 +124,7 @@ class Mending:
     def _owner_in_journal(self, folder_id: int) -> int | None:
         row = self._one(
             "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            " AND event IN ('delivered', 'imported') ORDER BY id DESC",
+            f" AND {_FILED} ORDER BY id DESC",
             folder_id,
         )
         return self.account_of(row[0]) if row and row[0] else None
@@ -182,7 +183,7 @@ class Mending:
         """What the journal says was filed there: (mail id, recipient, mailbox)."""
         row = self._one(
             "SELECT mail_id, recipient, coalesce(mailbox, recipient) FROM journal"
-            " WHERE event IN ('delivered', 'imported') AND folder_id = ? AND uid = ?",
+            f" WHERE {_FILED} AND folder_id = ? AND uid = ?",
             folder_id,
             uid,
         )
@@ -207,7 +208,7 @@ class Mending:
         for message_id, mail_id in unfiled:
             for folder_id, uid, recipient in self.new.execute(
                 "SELECT folder_id, uid, recipient FROM journal WHERE mail_id = ?"
-                " AND event IN ('delivered', 'imported')"
+                f" AND {_FILED}"
                 " AND folder_id IS NOT NULL AND uid IS NOT NULL",
                 (mail_id,),
             ).fetchall():
@@ -261,7 +262,7 @@ class Mending:
                 return row[0], row[1]
         for (address,) in self.new.execute(
             "SELECT DISTINCT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            " AND event IN ('delivered', 'imported') UNION SELECT DISTINCT recipient FROM delivery"
+            f" AND {_FILED} UNION SELECT DISTINCT recipient FROM delivery"
             " WHERE folder_id = ?",
             (folder_id, folder_id),
         ):
@@ -442,7 +443,7 @@ class Mending:
         rows = self.new.execute(
             "SELECT id, uid_next, max(coalesce((SELECT max(uid) FROM delivery"
             " WHERE folder_id = folder.id), 0), coalesce((SELECT max(uid) FROM journal WHERE"
-            " folder_id = folder.id AND event IN ('delivered', 'imported')), 0)) FROM folder"
+            f" folder_id = folder.id AND {_FILED}), 0)) FROM folder"
         ).fetchall()
         for folder_id, uid_next, last_uid in rows:
             if last_uid < uid_next < MOST_UID // 2:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from attrs import Factory, define, frozen
 
 from mailnode.errors import MailError, NoSuchFolder
-from mailnode.model import Deleted, Event, Moved
+from mailnode.model import DRAFT, Deleted, Event, Moved
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_copies
 from mailnode.store.sqlite import execute_rows, padded
@@ -161,6 +161,8 @@ def move_copies(
                 )
                 uid += 1
             execute_rows(connection, _INSERT, 8, copies)
+            if any(flags & DRAFT for _uid, _id, _to, flags, *_rest in rows):
+                _take_drafts_along(connection, move, moved)
             use = _count(connection, move.target_id, len(rows), octets, len(rows))
             _counts, removed = delete_copies(
                 connection, [(move.folder_id, [before for before, _ in moved])]
@@ -170,6 +172,15 @@ def move_copies(
         results.append(moved)
     insert_events(connection, note.events)
     return results, note
+
+
+def _take_drafts_along(connection: sqlite3.Connection, move: Move, moved: Moves) -> None:
+    """A draft that is thrown away and brought back still has its files."""
+    for before, uid in moved:
+        connection.execute(
+            "UPDATE draft SET folder_id = ?, uid = ? WHERE folder_id = ? AND uid = ?",
+            (move.target_id, uid, move.folder_id, before),
+        )
 
 
 def delete_marked(
