@@ -21,12 +21,12 @@ from rich.text import Text
 from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, config_of, wants_json
 from mailnode.cli.node import require_mail
-from mailnode.cli.story import tell_story
 from mailnode.model import Event
 from mailnode.store.journal import newest_row, read_since
 from mailnode.store.lists import open_queue
 from mailnode.store.queue import count_by_state
 from mailnode.store.queue_desk import Destination, list_destinations
+from mailnode.stories import tell_story
 
 DESTINATIONS = 15
 SHOWN_EVENTS = 12

@@ -16,11 +16,11 @@ from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
 from mailnode.cli.node import open_accounts, read_address, require_mail, with_domain
-from mailnode.cli.story import Story, tell_story
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH, Event
 from mailnode.store.journal import read_events, read_trace
 from mailnode.store.lists import open_mail
+from mailnode.stories import Story, tell_story
 
 WAIT_S = 1.5
 LOOK_EVERY_S = 0.05

@@ -9,7 +9,6 @@ from typing import Any
 from unittest.mock import patch
 
 from mailnode.cli.output import printable, size
-from mailnode.cli.story import tell_story
 from mailnode.model import (
     Client,
     Deleted,
@@ -23,6 +22,7 @@ from mailnode.model import (
     new_mail_id,
 )
 from mailnode.store.accounts import Accounts
+from mailnode.stories import tell_story
 from tests.unit.cli_case import CommandCase, words_of
 
 trace: Any = import_module("mailnode.cli.trace")  # the command has the name of its module

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from mailnode.cli import output
 from mailnode.model import Event, in_ranges
+from mailnode.telling import size, when
 
 FILED = ("delivered", "imported", "kept", "moved")
 
@@ -59,6 +59,60 @@ def tell_story(mail_id: str, events: Sequence[Event]) -> Story:
     return Story(mail_id, tuple(lines), max(dialogs, key=len, default=""))
 
 
+# What becomes of a recipient, by the last of its events; those of no name here change nothing.
+_STATES = {
+    "delivered": "delivered",
+    "queued": "queued",
+    "relayed": "relayed",
+    "deferred": "deferred",
+    "bounced": "bounced",
+    "interrupted": "queued",
+}
+_CHANGED = {"held": "held", "released": "queued", "retried": "queued", "dropped": "dropped"}
+
+
+@frozen
+class Fate:
+    """What has become of one recipient of a mail so far.
+
+    Attributes:
+        state: "delivered" (in a mailbox here), "queued", "deferred" (an attempt failed, another
+            follows), "relayed" (another host has taken it), "bounced", "captured" (kept, and never
+            leaves), "held" or "dropped" (by an administrator).
+        words: of the event that says so.
+        at: UTC epoch seconds of it.
+        due_at: of the next attempt; None where none is due.
+    """
+
+    recipient: str
+    state: str
+    words: str
+    at: float
+    due_at: float | None = None
+
+
+def fates_of(events: Sequence[Event]) -> list[Fate]:
+    """Of each recipient that the events of one mail tell of, in the order that they came up."""
+    found: dict[str, Fate] = {}
+    for event in sorted(events, key=lambda event: event.at):
+        state = _STATES.get(event.name, "")
+        if event.name == "queue-changed":
+            state = _CHANGED.get(str(event.detail.get("action")), "")
+        elif event.name == "queued" and event.detail.get("captured"):
+            state = "captured"
+        if not state or not event.recipient:
+            continue
+        due_at = event.detail.get("due_at")
+        found[event.recipient] = Fate(
+            event.recipient,
+            state,
+            next(_words(event, {}), ""),
+            event.at,
+            float(due_at) if isinstance(due_at, int | float) else None,
+        )
+    return list(found.values())
+
+
 Copies = Mapping[tuple[int | None, int | None], Event]
 
 
@@ -107,7 +161,7 @@ def _accepted(event: Event) -> str:
     parts = [f"accepted from {_sender(event)}; sent by {_client(event)}"]
     octets = detail.get("size_octets")
     if isinstance(octets, int):
-        parts.append(output.size(octets))
+        parts.append(size(octets))
     if detail.get("mended_lf"):
         parts.append("bare line feeds were brought to CRLF")
     return "; ".join(parts)
@@ -129,7 +183,7 @@ def _imported(event: Event) -> str:
         parts.append(f"it lay in {detail['source']}")
     octets = detail.get("size_octets")
     if isinstance(octets, int):
-        parts.append(output.size(octets))
+        parts.append(size(octets))
     return "; ".join(parts)
 
 
@@ -239,7 +293,7 @@ def _put_off(event: Event) -> str:
     parts += _said(event)
     due_at = event.detail.get("due_at")
     if isinstance(due_at, int | float):
-        parts.append(f"next attempt at {output.when(due_at)}")
+        parts.append(f"next attempt at {when(due_at)}")
     return "; ".join(parts)
 
 

@@ -1,0 +1,60 @@
+"""What has become of each recipient of a mail, as its events tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.model import (
+    Bounced,
+    CopyKept,
+    Delivered,
+    Event,
+    Interrupted,
+    PutOff,
+    Queued,
+    QueueChanged,
+    Relayed,
+)
+from mailnode.stories import fates_of
+
+X, Y = "x@elsewhere.test", "y@elsewhere.test"
+
+
+def at(second: float, kind: type[Event], recipient: str = X, **detail: Any) -> Event:
+    return kind(at=second, recipient=recipient, detail=detail)
+
+
+class Fates(SynchronousTestCase):
+    def state(self, *events: Event) -> str:
+        (fate,) = fates_of(events)
+        return fate.state
+
+    def test_the_last_event_of_a_recipient_decides_whatever_order_they_are_given_in(self) -> None:
+        queued, put_off = at(1, Queued), at(2, PutOff, reply="450 busy", due_at=62.0)
+        self.assertEqual("queued", self.state(queued))
+        (fate,) = fates_of([put_off, queued])
+        self.assertEqual(("deferred", 2, 62.0), (fate.state, fate.at, fate.due_at))
+        self.assertIn("450 busy", fate.words)
+        self.assertEqual("relayed", self.state(queued, put_off, at(3, Relayed)))
+        self.assertEqual("bounced", self.state(queued, at(3, Bounced)))
+        self.assertEqual("queued", self.state(queued, at(3, Interrupted)))
+
+    def test_each_recipient_has_its_own_in_the_order_that_they_came_up(self) -> None:
+        fates = fates_of(
+            [at(1, Delivered, "bob@here.test"), at(1, Queued, Y), at(1, Queued), at(2, Relayed, Y)]
+        )
+        self.assertEqual(
+            [("bob@here.test", "delivered"), (Y, "relayed"), (X, "queued")],
+            [(each.recipient, each.state) for each in fates],
+        )
+
+    def test_what_was_captured_or_an_administrator_did_is_told(self) -> None:
+        self.assertEqual("captured", self.state(at(1, Queued, captured=True)))
+        for action, state in (("held", "held"), ("released", "queued"), ("dropped", "dropped")):
+            self.assertEqual(state, self.state(at(1, Queued), at(2, QueueChanged, action=action)))
+        self.assertEqual("queued", self.state(at(1, Queued), at(2, QueueChanged, action="other")))
+
+    def test_a_copy_that_is_kept_is_no_recipient(self) -> None:
+        self.assertEqual([], fates_of([at(1, CopyKept, folder="Sent")]))
