@@ -126,6 +126,21 @@ class Kept:
 
 
 @frozen
+class Once:
+    """What a program is answered for a mail, under a key by which it may ask again.
+
+    Attributes:
+        request_digest: SHA-256 of what it asked.
+        answer: the text that it gets, the second time, too.
+    """
+
+    account_id: int
+    key: str
+    request_digest: bytes
+    answer: str
+
+
+@frozen
 class Envelope:
     """Who sends to whom; the reverse-path None is `<>`.
 
@@ -135,6 +150,7 @@ class Envelope:
         account_id: who submitted it, 0 for nobody of ours.
         priority: of its rows in the queue: 0 for reports and replies, 1, 2 for lists.
         kept: a copy of the sender's own; None for none.
+        once: the answer that is kept with it; None where nobody asks twice.
     """
 
     mail_id: str
@@ -147,6 +163,7 @@ class Envelope:
     account_id: int = 0
     priority: int = 1
     kept: Kept | None = None
+    once: Once | None = None
 
 
 @frozen

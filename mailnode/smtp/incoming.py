@@ -151,6 +151,7 @@ class Incoming:
             remotes=remotes,
             priority=priority_of(origin.address, header) if remotes else USUAL,
             kept=origin.kept,
+            once=origin.once,
         )
         only = str(self.asked[0]) if len(self.asked) == 1 else ""
         prefix = received_field(

@@ -15,7 +15,7 @@ from twisted.mail import smtp
 
 from mailnode.addresses import Address, parse_address, parse_path, split_path
 from mailnode.errors import BadAddress, MailError, NeedsSmtpUtf8
-from mailnode.model import Client, Kept, MailParameters
+from mailnode.model import Client, Kept, MailParameters, Once
 from mailnode.xtext import XTEXT, from_addr_xtext, from_xtext
 
 ENVID_MAX_OCTETS = 100
@@ -70,6 +70,7 @@ class ReversePath(Path):
         parameters: what stood behind the path.
         dialog: the session's lines so far, secrets masked; "" when they are not kept.
         kept: the copy that its sender keeps of it; None for none.
+        once: the answer that is kept with it, once it is known; None for none.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ReversePath(Path):
         self.parameters = parameters
         self.dialog = dialog
         self.kept = kept
+        self.once: Once | None = None
 
 
 class Forward(smtp.User):

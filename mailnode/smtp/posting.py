@@ -16,7 +16,16 @@ from twisted.logger import Logger
 
 from mailnode.addresses import Address
 from mailnode.errors import MailError, TooLarge, TooManyRecipients, answer_for
-from mailnode.model import Client, Event, Filed, Kept, MailParameters, RefusedMail, new_mail_id
+from mailnode.model import (
+    Client,
+    Event,
+    Filed,
+    Kept,
+    MailParameters,
+    Once,
+    RefusedMail,
+    new_mail_id,
+)
 from mailnode.smtp.paths import Forward, ReversePath, path_of
 from mailnode.smtp.takers import Body
 from mailnode.smtp.trace import received_field
@@ -167,12 +176,16 @@ class Posting:
         body = self._opened()
         return body.take(body.reader.feed(chunk), self._office.most_octets)
 
-    async def end(self) -> Posted:
+    async def end(self, once: Once | None = None) -> Posted:
         """The mail is taken, durably, for all who were named.
+
+        Args:
+            once: the answer that is kept with it.
 
         Raises:
             MailError: nobody has it.
         """
+        self._origin.once = once
         try:
             body = self._opened()
             wait = body.take(body.reader.end(), self._office.most_octets)

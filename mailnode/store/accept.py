@@ -13,6 +13,7 @@ from attrs import define, frozen
 
 from mailnode.model import INBOX, Accepted, Blob, Delivered, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
+from mailnode.store.answers import keep_answers
 from mailnode.store.enqueue import Leaving, enqueue
 from mailnode.store.journal import insert_events
 from mailnode.store.keeping import KeptMail, keep_copies
@@ -99,6 +100,7 @@ def accept_mails(
     blob_keys: list[str] = []
     leaving: list[Leaving] = []
     keeping: list[KeptMail] = []
+    answered: list[Envelope] = []
     for envelope, message in mails:
         mail_id, received_at = envelope.mail_id, envelope.received_at
         sender = "" if envelope.sender is None else str(envelope.sender)
@@ -156,11 +158,15 @@ def accept_mails(
             leaving.append((message_id, envelope, message))
         if envelope.kept is not None:
             keeping.append(KeptMail(message_id, envelope.kept, envelope, message))
+        if envelope.once is not None:
+            answered.append(envelope)
         results.append(tuple(copies))
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
     uses = _count(connection, inboxes.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
+    if answered:
+        keep_answers(connection, answered, now)
     if keeping:
         uses += keep_copies(connection, keeping, events, now)
     queued, begun = set[Key](), list[Begun]()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
-from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Kept, Remote
+from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Kept, Once, Remote
 from mailnode.store.accept import served_head
+from mailnode.store.answers import Answered, AnsweredBefore, Answers
 from mailnode.store.fetching import Frame, StoredMail
 from mailnode.store.sqlite import connect
 from mailnode.store.verify import verify
@@ -145,6 +147,39 @@ class KeptTests(StoreCase):
             [(7, 3, 2), (8, 2, 1)],
         )
         self.assertEqual([], list(verify(self.data)))
+
+
+class OnceTests(StoreCase):
+    ONCE = Once(7, "key-1", b"\1" * 32, '{"id": "x"}')
+
+    async def test_an_answer_is_kept_with_its_mail_and_found_by_its_account_and_key(self):
+        sent = envelope(1, once=self.ONCE)
+        await self.messages.file_message(sent, message())
+        answers = Answers(self.database)
+        self.assertEqual(
+            await answers.find(7, "key-1"), Answered(b"\1" * 32, sent.mail_id, '{"id": "x"}')
+        )
+        self.assertIsNone(await answers.find(8, "key-1"))
+        self.assertIsNone(await answers.find(7, "key-2"))
+
+    async def test_of_two_with_one_key_the_second_is_filed_nowhere_and_harms_no_other(self):
+        held = await self.hold_writer()
+        first = self.messages.file_message(envelope(1, once=self.ONCE), message())
+        second = self.messages.file_message(envelope(1, once=self.ONCE), message())
+        other = self.messages.file_message(envelope(2), message())
+        await held.release()
+        await first
+        await self.assertFailure(second, AnsweredBefore)
+        await other
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(2,)])
+        self.assertEqual([], list(verify(self.data)))
+
+    async def test_old_answers_are_swept(self):
+        await self.messages.file_message(envelope(1, once=self.ONCE), message())
+        answers = Answers(self.database)
+        self.assertEqual(0, await answers.sweep(time.time()))
+        self.assertEqual(1, await answers.sweep(time.time() + 86401))
+        self.assertIsNone(await answers.find(7, "key-1"))
 
 
 class UsageTests(StoreCase):

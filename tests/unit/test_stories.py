@@ -13,8 +13,8 @@ from mailnode.model import (
     Event,
     Interrupted,
     PutOff,
-    Queued,
     QueueChanged,
+    Queued,
     Relayed,
 )
 from mailnode.stories import fates_of
