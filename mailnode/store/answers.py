@@ -1,4 +1,4 @@
-"""What programs were answered for a key of theirs (Idempotency-Key): the same again, no second mail.
+"""What programs are answered for a key of theirs (Idempotency-Key): the same again, no other mail.
 
 The row is of the commit that accepts the mail: there is one with the other, or neither.
 """
