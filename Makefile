@@ -1,5 +1,5 @@
 # make run     starts the server; the first time it makes .venv and installs into it. SMTP=2526 POP3=1101
-#              choose other ports
+#              HTTP=8081 choose other ports
 # make test    installs what the tests need and runs all of them
 # make check   style, types, and who may import whom
 # make mends   takes each mend of docs/rfc.rst out and shows the test that then fails
@@ -11,6 +11,7 @@
 #              10 million inputs against the protocols' models; INPUTS=100000 SECONDS=60 (a target) for fewer
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
+# make vendor  fetches the scripts and styles of others from npm and compares them with those here
 # make clean   removes what the others made; mail and accounts stay
 
 VENV ?= .venv
@@ -20,16 +21,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check mends faults soak bench bench-peers clean
+.PHONY: run test check mends faults soak bench bench-peers vendor clean
 
 SMTP ?= 2525
 POP3 ?= 1100
+HTTP ?= 8080
 LISTEN := import socket, sys; [socket.create_server(("127.0.0.1", int(each))).close() for each in sys.argv[1:]]
 
 run: $(VENV)/installed
-	@$(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) 2>/dev/null || \
-	    echo "Port $(SMTP) or $(POP3) is taken; others: make run SMTP=2526 POP3=1101" >&2
-	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3)
+	@$(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) $(HTTP) 2>/dev/null || \
+	    echo "Port $(SMTP), $(POP3) or $(HTTP) is taken; others: make run SMTP=2526 POP3=1101 HTTP=8081" >&2
+	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3) --http $(HTTP)
 
 test: $(VENV)/installed-test
 	@tests/live/install-clients
@@ -62,6 +64,9 @@ BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(R
 bench: $(VENV)/installed
 	@BENCH_COMMAND="$(strip make bench $(foreach name,CELLS PEERS REPEATS SECONDS FEWER PAGE,$(if \
 	    $($(name)),$(name)=$($(name)))))" $(BIN)/python -m tests.bench $(BENCH)
+
+vendor: $(VENV)/installed-test
+	@$(BIN)/python -m tests.vendored
 
 bench-peers:
 	@tests/bench/install-peers

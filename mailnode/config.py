@@ -24,6 +24,7 @@ from mailnode.values import (
     read_format,
     read_hostname,
     read_list,
+    read_names,
     read_networks,
     read_resolvers,
     read_size,
@@ -70,7 +71,8 @@ class ListenSettings:
     smtps: tuple[str, ...] = setting((), read_list, "ports or endpoints for SMTP inside TLS")
     pop3: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 with STLS")
     pop3s: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 inside TLS")
-    http: tuple[str, ...] = setting((), read_list, "ports or endpoints for health and metrics")
+    http: tuple[str, ...] = setting((), read_list, "ports or endpoints for the web and health")
+    https: tuple[str, ...] = setting((), read_list, "ports or endpoints for these inside TLS")
     backlog: int = setting(1024, read_count, "connections that may wait to be accepted")
     proxy_from: tuple[str, ...] = setting(
         (), read_networks, "networks of proxies, whose connections begin with a PROXY header"
@@ -94,6 +96,10 @@ class LimitSettings:
     mailboxes: int = setting(1000, read_count, "mailboxes one mail may reach through aliases")
     connections: int = setting(20000, read_count, "connections in all, each server")
     connections_per_address: int = setting(50, read_count, "from one address; loopback is exempt")
+    http_connections: int = setting(2000, read_count, "HTTP connections in all")
+    http_connections_per_address: int = setting(
+        200, read_count, "of these, from one address; loopback and proxies are exempt"
+    )
     errors: int = setting(10, read_count, "errors before a session is closed")
     mails_per_connection: int = setting(0, read_count, "mails in one session; 0: no limit")
     received_headers: int = setting(50, read_count, "Received fields that make a loop")
@@ -104,6 +110,15 @@ class LimitSettings:
     sign_in_failures: int = setting(3, read_count, "failed sign-ins before a session is closed")
     sign_in_queue: int = setting(64, read_count, "password checks that may wait")
     stop: float = setting(30.0, read_duration, "time that transactions get at a stop")
+
+
+@frozen
+class WebSettings:
+    """[web]"""
+
+    names: tuple[str, ...] = setting(
+        (), read_names, "names that browsers may reach it by, beside node.hostname"
+    )
 
 
 @frozen
@@ -206,6 +221,7 @@ class Config:
     sources: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
     path: Path | None = None
     outbound: OutboundSettings = OutboundSettings()
+    web: WebSettings = WebSettings()
 
     @property
     def users_path(self) -> Path:
@@ -226,6 +242,7 @@ SECTIONS: Mapping[str, type] = {
     "accounts": AccountSettings,
     "journal": JournalSettings,
     "outbound": OutboundSettings,
+    "web": WebSettings,
     "log": LogSettings,
     "plugins": PluginSettings,
 }

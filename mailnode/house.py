@@ -39,7 +39,7 @@ POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
-NEED_A_RESTART = ("node", "listen", "tls", "accounts", "log", "plugins")
+NEED_A_RESTART = ("node", "listen", "tls", "accounts", "web", "log", "plugins")
 
 _log = Logger(namespace="mailnode")
 

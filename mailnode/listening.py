@@ -25,7 +25,8 @@ from mailnode.addresses import bracketed
 from mailnode.config import ListenSettings
 from mailnode.machine import is_loopback
 
-KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http")
+KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http", "https")
+WEB_KINDS = ("http", "https")
 LISTENING = "listening.json"
 TRIES_FOR_A_PAIR = 20
 _PLAIN = ("tcp", "tcp6", "unix", "systemd", "fd")
@@ -60,7 +61,7 @@ class Listener:
     """One thing to listen on, as it was asked for.
 
     Attributes:
-        kind: smtp, submission, smtps, pop3, pop3s or http.
+        kind: smtp, submission, smtps, pop3, pop3s, http or https.
         where: a port number or an endpoint string.
     """
 

@@ -15,6 +15,7 @@ from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress
 
 FILES_AT_LEAST = 192  # databases, threads' pipes, ports, the log, HTTP
+FILES_FOR_HTTP = 100  # of these
 FILES_PART = 16  # and a part for bodies on their way to a file or from one
 
 _log = Logger(namespace="mailnode")
@@ -43,23 +44,36 @@ class ConnectionRoom:
     together: int | None
 
 
-def connection_room(wanted: int, servers: int, descriptors: int | None = None) -> ConnectionRoom:
+def connection_room(
+    wanted: int, servers: int, descriptors: int | None = None, others: int = 0
+) -> ConnectionRoom:
     """`wanted` connections a server, or as many as there may be descriptors for.
 
     A crowd at one server leaves a quarter to the others.
 
     Args:
         descriptors: this process's limit, unless given.
+        others: connections that have their own, of browsers.
     """
     if descriptors is None:
         descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return ConnectionRoom(wanted, None)
-    together = max(1, descriptors - max(FILES_AT_LEAST, descriptors // FILES_PART))
+    others = max(0, others - FILES_FOR_HTTP)
+    together = max(1, descriptors - others - max(FILES_AT_LEAST, descriptors // FILES_PART))
     if wanted * servers <= together:
         return ConnectionRoom(wanted, None)
     most = together if servers == 1 else max(1, together * 3 // 4)
     return ConnectionRoom(min(wanted, most), together)
+
+
+def http_room(wanted: int, descriptors: int | None = None) -> int:
+    """`wanted` connections of browsers, or a quarter of what there may be descriptors for."""
+    if descriptors is None:
+        descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(FILES_FOR_HTTP, descriptors // 4))
 
 
 def find_hostname() -> str:

@@ -28,6 +28,7 @@ from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.intake import Intake
+from mailnode.listening import WEB_KINDS
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
 from mailnode.outbound.signing import Signer
@@ -45,7 +46,8 @@ from mailnode.store.blobs import PIECE_OCTETS
 from mailnode.store.directory import Account
 from mailnode.store.locks import MaildropLocks
 from mailnode.threads import Threads
-from mailnode.web.site import make_site
+from mailnode.web.guest import IWebGuest
+from mailnode.web_house import WebHouse, web_guest
 
 __all__ = ["Node", "StartFailed"]
 
@@ -82,6 +84,7 @@ class Node(House):
         super().__init__(config, reactor, reload_config=reload_config)
         self.checkers = list(checkers)
         self._on_started = on_started
+        self.web: WebHouse | None = None
         self._drained: Deferred[Any] | None = None
 
     # Starting
@@ -128,6 +131,9 @@ class Node(House):
         self.pop3_sessions = self._make_sessions("pop3")
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
+        if any(each.kind in WEB_KINDS for each in self.listeners):
+            self.web = WebHouse.of(self, portal=self.portal, passwords=self.passwords)
+            self.web.start()
         describe(
             self.metrics,
             log=self.mail_log,
@@ -148,6 +154,7 @@ class Node(House):
     def _make_portal(self) -> SignInPortal:
         factories: Any = {IMessageDeliveryFactory: self._postbox}
         factories[IMailboxPOP3] = self.maildrops.open
+        factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
         own = AccountChecker(self.directory, self.passwords)
         others = CheckersInTurn(self._other_checkers)
@@ -200,6 +207,8 @@ class Node(House):
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
+        if self.web is not None:
+            self.web.apply(self.config.limits)
         limits, room = self.config.limits, self._connection_room()
         for sessions in (self.smtp_sessions, self.pop3_sessions):
             sessions.most = room.each
@@ -232,8 +241,12 @@ class Node(House):
         The log hears of a limit that somebody chose; doctor tells of both.
         """
         wanted = self.config.limits.connections
-        mail = {each.kind.startswith("pop3") for each in self.listeners if each.kind != "http"}
-        room = connection_room(wanted, max(1, len(mail) + bool(self.gate.networks)))
+        mail = {
+            each.kind.startswith("pop3") for each in self.listeners if each.kind not in WEB_KINDS
+        }
+        browsers = self.web.crowd.most if self.web is not None else 0
+        servers = max(1, len(mail) + bool(self.gate.networks))
+        room = connection_room(wanted, servers, others=browsers)
         chosen = self.config.sources.get("limits.connections", "default") != "default"
         if chosen and room.each < wanted:
             _log.warn(
@@ -254,7 +267,9 @@ class Node(House):
             "pop3s": self.certificate.around(self.pop3),
         }
         servers = {kind: self.gate.around(factory) for kind, factory in mail.items()}
-        servers["http"] = make_site(self.readiness, self.metrics.text, self.reactor)
+        if self.web is not None:
+            servers["http"] = self.web.server(self.metrics.text)
+            servers["https"] = self.web.server(self.metrics.text, tls=self.certificate)
         for listener in self.listeners:
             listener.door.inner = servers[listener.kind]
             listener.door.inner.doStart()
@@ -318,6 +333,8 @@ class Node(House):
             self._drained.cancel()
 
     async def _stop_parts(self) -> None:
+        if self.web is not None:
+            self.web.stop()
         await self.passwords.stop()
         self.threads.stop()
         self.signing.stop()

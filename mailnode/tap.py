@@ -31,7 +31,7 @@ from mailnode.cred.checkers import mended
 from mailnode.foreground import Foreground
 from mailnode.house import House
 from mailnode.interpreter import tune_interpreter
-from mailnode.listening import KINDS
+from mailnode.listening import KINDS, WEB_KINDS
 from mailnode.premises import EX_CONFIG, EX_NOPERM, EX_USAGE, StartFailed
 from mailnode.reach import barred_at
 from mailnode.service import Node
@@ -48,7 +48,8 @@ _PORT_HELP = {
     "smtps": ("submission inside TLS", "--smtps tcp:465"),
     "pop3": ("POP3 with STLS", "--pop3 1100 or --pop3 tcp:110"),
     "pop3s": ("POP3 inside TLS", "--pop3s tcp:995"),
-    "http": ("health and metrics over HTTP", "--http 8080"),
+    "http": ("the web, health and metrics over HTTP", "--http 8080"),
+    "https": ("the same inside TLS", "--https 8443 or --https tcp:443"),
 }
 
 
@@ -395,7 +396,8 @@ def _welcome(node: House) -> None:
     for listener in node.listeners:
         beyond = "" if listener.beyond_loopback else "   (only this machine)"
         say(f"  {listener.kind:<11}{'  '.join(listener.addresses())}{beyond}")
-    if any(not each.beyond_loopback for each in node.listeners if each.kind != "http"):
+    _say_web(node)
+    if any(not each.beyond_loopback for each in node.listeners if each.kind not in WEB_KINDS):
         say("  For others: --smtp tcp:25 --pop3s tcp:995")
     if node.certificate.self_signed:
         say(f"  TLS         self-signed, {node.certificate.cert}")
@@ -412,6 +414,17 @@ def _welcome(node: House) -> None:
         say(f"    {node.command} init --user you@your.domain")
     _say_lines_to_paste(node, demo)
     say("")
+
+
+def _say_web(node: House) -> None:
+    """Where a browser goes: what a person can click."""
+    for listener in node.listeners:
+        if listener.kind in WEB_KINDS and (place := next(listener.addresses(), "")):
+            if place.startswith("unix:"):
+                continue
+            port = place.rpartition(":")[2]
+            host = node.hostname if listener.beyond_loopback else "localhost"
+            say(f"  Web         {listener.kind}://{host}:{port}/")
 
 
 def _say_gear(node: House) -> None:

@@ -105,6 +105,14 @@ def read_list(value: object) -> tuple[str, ...]:
     raise ValueError('a list such as ["2525"]')
 
 
+def read_names(value: object) -> tuple[str, ...]:
+    """Host names in lower-case A-labels."""
+    try:
+        return tuple(read_hostname(each) for each in read_list(value))
+    except ValueError:
+        raise ValueError('a list of host names such as ["mail.example.org"]') from None
+
+
 def read_networks(value: object) -> tuple[str, ...]:
     """Networks and single addresses, each in its usual form."""
     try:

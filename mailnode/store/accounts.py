@@ -286,7 +286,9 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 def _account(row: tuple[Any, ...]) -> Account:
     account_id, local, domain, key, password_hash, disabled, demo, *rest, admin, since = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
-    return Account(*whose, *rest, bool(admin), since)
+    octets, mails, created_at, changed_at = rest
+    times = (created_at, changed_at)
+    return Account(*whose, octets, mails, *times, admin=bool(admin), sign_in_changed_at=since)
 
 
 def _aliases(sql: sqlite3.Connection) -> list[Alias]:

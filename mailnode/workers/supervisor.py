@@ -26,6 +26,7 @@ from mailnode.cred.portal import Failures
 from mailnode.errors import StoreBusy
 from mailnode.gate import ProxyGate
 from mailnode.house import House
+from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
 from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
 from mailnode.web.site import make_site
@@ -117,8 +118,11 @@ class Supervisor(House):
         """Those of mail are for the workers."""
         self._ports: list[tuple[str, str, list[int]]] = []
         for listener in self.listeners:
-            if listener.kind == "http":
-                site = make_site(self.readiness, self.metrics_text, self.reactor, self.refresh)
+            if listener.kind in WEB_KINDS:
+                tls = self.certificate if listener.kind == "https" else None
+                site = make_site(
+                    self.readiness, self.metrics_text, self.reactor, self.refresh, tls=tls
+                )
                 listener.door.inner = site
                 site.doStart()
             else:

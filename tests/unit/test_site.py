@@ -20,7 +20,8 @@ from mailnode.gate import ProxyGate
 from mailnode.measures import describe
 from mailnode.model import Accepted, Event, RefusedMail
 from mailnode.telemetry import MailLog, Metrics
-from mailnode.web.site import MOST_CONNECTIONS, MOST_PER_ADDRESS, make_site
+from mailnode.web.channel import Crowd
+from mailnode.web.site import make_site
 from tests.fakes import SmtpHouse
 
 
@@ -116,11 +117,15 @@ class SiteTests(SynchronousTestCase):
         self.flushLoggedErrors(ZeroDivisionError)
 
 
+MOST_CONNECTIONS, MOST_PER_ADDRESS = 100, 20
+
+
 class BoundTests(SynchronousTestCase):
     """What strangers can make the HTTP server hold."""
 
     def setUp(self) -> None:
-        self.site = make_site(dict, lambda: "x 1\n", Clock())
+        crowd = Crowd(MOST_CONNECTIONS, MOST_PER_ADDRESS)
+        self.site = make_site(dict, lambda: "x 1\n", Clock(), crowd=crowd)
         self.open: list[Any] = []
 
     def come(self, host: str) -> bool:
@@ -158,7 +163,7 @@ class BoundTests(SynchronousTestCase):
             channel = self.open[-1]
             head = f"POST /livez HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"
             channel.dataReceived(head.encode())
-            (request,) = channel.wrappedProtocol._channel.requests
+            (request,) = channel.wrappedProtocol.requests
             channel.dataReceived(b"186A0\r\n" * ("chunked" in length) + b"x" * 100_000)
             self.assertEqual(b"", request.content.getvalue(), length)
 

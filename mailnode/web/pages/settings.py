@@ -1,0 +1,167 @@
+"""One's own account: where it is signed in, tokens for programs, a new password."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
+from mailnode.web.guest import IWebGuest
+from mailnode.web.pages.signin import FormCredentials, SignIns
+from mailnode.web.refusals import NoSuchPage
+from mailnode.web.routes import Answer, Route, see_other
+from mailnode.web.templates import Templates
+
+if TYPE_CHECKING:
+    from mailnode.store.directory import Account
+    from mailnode.store.guests import Guests
+    from mailnode.web.visit import Visit
+
+LEAST_CHARACTERS = 8
+DAY_S = 86400.0
+MOST_DAYS = 3650
+SCOPES = {
+    "read": "read mail",
+    "send": "send mail",
+    "manage": "mark, move and delete mail",
+    "admin": "look after the node",
+}
+
+
+@define(eq=False)
+class Settings:
+    """The settings page, and what can be done there.
+
+    Args:
+        now: UTC epoch seconds.
+        set_password: gives an account, by its address, a new password; everybody knows of it
+            when the Deferred fires.
+    """
+
+    templates: Templates
+    guests: Guests
+    sign_ins: SignIns
+    now: Callable[[], float]
+    set_password: Callable[[Account, str], Awaitable[None]]
+
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route("/settings", ("GET",), self.show, "The settings page"),
+            Route(
+                "/settings/sessions/<key>/end", ("POST",), self.end_session, "Signs a browser out"
+            ),
+            Route("/settings/sessions/end", ("POST",), self.end_sessions, "Signs all others out"),
+            Route(
+                "/settings/tokens",
+                ("POST",),
+                self.make_token,
+                "Makes a token, which is shown once: ``name``, ``scope`` (several), ``days``",
+            ),
+            Route(
+                "/settings/tokens/<int:number>/revoke",
+                ("POST",),
+                self.revoke_token,
+                "Revokes a token",
+            ),
+            Route(
+                "/settings/password",
+                ("POST",),
+                self.change_password,
+                "Sets a new password: ``now``, ``new``, ``again``",
+            ),
+        )
+
+    async def show(self, visit: Visit, secret: str = "", status: int = 200) -> Answer:
+        account_id = visit.guest.account.id
+        may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
+        if visit.guest.is_admin:
+            may.append(("admin", SCOPES["admin"]))
+        return self.templates.page(
+            visit,
+            "settings.html",
+            status,
+            title="Settings",
+            sessions=await self.guests.sessions(account_id),
+            tokens=await self.guests.tokens(account_id),
+            scopes=may,
+            secret=secret,
+            least=LEAST_CHARACTERS,
+        )
+
+    async def end_session(self, visit: Visit, key: str) -> Answer:
+        try:
+            key_hash = bytes.fromhex(key)
+        except ValueError:
+            raise NoSuchPage() from None
+        if await self.guests.end_session(visit.guest.account.id, key_hash):
+            self._say(visit, "That browser is signed out.")
+        else:
+            self._say(visit, "That browser was signed out already.")
+        return see_other("/settings")
+
+    async def end_sessions(self, visit: Visit) -> Answer:
+        session = visit.guest.session
+        but = session.key_hash if session is not None else b""
+        count = await self.guests.end_sessions(visit.guest.account.id, but)
+        self._say(visit, f"Signed out elsewhere: {count}.")
+        return see_other("/settings")
+
+    async def make_token(self, visit: Visit) -> Answer:
+        form, account = visit.form, visit.guest.account
+        scopes = form.all("scope")
+        if "admin" in scopes and not visit.guest.is_admin:
+            return await self._refused(visit, "Only administrators have tokens that administer.")
+        days = form.get("days", "90")
+        if not (days.isascii() and days.isdigit()) or int(days[:6]) > MOST_DAYS:
+            return await self._refused(visit, f"A token ends within {MOST_DAYS} days, or never.")
+        until = self.now() + int(days) * DAY_S if int(days) else None
+        try:
+            secret, _token = await self.guests.make_token(
+                account.id, form.get("name"), scopes, until
+            )
+        except AccountError as error:
+            return await self._refused(visit, f"{error.text}.")
+        return await self.show(visit, secret)
+
+    async def revoke_token(self, visit: Visit, number: int) -> Answer:
+        try:
+            await self.guests.end_token(visit.guest.account.id, number)
+        except NotFound:
+            self._say(visit, "That token was revoked already.")
+        else:
+            self._say(visit, "The token lets nobody in any more.")
+        return see_other("/settings")
+
+    async def change_password(self, visit: Visit) -> Answer:
+        """A new one; every session and token ends, and this browser gets a new session."""
+        form, account = visit.form, visit.guest.account
+        new = form.get("new")
+        if new != form.get("again"):
+            return await self._refused(visit, "The two new passwords differ.")
+        if not LEAST_CHARACTERS <= len(new) <= 1000 or "\0" in new:
+            return await self._refused(
+                visit, f"A password has at least {LEAST_CHARACTERS} characters."
+            )
+        typed = FormCredentials(
+            str(account.address).encode(), form.get("now").encode(), visit.peer.client
+        )
+        try:
+            await self.sign_ins.portal.login(typed, None, IWebGuest)
+        except SignInRefused:
+            return await self._refused(visit, "The password now is another one.")
+        except SignInBusy as error:
+            return await self._refused(visit, f"{error.text}.", 503)
+        await self.set_password(account, new)
+        changed = self.sign_ins.find_account(account.id)
+        if changed is None:
+            return see_other("/sign-in")
+        return await self.sign_ins.begin(visit, changed, "/settings")
+
+    def _say(self, visit: Visit, text: str) -> None:
+        self.templates.flashes.add(visit, text)
+
+    async def _refused(self, visit: Visit, why: str, status: int = 422) -> Answer:
+        self.templates.flashes.add(visit, why, "failed")
+        return await self.show(visit, status=status)

@@ -1,0 +1,119 @@
+"""Pages, made of the package's templates: whatever a stranger wrote is escaped."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mailnode.web.assets import Assets
+from mailnode.web.guard import Guard
+from mailnode.web.routes import Answer
+
+if TYPE_CHECKING:
+    from mailnode.web.requests import WebRequest
+    from mailnode.web.visit import Visit
+
+MOST_FLASHES, MOST_FLASHED = 5, 1_000
+
+
+@frozen
+class Flash:
+    """What the next page says first.
+
+    Attributes:
+        kind: "done" or "failed".
+    """
+
+    text: str
+    kind: str = "done"
+
+
+@define(eq=False)
+class Flashes:
+    """What sessions are told with their next page; of the newest thousand of them."""
+
+    _waiting: OrderedDict[bytes, list[Flash]] = field(factory=OrderedDict, init=False)
+
+    def add(self, visit: Visit, text: str, kind: str = "done") -> None:
+        session = visit.guest.session
+        if session is not None:
+            waiting = self._waiting.setdefault(session.key_hash, [])
+            self._waiting.move_to_end(session.key_hash)
+            waiting.append(Flash(text, kind))
+            del waiting[:-MOST_FLASHES]
+            if len(self._waiting) > MOST_FLASHED:
+                self._waiting.popitem(last=False)
+
+    def take(self, visit: Visit) -> list[Flash]:
+        session = visit.visitor.session if visit.visitor else None
+        return self._waiting.pop(session.key_hash, []) if session is not None else []
+
+
+@define(eq=False)
+class Templates:
+    """Makes pages.
+
+    Args:
+        node: its name, as people see it.
+    """
+
+    assets: Assets
+    guard: Guard
+    node: str
+    flashes: Flashes = field(factory=Flashes, init=False)
+    _environment: Environment = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("mailnode.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "static": self.assets.address,
+            "icon": self._icon,
+            "when": when,
+            "node": self.node,
+        }
+
+    def _icon(self, name: str) -> Markup:
+        return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
+            self.assets.address("icons.svg"), name
+        )
+
+    def text(self, template: str, /, **values: Any) -> str:
+        """A template filled, with what every template may ask for left empty."""
+        nobody = {"guest": None, "csrf": "", "flashes": (), "path": "", "title": ""}
+        return self._environment.get_template(template).render(nobody | values)
+
+    def page(self, visit: Visit, template: str, status: int = 200, /, **values: Any) -> Answer:
+        """A template as the answer: `title` is among the values.
+
+        The template knows guest, csrf, flashes and path, too.
+        """
+        guest, cookies = visit.visitor, tuple[str, ...]()
+        if guest is not None and guest.session is not None:
+            csrf = guest.session.csrf
+        else:
+            csrf, cookie = self.guard.visitor_csrf(visit.request, visit.peer)
+            cookies = (cookie,) if cookie else ()
+        values |= {"guest": guest, "csrf": csrf, "path": visit.path}
+        text = self.text(template, flashes=self.flashes.take(visit), **values)
+        return Answer(text, status, cookies=cookies)
+
+    def refusal(self, request: WebRequest, status: int, title: str, text: str) -> str:
+        """The page of a refusal, for whoever it is."""
+        return self.text("refusal.html", title=title, text=text)
+
+
+def when(at: float) -> str:
+    """UTC epoch seconds for people, in UTC: a browser's zone is not ours to know."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))

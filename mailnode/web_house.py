@@ -1,0 +1,163 @@
+"""The web of a house: its parts, put together of what the house has, a portal and an intake.
+
+So a node of one process serves it, and the supervisor of a node of several, alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailnode.background import background
+from mailnode.gate import ProxyGate
+from mailnode.machine import http_room
+from mailnode.store.guests import Guests
+from mailnode.web.assets import Assets
+from mailnode.web.channel import BoundedFactory, Crowd
+from mailnode.web.guard import Guard
+from mailnode.web.guest import SignedIn
+from mailnode.web.health import Refresh, nothing
+from mailnode.web.pages.first import First
+from mailnode.web.pages.settings import Settings
+from mailnode.web.pages.signin import SignIns
+from mailnode.web.site import make_site
+from mailnode.web.templates import Templates
+from mailnode.web.web import Web
+
+if TYPE_CHECKING:
+    from mailnode.config import LimitSettings
+    from mailnode.cred.passwords import Passwords
+    from mailnode.cred.portal import SignInPortal
+    from mailnode.house import House
+    from mailnode.store.directory import Account
+    from mailnode.tls import Certificate
+
+SWEEP_S = 3600.0
+
+_log = Logger(namespace="mailnode")
+
+
+def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
+    """The realm's factory of `IWebGuest`.
+
+    Raises:
+        UnauthorizedLogin: nobody signed in.
+    """
+    if account is None:
+        raise UnauthorizedLogin("nobody is signed in")
+    return SignedIn(account.id), lambda: None
+
+
+@define(eq=False)
+class WebHouse:
+    """The web of a process, from its start to its stop.
+
+    Attributes:
+        guests: who is let in.
+        web: what there is.
+        crowd: who is connected.
+    """
+
+    guests: Guests
+    web: Web
+    crowd: Crowd
+    _house: House
+    _factories: list[BoundedFactory] = field(factory=list, init=False)
+    _timer: LoopingCall | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, house: House, *, portal: SignInPortal, passwords: Passwords) -> WebHouse:
+        """Of a house whose files are open."""
+        config, directory = house.config, house.directory
+        guests = Guests(house.database, time.time, directory.find_by_id)
+        gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
+        names = frozenset({house.hostname, *config.web.names})
+        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy)
+        templates = Templates(Assets.read(house.hostname), guard, house.hostname)
+        sign_ins = SignIns(
+            templates,
+            guard,
+            guests,
+            portal,
+            directory.find_by_id,
+            lambda: directory.demo_accounts,
+        )
+
+        async def set_password(account: Account, password: str) -> None:
+            password_hash = await passwords.hash(password)
+            await house._in_thread(house.accounts.set_password, str(account.address), password_hash)
+            await house.watch.take_up()
+            house.bell.ring("accounts")
+
+        settings = Settings(templates, guests, sign_ins, time.time, set_password)
+        web = Web(
+            guard,
+            templates,
+            [templates.assets, sign_ins, First("/settings"), settings],
+            config.data_path,
+            house._in_thread,
+            lambda: house.room.on_disk and not house.database.reserve.spent,
+        )
+        made = cls(guests, web, Crowd(is_proxy=gate.is_proxy), house)
+        made.apply(config.limits)
+        return made
+
+    def start(self) -> None:
+        """Sessions end with the sign-in that they came from, and what is over is swept."""
+        house = self._house
+        house.directory.subscribe(self._accounts_changed)
+        house.bell.on("guests", self.guests.forget)
+        self._timer = LoopingCall(self._sweep)
+        self._timer.clock = house.reactor
+        self._timer.start(SWEEP_S, now=False)
+
+    def _sweep(self) -> None:
+        background(self.guests.sweep(), "sweeping web sessions")
+
+    def _accounts_changed(self, account_ids: set[int]) -> None:
+        ended = Deferred.fromCoroutine(self.guests.end_all_of(account_ids))
+        ended.addErrback(  # they count no more, whether or not their rows are gone
+            lambda failure: _log.warn("rows of web sessions stay: {error}", error=failure.value)
+        )
+
+    def apply(self, settings: LimitSettings) -> None:
+        """Take up settings that may change."""
+        self.crowd.most = http_room(settings.http_connections)
+        self.crowd.most_per_address = settings.http_connections_per_address
+
+    def server(
+        self, metrics: Callable[[], str], refresh: Refresh = nothing, tls: Certificate | None = None
+    ) -> BoundedFactory:
+        """A server for a port.
+
+        Args:
+            metrics: the metrics page.
+            refresh: is waited for before health and metrics are asked.
+            tls: what it is inside of, for https.
+        """
+        house = self._house
+        factory = make_site(
+            house.readiness,
+            metrics,
+            house.reactor,
+            refresh,
+            web=self.web,
+            crowd=self.crowd,
+            tls=tls,
+        )
+        self._factories.append(factory)
+        return factory
+
+    def stop(self) -> None:
+        """Nobody is connected any more."""
+        if self._timer is not None and self._timer.running:
+            self._timer.stop()
+        for factory in self._factories:
+            factory.close_all()
