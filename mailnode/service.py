@@ -40,6 +40,7 @@ from mailnode.premises import StartFailed
 from mailnode.room import body_share
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
+from mailnode.smtp.posting import PostOffice
 from mailnode.smtp.server import SmtpServer
 from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.blobs import PIECE_OCTETS
@@ -131,8 +132,18 @@ class Node(House):
         self.pop3_sessions = self._make_sessions("pop3")
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
+        self.post_office = PostOffice(
+            hostname=self.hostname,
+            delivery_for=lambda account: self._postbox(account)[0],
+            tell=self.mail_log.tell,
+        )
         if any(each.kind in WEB_KINDS for each in self.listeners):
-            self.web = WebHouse.of(self, portal=self.portal, passwords=self.passwords)
+            self.web = WebHouse.of(
+                self,
+                portal=self.portal,
+                passwords=self.passwords,
+                post_office=self.post_office,
+            )
             self.web.start()
         describe(
             self.metrics,
@@ -218,6 +229,8 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
+        self.post_office.most_octets = limits.message_size
+        self.post_office.most_recipients = limits.recipients
         self._share_memory()
         self.counter.most_mailboxes = limits.mailboxes
         self.counter.most_received = limits.received_headers

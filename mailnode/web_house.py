@@ -18,9 +18,14 @@ from twisted.logger import Logger
 from mailnode.background import background
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
+from mailnode.store.answers import Answers
+from mailnode.store.blobs import FileBlobs
+from mailnode.store.drafts import Drafts
+from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.web.assets import Assets
 from mailnode.web.channel import BoundedFactory, Crowd
+from mailnode.web.desk import Desk
 from mailnode.web.guard import Guard
 from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from mailnode.cred.passwords import Passwords
     from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
+    from mailnode.smtp.posting import PostOffice
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
 
@@ -61,11 +67,13 @@ class WebHouse:
 
     Attributes:
         guests: who is let in.
+        desk: what the pages work on.
         web: what there is.
         crowd: who is connected.
     """
 
     guests: Guests
+    desk: Desk
     web: Web
     crowd: Crowd
     _house: House
@@ -73,8 +81,11 @@ class WebHouse:
     _timer: LoopingCall | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, house: House, *, portal: SignInPortal, passwords: Passwords) -> WebHouse:
+    def of(
+        cls, house: House, *, portal: SignInPortal, passwords: Passwords, post_office: PostOffice
+    ) -> WebHouse:
         """Of a house whose files are open."""
+        desk = _desk_of(house, post_office)
         config, directory = house.config, house.directory
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
@@ -105,7 +116,7 @@ class WebHouse:
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
-        made = cls(guests, web, Crowd(is_proxy=gate.is_proxy), house)
+        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house)
         made.apply(config.limits)
         return made
 
@@ -120,6 +131,8 @@ class WebHouse:
 
     def _sweep(self) -> None:
         background(self.guests.sweep(), "sweeping web sessions")
+        background(self.desk.drafts.sweep(), "sweeping drafts")
+        background(self.desk.answers.sweep(time.time()), "sweeping answers")
 
     def _accounts_changed(self, account_ids: set[int]) -> None:
         ended = Deferred.fromCoroutine(self.guests.end_all_of(account_ids))
@@ -161,3 +174,26 @@ class WebHouse:
             self._timer.stop()
         for factory in self._factories:
             factory.close_all()
+        self.desk.drafts.files.close()
+
+
+def _desk_of(house: House, post_office: PostOffice) -> Desk:
+    folders = Folders(house.messages)
+
+    def has_room(account_id: int, octets: int) -> bool:
+        account = house.directory.find_by_id(account_id)
+        return account is not None and house.room.in_mailbox(account, octets)
+
+    files = FileBlobs(
+        house.config.data_path / "uploads", house.reactor.callFromThread, house.database.reserve
+    )
+    return Desk(
+        directory=house.directory,
+        database=house.database,
+        folders=folders,
+        blobs=house.blobs,
+        drafts=Drafts(house.messages, files, has_room),
+        answers=Answers(house.database),
+        journal=house.journal,
+        post_office=post_office,
+    )
