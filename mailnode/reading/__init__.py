@@ -1,0 +1,1 @@
+"""What a mail says to a person: its parts, its text, what to beware of; pure."""
