@@ -41,8 +41,9 @@ _DECLARATION = re.compile(
     r"""(?P<value>(?:[^;"'()]++|"[^"]*+"|'[^']*+'|\([^()]*+\))*+)(?:;|\Z)"""
 )
 _VALUE = re.compile(
-    r"""(?:[A-Za-z0-9#%.,+\-/ ]++|"[\w .,\-]*+"|'[\w .,\-]*+'"""
-    r"""|(?<=\brgb|rgba|\bhsl|hsla|calc)\([A-Za-z0-9%.,+\-*/ ]*+\))++"""
+    r"""(?:(?:rgba?|hsla?|calc)\([A-Za-z0-9%.,+\-*/ ]*+\)|[A-Za-z0-9#%.+\-]++(?!\()|[ ,/]"""
+    r"""|"[\w .,\-]*+"|'[\w .,\-]*+')++""",
+    re.I,
 )
 _URL = re.compile(r"""\burl\(\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'()]*+))\s*+\)""", re.I)
 _IMPORTANT = re.compile(r"!\s*important\b", re.I)
