@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreFull
-from mailnode.store import database, sqlite, users_file
+from mailnode.store import database, sqlite
 from mailnode.store.accounts import Accounts
 from mailnode.store.exchange import KEPT, finish_exchange, next_of, stamp
 from mailnode.store.upgrade import KEEP_S, copies, delete_old_copies
@@ -117,17 +117,24 @@ class UpgradeTests(StoreCase):
 
     def test_a_users_db_of_the_first_version_keeps_what_it_has_and_mail_stays_here(self) -> None:
         path = self.data / "users.db"
-        first = {1: sqlite.schema_scripts("accounts")[1]}
-        with patch.object(users_file, "schema_scripts", lambda engine: first):
-            accounts = Accounts.open(path, create=True, data=self.data)
-            accounts.add_domain("example.test")
-            made = accounts.add_account(parse_address("carol@example.test"), "h")
-            accounts.add_alias("sales@example.test", "carol@example.test")
-            accounts.close()
+        old = sqlite3.connect(path, isolation_level=None)
+        sqlite.migrate(old, {1: sqlite.schema_scripts("accounts")[1]})
+        old.execute("INSERT INTO domain VALUES (1, 'example.test', 5.0)")
+        old.execute(
+            "INSERT INTO account (domain_id, local, key, password_hash, created_at, changed_at)"
+            " VALUES (1, 'carol', 'carol@example.test', 'h', 5.0, 7.0)"
+        )
+        old.execute(
+            "INSERT INTO alias VALUES"
+            " (1, 1, 'sales', 'sales@example.test', 'carol@example.test', 5.0)"
+        )
+        old.close()
         accounts = Accounts.open(path, data=self.data)
         self.addCleanup(accounts.close)
         directory = accounts.load_directory()
-        self.assertEqual((made,), directory.accounts())
+        (carol,) = directory.accounts()
+        self.assertEqual(("h", False, 7.0), (carol.password_hash, carol.admin, carol.changed_at))
+        self.assertEqual(7.0, carol.sign_in_changed_at)
         self.assertEqual(["capture"], [directory.gear])
         self.assertEqual(1, len(directory.expand(parse_address("sales@example.test"))))
         self.assertEqual([1], [copy.version for copy in copies(self.kept)])

@@ -154,7 +154,9 @@ _SETTING = re.compile(
 
 
 # Texts and lists of which not every one will do.
-TEXTS = {"format": "text", "hostname": "text", "networks": "list", "resolvers": "list"}
+TEXTS = {"format": "text", "hostname": "text"} | dict.fromkeys(
+    ("names", "networks", "resolvers"), "list"
+)
 
 
 class Configuration(SynchronousTestCase):
@@ -390,7 +392,7 @@ class Shown(CommandCase):
     def test_the_readme_starts_it_as_make_run_does(self) -> None:
         makefile = read(ROOT / "Makefile")
         (line,) = re.findall(r"twistd -n .*", makefile.split("\nrun:")[1])
-        for name, port in re.findall(r"(?m)^(SMTP|POP3) \?= (\d+)$", makefile):
+        for name, port in re.findall(r"(?m)^(SMTP|POP3|HTTP) \?= (\d+)$", makefile):
             line = line.replace(f"$({name})", port)
         options = line.partition(" mailnode ")[2]
         self.assertIn(f"``twistd -n mailnode {options}``", read(README))
