@@ -24,8 +24,10 @@ from mailnode.store.drafts import Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.web.assets import Assets
+from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
+from mailnode.web.events import Events
 from mailnode.web.guard import Guard
 from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
@@ -86,6 +88,7 @@ class WebHouse:
     ) -> WebHouse:
         """Of a house whose files are open."""
         desk = _desk_of(house, post_office)
+        events = Events(desk.changes, house.reactor)
         config, directory = house.config, house.directory
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
@@ -111,11 +114,12 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/settings"), settings],
+            [templates.assets, sign_ins, First("/settings"), settings, events],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
+        guests.on_end.append(events.end_all)
         made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house)
         made.apply(config.limits)
         return made
@@ -178,7 +182,8 @@ class WebHouse:
 
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
-    folders = Folders(house.messages)
+    folders, changes = Folders(house.messages), Changes()
+    house.messages.on_changed = changes.tell
 
     def has_room(account_id: int, octets: int) -> bool:
         account = house.directory.find_by_id(account_id)
@@ -191,6 +196,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),
         answers=Answers(house.database),

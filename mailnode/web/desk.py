@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mailnode.store.drafts import Drafts
     from mailnode.store.folders import Folders
     from mailnode.store.journal import Journal
+    from mailnode.web.changes import Changes
 
 
 @define(eq=False, kw_only=True)
@@ -24,6 +25,7 @@ class Desk:
     Attributes:
         directory: accounts, aliases and domains, in memory.
         folders: what lies where.
+        changes: tells who listens that a folder changed.
         blobs: large bodies.
         drafts: what is being written, and the files that wait to go with it.
         answers: what programs were answered under a key.
@@ -34,6 +36,7 @@ class Desk:
     directory: LiveDirectory
     database: Database
     folders: Folders
+    changes: Changes
     blobs: FileBlobs
     drafts: Drafts
     answers: Answers

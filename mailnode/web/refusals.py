@@ -96,3 +96,9 @@ class Broken(MailError):
 class NoRoom(MailError):
     http_status = 507
     text = "The disk is nearly full: nothing large is taken now"
+
+
+class TooManyStreams(WebRefused):
+    http_status = 429
+    title = "Too many"
+    text = "Too many event streams are open for this account"

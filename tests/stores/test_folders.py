@@ -216,6 +216,24 @@ class MoveTests(FolderCase):
         self.assertEqual([2], list((await self.messages.snapshot(inbox)).uids))
 
 
+class HeardTests(FolderCase):
+    async def test_whoever_listens_hears_of_each_folder_that_changed_after_the_commit(self):
+        inbox, trash = await self.fill(1), await self.named(TRASH)
+        heard: list[tuple[int, int]] = []
+        self.messages.on_changed = lambda *what: heard.append(what)
+        await self.fill(1)
+        await self.fill(1, account_id=2)
+        theirs = (await self.folders.named(2, INBOX)).folder_id
+        self.assertEqual([(1, inbox), (2, theirs)], heard)
+        heard.clear()
+        await self.folders.mark(1, inbox, [1], add=SEEN)
+        await self.folders.mark(1, inbox, [1], add=SEEN)
+        self.assertEqual([(1, inbox)], heard)
+        heard.clear()
+        await self.folders.move(1, inbox, [1], trash.folder_id, ME)
+        self.assertEqual({(1, inbox), (1, trash.folder_id)}, set(heard))
+
+
 class DeleteTests(FolderCase):
     async def test_what_is_deleted_frees_its_octets_and_its_blob(self):
         blob = await self.make_blob(b"Subject: x\r\n\r\nlarge\r\n")

@@ -1,0 +1,145 @@
+"""Server-sent events (WHATWG HTML section 9.2): a page hears that something changed, and looks.
+
+An event says which folders changed, not what is in them: the truth is read from the store. So
+events that nobody has read yet are one event, and a client that doesn't read costs a set of ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from mailnode.web.changes import Changes
+from mailnode.web.refusals import TooManyStreams
+from mailnode.web.routes import Answer, Route
+
+if TYPE_CHECKING:
+    from mailnode.web.visit import Visit
+
+GATHER_S = 0.25  # many mails come in a burst, and one look is enough
+ALIVE_S = 25.0  # proxies close what is silent for 30 s or more
+LONGEST_S = 3600.0  # who still may be served begins another one
+STREAMS_OF_AN_ACCOUNT = 50
+EVENT_STREAM = "text/event-stream"
+
+
+@define(eq=False)
+class Events:
+    """The event stream of the account that asks.
+
+    Attributes:
+        clock: the reactor's.
+    """
+
+    changes: Changes
+    clock: IReactorTime
+    _streams: dict[int, list[Stream]] = field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._streams.values()))
+
+    def end_all(self) -> None:
+        """Somebody's session or token was ended: who still may be served asks again."""
+        for streams in list(self._streams.values()):
+            for stream in list(streams):
+                stream.end()
+
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route(
+                "/events",
+                ("GET",),
+                self.answer,
+                "Server-sent events: ``change`` with the ``folders`` of yours that changed",
+                scope="read",
+            ),
+        )
+
+    async def answer(self, visit: Visit) -> Answer:
+        account_id = visit.guest.account.id
+        if len(self._streams.get(account_id, ())) >= STREAMS_OF_AN_ACCOUNT:
+            raise TooManyStreams()
+
+        async def produce(request: Any) -> None:
+            stream = Stream(request, account_id, self.changes, self.clock)
+            streams = self._streams.setdefault(account_id, [])
+            streams.append(stream)
+            try:
+                await stream.run()
+            finally:
+                streams.remove(stream)
+                if not streams:
+                    self._streams.pop(account_id, None)
+
+        headers = (("X-Accel-Buffering", "no"),)
+        return Answer(b"retry: 2000\n\n", kind=EVENT_STREAM, headers=headers, produce=produce)
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class Stream:
+    """One of them, as long as its client reads."""
+
+    _request: Any
+    _account_id: int
+    _changes: Changes
+    _clock: IReactorTime
+    _changed: set[int] = field(factory=set, init=False)
+    _paused: bool = field(default=False, init=False)
+    _gathering: Any = field(default=None, init=False)
+    _alive: Any = field(default=None, init=False)
+    _ended: Deferred[None] = field(factory=Deferred, init=False)
+
+    async def run(self) -> None:
+        """Until it is ended, or cancelled because the client is gone."""
+        self._request.registerProducer(self, True)
+        stop = self._changes.listen(self._account_id, self._hear)
+        longest = self._clock.callLater(LONGEST_S, self.end)
+        self._keep_alive()
+        try:
+            await self._ended
+        finally:
+            stop()
+            for call in (self._gathering, self._alive, longest):
+                if call is not None and call.active():
+                    call.cancel()
+            self._request.unregisterProducer()
+
+    def end(self) -> None:
+        if not self._ended.called:
+            self._ended.callback(None)
+
+    def _hear(self, folder_id: int) -> None:
+        self._changed.add(folder_id)
+        if self._gathering is None and not self._paused:
+            self._gathering = self._clock.callLater(GATHER_S, self._send)
+
+    def _send(self) -> None:
+        self._gathering = None
+        if self._changed and not self._paused:
+            told = json.dumps({"folders": sorted(self._changed)})
+            self._changed.clear()
+            self._request.write(f"event: change\ndata: {told}\n\n".encode())
+
+    def _keep_alive(self) -> None:
+        self._alive = self._clock.callLater(ALIVE_S, self._keep_alive)
+        if not self._paused:
+            self._request.write(b":\n\n")
+
+    # The client reads, or doesn't
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._send()
+
+    def stopProducing(self) -> None:
+        self._paused = True
