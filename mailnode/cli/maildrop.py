@@ -16,7 +16,7 @@ from attrs import frozen
 from mailnode.cli import output
 from mailnode.cli.frame import EX_DATAERR, EX_NOUSER, EX_USAGE, Mistake, answer_json
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.maildrop import Maildrop
+from mailnode.client.maildrop import NUMBER_DIGITS, Maildrop
 from mailnode.client.reading import SHOWN, attachments_of, field_of, head_of, text_of
 from mailnode.client.saving import Saved, Shelf
 from mailnode.client.trouble import Denied
@@ -60,8 +60,9 @@ def lines_of(maildrop: Maildrop, limit: int = 0) -> list[Line]:
 
 
 def lines_about(maildrop: Maildrop, numbers: Iterable[int], sizes: Mapping[int, int]) -> list[Line]:
-    """These mails."""
-    return [_line(number, head, sizes[number]) for number, head in maildrop.heads(numbers)]
+    """These mails, as far as they are there."""
+    there = [number for number in numbers if number in sizes]
+    return [_line(number, head, sizes[number]) for number, head in maildrop.heads(there)]
 
 
 def _line(number: int, raw: bytes, octets: int) -> Line:
@@ -181,8 +182,9 @@ def find(maildrop: Maildrop, which: str) -> int:
         Mistake: there is none, or there are several.
     """
     if which.isdecimal():
-        if int(which) in maildrop.sizes():
-            return int(which)
+        number = _number(which)
+        if number in maildrop.sizes():
+            return number
         raise Mistake(f"there is no mail {which}; `mailnode list` shows which there are", EX_NOUSER)
     lines = lines_of(maildrop)
     wanted = which.casefold()
@@ -282,7 +284,7 @@ def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > NUMBER_DIGITS:
         raise Mistake(f"{text!r} is no number of a mail; `mailnode list` shows them", EX_USAGE)
     return int(text)
 

@@ -13,14 +13,7 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from mailnode.client.connection import LINE_OCTETS, Connection
-from mailnode.client.trouble import (
-    Denied,
-    InUse,
-    NoReply,
-    NotTrusted,
-    SignInRefused,
-    Unreachable,
-)
+from mailnode.client.trouble import Denied, InUse, NoReply, NotTrusted, SignInRefused
 from mailnode.outbound.replies import printable
 from mailnode.wire import DotReader
 
@@ -49,12 +42,10 @@ class Maildrop:
 
     Attributes:
         offers: capabilities (RFC 2449), upper case, each with its words.
-        marked: how many mails `quit` deletes.
     """
 
     connection: Connection
     offers: dict[str, list[str]] = field(factory=dict, init=False)
-    marked: int = field(default=0, init=False)
 
     @classmethod
     def open(cls, connection: Connection, user: str, password: str) -> Maildrop:
@@ -192,19 +183,13 @@ class Maildrop:
 
     def delete(self, numbers: Iterable[int]) -> list[tuple[int, Denied]]:
         """Mark these; they are gone after `quit` alone. Which could not be, and why."""
-        refused = []
-        for number, refusal in self._asked(numbers, lambda number: f"DELE {number}"):
-            if refusal is None:
-                self.marked += 1
-            else:
-                refused.append((number, refusal))
-        return refused
+        asked = self._asked(numbers, lambda number: f"DELE {number}")
+        return [(number, refusal) for number, refusal in asked if refusal is not None]
 
     def undelete(self) -> None:
         """Nothing is marked any more."""
         self._say("RSET")
         self._reply()
-        self.marked = 0
 
     def keep_alive(self) -> None:
         self._say("NOOP")
@@ -220,11 +205,6 @@ class Maildrop:
         try:
             self._say("QUIT")
             self._reply()
-        except Unreachable as error:
-            if self.marked:
-                doubt = f"nobody knows whether {self.marked} of them are deleted"
-                raise type(error)(f"{error.text}; {doubt}: list again") from None
-            raise
         finally:
             self.connection.close()
 

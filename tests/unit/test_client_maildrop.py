@@ -12,7 +12,6 @@ from mailnode.client.connection import Server
 from mailnode.client.maildrop import AHEAD, Maildrop, Size
 from mailnode.client.trouble import (
     Denied,
-    Late,
     NoReply,
     NotTrusted,
     SignInRefused,
@@ -228,21 +227,6 @@ class DeleteTests(MaildropCase):
         with self.assertRaisesRegex(Denied, "not deleted"):
             maildrop.quit()
         self.assertEqual(([b"QUIT\r\n"], True), (self.connection.said, self.connection.closed))
-
-    def test_without_an_answer_to_the_end_nobody_knows_what_is_deleted(self) -> None:
-        session = self.open(b"+OK\r\n-ERR no\r\n+OK\r\n")
-        session.delete([1, 2, 3])
-        with self.assertRaisesRegex(Unreachable, "closed the connection; nobody knows whether 2 "):
-            session.quit()
-        session = self.open(b"+OK\r\n", b"+OK\r\n")
-        session.delete([1])
-        session.undelete()
-        with self.assertRaisesRegex(Unreachable, "closed the connection$"):
-            session.quit()
-        session = self.open(b"+OK\r\n")
-        session.delete([1])
-        with patch.object(self.connection, "_receive", side_effect=Late("silent")):
-            self.assertRaisesRegex(Late, "silent; nobody knows", session.quit)
 
     def test_going_without_a_word_deletes_nothing(self) -> None:
         self.open().leave()

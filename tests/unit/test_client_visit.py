@@ -77,6 +77,9 @@ class Session:
         found.pop(self.box.leaves_out, None)
         return found
 
+    def heads(self, numbers: Iterable[int]) -> Iterable[tuple[int, bytes]]:
+        return [(number, b"Subject: " + self.there[number - 1].encode()) for number in numbers]
+
     def read(self, number: int) -> str:
         self._hear("RETR")
         return self.there[number - 1]
