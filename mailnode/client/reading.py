@@ -76,7 +76,8 @@ def sent_at(mail: EmailMessage) -> float | None:
 def text_of(mail: EmailMessage) -> str:
     """What it says: its text, or what stands in its HTML; its source where nobody can tell."""
     if is_too_much(mail):
-        return AS_IT_CAME + _source(mail)
+        payload = str(mail.get_payload()).encode("ascii", "surrogateescape")
+        return AS_IT_CAME + payload.decode("utf-8", "replace")
     try:
         body = mail.get_body(("plain", "html"))
         if body is None:
