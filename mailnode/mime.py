@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import email
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from email.errors import InvalidHeaderDefect, MessageDefect
+from email.generator import BytesGenerator
 from email.header import decode_header, make_header
 from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.parser import BytesParser
+from email.parser import BytesFeedParser, BytesParser
 from email.policy import SMTP, EmailPolicy
+from io import BytesIO
 from typing import Any
 
 # Where `email` is given up, or what it gets is cut: it has no bounds of its own.
 MOST_PARTS = 10_000
 MOST_DEPTH = 100
 MOST_LINES = 4_000_000
+FED_OCTETS = 1 << 16
 HEADER_OCTETS = 1 << 20  # of a mail that it doesn't read whole
 FIELD_CHARACTERS = 32_768
 CONTENT_CHARACTERS = 4_096  # of Content-Type and its like
@@ -83,6 +86,32 @@ def _cut(name: str, value: str) -> str:
     return value[: at if at > 0 else most]
 
 
+class _Generator(BytesGenerator):
+    """Writes a multipart or a mail within a mail that has no parts as it came.
+
+    Python's own takes octets beyond ASCII in it for text, and then fails at what it made of them.
+    """
+
+    def _handle_multipart(self, msg: Any) -> None:
+        self._write_text_or(super()._handle_multipart, msg)  # type: ignore[misc]
+
+    def _handle_message(self, msg: Any) -> None:
+        self._write_text_or(super()._handle_message, msg)  # type: ignore[misc]
+
+    def _write_text_or(self, write: Callable[[Any], None], msg: Any) -> None:
+        if isinstance(msg._payload, str):
+            self._handle_text(msg)  # type: ignore[attr-defined]
+        else:
+            write(msg)
+
+
+class _Mail(EmailMessage):
+    def as_bytes(self, unixfrom: bool = False, policy: Any = None) -> bytes:
+        out = BytesIO()
+        _Generator(out, mangle_from_=False, policy=policy or self.policy).flatten(self, unixfrom)
+        return out.getvalue()
+
+
 class _Counting:
     """Makes the parts of one mail, and no more than it may have."""
 
@@ -93,7 +122,7 @@ class _Counting:
         self.left -= 1
         if self.left < 0:
             raise OverflowError(f"more than {MOST_PARTS} parts")
-        return EmailMessage(policy)
+        return _Mail(policy)
 
 
 # Fields are written as they came: folding anew those that are long fails on octets beyond ASCII.
@@ -113,7 +142,7 @@ def read_mail(raw: bytes) -> EmailMessage:
     """
     if raw.count(b"\n") <= MOST_LINES:
         with suppress(OverflowError, RecursionError):
-            mail: EmailMessage = email.message_from_bytes(raw, policy=_policy())
+            mail = _parse(raw)
             if not _is_deep(mail):
                 return mail
     head, _, body = raw[:HEADER_OCTETS].partition(b"\r\n\r\n")
@@ -123,6 +152,14 @@ def read_mail(raw: bytes) -> EmailMessage:
     mail.set_payload(f"{mail.get_payload()}{rest}")
     mail.defects.append(TooMuch())
     return mail
+
+
+def _parse(raw: bytes) -> EmailMessage:
+    """Fed by pieces: all at once is copied, with four octets a character."""
+    parser: Any = BytesFeedParser(policy=_policy())
+    for at in range(0, len(raw), FED_OCTETS):
+        parser.feed(raw[at : at + FED_OCTETS])
+    return parser.close()  # type: ignore[no-any-return]
 
 
 def read_header(raw: bytes) -> EmailMessage:

@@ -39,6 +39,24 @@ class LenientTests(SynchronousTestCase):
         )
         self.assertEqual(raw, read_mail(raw).as_bytes())
 
+    def test_a_multipart_without_parts_is_written_as_it_came_too(self) -> None:
+        for kind in (b"multipart/mixed; boundary=b", b"multipart/mixed"):
+            raw = b"Content-Type: " + kind + b"\r\n\r\n\xff\xc3\xbc\r\n.\r\n"
+            self.assertEqual(raw, read_mail(raw).as_bytes())
+            self.assertEqual(raw, bytes(read_mail(raw)))
+            nested = b"Content-Type: message/rfc822\r\n\r\n" + raw
+            self.assertEqual(nested, read_mail(nested).as_bytes())
+
+    def test_however_it_is_cut_while_it_is_fed(self) -> None:
+        raw = (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n\r\n\r\n--b\r\n\r\n\xff\r\n\r\n"
+            b"--b\r\nContent-Type: message/rfc822\r\n\r\nA: b\r\n\tc\r\n\r\n\r\n--b--\r\nrest"
+        )
+        for octets in (1, 2, 3, 5, 1000):
+            with patch.object(mime, "FED_OCTETS", octets):
+                mail = read_mail(raw)
+            self.assertEqual((raw, 4), (mail.as_bytes(), len(list(mail.walk()))))
+
     def test_what_could_not_be_parsed_is_a_defect(self) -> None:
         mail = read_mail(b"Message-ID: <((((1@x>\r\n\r\n")
         (defect,) = mail["Message-ID"].defects
@@ -104,7 +122,13 @@ class BoundTests(SynchronousTestCase):
         )
         many = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 11_000
         forwarded = b"Content-Type: message/rfc822\r\n\r\n" * 300 + b"x"
-        for raw in (deep, many, forwarded, forwarded.removesuffix(b"\r\n\r\nx")):
+        for raw in (
+            deep,
+            many,
+            deep + b"\xff\xc3\xbc",
+            forwarded + b"\xff",
+            forwarded.removesuffix(b"\r\n\r\nx"),
+        ):
             mail = read_mail(b"From: a@b.example\r\n" + raw)
             self.assertTrue(is_too_much(mail))
             self.assertEqual("a@b.example", mail["From"].addresses[0].addr_spec)
