@@ -400,7 +400,7 @@ def read_server(kind: str, text: str) -> list[Server]:
     elif not mark:
         host, port = rest, ""
     host = host.strip("[]")
-    if not host or (mark and not (port.isdecimal() and 0 < int(port[:6]) < 65536)):
+    if not host or (mark and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise Mistake(f"{text!r} is no server: it is such as mail.example.org:{_usual(kind)}",
                       EX_USAGE)  # fmt: skip
     if port:
