@@ -82,7 +82,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_a_field_without_an_end_is_cut(self) -> None:
         for value in ("a,", '"a" ', "(", "=?utf-8?q?a?= ", "[ ", "a@"):
-            for name in ("From", "Subject", "Date", "Content-Type", "Content-Disposition"):
+            for name in ("From", "Subject", "Content-Type"):
                 mail = read_mail(f"{name}: {value * 200_000}\r\n\r\nx".encode())
                 self.assertLessEqual(len(mail[name]), 50_000)
                 self.assertIn("too long", str(mail[name].defects[-1]))
