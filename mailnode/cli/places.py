@@ -31,6 +31,7 @@ from mailnode.client.profiles import Profile, profiles_path, read_profile
 from mailnode.client.submission import Submission, own_name
 from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.errors import MailError
+from mailnode.filenames import expanded
 from mailnode.outbound.words import Login
 
 TRIES = 3
@@ -344,7 +345,7 @@ class Place:
         elif command := chosen.get("password_command"):
             self._password = passwords.from_command(command)
         elif profile.password_file:
-            self._password = passwords.from_file(Path(profile.password_file).expanduser())
+            self._password = passwords.from_file(expanded(profile.password_file))
         elif profile.password_command:
             self._password = passwords.from_command(profile.password_command)
         elif not self._keyring_failed and (kept := passwords.from_keyring(self.user, server.host)):

@@ -15,11 +15,9 @@ from mailnode.client.connection import Server, Trust
 from mailnode.client.discovery import discover
 from mailnode.client.passwords import NoPassword, from_command, from_file
 from mailnode.client.profiles import BadProfile, Profile, profiles_path, read_profile
-from mailnode.client.reading import attachments_of, head_of, text_of, text_of_html
 from mailnode.client.saving import Shelf
 from mailnode.client.trouble import NotTrusted
 from mailnode.filenames import safe_name
-from mailnode.mime import read_mail
 
 AUTOCONFIG = b"""<?xml version="1.0"?><clientConfig version="1.1"><emailProvider id="example.org">
 <incomingServer type="imap"><hostname>imap.example.org</hostname><port>993</port>
@@ -177,38 +175,6 @@ class PasswordTests(SynchronousTestCase):
         ):
             with self.assertRaisesRegex(NoPassword, words):
                 have()
-
-
-class ReadingTests(SynchronousTestCase):
-    def test_fields_are_decoded_into_one_line(self) -> None:
-        head = head_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n from far\r\nFrom: A <a@x>\r\n")
-        self.assertEqual(("Grüße from far", "A <a@x>", None), (head.subject, head.sender, head.at))
-        self.assertEqual(0.0, head_of(b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n").at)
-
-    def test_text_is_preferred_and_html_gives_its_words(self) -> None:
-        both = (
-            b"Content-Type: multipart/alternative; boundary=b\r\n\r\n"
-            b"--b\r\nContent-Type: text/html\r\n\r\n<p>html\r\n"
-            b"--b\r\n\r\nplain\r\n--b--\r\n"
-        )
-        self.assertEqual("plain", text_of(read_mail(both)).strip())
-        html = b"Content-Type: text/html; charset=latin1\r\n\r\n<h1>Gr\xfc\xdfe</h1><p>a<br>b"
-        self.assertEqual(["Grüße", "", "a", "b"], text_of(read_mail(html)).splitlines())
-
-    def test_what_is_not_to_be_seen_is_not_and_links_are_named(self) -> None:
-        html = "<style>x{}</style><script>bad()</script><a href='https://a.test/'>here</a>&amp;"
-        self.assertEqual("here <https://a.test/>&\n", text_of_html(html))
-        self.assertNotIn("javascript", text_of_html("<a href='javascript:x'>y</a>"))
-
-    def test_nothing_of_a_mail_raises(self) -> None:
-        for raw in (b"", b"Content-Type: multipart/mixed\r\n\r\nx", b"Content-Type: x/\r\n\r\n\xff",
-                    b"Content-Type: text/plain; charset=nope\r\n\r\n\xff",
-                    b"Content-Type: message/rfc822\r\n\r\n",
-                    b"Date: x\r\nFrom: <((\r\n\r\n"):  # fmt: skip
-            mail = read_mail(raw)
-            text_of(mail)
-            list(attachments_of(mail))
-            head_of(raw)
 
 
 class NameTests(SynchronousTestCase):
