@@ -42,8 +42,6 @@ class Line:
 def opened(ctx: click.Context, mailbox: str | None = None) -> Iterator[tuple[Place, Maildrop]]:
     """A session; a mistake in between leaves it without deleting anything."""
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     maildrop = place.maildrop()
     try:
         yield place, maildrop
@@ -303,8 +301,6 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
     Each look is a session of its own, so that other programs get at the mailbox, too.
     """
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     known: set[str] | None = None
     while True:
         try:

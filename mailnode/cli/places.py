@@ -109,22 +109,29 @@ class Place:
     _agreed: list[Server] = field(factory=list)  # hosts of other domains
 
     @classmethod
-    def of(cls, ctx: click.Context, address: str = "") -> Place:
+    def of(cls, ctx: click.Context, mailbox: str = "") -> Place:
         """As the options say, else a profile, else the node in this folder.
 
+        A profile is for the one whose it is: where somebody else is named, the default one counts
+        for nothing, and one that was named too gives its servers alone.
+
         Args:
-            address: whose mail it is about, for want of a better word.
+            mailbox: whose mail it is, where that was said.
         """
         chosen = _chosen(ctx)
         place = cls(ctx)
-        named = chosen.get("profile", "")
+        named, user = chosen.get("profile", ""), chosen.get("user", "")
         elsewhere = any(chosen.get(name) for name in ("server", "smtp", "pop3"))
         if named or (not elsewhere and running_node(config_of(ctx)) is None):
-            place.profile = read_profile(profiles_path(), named) or Profile()
+            profile = read_profile(profiles_path(), named) or Profile()
+            if all(profile.is_of(each) for each in (mailbox, user) if each):
+                place.profile = profile
+            elif named:
+                place.profile = profile.for_another()
         profile = place.profile
-        place.is_node = not (elsewhere or profile.server or profile.smtp or profile.pop3)
-        place.is_node = place.is_node and running_node(config_of(ctx)) is not None
-        place.address = chosen.get("user") or profile.address or address
+        said = profile.server or profile.smtp or profile.pop3 or profile.mailbox
+        place.is_node = not (elsewhere or said) and running_node(config_of(ctx)) is not None
+        place.address = profile.mailbox or mailbox or user
         return place
 
     @property
@@ -186,14 +193,17 @@ class Place:
         self._require_no_stopped_node(address)
         if "@" not in address:
             option = "--user YOU@YOUR.DOMAIN" if kind == "pop3" else "--from YOU@YOUR.DOMAIN"
+            whose = f" of {address}" if address else ""
             raise Mistake(
-                "which server? No node runs in this folder and there is no profile; give "
+                f"which server? No node runs in this folder and there is no profile{whose}; give "
                 f"--server HOST, or --{kind} HOST:PORT, or {option} and its domain is asked",
                 EX_USAGE,
             )
+        if address != self.profile.mailbox:  # another's servers: no password of ours goes there
+            self.profile = self.profile.for_another()
         if self._found is None:
             self._found = discover(address)
-        domain = address.rpartition("@")[2]
+        domain = address.rpartition("@")[2].lower()
         server = self._found.servers.get(kind)
         if server is None:
             raise Mistake(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import click
@@ -12,7 +13,10 @@ from attrs import define
 from mailnode.cli import output, places
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
+from mailnode.client.connection import Server
+from mailnode.client.discovery import Found
 from mailnode.client.trouble import SignInRefused
+from mailnode.outbound.words import Login
 from tests.unit.cli_case import CommandCase
 
 
@@ -106,6 +110,107 @@ class PasswordTests(CommandCase):
         (self.folder / "pw").write_text("wrong\n")
         self.assertEqual(["wrong"], self.sign_in("b", [], password_file="pw"))
         self.assertIsInstance(self.outcome, SignInRefused)
+
+
+class OwnerTests(CommandCase):
+    """Whose password goes to which server, where a profile says one and somebody is named."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        os.environ["MAILNODE_CLIENT"] = str(self.folder / "client.toml")
+        self.signed_in: list[tuple[str, str, str]] = []
+
+    def profile(self, text: str) -> None:
+        (self.folder / "client.toml").write_text(f"[work]\n{text}\n")
+
+    def sign_in(self, line: str, exit_code: int = 77) -> tuple[str, str, str]:
+        """(server, user, password) of the one attempt; the keyring has a password for everybody."""
+
+        def open_maildrop(server: Server, user: str, password: str) -> None:
+            self.signed_in.append((str(server), user, password))
+            raise SignInRefused("not let in")
+
+        def open_submission(server: Server, login: Login | None = None) -> None:
+            assert login is not None
+            open_maildrop(server, login.user, login.password)
+
+        def found(address: str) -> Found:
+            domain = address.rpartition("@")[2]
+            return Found({"pop3": Server(f"pop.{domain}", 995, True),
+                          "smtp": Server(f"smtp.{domain}", 465, True)})  # fmt: skip
+
+        self.signed_in.clear()
+        with (
+            patch.object(places, "discover", found),
+            patch.object(places, "Connection", lambda server, trust: server),
+            patch.object(places.Maildrop, "open", open_maildrop),
+            patch.object(places.Submission, "open", open_submission),
+            patch.object(places.passwords, "from_keyring", lambda user, host: f"{user} {host}"),
+        ):
+            self.run_command(line, exit_code=exit_code)
+        (attempt,) = self.signed_in
+        return attempt
+
+    def test_its_own_address_gets_the_profiles_password(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        carols = ("pop.example.org:995", "carol@example.org", "secret")
+        for line in ("list", "list Carol@Example.org", "list carol@example.org --profile work",
+                     "list --user carol@example.org", "stat"):  # fmt: skip
+            server, user, password = self.sign_in(line)
+            self.assertEqual(carols, (server, user.lower(), password), line)
+        self.assertEqual("secret", self.sign_in("list carol")[2])
+
+    def test_another_address_gets_another_server_and_its_own_password(self) -> None:
+        carols = 'address = "carol@example.org"\npassword_command = "echo secret"'
+        for more in ("", 'pop3 = "pop.example.org"', 'user = "c123"', 'server = "x.test"'):
+            self.profile(f"{more}\n{carols}")
+            for line in ("list mallory@evil.example", "stat --user mallory@evil.example",
+                         "list mallory@evil.example --user carol@example.org"):  # fmt: skip
+                server, user, password = self.sign_in(line)
+                self.assertEqual("pop.evil.example:995", server, line)
+                self.assertEqual(f"{user} pop.evil.example", password, line)
+
+    def test_a_profile_that_was_named_lends_another_its_servers_alone(self) -> None:
+        self.profile('address = "carol@example.org"\npop3 = "pop.example.org:995"\n'
+                     'password_command = "echo secret"')  # fmt: skip
+        self.assertEqual(
+            ("pop.example.org:995", "dave@example.org", "dave@example.org pop.example.org"),
+            self.sign_in("list dave@example.org --profile work"),
+        )
+
+    def test_who_has_no_domain_and_no_profile_is_asked_where(self) -> None:
+        self.profile('address = "carol@example.org"\npop3 = "pop.example.org:995"')
+        told = self.refusal("list dave", 64)
+        self.assertIn("there is no profile of dave; give --server HOST", told)
+
+    def test_a_profile_without_an_address_knows_its_own_servers_alone(self) -> None:
+        for user in ("", 'user = "carol"\n'):
+            self.profile(f'{user}password_command = "echo secret"')
+            server, user, password = self.sign_in(
+                "send --from m@evil.example --to b@x.test --user m@evil.example hello"
+            )
+            self.assertEqual(("smtp.evil.example:465", "m@evil.example"), (server, user))
+            self.assertNotIn("secret", password)
+        server, user, password = self.sign_in("send --from m@evil.example --to b@x.test hello")
+        self.assertEqual("smtp.evil.example:465", server)
+        self.assertNotIn("secret", password)
+
+    def test_a_password_on_the_command_line_is_for_whom_the_command_line_names(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        self.assertEqual(
+            ("pop.evil.example:995", "mallory@evil.example", "theirs"),
+            self.sign_in("list mallory@evil.example --password-command 'echo theirs'"),
+        )
+
+    def test_a_profile_with_an_address_never_means_the_node_in_this_folder(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        running = SimpleNamespace(listening={"pop3": ["127.0.0.1:1100"]})
+        with patch.object(places, "running_node", return_value=running):
+            self.assertEqual("pop.example.org:995", self.sign_in("list --profile work")[0])
+            self.assertEqual(
+                ("127.0.0.1:1100", "bob@example.test", "bob@example.test 127.0.0.1"),
+                self.sign_in("list bob@example.test"),
+            )
 
 
 class ShownTests(CommandCase):
