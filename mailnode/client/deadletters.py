@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from mailnode.client.submission import Letter
 from mailnode.durable import flush
+from mailnode.outbound.replies import printable
 from mailnode.outbound.words import Answer
 
 PIECE_OCTETS = 65536
@@ -59,7 +60,8 @@ def _mbox(sender: str, body: BinaryIO, refused: Sequence[tuple[str, Answer]]) ->
     at = time.asctime(time.gmtime())
     yield f"From {sender.replace(' ', '') or 'MAILER-DAEMON'} {at}\n".encode()
     for address, answer in refused:
-        yield f"X-Undelivered: {address}: {answer}\n".encode("utf-8", "replace")
+        told = printable(f"X-Undelivered: {address}: {answer}")  # an address may hold line ends
+        yield f"{told}\n".encode("utf-8", "replace")
     begins = True  # a line, or the rest of a long one
     for piece in iter(lambda: body.readline(PIECE_OCTETS), b""):
         line = piece.removesuffix(b"\r\n") + b"\n" if piece.endswith(b"\r\n") else piece

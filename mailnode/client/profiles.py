@@ -84,8 +84,16 @@ def profiles_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Where the file is, whether there is one or not."""
     if chosen := environment.get("MAILNODE_CLIENT"):
         return Path(chosen)
-    folder = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    folder = environment.get("XDG_CONFIG_HOME") or home_folder() / ".config"
     return Path(folder) / "mailnode" / NAME
+
+
+def home_folder() -> Path:
+    """The user's home; for a user whom the machine doesn't know, the root, where no file is."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def read_profile(path: Path, name: str = "") -> Profile | None:

@@ -121,6 +121,11 @@ class ProfileTests(SynchronousTestCase):
         self.assertEqual(Path("/x"), profiles_path({"MAILNODE_CLIENT": "/x"}))
         self.assertEqual(Path("/c/mailnode/client.toml"), profiles_path({"XDG_CONFIG_HOME": "/c"}))
 
+    def test_a_user_whom_the_machine_does_not_know_has_none(self) -> None:
+        """As in a container that is run with a number for its user."""
+        with patch.object(Path, "home", side_effect=RuntimeError("no home")):
+            self.assertIsNone(read_profile(profiles_path({})))
+
 
 class OwnerTests(SynchronousTestCase):
     def test_a_profile_is_its_addresss_and_its_users(self) -> None:

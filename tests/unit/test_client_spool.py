@@ -297,6 +297,28 @@ class Carrying(SpoolCase):
         held.let_go()
         self.assertEqual(4, len(self.files()))
 
+    def test_one_that_can_not_be_opened_keeps_none_behind_it(self) -> None:
+        link, foreign = self.put(), self.put()
+        (self.folder / f"{link}.eml").unlink()
+        (self.folder / f"{link}.eml").symlink_to(self.folder / f"{foreign}.eml")
+        (self.folder / f"{foreign}.json").unlink()
+        (self.folder / f"{foreign}.json").mkdir()
+        for name in (link, foreign):
+            self.assertRaises(BadSpool, self.spool.take, name)
+        self.put("b@x.test")
+        self.assertEqual([("b@x.test",)], [each.recipients for each in
+                                           self.carry_spooled(TAKEN).letters])  # fmt: skip
+
+    def test_a_full_disk_changes_nothing_of_a_mail_that_waits_for_all_anyway(self) -> None:
+        full = patch("mailnode.client.spool.write_durably", side_effect=OSError(28, "full"))
+        later, nowhere, half = self.keep(), self.keep(), self.keep("a@x.test", "b@x.test")
+        with full:
+            self.carry_new(later, LATER)
+            self.assertRaises(CannotCarry, self.carry_new, nowhere)
+            with self.assertRaisesRegex(BadSpool, "full"):
+                self.carry_new(half, {"a@x.test": TAKEN, "b@x.test": LATER})
+        self.assertEqual([("a@x.test",), ("a@x.test",), ("a@x.test", "b@x.test")], self.waiting())
+
 
 class Dead(SynchronousTestCase):
     LETTER = Letter("me@x.test", ("a@x.test",), len(RAW), lambda: io.BytesIO(RAW))
@@ -311,6 +333,13 @@ class Dead(SynchronousTestCase):
         first, second = mailbox.mbox(path)
         self.assertEqual("a@x.test: 550 5.1.1 nobody", first["X-Undelivered"])
         self.assertEqual(("s", ">From here\n"), (second["Subject"], second.get_payload()))
+
+    def test_an_address_with_line_ends_adds_no_lines(self) -> None:
+        path = Path(self.mktemp())
+        bury([path], self.LETTER, [("a\r\n\nFrom evil@x.test", NEVER)])
+        lines = path.read_text("utf-8").splitlines()
+        self.assertTrue(lines[1].startswith("X-Undelivered: a"))
+        self.assertEqual("Subject: s", lines[2])
 
     def test_a_line_without_end_is_quoted_at_its_beginning_alone(self) -> None:
         path, raw = Path(self.mktemp()), b"\r\n" + b"x" * 65536 + b"From y\r\nFrom z"
