@@ -12,6 +12,7 @@ import click
 from attrs import define, field
 
 from mailnode.addresses import parse_address
+from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_CONFIG,
     EX_NOPERM,
@@ -282,7 +283,7 @@ class Place:
                 if not self._may_ask_again or at == TRIES - 1:
                     raise
                 self._keyring_failed = True
-                click.echo(f"{refusal.text}; try again", err=True)
+                click.echo(f"{output.printable(refusal.text)}; try again", err=True)
             else:
                 self._offer_to_keep(servers[0])
                 return session

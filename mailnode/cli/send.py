@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_INTERRUPTED,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     EX_USAGE,
@@ -90,7 +91,10 @@ def send(
         files=attach,
     )
     made = make(draft)
-    answers = hand_over(place, made.letter)
+    try:
+        answers = hand_over(place, made.letter)
+    except KeyboardInterrupt:
+        raise Mistake("stopped; nobody knows whether it was sent", EX_INTERRUPTED) from None
     _tell(place, made, answers)
 
 

@@ -18,6 +18,7 @@ from mailnode.client.discovery import Found
 from mailnode.client.trouble import SignInRefused
 from mailnode.outbound.words import Login
 from tests.unit.cli_case import CommandCase
+from tests.unit.client_case import ScriptedConnection
 
 
 @define
@@ -211,6 +212,56 @@ class OwnerTests(CommandCase):
                 ("127.0.0.1:1100", "bob@example.test", "bob@example.test 127.0.0.1"),
                 self.sign_in("list bob@example.test"),
             )
+
+
+class EndTests(CommandCase):
+    """How a command ends where a server or a person breaks off."""
+
+    CAPA, OK = b"+OK\r\nTOP\r\nUIDL\r\n.\r\n", b"+OK\r\n"
+    LIST = b"+OK\r\n1 99\r\n2 99\r\n.\r\n"
+    HEAD = b"+OK\r\nSubject: =?utf-8?q?bill=C2=9B2J?= 1\r\n\r\n.\r\n"
+
+    def serve(self, *replies: bytes, at_end: BaseException | None = None) -> None:
+        """A server that says this and then is gone."""
+        connection = ScriptedConnection(self.OK, [self.CAPA, self.OK, self.OK, *replies])
+        write = connection.write
+
+        def written(data: bytes) -> None:
+            if at_end is not None and data == b"QUIT\r\n":
+                raise at_end
+            write(data)
+
+        connection.write = written  # type: ignore[method-assign]
+        for name, value in (("Connection", lambda *_: connection),
+                            ("stdin_is_terminal", lambda: False)):  # fmt: skip
+            change = patch.object(places, name, value)
+            change.start()
+            self.addCleanup(change.stop)
+        (self.folder / "pw").write_text("secret\n")
+        self.options = "--pop3 localhost:1 --user bob --password-file pw"
+
+    def test_a_server_that_is_gone_at_the_end_takes_nothing_from_what_it_said(self) -> None:
+        self.serve(b"+OK 2 198\r\n")
+        self.assertIn("2 mails", self.run_command(f"stat {self.options}").output)
+
+    def test_nobody_knows_what_was_deleted_where_it_is_gone_then(self) -> None:
+        for error, code in ((None, 69), (KeyboardInterrupt(), 130)):
+            self.serve(self.LIST, self.OK, at_end=error)
+            told = self.refusal(f"delete 1 {self.options}", code)
+            self.assertIn("nobody knows whether they were deleted", told)
+
+    def test_a_subject_steers_no_terminal_by_a_mistake(self) -> None:
+        self.serve(self.LIST, self.HEAD, self.HEAD)
+        told = self.refusal(f"read bill {self.options}", 65)
+        self.assertIn("2 mails have 'bill'", told)
+        self.assertTrue(told.isprintable(), told)
+
+    def test_whoever_stops_sending_is_not_told_that_nothing_was_sent(self) -> None:
+        with patch.object(places.Submission, "open", side_effect=KeyboardInterrupt):
+            self.serve()
+            line = "send --smtp localhost:1 --from a@x.test --to b@x.test --subject s x"
+            told = self.refusal(line, 130)
+        self.assertIn("nobody knows whether it was sent", told)
 
 
 class ShownTests(CommandCase):
