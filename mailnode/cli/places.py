@@ -26,7 +26,7 @@ from mailnode.cli.node import open_accounts, running_node
 from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
-from mailnode.client.discovery import LATER, PORTS, Found, discover
+from mailnode.client.discovery import LATER, PORT_DIGITS, PORTS, Found, discover
 from mailnode.client.maildrop import Maildrop
 from mailnode.client.profiles import Profile, profiles_path, read_profile
 from mailnode.client.submission import Submission, own_name
@@ -160,7 +160,7 @@ class Place:
     def trust(self) -> Trust:
         chosen = _chosen(self.ctx)
         file = chosen.get("trust") or self.profile.trust
-        return Trust(Path(file) if file else None, clear=bool(chosen.get("insecure")))
+        return Trust(Path(file).expanduser() if file else None, clear=bool(chosen.get("insecure")))
 
     def servers(self, kind: str) -> list[Server]:
         """Where to try, in this order.
@@ -410,7 +410,7 @@ def read_server(kind: str, text: str) -> list[Server]:
     elif not mark:
         host, port = rest, ""
     host = host.strip("[]")
-    if not host or (mark and not (port.isdecimal() and 0 < int(port) < 65536)):
+    if not _is_host(host) or (mark and not _is_port(port)):
         raise Mistake(f"{text!r} is no server: it is such as mail.example.org:{_usual(kind)}",
                       EX_USAGE)  # fmt: skip
     if port:
@@ -420,6 +420,18 @@ def read_server(kind: str, text: str) -> list[Server]:
         implicit = _SCHEMES[scheme][1]
         return [Server(host, PORTS[kind, implicit], implicit)]
     return [Server(host, PORTS[kind, True], True), Server(host, PORTS[kind, False])]
+
+
+def _is_host(text: str) -> bool:
+    """Whether it could be looked up."""
+    try:
+        return bool(text.encode("idna")) and not any(c.isspace() for c in text)
+    except UnicodeError:
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= PORT_DIGITS and 0 < int(text) < 65536
 
 
 def _usual(kind: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -212,6 +213,11 @@ class OwnerTests(CommandCase):
                 ("127.0.0.1:1100", "bob@example.test", "bob@example.test 127.0.0.1"),
                 self.sign_in("list bob@example.test"),
             )
+
+    def test_its_certificates_lie_in_the_home_where_it_says_so(self) -> None:
+        self.profile('trust = "~/ca.pem"')
+        ctx = click.Context(ClientCommand("x", example="x"))
+        self.assertEqual(Path.home() / "ca.pem", Place.of(ctx).trust.file)
 
 
 class EndTests(CommandCase):

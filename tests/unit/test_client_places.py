@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 from http.client import BadStatusLine, HTTPMessage, IncompleteRead
 from pathlib import Path
 from unittest.mock import patch
@@ -62,11 +63,18 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(server, read_server(kind, text)[0], text)
 
     def test_what_is_no_server_is_a_clear_word(self) -> None:
-        for text in ("", ":25", "mx.test:", "mx.test:x", "mx.test:0", "mx.test:70000"):
+        for text in (
+            *("", ":25", "mx.test:", "mx.test:x", "mx.test:0", "mx.test:70000", "a..b", ".test:25"),
+            *(f"mx.test:{'9' * 5000}", f"{'a' * 64}.test", "mx test"),
+        ):
             with self.assertRaisesRegex(Mistake, "is no server: it is such as", msg=text):
                 read_server("smtp", text)
         with self.assertRaisesRegex(Mistake, "pop3:// or pop3s:// stands in front"):
             read_server("pop3", "smtp://mx.test")
+
+    def test_hosts_of_a_house_and_of_other_scripts_are_servers(self) -> None:
+        for host in ("mail_1", "b\xfccher.test", "mx.test.", "fe80::1%eth0"):
+            self.assertEqual(host, read_server("smtp", host)[0].host)
 
     def test_this_machine_is_known_by_its_names(self) -> None:
         for host, here in (("localhost", True), ("127.0.0.2", True), ("::1", True),
@@ -273,9 +281,19 @@ class PasswordTests(SynchronousTestCase):
             (lambda: from_command("/nowhere/x"), "can't be run"),
             (lambda: from_command("'"), "can't be run"),
             (lambda: from_command("true"), "empty line"),
+            (lambda: from_command(" "), "can't be run"),
         ):
             with self.assertRaisesRegex(NoPassword, words):
                 have()
+
+    def test_what_stands_behind_a_commands_name_is_not_told(self) -> None:
+        for command in ("false secret", "/nowhere/x secret", "true secret"):
+            with self.assertRaises(NoPassword) as caught:
+                from_command(command)
+            self.assertNotIn("secret", str(caught.exception))
+            self.assertIn(command.split()[0], str(caught.exception))
+        with patch("subprocess.run", side_effect=subprocess.TimeoutExpired(["x", "secret"], 1)):
+            self.assertRaisesRegex(NoPassword, "took over 60 s", from_command, "x secret")
 
 
 class ReadingTests(SynchronousTestCase):
@@ -373,6 +391,15 @@ class ShelfTests(SynchronousTestCase):
         first, again = shelf.save(self.retrieve), shelf.save(self.retrieve)
         self.assertEqual((first.path, False, True), (again.path, first.known, again.known))
         self.assertEqual({"up", "up.eml"}, set(os.listdir(self.root / "bob@example.test")))
+
+    def test_a_mail_whose_files_could_not_be_kept_is_not_there_for_the_next_time(self) -> None:
+        shelf = self.shelf()
+        full = patch.object(Shelf, "_save_attachments", side_effect=OSError(28, "full"))
+        with full, self.assertRaises(OSError):
+            shelf.save(self.retrieve)
+        self.assertEqual([], os.listdir(self.root / "bob@example.test"))
+        saved = shelf.save(self.retrieve)
+        self.assertEqual((False, 1), (saved.known, len(saved.attachments)))
 
     def test_a_folder_that_is_a_link_is_not_entered(self) -> None:
         root = Path(self.mktemp())
