@@ -24,6 +24,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import open_accounts, running_node
 from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
+from mailnode.cli.progress import waiting_for
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
 from mailnode.client.discovery import LATER, PORT_DIGITS, PORTS, Found, discover
@@ -203,7 +204,8 @@ class Place:
         if address != self.profile.mailbox:  # another's servers: no password of ours goes there
             self.profile = self.profile.for_another()
         if self._found is None:
-            self._found = discover(address)
+            with waiting_for("the DNS"):
+                self._found = discover(address)
         domain = address.rpartition("@")[2].lower()
         server = self._found.servers.get(kind)
         if server is None:
@@ -264,7 +266,7 @@ class Place:
             Mistake, MailError.
         """
         if not sign_in:
-            return Submission.open(self._connect("smtp"))
+            return self._open(self.servers("smtp"), Submission.open)
         return self._signed_in(
             "smtp",
             lambda connection: Submission.open(connection, Login(self.user, self._password)),
@@ -277,7 +279,7 @@ class Place:
         for at in range(TRIES):
             self._have_password(servers[0])
             try:
-                session = open_session(self._connect(kind, servers))
+                session = self._open(servers, open_session)
             except SignInRefused as refusal:
                 self._password = ""
                 if not self._may_ask_again or at == TRIES - 1:
@@ -301,13 +303,17 @@ class Place:
         )
         return stdin_is_terminal() and not fixed
 
-    def _connect(self, kind: str, servers: Sequence[Server] = ()) -> Connection:
+    def _open(self, servers: Sequence[Server], open_session: Callable[[Connection], T]) -> T:
+        """A session; a server may be slow to answer, and is after a wrong password."""
+        with waiting_for(str(servers[0])):
+            return open_session(self._connect(servers))
+
+    def _connect(self, servers: Sequence[Server]) -> Connection:
         """The first that can be reached."""
-        candidates = list(servers or self.servers(kind))
-        for server in candidates[:-1]:
+        for server in servers[:-1]:
             with suppress(Unreachable):
                 return Connection(server, self.trust)
-        return Connection(candidates[-1], self.trust)
+        return Connection(servers[-1], self.trust)
 
     def forget(self) -> None:
         """Nobody has said yet whose mail it is: it was a mistake."""

@@ -73,7 +73,9 @@ def send(
 ) -> None:
     """Send a mail. BODY is its text, "-" for standard input; what is missing is asked for.
 
-    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D.
+    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D. Elsewhere
+    nothing is asked for: without BODY and files the text is standard input, and where that is empty
+    an empty mail is sent, with a note that says so.
     """
     place = Place.of(ctx)
     place.stdin_is_text = body is None or body == "-"

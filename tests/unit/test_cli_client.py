@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -11,7 +14,7 @@ from unittest.mock import patch
 import click
 from attrs import define
 
-from mailnode.cli import output, places
+from mailnode.cli import output, places, progress
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
 from mailnode.client.connection import Server
@@ -20,6 +23,7 @@ from mailnode.client.trouble import SignInRefused
 from mailnode.outbound.words import Login
 from tests.unit.cli_case import CommandCase
 from tests.unit.client_case import ScriptedConnection
+from tests.unit.test_client_spool import TAKEN
 
 
 @define
@@ -34,6 +38,9 @@ class Opened:
         if password != self.right:
             raise SignInRefused("bob is not let in")
         return "in"
+
+
+send = importlib.import_module("mailnode.cli.send")  # the package has the command by this name
 
 
 class StoppedNodeTests(CommandCase):
@@ -262,6 +269,12 @@ class EndTests(CommandCase):
         self.assertIn("2 mails have 'bill'", told)
         self.assertTrue(told.isprintable(), told)
 
+    def test_an_empty_standard_input_is_an_empty_mail_and_a_note(self) -> None:
+        with patch.object(send, "hand_over", return_value=[("b@x.test", TAKEN)]) as handed:
+            done = self.run_command("send --from a@x.test --to b@x.test --subject s")
+        self.assertIn("note: body: it is empty", done.stderr)
+        self.assertTrue(handed.call_args.args[1].open().read().endswith(b"\r\n\r\n"))
+
     def test_whoever_stops_sending_is_not_told_that_nothing_was_sent(self) -> None:
         with patch.object(places.Submission, "open", side_effect=KeyboardInterrupt):
             self.serve()
@@ -270,7 +283,56 @@ class EndTests(CommandCase):
         self.assertIn("nobody knows whether it was sent", told)
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@define
+class SoonTimer:
+    """A second is over at once."""
+
+    after_s: float
+    do: Callable[[], None]
+    daemon: bool = False
+
+    def start(self) -> None:
+        self.do()
+
+    def cancel(self) -> None:
+        """It is too late."""
+
+    def join(self) -> None:
+        """It is over."""
+
+
 class ShownTests(CommandCase):
+    def waited(self, stderr: io.StringIO) -> str:
+        os.environ["TERM"] = "xterm"
+        with patch.object(progress, "Timer", SoonTimer), patch("sys.stderr", stderr):
+            with progress.waiting_for("mail.test\x1b[2J:995"):
+                pass
+            return stderr.getvalue()
+
+    def test_a_terminal_says_who_is_waited_for_and_nothing_else_does(self) -> None:
+        shown = self.waited(Terminal())
+        self.assertIn("waiting for mail.test\N{REPLACEMENT CHARACTER}[2J:995", shown)
+        self.assertTrue(shown.endswith("\x1b[2K"), "its line is cleared")
+        self.assertEqual("", self.waited(io.StringIO()))
+
+    def test_a_sign_in_says_whom_it_waits_for(self) -> None:
+        ctx = click.Context(ClientCommand("x", example="x"))
+        for name, value in {"pop3": "localhost:1", "user": "bob", "password_file": "pw"}.items():
+            places.choose(ctx, name, value)
+        (self.folder / "pw").write_text("secret\n")
+        with (
+            patch.object(places, "Connection"),
+            patch.object(places.Maildrop, "open"),
+            patch.object(places, "waiting_for") as waiting,
+        ):
+            Place(ctx).maildrop()
+        waiting.assert_called_once_with("localhost:1")
+
     def test_a_date_that_no_clock_shows_is_not_shown(self) -> None:
         for at in (1e300, -1e300, float("inf"), float("nan"), 253402300799.0 + 86400):
             self.assertEqual("", output.day_and_time(at))
