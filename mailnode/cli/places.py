@@ -316,8 +316,9 @@ class Place:
         return Connection(servers[-1], self.trust)
 
     def forget(self) -> None:
-        """Nobody has said yet whose mail it is: it was a mistake."""
-        self.address, self._password, self._found = "", "", None
+        """What was typed was a mistake; what the options and a profile say of the user stays."""
+        self.address = self.profile.mailbox or _chosen(self.ctx).get("user", "")
+        self._password, self._found = "", None
         self._typed = self._keyring_failed = False
 
     def is_captured(self, recipient: str) -> bool:
@@ -345,11 +346,12 @@ class Place:
         return f"{getuser()}@{own_name()}"
 
     def require_user(self) -> None:
-        if self.user:
-            return
-        if not stdin_is_terminal():
+        if not self.user and not stdin_is_terminal():
             raise Mistake("whose mail? Give --user NAME", EX_USAGE)
-        self.address = str(click.prompt("Your address", err=True)).strip()
+        if not self.user:
+            self.address = str(click.prompt("Your address", err=True)).strip()
+        if not self.user.isprintable():
+            raise Mistake(f"{self.user!r} is no name to sign in as", EX_USAGE)
 
     def _have_password(self, server: Server) -> None:
         """From where the options or the profile say, the keyring, or a prompt."""

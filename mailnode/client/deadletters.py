@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +43,7 @@ def _append(path: Path, letter: Letter, refused: Sequence[tuple[str, Answer]]) -
     new = not path.exists()
     fd = os.open(path, flags, 0o600)
     with os.fdopen(fd, "r+b", buffering=0) as file:
+        _require_ours(fd, path)
         fcntl.flock(fd, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
         try:
@@ -53,6 +56,17 @@ def _append(path: Path, letter: Letter, refused: Sequence[tuple[str, Answer]]) -
             raise
     if new:
         flush(path.parent)
+
+
+def _require_ours(fd: int, path: Path) -> None:
+    """Root's mail goes into no file that a user has put where root's home is said to be.
+
+    Raises:
+        OSError.
+    """
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, "not a file of our own", str(path))
 
 
 def _mbox(sender: str, body: BinaryIO, refused: Sequence[tuple[str, Answer]]) -> Iterator[bytes]:

@@ -116,7 +116,7 @@ def discover(address: str, look_up: LookUp = look_up, fetch: Fetch = fetch) -> F
     if len(servers) == len(_KINDS):
         return Found(servers, "the DNS")
     for page in _PAGES:
-        if content := fetch(page.format(domain=domain, address=quote(address))):
+        if content := fetch(page.format(domain=domain, address=quote(address, errors="replace"))):
             found = _by_autoconfig(content)
             if found.servers:
                 return Found(found.servers | servers, "autoconfig", found.user)

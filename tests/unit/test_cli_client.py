@@ -221,6 +221,20 @@ class OwnerTests(CommandCase):
                 self.sign_in("list bob@example.test"),
             )
 
+    def test_what_was_typed_is_forgotten_and_the_profile_is_not(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo wrong"')
+        place = Place.of(click.Context(ClientCommand("x", example="x")))
+        place.forget()
+        self.assertEqual("carol@example.org", place.user)
+
+    def test_a_name_with_control_characters_or_in_no_utf_8_signs_in_nowhere(self) -> None:
+        for name in ("bob\x1b[2J", "\udcff@x.test"):
+            ctx = click.Context(ClientCommand("x", example="x"))
+            places.choose(ctx, "user", name)
+            places.choose(ctx, "pop3", "localhost:1")
+            with self.assertRaisesRegex(Mistake, "is no name to sign in as"):
+                Place.of(ctx).maildrop()
+
     def test_its_certificates_lie_in_the_home_where_it_says_so(self) -> None:
         self.profile('trust = "~/ca.pem"')
         ctx = click.Context(ClientCommand("x", example="x"))

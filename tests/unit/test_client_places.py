@@ -230,6 +230,7 @@ class DiscoveryTests(SynchronousTestCase):
         found = self.discover({"_pop3s._tcp.example.org": [(0, 0, 995, "POP.B\xfccher.test")]})
         self.assertEqual(Server("pop.xn--bcher-kva.test", 995, True), found.servers["pop3"])
         asked: list[str] = []
+        discover("\udcff@x.test", lambda name: [], lambda url: b"")
         discover("a b&c@B\xfccher.test", lambda name: [], lambda url: asked.append(url) or b"")
         self.assertEqual(
             "https://autoconfig.xn--bcher-kva.test/mail/config-v1.1.xml?emailaddress="

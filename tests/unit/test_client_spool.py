@@ -355,6 +355,17 @@ class Dead(SynchronousTestCase):
         self.assertEqual("kept", outside.read_text())
         self.assertRaises(OSError, bury, [link], self.LETTER, [])
 
+    def test_a_file_of_somebody_else_or_with_another_name_is_left_alone(self) -> None:
+        ours, linked, pipe = Path(self.mktemp()), Path(self.mktemp()), Path(self.mktemp())
+        ours.write_text("kept")
+        with patch("os.geteuid", return_value=os.geteuid() + 1):
+            self.assertRaises(PermissionError, bury, [ours], self.LETTER, [])
+        os.link(ours, linked)
+        self.assertRaises(PermissionError, bury, [linked], self.LETTER, [])
+        os.mkfifo(pipe)
+        self.assertRaises(OSError, bury, [pipe], self.LETTER, [])
+        self.assertEqual("kept", ours.read_text())
+
     def test_half_of_one_is_taken_back(self) -> None:
         path = Path(self.mktemp())
         bury([path], self.LETTER, [])
