@@ -15,7 +15,7 @@ import dns.resolver
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.cli.frame import Mistake
-from mailnode.cli.places import read_server
+from mailnode.cli.server_names import read_server
 from mailnode.client.connection import Server, Trust
 from mailnode.client.discovery import _InsideTls, discover, fetch, look_up
 from mailnode.client.passwords import NoPassword, from_command, from_file
