@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 
 from mailnode.cli.frame import EX_USAGE, Mistake
 from mailnode.cli.passwords import ask_secret
-from mailnode.cli.places import read_server
+from mailnode.cli.server_names import read_server
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
 from mailnode.client.maildrop import Maildrop

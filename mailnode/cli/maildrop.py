@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from attrs import frozen
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_INTERRUPTED,
     EX_NOUSER,
     EX_USAGE,
     Mistake,
@@ -26,13 +27,14 @@ from mailnode.cli.places import ClientCommand, Place
 from mailnode.client.maildrop import NUMBER_DIGITS, Maildrop
 from mailnode.client.reading import SHOWN, attachments_of, field_of, head_of, text_of
 from mailnode.client.saving import Saved, Shelf
-from mailnode.client.trouble import Denied
+from mailnode.client.trouble import Denied, Unreachable
 from mailnode.errors import MailError
 from mailnode.mime import read_mail
 
 NEWEST = 100
 EVERY_S = 5.0
 SHOWN_AT_ONCE = 1 << 16
+UNKNOWN = "nobody knows whether they were deleted: `mailnode list` shows it"
 
 
 @frozen
@@ -47,18 +49,45 @@ class Line:
 
 
 @contextmanager
-def opened(ctx: click.Context, mailbox: str | None = None) -> Iterator[tuple[Place, Maildrop]]:
-    """A session; a mistake in between leaves it without deleting anything."""
+def opened(
+    ctx: click.Context, mailbox: str | None = None, *, deletes: bool = False
+) -> Iterator[tuple[Place, Maildrop]]:
+    """A session; a mistake in between leaves it without deleting anything.
+
+    Args:
+        deletes: whether its end is of concern: else all is said before.
+
+    Raises:
+        Mistake: nobody knows what the end has done.
+    """
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     maildrop = place.maildrop()
-    try:
+    with _left_on_error(maildrop):
         yield place, maildrop
+    if not deletes:
+        _quit(maildrop)
+        return
+    try:
+        maildrop.quit()
+    except KeyboardInterrupt:
+        raise Mistake(f"stopped; {UNKNOWN}", EX_INTERRUPTED) from None
+    except Unreachable as error:
+        raise Mistake(f"{error}; {UNKNOWN}", error.exit_code) from None
+
+
+@contextmanager
+def _left_on_error(maildrop: Maildrop) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         maildrop.leave()
         raise
-    maildrop.quit()
+
+
+def _quit(maildrop: Maildrop) -> None:
+    """Politely: what the server makes of that takes nothing from what it has said."""
+    with suppress(MailError):
+        maildrop.quit()
 
 
 def lines_of(maildrop: Maildrop, limit: int = 0) -> list[Line]:
@@ -250,6 +279,8 @@ def save(ctx: click.Context, which: str, folder: Path) -> None:
         shelf = Shelf(folder, place.user)
         try:
             saved, refused = save_mails(maildrop, shelf, numbers)
+        except KeyboardInterrupt:
+            raise Mistake("stopped; what was saved until then is there", EX_INTERRUPTED) from None
         finally:
             shelf.close()
     if not answer_json(ctx, {"saved": [_as_json(each) for each in saved], "refused": refused}):
@@ -301,7 +332,7 @@ def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
     """Delete mails by their numbers, or "all"; one that isn't there, and none is deleted."""
     everything = list(numbers) == ["all"]
     wanted = [] if everything else sorted({_number(each) for each in numbers})
-    with opened(ctx) as (_, maildrop):
+    with opened(ctx, deletes=True) as (_, maildrop):
         there = maildrop.sizes()
         wanted = list(there) if everything else wanted
         if missing := [str(each) for each in wanted if each not in there]:
@@ -335,8 +366,6 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
     Each look is a session of its own, so that other programs get at the mailbox, too.
     """
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     known: set[str] | None = None
     while True:
         try:
@@ -359,13 +388,10 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
 def _look(place: Place, known: set[str] | None) -> tuple[list[Line], set[str]]:
     """The mails that are new since the last look, none at the first; and which there are now."""
     maildrop = place.maildrop()
-    try:
+    with _left_on_error(maildrop):
         unique = maildrop.unique_ids()
         new = [] if known is None else [n for n, word in unique.items() if word not in known]
         sizes = maildrop.sizes() if new else {}
         lines = lines_about(maildrop, new, sizes)
-    except BaseException:
-        maildrop.leave()
-        raise
-    maildrop.quit()
+    _quit(maildrop)
     return lines, set(unique.values())
