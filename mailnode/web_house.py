@@ -6,7 +6,7 @@ So a node of one process serves it, and the supervisor of a node of several, ali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -32,6 +32,7 @@ from mailnode.web.guard import Guard
 from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.pages.first import First
+from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
 from mailnode.web.site import make_site
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mailnode.cred.passwords import Passwords
     from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
+    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
@@ -114,7 +116,7 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/settings"), settings, events],
+            [templates.assets, sign_ins, First("/mail"), Lists(templates, desk), settings, events],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
@@ -181,6 +183,10 @@ class WebHouse:
         self.desk.drafts.files.close()
 
 
+async def _no_summaries(account_id: int, message_ids: Sequence[int]) -> dict[int, Summary]:
+    return {}
+
+
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
     folders, changes = Folders(house.messages), Changes()
     house.messages.on_changed = changes.tell
@@ -196,6 +202,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        summaries=_no_summaries,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),
