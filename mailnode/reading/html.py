@@ -46,7 +46,6 @@ _ATTRIBUTES = {
     "ol": {"start", "type", "reversed"},
     "ul": {"type"},
     "li": {"type", "value"},
-    "div": {"bgcolor", "background", "text"},
     "pre": {"width"},
     "blockquote": {"type"},
     "bdo": {"dir"},

@@ -16,7 +16,7 @@ from html import unescape
 from attrs import define, field, frozen
 
 MOST_CHARACTERS = 2 * 1024 * 1024
-MOST_PIECES = 150_000  # tags, attributes and entities
+MOST_PIECES = 100_000  # tags, attributes and entities
 MOST_DEPTH = 256  # mail of tables in tables, ten times forwarded, has about 150
 MOST_STYLED = 32  # of these, elements such as <b> and <font>, which are opened anew where a block cuts them
 MOST_ATTRIBUTES = 60
@@ -204,7 +204,7 @@ class _Reader:
             if name == "body":
                 if any(each.name == "body" for each in self.stack):
                     return
-                source = "<div" + source[5:]
+                source = _as_div(attributes)
             self.start(name, source)
         else:
             self.note_loads(name, attributes)
@@ -341,3 +341,16 @@ class _Reader:
         self.open_names[top.name] -= 1
         self.styled -= top.name in _STYLED
         self.emit(f"</{top.closing}>")
+
+
+def _as_div(body: dict[str, str]) -> str:
+    """A body's colours as a style; its values come as they stood in the tag, entities and all."""
+    styles = [
+        f"{style}:{body[name]}"
+        for name, style in (("bgcolor", "background-color"), ("text", "color"))
+        if name in body
+    ]
+    if "background" in body:
+        styles.append(f"background-image:url({body['background']})")
+    style = ";".join([*styles, body.get("style", "")]).replace('"', "&quot;")
+    return f'<div style="{style}">'
