@@ -40,6 +40,7 @@ MOST_CAUTIONS = 20
 MOST_LINKS = 2_000
 MOST_KNOWN = 10_000
 _MOST_TEXT = 2_048
+_LEAST_ALIKE = 5  # characters: a1.com and al.com are two companies
 
 _ADDRESS = re.compile(r"[\w.+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[\w\-]{2,63}")
 _LINK = re.compile(r"([a-z][a-z0-9+.\-]*):(.*)", re.I | re.S)
@@ -48,8 +49,9 @@ _NAMED_HOST = re.compile(
     r"(?::\d{1,5})?(?P<path>[/?#]\S*)?",
     re.I,
 )
-# Suffixes of domains that are as often those of files: setup.sh, README.md
-_FILES = frozenset("ai app bz cab cc com mov md pl ps py rs sh so st vi zip".split()) - {"com", "ai"}
+# Suffixes of domains that are as often those of files, or words: setup.sh, README.md, hello.world
+_FILES = frozenset("app bz cab cc md mov pl ps py rs sh so st vi zip".split())
+_LONGEST_SUFFIX = 4
 _PROGRAMS = frozenset("javascript vbscript data file blob filesystem about view-source".split())
 
 
@@ -114,12 +116,15 @@ class _Known:
             return
         shown = _plain(shown_domain(mine))
         written = f"{shown} ({mine})" if mine != shown else shown
-        if alike := self.by_looks.get(looks(mine)):
+        alike = self.by_looks.get(looks(mine))
+        if alike and (not shown.isascii() or len(mine.partition(".")[0]) >= _LEAST_ALIKE):
             words = f"{written} looks like {_plain(shown_domain(alike))}, but is another domain."
         elif len(mixed := alphabets(mine)) > 1 and "LATIN" in mixed and mixed & _CONFUSED:
             words = f"{written} mixes letters of several alphabets to look like another domain."
         elif latin := as_latin(mine):
-            words = f"{written} looks like {latin}, but is written with letters of another alphabet."
+            words = (
+                f"{written} looks like {latin}, but is written with letters of another alphabet."
+            )
         else:
             return
         yield Caution(LOOK_ALIKE, words, mine)
@@ -208,7 +213,9 @@ def _of_link(href: str, text: str, known: _Known) -> Iterator[Caution]:
     elif scheme == "mailto":
         yield from _of_mailto(rest, text)
     elif scheme in ("http", "https"):
-        yield from _of_web_link(href, re.split(r"[/\\?#]", rest.lstrip("/\\"), maxsplit=1)[0], text, known)
+        yield from _of_web_link(
+            href, re.split(r"[/\\?#]", rest.lstrip("/\\"), maxsplit=1)[0], text, known
+        )
 
 
 def _of_mailto(rest: str, text: str) -> Iterator[Caution]:
@@ -259,7 +266,8 @@ def _host_named_by(text: str) -> str:
     domain = ascii_domain(found["host"])
     if found["scheme"] or domain.startswith("www."):
         return domain
-    if domain.rpartition(".")[2] in _FILES and not found["path"]:
+    suffix = domain.rpartition(".")[2]
+    if not found["path"] and (suffix in _FILES or len(suffix) > _LONGEST_SUFFIX):
         return ""
     return domain if is_public(domain) else ""
 

@@ -105,9 +105,7 @@ def alphabets(domain: str) -> set[str]:
     """The alphabets of the label that has most: LATIN, CYRILLIC, GREEK, ..."""
     most: set[str] = set()
     for label in shown_domain(domain).split("."):
-        found = {
-            unicodedata.name(each, "?").partition(" ")[0] for each in label if each.isalpha()
-        }
+        found = {unicodedata.name(each, "?").partition(" ")[0] for each in label if each.isalpha()}
         most = max(most, found, key=len)
     return most
 

@@ -18,7 +18,9 @@ from attrs import define, field, frozen
 MOST_CHARACTERS = 2 * 1024 * 1024
 MOST_PIECES = 100_000  # tags, attributes and entities
 MOST_DEPTH = 256  # mail of tables in tables, ten times forwarded, has about 150
-MOST_STYLED = 32  # of these, elements such as <b> and <font>, which are opened anew where a block cuts them
+MOST_STYLED = (
+    32  # of these, elements such as <b> and <font>, which are opened anew where a block cuts them
+)
 MOST_ATTRIBUTES = 60
 _MOST_LOADS = 1_000
 
