@@ -45,11 +45,11 @@ _LEAST_ALIKE = 5  # characters: a1.com and al.com are two companies
 _ADDRESS = re.compile(r"[\w.+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[\w\-]{2,63}")
 _LINK = re.compile(r"([a-z][a-z0-9+.\-]*):(.*)", re.I | re.S)
 _NAMED_HOST = re.compile(
-    r"(?P<scheme>https?:[/\\]{2})?(?:[^\s/@]{1,100}@)?(?P<host>(?:[\w\-]{1,63}\.){1,8}[\w\-]{2,63})\.?"
+    r"(?:(?P<scheme>https?:[/\\]{2})(?:[^\s/@]{1,100}@)?)?(?P<host>(?:[\w\-]{1,63}\.){1,8}[\w\-]{2,63})\.?"
     r"(?::\d{1,5})?(?P<path>[/?#]\S*)?",
     re.I,
 )
-# Suffixes of domains that are as often those of files, or words: setup.sh, README.md, hello.world
+# Suffixes of domains that are as often those of files, or words: setup.sh, hello.world
 _FILES = frozenset("app bz cab cc md mov pl ps py rs sh so st vi zip".split())
 _LONGEST_SUFFIX = 4
 _PROGRAMS = frozenset("javascript vbscript data file blob filesystem about view-source".split())

@@ -8,7 +8,7 @@ import unicodedata
 from functools import cache, lru_cache
 
 import idna
-from publicsuffixlist import PublicSuffixList  # type: ignore[import-untyped]
+from publicsuffixlist import PublicSuffixList
 
 _MOST_CHARACTERS = 253
 # Letters of other alphabets that look like Latin ones in common fonts (Unicode's confusables, those

@@ -13,9 +13,9 @@ from attrs import frozen
 
 from mailnode.reading.html import Cleaned
 
-# For the iframe's attribute, too. No script runs without allow-scripts, so the same origin gives the
-# mail nothing; without it the browser would send no cookie for the mail's own pictures, and the
-# page could not ask the frame for its height.
+# For the iframe's attribute, too. No script runs without allow-scripts, so the same origin gives
+# the mail nothing; without it the browser would send no cookie for the mail's own pictures, and
+# the page could not ask the frame for its height.
 SANDBOX = "allow-same-origin allow-popups allow-popups-to-escape-sandbox"
 _SHEET = (
     ":root{color-scheme:light}"

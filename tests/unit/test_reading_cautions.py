@@ -78,7 +78,8 @@ class TestLinks(SynchronousTestCase):
         for text in (
             "Shop now", "Read more...", "Node.js 24 is out", "README.md", "setup.py", "e.g. this",
             "v1.2.3", "10.5", "Unsubscribe", "", '<img src="https://a.example/x.png">', "and/or",
-            "Ask at www.paypal.com or call", "report.final", "a.b", "U.S.A.", "3.11", "Hi.There", "hello.world", "run.sh",
+            "Ask at www.paypal.com or call", "report.final", "a.b", "U.S.A.", "3.11",
+            "Hi.There", "hello.world", "run.sh",
             "alice@paypal.com", "…", "...", "//", "https://", "@paypal.com", "$9.99", "foo.bar.baz",
         ):  # fmt: skip
             self.assertEqual(kinds(link("https://click.mailer.test/t/1?u=2", text)), [], text)
@@ -181,9 +182,9 @@ class TestLookAlikes(SynchronousTestCase):
 
     def test_honest_domains_of_any_alphabet_are_fine(self) -> None:
         for domain in (
-            "paypal.com", "www.paypal.com", "example.net", "xn--bcher-kva.de", "xn--d1abbgf6aiiy.xn--p1ai",
-            "xn--wgv71a119e.jp", "xn--fiqs8s", "caf\u00e9.fr", "a1.net", "3m.com", "365online.example",
-            "xn--999999999.com",
+            "paypal.com", "www.paypal.com", "example.net", "xn--bcher-kva.de",
+            "xn--d1abbgf6aiiy.xn--p1ai", "xn--wgv71a119e.jp", "xn--fiqs8s", "caf\u00e9.fr",
+            "a1.net", "3m.com", "365online.example", "xn--999999999.com",
         ):  # fmt: skip
             self.assertEqual(
                 kinds(link(f"https://{domain}/", "x"), sender=f"a@{domain}"), [], domain
