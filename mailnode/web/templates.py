@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mailnode.model import INBOX
 from mailnode.telling import size
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
@@ -103,6 +104,7 @@ class Templates:
             "when": when,
             "stamp": stamp,
             "size": size,
+            "folder_title": folder_title,
             "node": self.node,
         }
 
@@ -144,3 +146,8 @@ def when(at: float) -> str:
 def stamp(at: float) -> str:
     """The same for a <time> element's `datetime` (RFC 3339)."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def folder_title(name: str) -> str:
+    """What people call it."""
+    return "Inbox" if name == INBOX else name

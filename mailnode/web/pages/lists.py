@@ -22,7 +22,7 @@ from mailnode.model import (
 from mailnode.web.pages.selection import Selection, read_ranges
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Route, see_other
-from mailnode.web.templates import FlashForm, Templates
+from mailnode.web.templates import FlashForm, Templates, folder_title
 
 if TYPE_CHECKING:
     from mailnode.reading.summary import Summary
@@ -185,7 +185,7 @@ class Lists:
         return self.templates.page(
             visit,
             "list.html",
-            title=f"({folder.unread}) {folder.name}" if folder.unread else folder.name,
+            title=_title(folder),
             shelf=shelf,
             folder=folder,
             lines=lines_of(copies, summaries, shelf.folders),
@@ -273,7 +273,7 @@ class Lists:
             "to": str(folder_id),
             "uids": ranges_of([uid for _before, uid in moved]),
         }
-        text = f"{_mails(len(moved))} moved to {target.name}."
+        text = f"{_mails(len(moved))} moved to {folder_title(target.name)}."
         self.templates.flashes.add(visit, text, form=FlashForm("/mail/undo", "Undo", fields))
 
     # Folders of one's own
@@ -311,6 +311,11 @@ def _of(folders: Sequence[Folder], folder_id: int) -> Folder:
         if folder.folder_id == folder_id:
             return folder
     raise NoSuchFolder()
+
+
+def _title(folder: Folder) -> str:
+    name = folder_title(folder.name)
+    return f"({folder.unread}) {name}" if folder.unread else name
 
 
 def _number(visit: Visit, name: str) -> int:
