@@ -20,7 +20,8 @@ from urllib.parse import unquote
 import nh3
 from attrs import define, field, frozen
 
-from mailnode.reading.markup import ELEMENTS, balance_markup
+from mailnode.reading.markup import balance_markup
+from mailnode.reading.nesting import ELEMENTS
 from mailnode.reading.styles import safe_style
 
 _LINKS = frozenset(["http", "https", "mailto"])
@@ -46,7 +47,6 @@ _ATTRIBUTES = {
     "ol": {"start", "type", "reversed"},
     "ul": {"type"},
     "li": {"type", "value"},
-    "div": {"bgcolor", "background", "text"},
     "pre": {"width"},
     "blockquote": {"type"},
     "bdo": {"dir"},
