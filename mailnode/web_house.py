@@ -23,6 +23,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.drafts import Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
+from mailnode.threads import Threads
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
@@ -31,13 +32,15 @@ from mailnode.web.events import Events
 from mailnode.web.guard import Guard
 from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
+from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
 from mailnode.web.site import make_site
 from mailnode.web.templates import Templates
-from mailnode.web.web import Web
+from mailnode.web.web import Pages, Web
 
 if TYPE_CHECKING:
     from mailnode.config import LimitSettings
@@ -81,6 +84,7 @@ class WebHouse:
     web: Web
     crowd: Crowd
     _house: House
+    _reading: Threads
     _factories: list[BoundedFactory] = field(factory=list, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
 
@@ -113,16 +117,21 @@ class WebHouse:
             house.bell.ring("accounts")
 
         settings = Settings(templates, guests, sign_ins, time.time, set_password)
+        threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
+        letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
+        reading = Reading(templates, desk, letters, time.time)
+        lists = Lists(templates, desk)
+        pages: list[Pages] = [templates.assets, sign_ins, First("/mail"), lists, reading]
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/mail"), Lists(templates, desk), settings, events],
+            [*pages, settings, events],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
-        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house)
+        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads)
         made.apply(config.limits)
         return made
 
@@ -180,6 +189,7 @@ class WebHouse:
             self._timer.stop()
         for factory in self._factories:
             factory.close_all()
+        self._reading.stop()
         self.desk.drafts.files.close()
 
 
