@@ -29,7 +29,7 @@ class Table(ApiCase):
         self.assertEqual(there, told)
         self.assertEqual(len(there), len(set(told.values())), "a name stands twice")
         served = {
-            (route.methods[0], re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route.path))
+            (route.methods[0], re.sub(r"<(?:path:|int:)?(\w+)>", r"{\1}", route.path))
             for route in self.web.web.routes
             if route.path.startswith(BASE)
         }
