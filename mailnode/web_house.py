@@ -6,7 +6,7 @@ So a node of one process serves it, and the supervisor of a node of several, ali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from mailnode.cred.passwords import Passwords
     from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
-    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
@@ -183,13 +182,9 @@ class WebHouse:
         self.desk.drafts.files.close()
 
 
-async def _no_summaries(account_id: int, message_ids: Sequence[int]) -> dict[int, Summary]:
-    return {}
-
-
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
     folders, changes = Folders(house.messages), Changes()
-    house.messages.on_changed = changes.tell
+    house.messages.on_changed.append(changes.tell)
 
     def has_room(account_id: int, octets: int) -> bool:
         account = house.directory.find_by_id(account_id)
@@ -202,7 +197,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
-        summaries=_no_summaries,
+        indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),

@@ -181,7 +181,7 @@ class Lists:
         copies = copies[-PAGE_MAILS:] if after else copies[:PAGE_MAILS]
         if after and not more:  # the first page is always a whole one
             return see_other(f"/mail/{folder_id}")
-        summaries = await desk.summaries(account_id, [copy.message_id for copy in copies])
+        summaries = await desk.indexes.summaries(account_id, [copy.message_id for copy in copies])
         return self.templates.page(
             visit,
             "list.html",
