@@ -33,6 +33,7 @@ from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.search import Searches
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
 from mailnode.web.site import make_site
@@ -115,7 +116,15 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/mail"), Lists(templates, desk), settings, events],
+            [
+                templates.assets,
+                sign_ins,
+                First("/mail"),
+                Lists(templates, desk),
+                Searches(templates, desk),
+                settings,
+                events,
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
