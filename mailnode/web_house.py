@@ -6,8 +6,8 @@ So a node of one process serves it, and the supervisor of a node of several, ali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.cred.error import UnauthorizedLogin
@@ -16,13 +16,16 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailnode.background import background
+from mailnode.cred.checkers import AccountChecker, CheckersInTurn
+from mailnode.cred.portal import SignInPortal
+from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.store.guests import Guests
 from mailnode.web.assets import Assets
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.guard import Guard
-from mailnode.web.guest import SignedIn
+from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.pages.first import First
 from mailnode.web.pages.settings import Settings
@@ -34,7 +37,6 @@ from mailnode.web.web import Web
 if TYPE_CHECKING:
     from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
-    from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
@@ -53,6 +55,24 @@ def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
     if account is None:
         raise UnauthorizedLogin("nobody is signed in")
     return SignedIn(account.id), lambda: None
+
+
+def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
+    """A portal for the web alone, where no mail server has one.
+
+    Args:
+        others: credential checkers; passwords of users.db count when none of them judges any.
+    """
+    create = house.config.accounts.create_on_sign_in
+    make = house.watch.make_account if create else None
+    own = AccountChecker(house.directory, passwords)
+    return SignInPortal(
+        Realm(house.directory, {IWebGuest: web_guest}, make),
+        [own, CheckersInTurn(others)],
+        clock=house.reactor,
+        tell=house.mail_log.tell,
+        sign_in_key=house.directory.sign_in_key,
+    )
 
 
 @define(eq=False)
