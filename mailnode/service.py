@@ -134,13 +134,16 @@ class Node(House):
         if any(each.kind in WEB_KINDS for each in self.listeners):
             self.web = WebHouse.of(self, portal=self.portal, passwords=self.passwords)
             self.web.start()
+        servers: dict[str, Any] = {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions}
+        if self.web is not None:
+            servers["http"] = self.web.crowd
         describe(
             self.metrics,
             log=self.mail_log,
             database=self.database,
             journal=self.journal,
             directory=self.directory,
-            sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
+            sessions=servers,
             gate=self.gate,
             queue=self.queue,
         )

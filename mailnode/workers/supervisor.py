@@ -109,19 +109,20 @@ class Supervisor(House):
         self.secret = secrets.token_bytes(32)
         workers = self.config.node.workers
         self.counts = Counts(make_memory(workers), workers, self.secret)
+        if any(each.kind in WEB_KINDS for each in self.listeners):
+            self._build_web()
+        servers: dict[str, Any] = {"http": self.web.crowd} if self.web is not None else {}
         describe(
             self.metrics,
             log=self.mail_log,
             database=self.database,
             journal=self.journal,
             directory=self.directory,
-            sessions={},
+            sessions=servers,
             gate=ProxyGate(self.reactor),
             queue=self.queue,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
-        if any(each.kind in WEB_KINDS for each in self.listeners):
-            self._build_web()
 
     def _build_web(self) -> None:
         """The web is served here, for a page may show what any of the workers did."""

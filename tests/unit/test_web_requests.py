@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 
 from mailnode.web import bodies
 from mailnode.web.bodies import MOST_FIELDS, read_form
-from mailnode.web.channel import BODY_GRACE_S, HEADER_S, IDLE_S, LINGER_S, LOOK_S
+from mailnode.web.channel import BODY_GRACE_S, HEADER_S, IDLE_S, LINGER_S, LOOK_S, STALL_S
+from mailnode.web.outflow import Outflow
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import SMALL_OCTETS, Answer, Need, Route, Taken
 from tests.unit.web_case import Reply, WebCase, read_reply
@@ -37,6 +38,7 @@ class Trials:
             Route("/json", ("POST",), self.json, "x", scope="send"),
             Route("/slow", ("GET",), self.slow, "x", Need.NOBODY),
             Route("/endless", ("GET",), self.endless, "x", Need.NOBODY),
+            Route("/flood", ("GET",), self.flood, "x", Need.NOBODY),
         ]
 
     async def large(self, visit: Any) -> Answer:
@@ -70,6 +72,15 @@ class Trials:
             request.write(b"two")
 
         return Answer(produce=produce)
+
+    async def flood(self, visit: Any) -> Answer:
+        async def produce(request: Any) -> None:
+            async with Outflow(request) as out:
+                for number in range(10):
+                    self.asked.append(number)
+                    await out.write(b"%d" % number)
+
+        return Answer(produce=produce, headers=(("X-Accel-Buffering", "no"),))
 
 
 class RequestCase(WebCase):
@@ -380,6 +391,38 @@ class TimeTests(RequestCase):
         channel.connectionLost(Failure(ConnectionDone()))
         assert self.trials.waits is not None
         self.assertTrue(self.trials.waits.called)
+
+    def test_what_is_large_goes_out_as_its_client_reads(self) -> None:
+        channel, wire = self.connect()
+        protocol = channel.wrappedProtocol
+        write = wire.write
+
+        def full(octets: bytes) -> None:
+            write(octets)
+            if b"3" in octets:
+                protocol.pauseProducing()
+
+        wire.write = full
+        wire.writeSequence = lambda pieces: [full(each) for each in pieces if each.isdigit()]
+        channel.dataReceived(b"GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual([0, 1, 2, 3], self.trials.asked)
+        wire.write = write
+        protocol.resumeProducing()
+        self.assertEqual(list(range(10)), self.trials.asked)
+        self.clock.pump([10] * 3)
+        self.assertFalse(wire.aborted)
+
+    def test_who_reads_nothing_of_it_is_cut_off(self) -> None:
+        channel, wire = self.connect()
+        write = wire.write
+        protocol = channel.wrappedProtocol
+        wire.writeSequence = lambda pieces: (write(b"".join(pieces)), protocol.pauseProducing())
+        channel.dataReceived(b"GET /flood HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertLess(len(self.trials.asked), 10)
+        self.clock.advance(STALL_S)
+        self.assertTrue(wire.aborted)
+        channel.connectionLost(Failure(ConnectionDone()))
+        self.assertLess(len(self.trials.asked), 10)
 
     def test_headers_have_bounds(self) -> None:
         for head in (
