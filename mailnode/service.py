@@ -132,7 +132,9 @@ class Node(House):
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
         if any(each.kind in WEB_KINDS for each in self.listeners):
-            self.web = WebHouse.of(self, portal=self.portal, passwords=self.passwords)
+            self.web = WebHouse.of(
+                self, portal=self.portal, passwords=self.passwords, others=self._other_checkers
+            )
             self.web.start()
         servers: dict[str, Any] = {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions}
         if self.web is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -57,6 +58,11 @@ def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
     return SignedIn(account.id), lambda: None
 
 
+def judge_passwords(checkers: Sequence[Any]) -> bool:
+    """Whether any of them does: those of users.db then count for nobody."""
+    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)
+
+
 def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
     """A portal for the web alone, where no mail server has one.
 
@@ -93,8 +99,14 @@ class WebHouse:
     _timer: LoopingCall | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, house: House, *, portal: SignInPortal, passwords: Passwords) -> WebHouse:
-        """Of a house whose files are open."""
+    def of(
+        cls, house: House, *, portal: SignInPortal, passwords: Passwords, others: Sequence[Any] = ()
+    ) -> WebHouse:
+        """Of a house whose files are open.
+
+        Args:
+            others: credential checkers that the portal asks before users.db.
+        """
         config, directory = house.config, house.directory
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
@@ -116,7 +128,9 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        settings = Settings(templates, guests, sign_ins, time.time, set_password)
+        settings = Settings(
+            templates, guests, sign_ins, time.time, set_password, not judge_passwords(others)
+        )
         web = Web(
             guard,
             templates,

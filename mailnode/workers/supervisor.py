@@ -133,7 +133,7 @@ class Supervisor(House):
         portal.failed_here = self._failed_here
         self.directory.subscribe(self._forget_passwords)
         self.passwords, self.portal = passwords, portal
-        self.web = WebHouse.of(self, portal=portal, passwords=passwords)
+        self.web = WebHouse.of(self, portal=portal, passwords=passwords, others=checkers)
         self.web.start()
 
     def _forget_passwords(self, account_ids: set[int]) -> None:

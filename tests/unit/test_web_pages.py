@@ -136,6 +136,17 @@ class SettingsTests(WebCase):
             self.assertEqual(303, self.ask("/settings").status)
 
 
+class ElsewhereTests(WebCase):
+    def test_where_another_checker_judges_passwords_none_is_set_here(self) -> None:
+        self.settings.passwords_here = False
+        self.sign_in()
+        page = self.ask("/settings")
+        self.assertNotIn('action="/settings/password"', page.text)
+        form = {"csrf": page.csrf, "now": PASSWORD, "new": "another 12", "again": "another 12"}
+        self.assertEqual(403, self.ask("/settings/password", form=form).status)
+        self.assertEqual(PASSWORD, self.passwords[1])
+
+
 class DocsTests(WebCase):
     def test_every_route_stands_in_its_page_with_who_may_ask_and_no_other(self) -> None:
         row = r"^``(/[^`]*)``\s{2,}([A-Z, ]+?)\s{2,}(nobody|user|administrator)\s{2,}(\S.*)$"

@@ -11,7 +11,7 @@ from attrs import define
 from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
 from mailnode.web.guest import IWebGuest
 from mailnode.web.pages.signin import MOST_PASSWORD, FormCredentials, SignIns
-from mailnode.web.refusals import NoSuchPage
+from mailnode.web.refusals import NoSuchPage, NotAllowed
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
@@ -39,6 +39,7 @@ class Settings:
         now: UTC epoch seconds.
         set_password: gives an account, by its address, a new password; everybody knows of it
             when the Deferred fires.
+        passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
     """
 
     templates: Templates
@@ -46,6 +47,7 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
+    passwords_here: bool = True
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -89,6 +91,7 @@ class Settings:
             scopes=may,
             secret=secret,
             least=LEAST_CHARACTERS,
+            passwords_here=self.passwords_here,
         )
 
     async def end_session(self, visit: Visit, key: str) -> Answer:
@@ -137,6 +140,8 @@ class Settings:
 
     async def change_password(self, visit: Visit) -> Answer:
         """A new one; every session and token ends, and this browser gets a new session."""
+        if not self.passwords_here:
+            raise NotAllowed("Passwords of this node are set elsewhere")
         form, account = visit.form, visit.guest.account
         new = form.get("new")
         if new != form.get("again"):
