@@ -306,7 +306,7 @@ class LargeTests(RequestCase):
             f"POST /large HTTP/1.1\n{self.say}\nContent-Type: text/plain\nContent-Length: {LARGE}"
         )
         sent = 0
-        while not writes:
+        while not writes and sent < LARGE:
             channel.dataReceived(b"x" * 65536)
             sent += 65536
         self.assertLessEqual(sent, 256 << 10)
@@ -314,7 +314,7 @@ class LargeTests(RequestCase):
         channel.dataReceived(b"x" * 65536)  # was on its way
         sent += 65536
         self.assertEqual(1, len(writes))
-        while sent < LARGE:
+        while sent < LARGE and writes:
             self.finish(writes.pop())
             self.assertEqual("producing", wire.producerState)
             while not writes and sent < LARGE:
