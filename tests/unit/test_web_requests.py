@@ -350,6 +350,28 @@ class TimeTests(RequestCase):
         self.assertTrue(wire.aborted)
         self.assertLessEqual(self.clock.seconds(), HEADER_S + 1)
 
+    def test_so_is_one_that_began_behind_the_request_before(self) -> None:
+        for begun in (b"GET / HTTP/1.1\r\nX: ", b"GE"):
+            channel, wire = self.connect()
+            channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n" + begun)
+            assert self.trials.waits is not None
+            self.trials.waits.callback(None)
+            for _ in range(int(HEADER_S) + 1):
+                channel.dataReceived(b"x")
+                self.clock.advance(1)
+            self.assertTrue(wire.aborted, begun)
+
+    def test_a_slow_answer_behind_another_is_waited_for(self) -> None:
+        slow = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        channel, wire = self.connect()
+        channel.dataReceived(slow * 2)
+        assert self.trials.waits is not None
+        self.trials.waits.callback(None)
+        self.clock.pump([30] * 10)
+        self.assertFalse(wire.disconnecting)
+        self.trials.waits.callback(None)
+        self.assertEqual(2, wire.value().count(b"at last"))
+
     def test_a_connection_without_a_word_is_cut_off(self) -> None:
         _channel, wire = self.connect()
         self.clock.advance(HEADER_S)
