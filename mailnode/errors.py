@@ -105,6 +105,30 @@ class MailGone(MailError):
     text = "That message is no longer here"
 
 
+# Mail at rest
+
+
+class NoSuchFolder(MailError):
+    """It was removed, or is somebody else's."""
+
+    smtp_code, enhanced, pop3_code, http_status, exit_code = 550, "5.2.0", "", 404, 67
+    text = "There is no such folder"
+
+
+class NoSuchMail(MailError):
+    """It was deleted or moved, or is somebody else's."""
+
+    smtp_code, enhanced, pop3_code, http_status, exit_code = 550, "5.2.0", "", 404, 67
+    text = "There is no such message"
+
+
+class BadFolder(MailError):
+    """What can't be done with a folder, and why."""
+
+    smtp_code, enhanced, pop3_code, http_status, exit_code = 550, "5.2.0", "", 400, 65
+    text = "That can't be done with a folder"
+
+
 # Mail that is refused
 
 

@@ -111,6 +111,21 @@ class Remote:
 
 
 @frozen
+class Kept:
+    """A copy that whoever sends a mail keeps, filed in the commit that accepts it.
+
+    Attributes:
+        account_id, mailbox: whose it is.
+        flags: bits of `SEEN` and its like.
+    """
+
+    account_id: int
+    mailbox: str
+    folder: str = "Sent"
+    flags: int = 1
+
+
+@frozen
 class Envelope:
     """Who sends to whom; the reverse-path None is `<>`.
 
@@ -119,6 +134,7 @@ class Envelope:
         remotes: recipients elsewhere.
         account_id: who submitted it, 0 for nobody of ours.
         priority: of its rows in the queue: 0 for reports and replies, 1, 2 for lists.
+        kept: a copy of the sender's own; None for none.
     """
 
     mail_id: str
@@ -130,6 +146,7 @@ class Envelope:
     remotes: tuple[Remote, ...] = ()
     account_id: int = 0
     priority: int = 1
+    kept: Kept | None = None
 
 
 @frozen
@@ -191,6 +208,9 @@ ACCEPT = Verdict()
 # What an owner's mail programs said of a copy: bits of delivery.flags.
 SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
 
+INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
+STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
+
 
 @frozen
 class Filed:
@@ -234,6 +254,12 @@ class Delivered(Event):
     """A copy of it lies in a mailbox."""
 
     name = "delivered"
+
+
+class CopyKept(Event):
+    """Its sender keeps a copy, in the folder that detail names."""
+
+    name = "kept"
 
 
 class Queued(Event):
@@ -316,6 +342,21 @@ class Imported(Event):
     """
 
     name = "imported"
+
+
+class Moved(Event):
+    """A copy lies in another folder of its owner's now, where `folder_id` and `uid` say.
+
+    Detail has `from_folder` and `to_folder` (their names), and `from_uid`.
+    """
+
+    name = "moved"
+
+
+class Deleted(Event):
+    """A copy was deleted for good otherwise than by POP3; detail has in `folder` where it lay."""
+
+    name = "deleted"
 
 
 class Dropped(Event):

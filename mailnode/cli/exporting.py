@@ -15,11 +15,11 @@ from mailnode.cli.ending import Ending
 from mailnode.cli.frame import EX_CANTCREAT, EX_INTERRUPTED, Mistake
 from mailnode.cli.progress import Course
 from mailnode.filenames import safe_name
+from mailnode.model import INBOX
 from mailnode.portability.archive import ZipWriter
 from mailnode.portability.deposits import FileInMaking, MaildirWriter, write_mbox_mail
 from mailnode.portability.files import EML
 from mailnode.portability.shelf import MOST_ITEMS, Item, Shelf, name_of, numbered
-from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
 from mailnode.store.copies import Copy, CopyReader, Damaged, Folder, folders_of
 from mailnode.store.lists import MAIL_DATABASE, open_mail

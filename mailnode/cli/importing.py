@@ -18,9 +18,9 @@ from mailnode.cli.progress import Course
 from mailnode.client.trouble import Denied, NotTrusted, SignInRefused, Unreachable
 from mailnode.config import Config
 from mailnode.errors import MailError
+from mailnode.model import INBOX
 from mailnode.portability.letter import Letter, Lost, Spool
 from mailnode.portability.sources import Source
-from mailnode.store.accept import INBOX
 from mailnode.store.accounts import Account
 from mailnode.store.beside import MAIL_DATABASE, Writer, make_mail_database, writing_beside
 from mailnode.store.filing import Filing, Tally, Target

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_INTERRUPTED,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     EX_USAGE,
@@ -22,16 +23,10 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.composing import (
-    Draft,
-    Made,
-    Mailbox,
-    compose,
-    fatal,
-    look_over,
-    parse_groups,
-)
+from mailnode.client.composing import Made, make_letter
 from mailnode.client.submission import Letter, Submission
+from mailnode.composing.drafts import Draft, fatal, look_over
+from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress
 from mailnode.outbound.words import Answer
 
@@ -78,7 +73,9 @@ def send(
 ) -> None:
     """Send a mail. BODY is its text, "-" for standard input; what is missing is asked for.
 
-    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D.
+    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D. Elsewhere
+    nothing is asked for: without BODY and files the text is standard input, and where that is empty
+    an empty mail is sent, with a note that says so.
     """
     place = Place.of(ctx)
     place.stdin_is_text = body is None or body == "-"
@@ -96,7 +93,10 @@ def send(
         files=attach,
     )
     made = make(draft)
-    answers = hand_over(place, made.letter)
+    try:
+        answers = hand_over(place, made.letter)
+    except KeyboardInterrupt:
+        raise Mistake("stopped; nobody knows whether it was sent", EX_INTERRUPTED) from None
     _tell(place, made, answers)
 
 
@@ -111,7 +111,7 @@ def make(draft: Draft) -> Made:
         raise Mistake("; ".join(map(str, wrong)), EX_DATAERR)
     for doubt in doubts:
         click.echo(f"mailnode: note: {doubt}", err=True)
-    return compose(draft)
+    return make_letter(draft)
 
 
 def _sender(place: Place, given: str | None, asking: bool) -> Mailbox:

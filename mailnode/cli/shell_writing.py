@@ -25,10 +25,12 @@ from mailnode.cli.send import (
 )
 from mailnode.cli.shell_face import Back, Face, Leave
 from mailnode.cli.shell_menu import UNSENT, Deed
-from mailnode.client.composing import Draft, Made, Mailbox, fatal, look_over, parse_groups
+from mailnode.client.composing import Made
 from mailnode.client.submission import Letter
+from mailnode.composing.drafts import Draft, fatal, look_over
+from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress, MailError
-from mailnode.filenames import open_new, safe_name
+from mailnode.filenames import expanded, open_new, safe_name
 
 NOBODY = "nobody"
 NO_FILES = "none"
@@ -131,9 +133,11 @@ class Writing:
             said = self.face.ask("Files", NO_FILES, help)
             if said == NO_FILES:
                 return ()
-            files = tuple(
-                Path(each.strip()).expanduser() for each in said.split(",") if each.strip()
-            )
+            try:
+                files = tuple(expanded(each.strip()) for each in said.split(",") if each.strip())
+            except OSError as error:
+                self.face.say(f"That is not right: {told(error)[1]}")
+                continue
             wrong = fatal(look_over(attrs.evolve(draft, files=files)))
             if not wrong:
                 return files
@@ -166,7 +170,8 @@ class Writing:
         try:
             fd, name = open_new(folder, safe_name(draft.subject, NO_SUBJECT) + ".eml")
             with os.fdopen(fd, "wb") as file:
-                file.write(made.raw)
+                for piece in made.mail.pieces():
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -10,7 +10,7 @@ from attrs import frozen
 from mailnode.cli import output
 from mailnode.model import Event, in_ranges
 
-FILED = ("delivered", "imported")
+FILED = ("delivered", "imported", "kept", "moved")
 
 
 @frozen
@@ -175,6 +175,23 @@ def _fetched(event: Event, copies: Copies) -> Iterator[str]:
         yield f"{who}{where} over POP3: read uids {read or 'none'}, deleted {deleted or 'none'}"
 
 
+def _kept(event: Event) -> str:
+    folder = event.detail.get("folder")
+    return f"kept by its sender {event.recipient} in the folder {folder}, as uid {event.uid}"
+
+
+def _moved(event: Event) -> str:
+    detail = event.detail
+    return (
+        f"moved from {detail.get('from_folder')} (uid {detail.get('from_uid')}) to"
+        f" {detail.get('to_folder')} by {event.recipient}, as uid {event.uid}"
+    )
+
+
+def _deleted(event: Event) -> str:
+    return f"deleted for good from {event.detail.get('folder')} by {event.recipient}"
+
+
 def _dropped(event: Event) -> str:
     return f"copy uid {event.uid} taken out of the store: its account was deleted"
 
@@ -269,6 +286,9 @@ _SAYINGS: Mapping[str, Callable[[Event], str]] = {
     "imported": _imported,
     "refused": _refused,
     "refused-more": _summed,
+    "kept": _kept,
+    "moved": _moved,
+    "deleted": _deleted,
     "dropped": _dropped,
     "queued": _queued,
     "relayed": _relayed,

@@ -150,6 +150,7 @@ class Incoming:
             received_at=counter.now(),
             remotes=remotes,
             priority=priority_of(origin.address, header) if remotes else USUAL,
+            kept=origin.kept,
         )
         only = str(self.asked[0]) if len(self.asked) == 1 else ""
         prefix = received_field(

@@ -15,7 +15,7 @@ from twisted.mail import smtp
 
 from mailnode.addresses import Address, parse_address, parse_path, split_path
 from mailnode.errors import BadAddress, MailError, NeedsSmtpUtf8
-from mailnode.model import Client, MailParameters
+from mailnode.model import Client, Kept, MailParameters
 from mailnode.xtext import XTEXT, from_addr_xtext, from_xtext
 
 ENVID_MAX_OCTETS = 100
@@ -69,6 +69,7 @@ class ReversePath(Path):
         client: who sends it.
         parameters: what stood behind the path.
         dialog: the session's lines so far, secrets masked; "" when they are not kept.
+        kept: the copy that its sender keeps of it; None for none.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ReversePath(Path):
         client: Client,
         parameters: MailParameters,
         dialog: Callable[[], str],
+        kept: Kept | None = None,
     ) -> None:
         path = path_of(address)
         self.address, self.addrstr = path.address, path.addrstr
@@ -87,6 +89,7 @@ class ReversePath(Path):
         self.client = client
         self.parameters = parameters
         self.dialog = dialog
+        self.kept = kept
 
 
 class Forward(smtp.User):

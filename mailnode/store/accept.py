@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence, Set
 
 from attrs import define, frozen
 
-from mailnode.model import Accepted, Blob, Delivered, Envelope, Event, Filed, Message
+from mailnode.model import INBOX, Accepted, Blob, Delivered, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.enqueue import Leaving, enqueue
 from mailnode.store.journal import insert_events
+from mailnode.store.keeping import KeptMail, keep_copies
 from mailnode.store.sqlite import execute_rows, packed, padded, reserve_ids, unpack
-
-INBOX = "INBOX"
+from mailnode.store.use import FolderUse
 
 _INSERT_MESSAGES = """
     INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,
@@ -29,16 +29,6 @@ _INSERT_DELIVERIES = """
     VALUES {rows}
 """
 _INSERT_FOLDERS = "INSERT INTO folder (account_id, name, uidvalidity) VALUES {rows}"
-
-
-@frozen
-class FolderUse:
-    """What a folder holds after a commit."""
-
-    folder_id: int
-    account_id: int
-    octets: int
-    mails: int
 
 
 @frozen
@@ -108,6 +98,7 @@ def accept_mails(
     deliveries: list[object] = []
     blob_keys: list[str] = []
     leaving: list[Leaving] = []
+    keeping: list[KeptMail] = []
     for envelope, message in mails:
         mail_id, received_at = envelope.mail_id, envelope.received_at
         sender = "" if envelope.sender is None else str(envelope.sender)
@@ -163,11 +154,15 @@ def accept_mails(
             )
         if envelope.remotes:
             leaving.append((message_id, envelope, message))
+        if envelope.kept is not None:
+            keeping.append(KeptMail(message_id, envelope.kept, envelope, message))
         results.append(tuple(copies))
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
     uses = _count(connection, inboxes.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
+    if keeping:
+        uses += keep_copies(connection, keeping, events, now)
     queued, begun = set[Key](), list[Begun]()
     if leaving:
         queued, begun = enqueue(connection, leaving, events, now, claims or Claims())

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from mailnode.errors import StoreBusy, StoreFull
-from mailnode.model import Event, Imported, new_mail_id
-from mailnode.store.accept import INBOX
+from mailnode.model import INBOX, Event, Imported, new_mail_id
 from mailnode.store.beside import Writer
 from mailnode.store.digests import OCTETS, Digests
 from mailnode.store.journal import insert_events

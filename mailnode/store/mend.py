@@ -14,8 +14,8 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from mailnode.model import new_mail_id
-from mailnode.store.accept import INBOX, served_head
+from mailnode.model import INBOX, new_mail_id
+from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path
 from mailnode.store.exchange import make_kept_folder
 from mailnode.store.mend_queue import hold_rows_of, judge_queue, lose_rows_of

@@ -14,15 +14,9 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import StoreBroken
-from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.model import INBOX, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
-from mailnode.store.accept import (
-    INBOX,
-    AcceptNote,
-    FolderUse,
-    accept_mails,
-    open_inboxes,
-)
+from mailnode.store.accept import AcceptNote, accept_mails, open_inboxes
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.fetching import READ_AT_ONCE, Frame, Run, StoredMail, read_mails, read_run
@@ -36,6 +30,7 @@ from mailnode.store.removal import (
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
 from mailnode.store.sqlite import packed, unpack
+from mailnode.store.use import FolderUse
 
 log = Logger()
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from attrs import Factory, define
 
 from mailnode.model import Dropped
-from mailnode.store.accept import FolderUse
 from mailnode.store.journal import insert_events
 from mailnode.store.sqlite import packed, padded, unpack
+from mailnode.store.use import FolderUse
 
 AT_ONCE = 512
 DROP_AT_ONCE = 500

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
-from mailnode.store.accept import AcceptNote, FolderUse
+from mailnode.store.accept import AcceptNote
 from mailnode.store.messages import Messages, read_uses
 from mailnode.store.removal import Removed
 from mailnode.store.sqlite import padded
+from mailnode.store.use import FolderUse
 
 AT_ONCE = 512
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from mailnode import dialog, outgoing
-from mailnode.smtp.body import ChunkTaker
+from mailnode.smtp.takers import ChunkTaker
 from tests.fuzz.client import Client, FuzzWire, Wrong, wire_for
 from tests.fuzz.script import Script
 from tests.fuzz.smtp_house import BODY_S, LARGE, SMALL, SmtpHouse

@@ -6,11 +6,13 @@ from array import array
 
 from twisted.internet.defer import ensureDeferred, gatherResults
 
+from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
-from mailnode.model import Accepted, Blob, Delivered
+from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Kept, Remote
 from mailnode.store.accept import served_head
 from mailnode.store.fetching import Frame, StoredMail
 from mailnode.store.sqlite import connect
+from mailnode.store.verify import verify
 from tests.stores.support import PREFIX, StoreCase, envelope, message, recipient
 
 RAW = b"Subject: hello\r\n\r\nBody\r\n"
@@ -102,6 +104,47 @@ class FilingTests(StoreCase):
         self.assertEqual([(await good)[0].uid, (await also)[0].uid], [2, 1])
         self.assertEqual(self.messages.usage(1)[1], 2)
         self.assertEqual(len(self.heard.events), 6)
+
+
+class KeptTests(StoreCase):
+    KEPT = Kept(7, "user7@example.test")
+
+    async def test_a_copy_that_its_sender_keeps_lies_read_in_its_folder_as_it_was_sent(self):
+        sent = envelope(1, kept=self.KEPT)
+        (filed,) = await self.messages.file_message(sent, message(RAW))
+        self.assertEqual(filed.mailbox, "user1@example.test")
+        self.assertEqual(
+            self.rows(
+                "SELECT folder.name, uid, recipient, flags, size_octets FROM delivery"
+                " JOIN folder ON folder.id = folder_id WHERE account_id = 7"
+            ),
+            [("Sent", 1, "", SEEN, len(PREFIX) + len(RAW))],
+        )
+        self.assertEqual(self.messages.usage(7), (len(PREFIX) + len(RAW), 1))
+        self.assertEqual(self.rows("SELECT count(*) FROM message"), [(1,)])
+        kept = self.heard.events[-1]
+        self.assertIsInstance(kept, CopyKept)
+        self.assertEqual((kept.recipient, kept.uid), (self.KEPT.mailbox, 1))
+        self.assertEqual([], list(verify(self.data)))
+
+    async def test_what_goes_elsewhere_alone_is_kept_and_many_senders_keep_theirs_in_a_batch(self):
+        there = (Remote(parse_address("bob@elsewhere.test")),)
+        held = await self.hold_writer()
+        filing = [
+            self.messages.file_message(
+                envelope(remotes=there, kept=Kept(account_id, f"user{account_id}@example.test")),
+                message(RAW),
+            )
+            for account_id in (7, 7, 8)
+        ]
+        await held.release()
+        await gatherResults(filing)
+        self.assertEqual([self.messages.usage(each)[1] for each in (7, 8)], [2, 1])
+        self.assertEqual(
+            self.rows("SELECT account_id, uid_next, modseq FROM folder ORDER BY account_id"),
+            [(7, 3, 2), (8, 2, 1)],
+        )
+        self.assertEqual([], list(verify(self.data)))
 
 
 class UsageTests(StoreCase):

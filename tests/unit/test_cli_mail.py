@@ -12,10 +12,12 @@ from mailnode.cli.output import printable, size
 from mailnode.cli.story import tell_story
 from mailnode.model import (
     Client,
+    Deleted,
     Delivered,
     Dropped,
     Event,
     Fetched,
+    Moved,
     RefusedMail,
     Summed,
     new_mail_id,
@@ -351,6 +353,14 @@ class Words(CommandCase):
         words = [line.words for line in told.lines]
         self.assertIn("uid 3 taken out of the store: its account was deleted", words[0])
         self.assertIn("40 more refusals of 192.0.2.1", words[1])
+
+    def test_what_an_owner_does_with_a_copy_is_told(self) -> None:
+        detail = {"from_folder": "INBOX", "from_uid": 7, "to_folder": "Trash"}
+        moved = Moved(recipient=CAROL, folder_id=5, uid=2, detail=detail)
+        deleted = Deleted(recipient=CAROL, folder_id=5, uid=2, detail={"folder": "Trash"})
+        words = [line.words for line in tell_story("", [moved, deleted]).lines]
+        self.assertEqual(f"moved from INBOX (uid 7) to Trash by {CAROL}, as uid 2", words[0])
+        self.assertEqual(f"deleted for good from Trash by {CAROL}", words[1])
 
     def test_the_longest_dialog_is_the_one_that_is_kept(self) -> None:
         events = [RefusedMail(detail={"dialog": text}) for text in ("C: a", "C: a\nC: b", "")]

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from mailnode.errors import StoreFull
 from mailnode.interfaces import IChunkedMessage
-from mailnode.smtp.body import LineTaker
+from mailnode.smtp.takers import LineTaker
 from tests.unit.smtp_case import House, SmtpCase
 
 

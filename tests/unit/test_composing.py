@@ -1,24 +1,20 @@
-"""`mailnode.client.composing`: what a person writes becomes a mail, or what is wrong is named."""
+"""`mailnode.composing`: what a person writes becomes a mail, or what is wrong is named."""
 
 from __future__ import annotations
 
 import email
 import email.policy
+import os
 from email.message import EmailMessage
+from io import BytesIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.client.composing import (
-    Draft,
-    Mailbox,
-    compose,
-    fatal,
-    look_over,
-    parse_groups,
-    read_address,
-    read_mailboxes,
-)
+from mailnode.client.composing import make_letter
+from mailnode.composing.drafts import Draft, Enclosure, fatal, look_over
+from mailnode.composing.mails import PIECE_OCTETS, FileUnreadable, compose
+from mailnode.composing.people import Mailbox, parse_groups, read_address, read_mailboxes
 from mailnode.errors import BadAddress
 
 BOB = read_mailboxes("Bob <bob@example.test>")[0]
@@ -29,8 +25,15 @@ def draft(**more: object) -> Draft:
     return Draft(**values)  # type: ignore[arg-type]
 
 
+def octets_of(made: Draft) -> bytes:
+    mail = compose(made)
+    raw = b"".join(mail.pieces())
+    assert len(raw) == mail.size_octets
+    return raw
+
+
 def parsed(made: Draft) -> EmailMessage:
-    mail = email.message_from_bytes(compose(made).raw, policy=email.policy.default)
+    mail = email.message_from_bytes(octets_of(made), policy=email.policy.default)
     assert isinstance(mail, EmailMessage)
     return mail
 
@@ -87,6 +90,11 @@ class LookTests(SynchronousTestCase):
         wrong = fatal(look_over(draft(to=(), subject="a\nBcc: x@y.test", text="x")))
         self.assertEqual(["to", "subject"], [each.part for each in wrong])
 
+    def test_what_a_command_line_says_in_no_utf_8_keeps_it(self) -> None:
+        for part, more in (("subject", {"subject": "a\udcff"}),
+                           ("body", {"subject": "s", "text": "a\udcff"})):  # fmt: skip
+            self.assertEqual([part], [each.part for each in fatal(look_over(draft(**more)))])
+
     def test_files_that_cannot_be_read_are_named(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -98,7 +106,7 @@ class LookTests(SynchronousTestCase):
 class MailTests(SynchronousTestCase):
     def test_it_has_what_a_mail_must_have(self) -> None:
         made = compose(draft(subject="Grüße", text="Hallo Eve,\n.\nwie geht es dir, Zoë?"))
-        mail = email.message_from_bytes(made.raw, policy=email.policy.default)
+        mail = email.message_from_bytes(b"".join(made.pieces()), policy=email.policy.default)
         self.assertEqual("Bob <bob@example.test>", mail["From"])
         self.assertEqual(("eve@example.test", "Grüße"), (mail["To"], mail["Subject"]))
         self.assertIsNotNone(mail["Date"].datetime.tzinfo)
@@ -109,10 +117,11 @@ class MailTests(SynchronousTestCase):
         )
 
     def test_it_is_plain_octets_in_whole_lines(self) -> None:
-        made = compose(draft(subject="Grüße", text="ü" * 3000))
-        self.assertTrue(made.raw.isascii())
-        self.assertEqual(made.raw.count(b"\n"), made.raw.count(b"\r\n"))
-        self.assertLess(max(map(len, made.raw.split(b"\r\n"))), 998)
+        made = make_letter(draft(subject="Grüße", text="ü" * 3000))
+        raw = b"".join(made.mail.pieces())
+        self.assertTrue(raw.isascii())
+        self.assertEqual(raw.count(b"\n"), raw.count(b"\r\n"))
+        self.assertLess(max(map(len, raw.split(b"\r\n"))), 998)
         self.assertEqual((False, False), (made.letter.eight_bit, made.letter.smtputf8))
 
     def test_bcc_is_in_the_envelope_alone_and_nobody_twice(self) -> None:
@@ -120,13 +129,13 @@ class MailTests(SynchronousTestCase):
             "cc": read_mailboxes("carl@example.test"),
             "bcc": read_mailboxes("dora@example.test, EVE@example.test"),
         }
-        made = compose(draft(**more, text="hi"))
+        made = make_letter(draft(**more, text="hi"))
         self.assertEqual(
             {"eve@example.test", "carl@example.test", "dora@example.test"},
             {each.lower() for each in made.letter.recipients},
         )
         self.assertEqual(3, len(made.letter.recipients))
-        self.assertNotIn(b"dora", made.raw)
+        self.assertNotIn(b"dora", b"".join(made.mail.pieces()))
 
     def test_a_mail_to_bcc_alone_names_nobody(self) -> None:
         mail = parsed(draft(to=(), bcc=read_mailboxes("dora@example.test"), text="hi"))
@@ -146,6 +155,76 @@ class MailTests(SynchronousTestCase):
         for part in found.values():
             self.assertEqual(octets, part.get_payload(decode=True))
 
+    def test_what_the_html_shows_stands_with_it_and_files_behind_both(self) -> None:
+        def enclosure(name: str, content_id: str = "") -> Enclosure:
+            octets = name.encode() * 1000
+            return Enclosure(name, "image/png", len(octets), lambda: BytesIO(octets), content_id)
+
+        mail = parsed(
+            draft(
+                text="hi",
+                html='<img src="cid:a@b">',
+                enclosures=(enclosure("shown.png", "a@b"), enclosure("file.png")),
+            )
+        )
+        self.assertEqual("multipart/mixed", mail.get_content_type())
+        alternative, file = mail.iter_parts()
+        plain, related = alternative.iter_parts()
+        html, shown = related.iter_parts()
+        self.assertEqual(
+            ("hi", "text/html"), (plain.get_content().strip(), html.get_content_type())
+        )
+        self.assertEqual(
+            ("<a@b>", "inline"), (shown["Content-ID"], shown.get_content_disposition())
+        )
+        self.assertEqual(b"shown.png" * 1000, shown.get_content())
+        self.assertEqual(
+            ("file.png", "attachment"), (file.get_filename(), file.get_content_disposition())
+        )
+
+    def test_a_file_of_any_length_is_told_in_octets_and_comes_in_pieces(self) -> None:
+        for size in (0, 1, 56, 57, 58, PIECE_OCTETS, PIECE_OCTETS + 1, 3 * PIECE_OCTETS - 1):
+            octets = bytes(size)
+            each = Enclosure("x", "a/b", size, lambda octets=octets: BytesIO(octets))
+            made = compose(draft(text="t", enclosures=(each,)))
+            pieces = list(made.pieces())
+            self.assertEqual(made.size_octets, sum(map(len, pieces)))
+            self.assertLess(max(map(len, pieces)), 80_000)
+            with made.open() as file:
+                raw = file.read()
+            self.assertEqual(b"".join(pieces), raw)
+            (part,) = email.message_from_bytes(raw, policy=email.policy.default).iter_attachments()
+            self.assertEqual(octets, part.get_payload(decode=True))
+
+    def test_a_file_that_has_changed_is_named_and_ends_the_mail(self) -> None:
+        for size in (11, PIECE_OCTETS * 2):
+            each = Enclosure("x.bin", "a/b", size, lambda: BytesIO(b"0123456789"))
+            with self.assertRaisesRegex(FileUnreadable, "x.bin is shorter"):
+                list(compose(draft(enclosures=(each,))).pieces())
+        gone = Path(self.mktemp())
+        gone.write_bytes(b"x")
+        made = compose(draft(files=(gone,)))
+        gone.unlink()
+        with self.assertRaisesRegex(FileUnreadable, f"{gone.name}: No such file"):
+            list(made.pieces())
+
+    def test_a_type_that_is_none_or_may_not_be_encoded_is_any_octets(self) -> None:
+        for kind in ("message/rfc822", "multipart/mixed", "x", "a/b; c=d", "a/b\r\nX: y", ""):
+            each = Enclosure("x", kind, 1, lambda: BytesIO(b"x"))
+            (part,) = parsed(draft(enclosures=(each,))).iter_attachments()
+            self.assertEqual("application/octet-stream", part.get_content_type())
+
+    def test_names_of_people_and_files_are_one_line_whatever_they_are(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        for name in (b"a\nb.txt", b"\xff.txt"):
+            Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x")
+        people = read_mailboxes("A\r\nBcc: b <a@x.test>")
+        mail = parsed(draft(sender=people[0], to=people, files=tuple(sorted(folder.iterdir()))))
+        self.assertEqual('"A Bcc: b" <a@x.test>', mail["To"])
+        names = [each.get_filename() for each in mail.iter_attachments()]
+        self.assertEqual(["a b.txt", "\N{REPLACEMENT CHARACTER}.txt"], names)
+
     def test_html_stands_beside_the_text(self) -> None:
         mail = parsed(draft(text="hi", html="<b>hi</b>"))
         self.assertEqual("multipart/alternative", mail.get_content_type())
@@ -153,9 +232,10 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(["text/plain", "text/html"], kinds)
 
     def test_an_address_in_another_alphabet_asks_for_smtputf8(self) -> None:
-        made = compose(draft(to=(Mailbox(read_address("пётр@example.test")),), text="hi"))
+        made = make_letter(draft(to=(Mailbox(read_address("пётр@example.test")),), text="hi"))
         self.assertTrue(made.letter.smtputf8)
-        self.assertIn("пётр@example.test".encode(), made.raw)
+        with made.letter.open() as file:
+            self.assertIn("пётр@example.test".encode(), file.read())
 
     def test_a_reply_names_what_it_answers(self) -> None:
         mail = parsed(draft(text="hi", in_reply_to="<2@x>", references="<1@x>"))

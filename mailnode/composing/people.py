@@ -1,0 +1,97 @@
+"""Recipients and senders as a person types them; what is wrong with one is said in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from email.headerregistry import Address as Shown
+
+from attrs import field, frozen
+
+from mailnode.addresses import Address, parse_address
+from mailnode.errors import BadAddress, MailError
+
+
+def one_line(text: str) -> str:
+    """A name without the line ends and halves of characters that no header field may have."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(whole.split())
+
+
+@frozen
+class Mailbox:
+    """A recipient or a sender, as a person names it."""
+
+    address: Address
+    name: str = field(default="", converter=one_line)
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.address}>" if self.name else str(self.address)
+
+    @property
+    def shown(self) -> Shown:
+        """For a header field: the domain as people write it where the local part is, too."""
+        return Shown(self.name, self.address.local, self.address.domain)
+
+
+def read_mailboxes(text: str) -> tuple[Mailbox, ...]:
+    """The mailboxes in a comma-separated list, with or without names.
+
+    Raises:
+        BadAddress: which is wrong, and why.
+    """
+    found = []
+    for part in _COMMA.split(text):
+        if said := part.strip():
+            match = _NAMED.fullmatch(said)
+            name, address = match.groups() if match else ("", said)
+            found.append(Mailbox(read_address(address), _unquoted(name.strip())))
+    if not found:
+        raise BadAddress(f"{text!r} names nobody")
+    return tuple(found)
+
+
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
+_NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
+
+
+def _unquoted(name: str) -> str:
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name
+
+
+def read_address(text: str) -> Address:
+    """An address that a person typed, with a whole domain.
+
+    Raises:
+        BadAddress: it is none; the text says what is wrong with which part.
+    """
+    said = text.strip()
+    if "@" not in said:
+        raise BadAddress(f"{said!r} has no @: an address is such as carol@example.org")
+    local, _, domain = said.rpartition("@")
+    if not local or not domain:
+        raise BadAddress(f"{said!r} lacks what stands {'before' if domain else 'behind'} the @")
+    try:
+        address = parse_address(said)
+    except MailError as error:
+        raise BadAddress(f"{said!r}: {error.text}") from None
+    if "." not in address.domain and address.domain != "localhost" and address.domain[0] != "[":
+        raise BadAddress(f"{said!r}: {address.domain!r} is not a whole domain")
+    return address
+
+
+def parse_groups(values: Sequence[str], part: str) -> tuple[Mailbox, ...]:
+    """The mailboxes of an option that may be given several times.
+
+    Raises:
+        BadAddress: as `read_mailboxes`, with the part in front.
+    """
+    found: list[Mailbox] = []
+    for value in values:
+        try:
+            found += read_mailboxes(value)
+        except BadAddress as error:
+            raise BadAddress(f"{part}: {error.text}") from None
+    return tuple(found)
