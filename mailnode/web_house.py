@@ -34,6 +34,7 @@ from mailnode.web.guest import SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.first import First
+from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
@@ -121,7 +122,15 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/settings"), settings, reading, events],
+            [
+                templates.assets,
+                sign_ins,
+                First("/mail"),
+                Lists(templates, desk),
+                reading,
+                settings,
+                events,
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
@@ -191,7 +200,7 @@ class WebHouse:
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
     folders, changes = Folders(house.messages), Changes()
-    house.messages.on_changed = changes.tell
+    house.messages.on_changed.append(changes.tell)
 
     def has_room(account_id: int, octets: int) -> bool:
         account = house.directory.find_by_id(account_id)
@@ -204,6 +213,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),

@@ -6,10 +6,16 @@ import re
 from collections.abc import Sequence
 from email.headerregistry import Address as Shown
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import BadAddress, MailError
+
+
+def one_line(text: str) -> str:
+    """A name without the line ends and halves of characters that no header field may have."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(whole.split())
 
 
 @frozen
@@ -17,7 +23,7 @@ class Mailbox:
     """A recipient or a sender, as a person names it."""
 
     address: Address
-    name: str = ""
+    name: str = field(default="", converter=one_line)
 
     def __str__(self) -> str:
         return f"{self.name} <{self.address}>" if self.name else str(self.address)

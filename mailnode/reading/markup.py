@@ -1,6 +1,6 @@
 """HTML of a stranger brought into a form that any parser takes in its stride: balanced and bounded.
 
-Parsers mend bad nesting at a cost that grows with its square: 200 KB of ``<div>`` keep one busy for
+Parsers mend bad nesting at a cost that grows with its square: 500 KB of ``<div>`` keep one busy for
 half a minute, and 600 KB of ``<b id=1>`` and ``<p>`` make it build a hundred million elements. So
 tags are read here first, in one pass, and what goes on has each element closed where it stands.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.drafts import Drafts
     from mailnode.store.folders import Folders
+    from mailnode.store.index import Indexes
     from mailnode.store.journal import Journal
     from mailnode.web.changes import Changes
 
@@ -25,6 +26,7 @@ class Desk:
     Attributes:
         directory: accounts, aliases and domains, in memory.
         folders: what lies where.
+        indexes: what lists show of mails, search, threads.
         changes: tells who listens that a folder changed.
         blobs: large bodies.
         drafts: what is being written, and the files that wait to go with it.
@@ -36,6 +38,7 @@ class Desk:
     directory: LiveDirectory
     database: Database
     folders: Folders
+    indexes: Indexes
     changes: Changes
     blobs: FileBlobs
     drafts: Drafts

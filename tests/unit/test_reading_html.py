@@ -265,7 +265,7 @@ class TestWhatIsShown(SafetyCase):
         self.assertEqual(cleaned.html, f'<img src="{picture}">')
         self.assertIn("img-src 'self' data:;", frame_of(cleaned, show_remote=False).policy)
 
-    def test_a_cid_url_that_fails_leaves_the_picture_out(self) -> None:
+    def test_a_picture_whose_part_is_nowhere_is_left_out(self) -> None:
         cleaned = clean_html("<img src=cid:x>y", show_remote=False, cid_url=lambda cid: None)
         self.assertEqual(cleaned.html, "<img>y")
 
@@ -308,6 +308,21 @@ class TestOutside(SafetyCase):
         )
         self.assertIn('background:url("https://a.example/4.png") no-repeat', cleaned.css)
         self.assertEqual((cleaned.remote, cleaned.trackers, cleaned.barred), (0, 3, 5))
+
+    def test_nothing_is_asked_of_devices_near_the_reader(self) -> None:
+        for host in (
+            "192.168.1.1",
+            "localhost",
+            "[::1]:8443",
+            "router.",
+            "u@10.1",
+            "0x7f.1",
+            "%31.2",
+        ):
+            html = f'<img src="https://{host}/reboot"><p style="background:url(http://{host}/x)">'
+            cleaned = clean(html, show_remote=True)
+            self.assertEqual(cleaned.html, "<img><p></p>", host)
+            self.assertEqual(cleaned.remote, 0)
 
     def test_a_wide_spacer_is_no_tracker(self) -> None:
         self.assertEqual(clean('<img src="//a.example/s.gif" width=600 height=1>').trackers, 0)
