@@ -27,6 +27,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.drafts import Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
+from mailnode.threads import Threads
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
@@ -35,8 +36,10 @@ from mailnode.web.events import Events
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
+from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.search import Searches
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
@@ -107,6 +110,7 @@ class WebHouse:
     web: Web
     crowd: Crowd
     _house: House
+    _reading: Threads
     _factories: list[BoundedFactory] = field(factory=list, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
 
@@ -151,6 +155,9 @@ class WebHouse:
         settings = Settings(
             templates, guests, sign_ins, time.time, set_password, not judge_passwords(others)
         )
+        threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
+        letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
+        reading = Reading(templates, desk, letters, time.time)
         web = Web(
             guard,
             templates,
@@ -160,6 +167,7 @@ class WebHouse:
                 First("/mail"),
                 Lists(templates, desk),
                 Searches(templates, desk),
+                reading,
                 settings,
                 events,
             ],
@@ -168,7 +176,7 @@ class WebHouse:
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
-        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house)
+        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads)
         made.apply(config.limits)
         return made
 
@@ -226,6 +234,7 @@ class WebHouse:
             self._timer.stop()
         for factory in self._factories:
             factory.close_all()
+        self._reading.stop()
         self.desk.drafts.files.close()
 
 

@@ -59,6 +59,9 @@ class Answer:
     cookies: tuple[str, ...] = ()
     produce: Callable[[Any], Awaitable[None]] | None = None
 
+    def with_headers(self, *headers: tuple[str, str]) -> Answer:
+        return evolve(self, headers=self.headers + headers)
+
     def with_cookies(self, *cookies: str) -> Answer:
         return evolve(self, cookies=self.cookies + cookies)
 

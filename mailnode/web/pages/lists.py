@@ -131,7 +131,8 @@ class Lists:
                 "/mail/<int:folder_id>/mark",
                 ("POST",),
                 self.mark,
-                f"Marks mails: ``add`` or ``take`` seen, flagged or answered; {listed}",
+                f"Marks mails: ``add`` or ``take`` seen, flagged or answered; {listed};"
+                " ``stay`` leads back to the mail",
             ),
             Route(
                 "/mail/<int:folder_id>/move",
