@@ -45,6 +45,36 @@ def read_mailboxes(text: str) -> tuple[Mailbox, ...]:
     return tuple(found)
 
 
+@frozen
+class Wrong:
+    """What was typed for a mailbox and names none.
+
+    Attributes:
+        words: what is wrong with which part of it.
+    """
+
+    text: str
+    words: str
+
+
+def read_each(text: str) -> list[Mailbox | Wrong]:
+    """The mailboxes in such a list, and what in it is none, in their order; [] for nobody.
+
+    A list that was pasted may have its addresses on lines of their own, or semicolons.
+    """
+    found: list[Mailbox | Wrong] = []
+    for part in _ENDS.split(text):
+        if said := " ".join(part.split()):
+            match = _NAMED.fullmatch(said)
+            name, address = match.groups() if match else ("", said)
+            try:
+                found.append(Mailbox(read_address(address), _unquoted(name.strip())))
+            except BadAddress as error:
+                found.append(Wrong(said, error.text))
+    return found
+
+
+_ENDS = re.compile(r'[,;\n](?=(?:[^"]*"[^"]*")*[^"]*$)')  # likewise
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
 _NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
 
