@@ -26,6 +26,7 @@ MOST_DELIMITERS = 20_000  # lines that look like one, of each multipart
 BOUNDARY_OCTETS = 200
 LINE_OCTETS = 998
 NAME_CHARACTERS = 200
+PIECE_OCTETS = 256 << 10
 
 
 @frozen(eq=False)
@@ -87,6 +88,24 @@ class Part:
         if self.encoding == "quoted-printable":
             return binascii.a2b_qp(octets)
         return octets
+
+    def pieces(self, piece_octets: int = PIECE_OCTETS) -> Iterator[bytes]:
+        """The same as `content`, a piece at a time; what is quoted-printable in one."""
+        if self.encoding == "quoted-printable":
+            yield self.content()
+            return
+        letters = b""
+        for at in range(self._start, self._end, piece_octets):
+            piece = self._raw[at : min(self._end, at + piece_octets)]
+            if self.encoding != "base64":
+                yield piece
+                continue
+            letters += piece.translate(None, _NO_BASE64)
+            whole = len(letters) // 4 * 4
+            yield binascii.a2b_base64(letters[:whole])
+            letters = letters[whole:]
+        if letters:
+            yield _unbase64(letters)
 
     def text(self, most_octets: int | None = None) -> str:
         """The same as text, lines ended by \\n."""
