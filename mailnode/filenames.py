@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 NAME_OCTETS = 100
 TRIES = 100_000
@@ -15,6 +16,18 @@ _SEPARATORS = re.compile(r'[/\\:*?"<>|]+')
 _BLANKS = re.compile(r"\s+")
 # Windows opens these as devices, whatever stands behind a dot.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.I)
+
+
+def expanded(path: str) -> Path:
+    """The path with the folder of a user in place of `~` or `~name`.
+
+    Raises:
+        FileNotFoundError: there is no such user, or nobody knows whose home it is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(errno.ENOENT, "nobody knows that user's folder", path) from None
 
 
 def safe_name(text: str, otherwise: str, most_octets: int = NAME_OCTETS) -> str:

@@ -6,7 +6,7 @@ So a node of one process serves it, and the supervisor of a node of several, ali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -38,6 +38,7 @@ from mailnode.web.health import Refresh, nothing
 from mailnode.web.pages.addressing import Addressing
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
+from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
     from mailnode.model import Event
+    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
     from mailnode.store.directory import Account
@@ -131,7 +133,8 @@ class WebHouse:
             [
                 templates.assets,
                 sign_ins,
-                First("/settings"),
+                First("/mail"),
+                Lists(templates, desk),
                 settings,
                 events,
                 *_writing_pages(house, desk, templates),
@@ -203,6 +206,10 @@ class WebHouse:
         self.desk.drafts.files.close()
 
 
+async def _no_summaries(account_id: int, message_ids: Sequence[int]) -> dict[int, Summary]:
+    return {}
+
+
 def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:
     """Where mails are written, and what becomes of them."""
     most_octets = house.config.limits.message_size
@@ -249,6 +256,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        summaries=_no_summaries,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),

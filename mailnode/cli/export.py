@@ -22,6 +22,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import open_accounts, require_mail
 from mailnode.cli.progress import course_of
+from mailnode.filenames import expanded
 from mailnode.portability.deposits import DepositError
 from mailnode.portability.files import is_maildir
 from mailnode.portability.shelf import ShelfError
@@ -81,10 +82,10 @@ def export_mail(
         found = accounts.accounts() if everybody else [accounts.account(a) for a in addresses]
     try:
         if followed is not None:
-            follow(ctx, found, None if everybody else addresses, Path(followed).expanduser())
+            follow(ctx, found, None if everybody else addresses, expanded(followed))
             return
         assert to is not None
-        path = Path(to).expanduser()
+        path = expanded(to)
         form = form or _form_of(path)
         with (
             heeding_signals() as ending,

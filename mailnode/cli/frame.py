@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from mailnode import __version__
+from mailnode.cli.output import printable
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.errors import MailError, StoreBroken
 
@@ -213,6 +214,7 @@ class RootGroup(NodeGroup):
             code = EX_INTERRUPTED
         except (click.ClickException, ConfigError, MailError, OSError) as error:
             code, line = told(error)
+            line = printable(line, keep="\n")  # a stranger may have written some of it
             click.echo(f"mailnode: {line}", err=True)
         sys.exit(code)
 

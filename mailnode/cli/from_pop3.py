@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import unquote
 
 import click
@@ -11,11 +10,12 @@ from attrs import define, field, frozen
 
 from mailnode.cli.frame import EX_USAGE, Mistake
 from mailnode.cli.passwords import ask_secret
-from mailnode.cli.places import read_server
+from mailnode.cli.server_names import read_server
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
 from mailnode.client.maildrop import Maildrop
 from mailnode.client.trouble import NotTrusted, Unreachable
+from mailnode.filenames import expanded
 from mailnode.portability.letter import Gathering, Letter, Lost, Spool
 
 SCHEMES = ("pop3://", "pop3s://")
@@ -62,7 +62,7 @@ def read_mailbox(
         )
     user, servers = unquote(user), read_server("pop3", f"{scheme.lower()}://{place}")
     if password_file is not None:
-        password = passwords.from_file(Path(password_file).expanduser())
+        password = passwords.from_file(expanded(password_file))
     elif password_command is not None:
         password = passwords.from_command(password_command)
     else:

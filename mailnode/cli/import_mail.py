@@ -26,6 +26,7 @@ from mailnode.cli.progress import course_of
 from mailnode.cli.systems import System, move_in
 from mailnode.client.connection import Trust
 from mailnode.client.trouble import Denied, Unreachable
+from mailnode.filenames import expanded
 from mailnode.portability.sources import FORMATS, Unknown, guess_format, open_source
 from mailnode.store.accounts import Account
 
@@ -87,7 +88,7 @@ def import_mail(
     over, so an import that ended early is gone on with by running it again. It works whether the
     node runs or not. What could not be taken is listed at the end, with exit code 65.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if is_mailbox(source):
         form = "pop3"
     elif password_file or password_command or trust or insecure or delete:
@@ -114,7 +115,7 @@ def import_mail(
         account = accounts.account(to)
     box = None
     if form == "pop3":
-        believed = Trust(Path(trust).expanduser() if trust else None, clear=insecure)
+        believed = Trust(expanded(trust) if trust else None, clear=insecure)
         box = read_mailbox(ctx, source, believed, password_file, password_command)
     elif not wants_json(ctx):
         output.say(f"{source} is taken as {form}")

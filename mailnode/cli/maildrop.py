@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +14,27 @@ import click
 from attrs import frozen
 
 from mailnode.cli import output
-from mailnode.cli.frame import EX_DATAERR, EX_NOUSER, EX_USAGE, Mistake, answer_json
+from mailnode.cli.frame import (
+    EX_DATAERR,
+    EX_INTERRUPTED,
+    EX_NOUSER,
+    EX_USAGE,
+    Mistake,
+    answer_json,
+    wants_json,
+)
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.maildrop import Maildrop
+from mailnode.client.maildrop import NUMBER_DIGITS, Maildrop
 from mailnode.client.reading import SHOWN, attachments_of, field_of, head_of, text_of
 from mailnode.client.saving import Saved, Shelf
-from mailnode.client.trouble import Denied
+from mailnode.client.trouble import Denied, Unreachable
 from mailnode.errors import MailError
 from mailnode.mime import read_mail
 
 NEWEST = 100
 EVERY_S = 5.0
+SHOWN_AT_ONCE = 1 << 16
+UNKNOWN = "nobody knows whether they were deleted: `mailnode list` shows it"
 
 
 @frozen
@@ -39,18 +49,45 @@ class Line:
 
 
 @contextmanager
-def opened(ctx: click.Context, mailbox: str | None = None) -> Iterator[tuple[Place, Maildrop]]:
-    """A session; a mistake in between leaves it without deleting anything."""
+def opened(
+    ctx: click.Context, mailbox: str | None = None, *, deletes: bool = False
+) -> Iterator[tuple[Place, Maildrop]]:
+    """A session; a mistake in between leaves it without deleting anything.
+
+    Args:
+        deletes: whether its end is of concern: else all is said before.
+
+    Raises:
+        Mistake: nobody knows what the end has done.
+    """
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     maildrop = place.maildrop()
-    try:
+    with _left_on_error(maildrop):
         yield place, maildrop
+    if not deletes:
+        _quit(maildrop)
+        return
+    try:
+        maildrop.quit()
+    except KeyboardInterrupt:
+        raise Mistake(f"stopped; {UNKNOWN}", EX_INTERRUPTED) from None
+    except Unreachable as error:
+        raise Mistake(f"{error}; {UNKNOWN}", error.exit_code) from None
+
+
+@contextmanager
+def _left_on_error(maildrop: Maildrop) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         maildrop.leave()
         raise
-    maildrop.quit()
+
+
+def _quit(maildrop: Maildrop) -> None:
+    """Politely: what the server makes of that takes nothing from what it has said."""
+    with suppress(MailError):
+        maildrop.quit()
 
 
 def lines_of(maildrop: Maildrop, limit: int = 0) -> list[Line]:
@@ -60,8 +97,9 @@ def lines_of(maildrop: Maildrop, limit: int = 0) -> list[Line]:
 
 
 def lines_about(maildrop: Maildrop, numbers: Iterable[int], sizes: Mapping[int, int]) -> list[Line]:
-    """These mails."""
-    return [_line(number, head, sizes[number]) for number, head in maildrop.heads(numbers)]
+    """These mails, as far as they are there."""
+    there = [number for number in numbers if number in sizes]
+    return [_line(number, head, sizes[number]) for number, head in maildrop.heads(there)]
 
 
 def _line(number: int, raw: bytes, octets: int) -> Line:
@@ -132,7 +170,9 @@ def stat(ctx: click.Context, mailbox: str | None) -> None:
 
 @click.command("read", cls=ClientCommand, example="mailnode read 3\nmailnode read invoice")
 @click.argument("which")
-@click.option("--raw", is_flag=True, help="As it came, octet for octet.")
+@click.option(
+    "--raw", is_flag=True, help="As it came, octet for octet; on a terminal made harmless."
+)
 @click.pass_context
 def read(ctx: click.Context, which: str, raw: bool) -> None:
     """Show a mail, by its number or by words of its subject."""
@@ -140,19 +180,40 @@ def read(ctx: click.Context, which: str, raw: bool) -> None:
         number = find(maildrop, which)
         octets = fetch(maildrop, number)
     if raw:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(octets)
-        sys.stdout.buffer.flush()
-        return
+        _write(octets)
+    elif wants_json(ctx):
+        answer_json(ctx, {"number": number, **_facts_of(octets)})
+    else:
+        show_mail(octets)
+
+
+def _facts_of(octets: bytes) -> dict[str, object]:
     mail = read_mail(octets)
-    attachments = list(attachments_of(mail))
-    told = {name.lower(): field_of(mail, name) for name in SHOWN}
     files = [
-        {"name": each.name, "type": each.kind, "octets": len(each.content)} for each in attachments
+        {"name": each.name, "type": each.kind, "octets": len(each.content)}
+        for each in attachments_of(mail)
     ]
-    if answer_json(ctx, {"number": number, **told, "text": text_of(mail), "attachments": files}):
+    fields = {name.lower(): field_of(mail, name) for name in SHOWN}
+    return {**fields, "text": text_of(mail), "attachments": files}
+
+
+def _write(octets: bytes) -> None:
+    """Octet for octet; on a terminal without what could steer it."""
+    if sys.stdout.isatty():
+        _show_text(octets.decode("utf-8", "replace"))
         return
-    show_mail(octets)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(octets)
+    sys.stdout.buffer.flush()
+
+
+def _show_text(text: str) -> None:
+    """Piece by piece: of each character of a whole mail Python makes eight octets and more."""
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    for at in range(0, len(text), SHOWN_AT_ONCE):
+        piece = text[at : at + SHOWN_AT_ONCE]
+        click.echo(output.printable(piece, keep="\n\t"), nl=False)
+    click.echo()
 
 
 def show_mail(octets: bytes) -> None:
@@ -163,8 +224,7 @@ def show_mail(octets: bytes) -> None:
         facts.append(("File", f"{each.name or each.kind}, {output.size(len(each.content))}"))
     output.show_facts(facts)
     click.echo()
-    text = text_of(mail).replace("\r\n", "\n")
-    click.echo(output.printable(text, keep="\n\t").rstrip("\n"))
+    _show_text(text_of(mail))
 
 
 def fetch(maildrop: Maildrop, number: int) -> bytes:
@@ -181,8 +241,9 @@ def find(maildrop: Maildrop, which: str) -> int:
         Mistake: there is none, or there are several.
     """
     if which.isdecimal():
-        if int(which) in maildrop.sizes():
-            return int(which)
+        number = _number(which)
+        if number in maildrop.sizes():
+            return number
         raise Mistake(f"there is no mail {which}; `mailnode list` shows which there are", EX_NOUSER)
     lines = lines_of(maildrop)
     wanted = which.casefold()
@@ -218,6 +279,8 @@ def save(ctx: click.Context, which: str, folder: Path) -> None:
         shelf = Shelf(folder, place.user)
         try:
             saved, refused = save_mails(maildrop, shelf, numbers)
+        except KeyboardInterrupt:
+            raise Mistake("stopped; what was saved until then is there", EX_INTERRUPTED) from None
         finally:
             shelf.close()
     if not answer_json(ctx, {"saved": [_as_json(each) for each in saved], "refused": refused}):
@@ -269,7 +332,7 @@ def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
     """Delete mails by their numbers, or "all"; one that isn't there, and none is deleted."""
     everything = list(numbers) == ["all"]
     wanted = [] if everything else sorted({_number(each) for each in numbers})
-    with opened(ctx) as (_, maildrop):
+    with opened(ctx, deletes=True) as (_, maildrop):
         there = maildrop.sizes()
         wanted = list(there) if everything else wanted
         if missing := [str(each) for each in wanted if each not in there]:
@@ -282,7 +345,7 @@ def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > NUMBER_DIGITS:
         raise Mistake(f"{text!r} is no number of a mail; `mailnode list` shows them", EX_USAGE)
     return int(text)
 
@@ -303,8 +366,6 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
     Each look is a session of its own, so that other programs get at the mailbox, too.
     """
     place = Place.of(ctx, mailbox or "")
-    if mailbox:
-        place.address = mailbox
     known: set[str] | None = None
     while True:
         try:
@@ -327,13 +388,10 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
 def _look(place: Place, known: set[str] | None) -> tuple[list[Line], set[str]]:
     """The mails that are new since the last look, none at the first; and which there are now."""
     maildrop = place.maildrop()
-    try:
+    with _left_on_error(maildrop):
         unique = maildrop.unique_ids()
         new = [] if known is None else [n for n, word in unique.items() if word not in known]
         sizes = maildrop.sizes() if new else {}
         lines = lines_about(maildrop, new, sizes)
-    except BaseException:
-        maildrop.leave()
-        raise
-    maildrop.quit()
+    _quit(maildrop)
     return lines, set(unique.values())

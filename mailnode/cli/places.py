@@ -12,6 +12,7 @@ import click
 from attrs import define, field
 
 from mailnode.addresses import parse_address
+from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_CONFIG,
     EX_NOPERM,
@@ -23,20 +24,21 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import open_accounts, running_node
 from mailnode.cli.passwords import read_secret_line, stdin_is_terminal
+from mailnode.cli.progress import waiting_for
+from mailnode.cli.server_names import read_server
 from mailnode.client import passwords
 from mailnode.client.connection import Connection, Server, Trust
-from mailnode.client.discovery import LATER, PORTS, Found, discover
+from mailnode.client.discovery import Found, discover
 from mailnode.client.maildrop import Maildrop
 from mailnode.client.profiles import Profile, profiles_path, read_profile
 from mailnode.client.submission import Submission, own_name
 from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.errors import MailError
+from mailnode.filenames import expanded
 from mailnode.outbound.words import Login
 
 TRIES = 3
 _CHOICES = "mailnode.client"
-_SCHEMES = {"smtp": ("smtp", False), "smtps": ("smtp", True), "pop3": ("pop3", False),
-            "pop3s": ("pop3", True)}  # fmt: skip
 _LISTENERS = {"smtp": ("smtp", "submission", "smtps"), "pop3": ("pop3", "pop3s")}
 
 T = TypeVar("T")
@@ -109,22 +111,29 @@ class Place:
     _agreed: list[Server] = field(factory=list)  # hosts of other domains
 
     @classmethod
-    def of(cls, ctx: click.Context, address: str = "") -> Place:
+    def of(cls, ctx: click.Context, mailbox: str = "") -> Place:
         """As the options say, else a profile, else the node in this folder.
 
+        A profile is for the one whose it is: where somebody else is named, the default one counts
+        for nothing, and one that was named too gives its servers alone.
+
         Args:
-            address: whose mail it is about, for want of a better word.
+            mailbox: whose mail it is, where that was said.
         """
         chosen = _chosen(ctx)
         place = cls(ctx)
-        named = chosen.get("profile", "")
+        named, user = chosen.get("profile", ""), chosen.get("user", "")
         elsewhere = any(chosen.get(name) for name in ("server", "smtp", "pop3"))
         if named or (not elsewhere and running_node(config_of(ctx)) is None):
-            place.profile = read_profile(profiles_path(), named) or Profile()
+            profile = read_profile(profiles_path(), named) or Profile()
+            if all(profile.is_of(each) for each in (mailbox, user) if each):
+                place.profile = profile
+            elif named:
+                place.profile = profile.for_another()
         profile = place.profile
-        place.is_node = not (elsewhere or profile.server or profile.smtp or profile.pop3)
-        place.is_node = place.is_node and running_node(config_of(ctx)) is not None
-        place.address = chosen.get("user") or profile.address or address
+        said = profile.server or profile.smtp or profile.pop3 or profile.mailbox
+        place.is_node = not (elsewhere or said) and running_node(config_of(ctx)) is not None
+        place.address = profile.mailbox or mailbox or user
         return place
 
     @property
@@ -152,7 +161,7 @@ class Place:
     def trust(self) -> Trust:
         chosen = _chosen(self.ctx)
         file = chosen.get("trust") or self.profile.trust
-        return Trust(Path(file) if file else None, clear=bool(chosen.get("insecure")))
+        return Trust(Path(file).expanduser() if file else None, clear=bool(chosen.get("insecure")))
 
     def servers(self, kind: str) -> list[Server]:
         """Where to try, in this order.
@@ -186,14 +195,18 @@ class Place:
         self._require_no_stopped_node(address)
         if "@" not in address:
             option = "--user YOU@YOUR.DOMAIN" if kind == "pop3" else "--from YOU@YOUR.DOMAIN"
+            whose = f" of {address}" if address else ""
             raise Mistake(
-                "which server? No node runs in this folder and there is no profile; give "
+                f"which server? No node runs in this folder and there is no profile{whose}; give "
                 f"--server HOST, or --{kind} HOST:PORT, or {option} and its domain is asked",
                 EX_USAGE,
             )
+        if address != self.profile.mailbox:  # another's servers: no password of ours goes there
+            self.profile = self.profile.for_another()
         if self._found is None:
-            self._found = discover(address)
-        domain = address.rpartition("@")[2]
+            with waiting_for("the DNS"):
+                self._found = discover(address)
+        domain = address.rpartition("@")[2].lower()
         server = self._found.servers.get(kind)
         if server is None:
             raise Mistake(
@@ -253,7 +266,7 @@ class Place:
             Mistake, MailError.
         """
         if not sign_in:
-            return Submission.open(self._connect("smtp"))
+            return self._open(self.servers("smtp"), Submission.open)
         return self._signed_in(
             "smtp",
             lambda connection: Submission.open(connection, Login(self.user, self._password)),
@@ -266,13 +279,13 @@ class Place:
         for at in range(TRIES):
             self._have_password(servers[0])
             try:
-                session = open_session(self._connect(kind, servers))
+                session = self._open(servers, open_session)
             except SignInRefused as refusal:
                 self._password = ""
                 if not self._may_ask_again or at == TRIES - 1:
                     raise
                 self._keyring_failed = True
-                click.echo(f"{refusal.text}; try again", err=True)
+                click.echo(f"{output.printable(refusal.text)}; try again", err=True)
             else:
                 self._offer_to_keep(servers[0])
                 return session
@@ -290,17 +303,22 @@ class Place:
         )
         return stdin_is_terminal() and not fixed
 
-    def _connect(self, kind: str, servers: Sequence[Server] = ()) -> Connection:
+    def _open(self, servers: Sequence[Server], open_session: Callable[[Connection], T]) -> T:
+        """A session; a server may be slow to answer, and is after a wrong password."""
+        with waiting_for(str(servers[0])):
+            return open_session(self._connect(servers))
+
+    def _connect(self, servers: Sequence[Server]) -> Connection:
         """The first that can be reached."""
-        candidates = list(servers or self.servers(kind))
-        for server in candidates[:-1]:
+        for server in servers[:-1]:
             with suppress(Unreachable):
                 return Connection(server, self.trust)
-        return Connection(candidates[-1], self.trust)
+        return Connection(servers[-1], self.trust)
 
     def forget(self) -> None:
-        """Nobody has said yet whose mail it is: it was a mistake."""
-        self.address, self._password, self._found = "", "", None
+        """What was typed was a mistake; what the options and a profile say of the user stays."""
+        self.address = self.profile.mailbox or _chosen(self.ctx).get("user", "")
+        self._password, self._found = "", None
         self._typed = self._keyring_failed = False
 
     def is_captured(self, recipient: str) -> bool:
@@ -328,11 +346,12 @@ class Place:
         return f"{getuser()}@{own_name()}"
 
     def require_user(self) -> None:
-        if self.user:
-            return
-        if not stdin_is_terminal():
+        if not self.user and not stdin_is_terminal():
             raise Mistake("whose mail? Give --user NAME", EX_USAGE)
-        self.address = str(click.prompt("Your address", err=True)).strip()
+        if not self.user:
+            self.address = str(click.prompt("Your address", err=True)).strip()
+        if not self.user.isprintable():
+            raise Mistake(f"{self.user!r} is no name to sign in as", EX_USAGE)
 
     def _have_password(self, server: Server) -> None:
         """From where the options or the profile say, the keyring, or a prompt."""
@@ -344,7 +363,7 @@ class Place:
         elif command := chosen.get("password_command"):
             self._password = passwords.from_command(command)
         elif profile.password_file:
-            self._password = passwords.from_file(Path(profile.password_file).expanduser())
+            self._password = passwords.from_file(expanded(profile.password_file))
         elif profile.password_command:
             self._password = passwords.from_command(profile.password_command)
         elif not self._keyring_failed and (kept := passwords.from_keyring(self.user, server.host)):
@@ -379,37 +398,3 @@ class Place:
 def _chosen(ctx: click.Context) -> dict[str, Any]:
     found: dict[str, Any] = ctx.meta.setdefault(_CHOICES, {})
     return found
-
-
-def read_server(kind: str, text: str) -> list[Server]:
-    """HOST, HOST:PORT or with a scheme in front; without a port the usual ones, TLS first.
-
-    Raises:
-        Mistake: it is none of that.
-    """
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        scheme, rest = "", text
-    elif _SCHEMES.get(scheme, ("",))[0] != kind:
-        raise Mistake(f"{text!r}: {kind}:// or {kind}s:// stands in front, or nothing", EX_USAGE)
-    rest = rest.rstrip("/")
-    host, mark, port = rest.rpartition(":")
-    if rest.endswith("]") or (":" in host and not host.startswith("[")):  # IPv6 without a port
-        host, mark, port = rest, "", ""
-    elif not mark:
-        host, port = rest, ""
-    host = host.strip("[]")
-    if not host or (mark and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise Mistake(f"{text!r} is no server: it is such as mail.example.org:{_usual(kind)}",
-                      EX_USAGE)  # fmt: skip
-    if port:
-        implicit = _SCHEMES[scheme][1] if scheme else int(port) == PORTS[kind, True]
-        return [Server(host, int(port), implicit)]
-    if scheme:
-        implicit = _SCHEMES[scheme][1]
-        return [Server(host, PORTS[kind, implicit], implicit)]
-    return [Server(host, PORTS[kind, True], True), Server(host, PORTS[kind, False])]
-
-
-def _usual(kind: str) -> int:
-    return PORTS[kind, LATER[kind] == kind and kind == "smtp"]

@@ -1,4 +1,7 @@
-"""How far a long work is, on a terminal alone: a bar, mails a second, and the time left."""
+"""How far a long work is, on a terminal alone: a bar, mails a second, and the time left.
+
+And who is waited for.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 from attrs import define, field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from mailnode.cli.output import printable, progress_console
 
 SHOW_S = 0.2
+WAIT_S = 0.5
 
 
 @define(eq=False)
@@ -55,3 +63,21 @@ def course_of(what: str) -> Iterator[Course]:
         transient=True,
     ) as shown:
         yield Course(shown, shown.add_task(what, total=None, mails=0, rate="0"))
+
+
+@contextmanager
+def waiting_for(whom: str) -> Iterator[None]:
+    """After a while standard error says so until it is over, where that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    shown = progress_console().status(Text(f"waiting for {printable(whom)}"))
+    later = Timer(WAIT_S, shown.start)
+    later.daemon = True
+    later.start()
+    try:
+        yield
+    finally:
+        later.cancel()
+        later.join()  # it may just be showing it
+        shown.stop()

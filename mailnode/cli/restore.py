@@ -97,8 +97,8 @@ def _say(manifest: Manifest, target: Path, settled: Settled, seconds: float) -> 
         )
     if (target / SETTINGS).exists():
         output.say(f"its settings are in {SETTINGS}: --config {SETTINGS} uses them")
-    start = f"cd {shlex.quote(str(target))} && twistd -n mailnode --smtp 2525 --pop3 1100"
-    output.say(f"next, with the ports it had: {start}")
+    start = f"cd {shlex.quote(os.path.normpath(target))} && twistd -n mailnode"
+    output.say(f"next, with the options that it was started with: {start} --smtp 2525 --pop3 1100")
 
 
 def _require_known(manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_INTERRUPTED,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     EX_USAGE,
@@ -72,7 +73,9 @@ def send(
 ) -> None:
     """Send a mail. BODY is its text, "-" for standard input; what is missing is asked for.
 
-    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D.
+    On a terminal the text ends with a full stop on a line of its own, or with Ctrl-D. Elsewhere
+    nothing is asked for: without BODY and files the text is standard input, and where that is empty
+    an empty mail is sent, with a note that says so.
     """
     place = Place.of(ctx)
     place.stdin_is_text = body is None or body == "-"
@@ -90,7 +93,10 @@ def send(
         files=attach,
     )
     made = make(draft)
-    answers = hand_over(place, made.letter)
+    try:
+        answers = hand_over(place, made.letter)
+    except KeyboardInterrupt:
+        raise Mistake("stopped; nobody knows whether it was sent", EX_INTERRUPTED) from None
     _tell(place, made, answers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from mailnode.client.carrier import Answers, CannotCarry, Carrier, is_refused
 from mailnode.client.deadletters import bury
 from mailnode.client.header import addresses_in
 from mailnode.client.piped import Author, Piped, read_piped
+from mailnode.client.profiles import home_folder
 from mailnode.client.spool import BadSpool, Kept, Slip, Spool
 from mailnode.client.submission import Letter
 from mailnode.errors import MailError
@@ -161,6 +163,9 @@ class Desk:
         except CannotCarry as error:
             self._note(f"the mail waits in {self._folder} as {kept.name}: {error}")
             return ()
+        except BadSpool as error:  # it is safe: who sends it once more would only add to it
+            self._complain(f"the mail was sent and waits to be sent again: {error}")
+            return ()
         except OSError as error:
             raise Mistake(
                 f"refused, and there is no place for a dead letter ({error.strerror}); the mail "
@@ -190,11 +195,9 @@ class Desk:
         return answers
 
     def _take_along(self, spool: Spool) -> None:
-        """Some of what waited for this."""
-        try:
+        """Some of what waited for this; whatever is wrong with it, this one has been sent."""
+        with suppress(MailError, OSError):
             self._carrier.carry_spooled(spool, FOLLOWERS)
-        except CannotCarry:
-            return
 
     def _author(self) -> Author:
         user, name = user_and_name()
@@ -237,7 +240,7 @@ class Desk:
     # What becomes of what is refused
 
     def _bury(self, letter: Letter, refused: Answers) -> None:
-        places = (Path.home() / "dead.letter", self._folder / "dead.letter")
+        places = (home_folder() / "dead.letter", self._folder / "dead.letter")
         path = bury(places, letter, refused)
         if path not in self._buried:
             self._buried.append(path)

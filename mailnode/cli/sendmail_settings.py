@@ -20,7 +20,7 @@ from attrs import frozen
 
 from mailnode.addresses import parse_domain
 from mailnode.cli.places import Place, choose
-from mailnode.client.profiles import BadProfile, Profile, read_keys
+from mailnode.client.profiles import BadProfile, Profile, home_folder, read_keys
 from mailnode.client.submission import Submission
 from mailnode.client.trouble import Unreachable
 from mailnode.errors import MailError
@@ -61,7 +61,7 @@ def settings_path(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The variable's, else the user's own, else the machine's; None where there is none."""
     if chosen := environment.get(VARIABLE):
         return Path(chosen)
-    folder = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    folder = environment.get("XDG_CONFIG_HOME") or home_folder() / ".config"
     own = Path(folder) / "mailnode" / NAME
     return next((each for each in (own, FOR_ALL) if _is_there(each)), None)
 
@@ -129,7 +129,7 @@ def spool_of(settings: Settings, environment: Mapping[str, str] = os.environ) ->
         return Path(settings.spool.replace("{user}", user)).expanduser()
     if os.geteuid() == 0:
         return OF_ROOT
-    folder = environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = environment.get("XDG_STATE_HOME") or home_folder() / ".local" / "state"
     return Path(folder) / "mailnode" / "spool"
 
 

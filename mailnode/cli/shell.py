@@ -56,6 +56,17 @@ class Shell:
             except Leave:
                 if self._leave():
                     return
+            except BaseException:  # a fault of ours, or the end of the process
+                self._say_what_stays()
+                raise
+
+    def _say_what_stays(self) -> None:
+        """Nobody shall believe that a mail is gone which isn't."""
+        marked = len(self.managing.visit.marked)
+        self.managing.visit.leave()
+        if marked:
+            mails = output.count(marked, "mail")
+            self.face.say(f"Nothing was deleted; what you had marked stays: {mails}.")
 
     def _turn(self) -> None:
         deed = self.face.choose(MAIN).deed

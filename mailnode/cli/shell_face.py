@@ -12,6 +12,7 @@ from mailnode.cli import output
 from mailnode.cli.send import read_until_dot
 from mailnode.cli.shell_menu import Asked, Deed, Menu, read_yes
 
+NO_TEXT = "That line is no text in UTF-8: type it once more."
 ANYWHERE = "Ctrl-C goes back a level, Ctrl-D leaves."
 
 
@@ -42,6 +43,10 @@ class Face:
         while True:
             try:
                 typed = self.read(f"{question}{shown}: ").strip()
+                typed.encode()  # of a terminal in another charset
+            except UnicodeError:
+                self.say(NO_TEXT)
+                continue
             except KeyboardInterrupt:
                 self.say("")
                 raise Back from None
@@ -83,7 +88,11 @@ class Face:
     def _lines(self) -> Iterator[str]:
         while True:
             try:
-                yield self.read("") + "\n"
+                line = self.read("")
+                line.encode()
+                yield line + "\n"
+            except UnicodeError:
+                self.say(f"{NO_TEXT} The lines before it stand.")
             except KeyboardInterrupt:
                 self.say("")
                 raise Back from None

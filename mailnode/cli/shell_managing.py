@@ -26,6 +26,7 @@ from mailnode.client.saving import Shelf
 from mailnode.client.trouble import SignInRefused
 from mailnode.client.visit import Visit
 from mailnode.errors import MailError
+from mailnode.filenames import expanded
 
 FOLDER = "mails"
 _TROUBLE = (click.ClickException, MailError, OSError)
@@ -145,9 +146,7 @@ class Managing:
         numbers = self._which("Which mails", rest)
         if not numbers:
             return
-        help = "A folder; it is made where it is missing, and nothing in it is overwritten."
-        self._folder = self.face.ask("In which folder", self._folder, help)
-        shelf = Shelf(Path(self._folder).expanduser(), self.place.user)
+        shelf = Shelf(self._ask_folder(), self.place.user)
         try:
             for number in numbers:
                 saved, refused = self.visit.work(
@@ -159,6 +158,18 @@ class Managing:
                     self.face.say(f"Mail {number} was not saved: {why}")
         finally:
             shelf.close()
+
+    def _ask_folder(self) -> Path:
+        help = "A folder; it is made where it is missing, and nothing in it is overwritten."
+        while True:
+            said = self.face.ask("In which folder", self._folder, help)
+            try:
+                folder = expanded(said)
+            except OSError as error:
+                self.face.say(f"That is not right: {told(error)[1]}")
+            else:
+                self._folder = said
+                return folder
 
     def _delete(self, rest: str) -> None:
         numbers = self._which("Which mails", rest)

@@ -10,7 +10,8 @@ import attrs
 from attrs import field, frozen
 
 PAGE = 20
-_RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
+DIGITS = 18  # that a number of a mail has at most: Python turns none of 5,000 into a number
+_RANGE = re.compile(rf"(\d{{1,{DIGITS}}})\s*-\s*(\d{{1,{DIGITS}}})")
 _BETWEEN = re.compile(r"[\s,;]+")
 
 
@@ -100,7 +101,7 @@ class Menu:
         if not first:
             return Asked(self.default)
         if first.isdecimal():
-            at = int(first)
+            at = int(first[:DIGITS])
             if 1 <= at <= len(self.entries):
                 return Asked(self.entries[at - 1].deed, rest)
             return Asked(None, words=f"There is no {first}: {self.line}; ? explains them.")
@@ -197,7 +198,7 @@ def read_which(typed: str, there: Sequence[int], default: int | None = None) -> 
                 return Which(trouble=f"There is no mail {first} to {last}; {_span(there)}")
             numbers += found
         elif part.isdecimal():
-            if int(part) not in there:
+            if len(part) > DIGITS or int(part) not in there:
                 return Which(trouble=f"There is no mail {part}; {_span(there)}")
             numbers.append(int(part))
         else:

@@ -30,7 +30,7 @@ from mailnode.client.submission import Letter
 from mailnode.composing.drafts import Draft, fatal, look_over
 from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress, MailError
-from mailnode.filenames import open_new, safe_name
+from mailnode.filenames import expanded, open_new, safe_name
 
 NOBODY = "nobody"
 NO_FILES = "none"
@@ -133,9 +133,11 @@ class Writing:
             said = self.face.ask("Files", NO_FILES, help)
             if said == NO_FILES:
                 return ()
-            files = tuple(
-                Path(each.strip()).expanduser() for each in said.split(",") if each.strip()
-            )
+            try:
+                files = tuple(expanded(each.strip()) for each in said.split(",") if each.strip())
+            except OSError as error:
+                self.face.say(f"That is not right: {told(error)[1]}")
+                continue
             wrong = fatal(look_over(attrs.evolve(draft, files=files)))
             if not wrong:
                 return files

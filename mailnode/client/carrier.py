@@ -89,6 +89,7 @@ class Carrier:
         Raises:
             CannotCarry: all of them wait.
             OSError: it could not be buried: all that were not served wait.
+            BadSpool: what became of it can't be noted there: all of them wait.
         """
         try:
             answers = self.hand_over(kept.letter())
@@ -110,6 +111,7 @@ class Carrier:
 
         Raises:
             CannotCarry: there is no server now; the rest waits.
+            BadSpool: what became of one can't be noted: whoever has it will get it again.
         """
         gone = 0
         for name in spool.names()[:most]:

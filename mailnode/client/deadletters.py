@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import BinaryIO
 
 from mailnode.client.submission import Letter
 from mailnode.durable import flush
+from mailnode.outbound.replies import printable
 from mailnode.outbound.words import Answer
 
 PIECE_OCTETS = 65536
@@ -40,6 +43,7 @@ def _append(path: Path, letter: Letter, refused: Sequence[tuple[str, Answer]]) -
     new = not path.exists()
     fd = os.open(path, flags, 0o600)
     with os.fdopen(fd, "r+b", buffering=0) as file:
+        _require_ours(fd, path)
         fcntl.flock(fd, fcntl.LOCK_EX)
         end = file.seek(0, os.SEEK_END)
         try:
@@ -54,12 +58,24 @@ def _append(path: Path, letter: Letter, refused: Sequence[tuple[str, Answer]]) -
         flush(path.parent)
 
 
+def _require_ours(fd: int, path: Path) -> None:
+    """Root's mail goes into no file that a user has put where root's home is said to be.
+
+    Raises:
+        OSError.
+    """
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise PermissionError(errno.EPERM, "not a file of our own", str(path))
+
+
 def _mbox(sender: str, body: BinaryIO, refused: Sequence[tuple[str, Answer]]) -> Iterator[bytes]:
     """LF lines; a line that could begin another mail is quoted."""
     at = time.asctime(time.gmtime())
     yield f"From {sender.replace(' ', '') or 'MAILER-DAEMON'} {at}\n".encode()
     for address, answer in refused:
-        yield f"X-Undelivered: {address}: {answer}\n".encode("utf-8", "replace")
+        told = printable(f"X-Undelivered: {address}: {answer}")  # an address may hold line ends
+        yield f"{told}\n".encode("utf-8", "replace")
     begins = True  # a line, or the rest of a long one
     for piece in iter(lambda: body.readline(PIECE_OCTETS), b""):
         line = piece.removesuffix(b"\r\n") + b"\n" if piece.endswith(b"\r\n") else piece

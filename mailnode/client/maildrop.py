@@ -12,13 +12,20 @@ from itertools import islice
 
 from attrs import define, field, frozen
 
-from mailnode.client.connection import Connection
-from mailnode.client.trouble import Denied, InUse, NotTrusted, SignInRefused
+from mailnode.client.connection import LINE_OCTETS, Connection
+from mailnode.client.trouble import Denied, InUse, NoReply, NotTrusted, SignInRefused
 from mailnode.outbound.replies import printable
 from mailnode.wire import DotReader
 
 AHEAD = 40  # commands whose replies are awaited at a time
-LIST_OCTETS = 64 << 20  # of a reply that is kept in memory whole
+# What is taken from a server that may have no end of it.
+OFFERS_OCTETS = 65536
+LIST_OCTETS = 128 << 20
+LIST_MAILS = 1_000_000
+HEAD_OCTETS = 65536  # of a header that are kept; what comes behind is passed over
+MAIL_OCTETS = 256 << 20  # of one that is handed over alone, and then held in memory
+LARGE_OCTETS = 4 << 30  # of one among many, which go to disk
+NUMBER_DIGITS = 18
 
 
 @frozen
@@ -69,7 +76,7 @@ class Maildrop:
             self._reply()
         except Denied:  # it doesn't know CAPA
             return
-        for line in self._lines():
+        for line in self._lines(OFFERS_OCTETS):
             name, *words = line.decode("ascii", "replace").upper().split() or [""]
             self.offers[name] = words
 
@@ -107,15 +114,13 @@ class Maildrop:
 
     def stat(self) -> Size:
         self._say("STAT")
-        numbers = self._reply().split()
-        try:
-            return Size(int(numbers[0]), int(numbers[1]))
-        except (ValueError, IndexError):
-            raise self._senseless("STAT") from None
+        mails, octets, *_ = [*self._reply().split(), "", ""]
+        return Size(self._number(mails, "STAT"), self._number(octets, "STAT"))
 
     def sizes(self) -> dict[int, int]:
         """Octets of each mail, by its number."""
-        return {number: int(word) for number, word in self._listing("LIST")}
+        listing = self._listing("LIST")
+        return {number: self._number([*word.split(), ""][0], "LIST") for number, word in listing}
 
     def unique_ids(self) -> dict[int, str]:
         """The UIDL of each mail, by its number.
@@ -128,32 +133,37 @@ class Maildrop:
     def _listing(self, command: str) -> Iterator[tuple[int, str]]:
         self._say(command)
         self._reply()
-        for line in list(self._lines()):
+        for count, line in enumerate(self._lines(LIST_OCTETS)):
+            if count == LIST_MAILS:
+                raise self._endless(f"a list of more than {LIST_MAILS:,} mails")
             number, _, word = line.decode("ascii", "replace").partition(" ")
-            if not number.isdecimal() or (command == "LIST" and not word.split()[:1]):
-                raise self._senseless(command)
-            word = word.split()[0] if command == "LIST" else word.strip()
-            if command == "LIST" and not word.isdecimal():
-                raise self._senseless(command)
-            yield int(number), word
+            yield self._number(number, command), word.strip()
+
+    def _number(self, word: str, command: str) -> int:
+        """No mailbox has one of more digits; and Python turns none of 5,000 into a number."""
+        if not word.isdecimal() or len(word) > NUMBER_DIGITS:
+            raise self._senseless(command)
+        return int(word)
 
     def heads(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-        """The header of each, in the order asked for; what is refused has b""."""
+        """The header of each, in the order asked for, cut at 64 KiB; what is refused has b""."""
         for number, refusal in self._asked(numbers, lambda number: f"TOP {number} 0"):
-            head = bytearray()
+            head = _Beginning()
             if refusal is None:
-                self._body(head.__iadd__)
-            yield number, bytes(head)
+                self._body(head.take, MAIL_OCTETS)
+            yield number, bytes(head.octets)
 
     def retrieve(self, number: int, write: Callable[[bytes], object]) -> int:
         """Hand over a mail piece by piece, as it lies there, CRLF lines; how many octets.
 
         Raises:
             Denied: there is none.
+            NoReply: it is over 256 MiB.
+            Unreachable: the connection ended before it did.
         """
         self._say(f"RETR {number}")
         self._reply()
-        return self._body(write)
+        return self._body(write, MAIL_OCTETS)
 
     def retrieve_all(
         self, numbers: Iterable[int], begin: Callable[[int], Callable[[bytes], object]]
@@ -168,7 +178,7 @@ class Maildrop:
         """
         for number, refusal in self._asked(numbers, lambda number: f"RETR {number}"):
             if refusal is None:
-                self._body(begin(number))
+                self._body(begin(number), LARGE_OCTETS)
             yield number, refusal
 
     def delete(self, numbers: Iterable[int]) -> list[tuple[int, Denied]]:
@@ -190,6 +200,7 @@ class Maildrop:
 
         Raises:
             Denied: the server could not delete all of it.
+            Unreachable: no answer came; whether what was marked is deleted nobody knows.
         """
         try:
             self._say("QUIT")
@@ -241,26 +252,55 @@ class Maildrop:
         if line[:4] == b"-ERR":
             raise Denied(said[4:].strip() or "the server said no, and not why")
         self.connection.close()
-        raise Denied(f"{self.connection.server} is no POP3 server: it says {said[:100]!r}")
+        raise NoReply(f"{self.connection.server} is no POP3 server: it says {said[:100]!r}")
 
-    def _lines(self) -> Iterator[bytes]:
-        body = bytearray()
-        self._body(body.__iadd__, LIST_OCTETS)
-        return iter(bytes(body).removesuffix(b"\r\n").split(b"\r\n") if body else [])
+    def _lines(self, most_octets: int) -> Iterator[bytes]:
+        """The lines of a reply, as they come."""
+        begun = bytearray()
+        for piece in self._pieces(most_octets):
+            begun += piece
+            if (end := begun.rfind(b"\r\n")) >= 0:
+                yield from bytes(begun[:end]).split(b"\r\n")
+                del begun[: end + 2]
+            elif len(begun) > LINE_OCTETS:
+                raise self._endless("a line")
+        if begun:
+            yield bytes(begun)
 
-    def _body(self, write: Callable[[bytes], object], most_octets: int | None = None) -> int:
-        reader, ended, octets = DotReader(), False, 0
-        while not ended:
-            piece, ended = reader.feed(self.connection.read())
+    def _body(self, write: Callable[[bytes], object], most_octets: int) -> int:
+        octets = 0
+        for piece in self._pieces(most_octets):
             octets += len(piece)
-            if most_octets is not None and octets > most_octets:
-                self.connection.close()
-                raise Denied(f"{self.connection.server} sends a list without an end")
-            if piece:
-                write(piece)
-        self.connection.put_back(reader.rest)
+            write(piece)
         return octets
 
-    def _senseless(self, command: str) -> Denied:
+    def _pieces(self, most_octets: int) -> Iterator[bytes]:
+        """What stands behind +OK, until the dot."""
+        reader, ended = DotReader(), False
+        while not ended:
+            piece, ended = reader.feed(self.connection.read())
+            if reader.size_octets > most_octets:
+                raise self._endless(f"more than {most_octets:,} octets in one reply")
+            if ended:
+                self.connection.put_back(reader.rest)
+            if piece:
+                yield piece
+
+    def _endless(self, what: str) -> NoReply:
         self.connection.close()
-        return Denied(f"{self.connection.server} answers {command} with what is no reply to it")
+        return NoReply(f"{self.connection.server} sends {what}: that is without an end")
+
+    def _senseless(self, command: str) -> NoReply:
+        self.connection.close()
+        return NoReply(f"{self.connection.server} answers {command} with what is no reply to it")
+
+
+@define(eq=False)
+class _Beginning:
+    """The first octets of what comes."""
+
+    octets: bytearray = field(factory=bytearray)
+
+    def take(self, piece: bytes) -> None:
+        if (room := HEAD_OCTETS - len(self.octets)) > 0:
+            self.octets += piece[:room]

@@ -35,19 +35,23 @@ def from_command(command: str) -> str:
     """The first line that a command prints; it may ask on the terminal.
 
     Raises:
-        NoPassword: it fails, prints nothing, or takes over a minute.
+        NoPassword: it fails, prints nothing, or takes over a minute. Only its first word is named:
+            a secret may stand behind it, and cron mails what we say.
     """
+    named = "the password command"
     try:
-        done = subprocess.run(
-            shlex.split(command), stdout=subprocess.PIPE, timeout=COMMAND_S, check=False
-        )
+        words = shlex.split(command)
+        named = f"the password command `{words[0]} ...`" if words else named
+        done = subprocess.run(words, stdout=subprocess.PIPE, timeout=COMMAND_S, check=False)
     except subprocess.TimeoutExpired:
-        raise NoPassword(f"`{command}` took over {COMMAND_S:.0f} s") from None
-    except (OSError, ValueError) as error:
-        raise NoPassword(f"`{command}` can't be run: {error}") from None
+        raise NoPassword(f"{named} took over {COMMAND_S:.0f} s") from None
+    except OSError as error:
+        raise NoPassword(f"{named} can't be run: {error.strerror}") from None
+    except (ValueError, IndexError) as error:
+        raise NoPassword(f"{named} can't be run: {error}") from None
     if done.returncode:
-        raise NoPassword(f"`{command}` failed with exit code {done.returncode}")
-    return _first_line(done.stdout, f"`{command}`")
+        raise NoPassword(f"{named} failed with exit code {done.returncode}")
+    return _first_line(done.stdout, named)
 
 
 def _first_line(said: bytes, where: str) -> str:

@@ -9,6 +9,9 @@
     smtp = "smtp.example.org:465"
     pop3 = "pop.example.org:995"
     password_command = "pass show mail/work"
+
+What a profile says is for the one whose it is: nobody else's name or password goes to its servers,
+and its password to nobody else's.
 """
 
 from __future__ import annotations
@@ -58,13 +61,39 @@ class Profile:
     password_file: str = ""
     trust: str = ""
 
+    @property
+    def mailbox(self) -> str:
+        """Whose domain may be asked for its servers; "" where it says no address."""
+        return self.address or (self.user if "@" in self.user else "")
+
+    def is_of(self, name: str) -> bool:
+        """Whether it is this one's: by address or user, or by what stands before the @.
+
+        One that says neither is of anybody.
+        """
+        local = self.mailbox.rpartition("@")[0]
+        known = {each.casefold() for each in (self.address, self.user, local) if each}
+        return not known or name.casefold() in known
+
+    def for_another(self) -> Profile:
+        """Its servers alone, for one whose it is not."""
+        return Profile(server=self.server, smtp=self.smtp, pop3=self.pop3, trust=self.trust)
+
 
 def profiles_path(environment: Mapping[str, str] = os.environ) -> Path:
     """Where the file is, whether there is one or not."""
     if chosen := environment.get("MAILNODE_CLIENT"):
         return Path(chosen)
-    folder = environment.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    folder = environment.get("XDG_CONFIG_HOME") or home_folder() / ".config"
     return Path(folder) / "mailnode" / NAME
+
+
+def home_folder() -> Path:
+    """The user's home; for a user whom the machine doesn't know, the root, where no file is."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def read_profile(path: Path, name: str = "") -> Profile | None:

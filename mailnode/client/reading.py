@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
-from html.parser import HTMLParser
 from typing import Any
 
 from attrs import frozen
 
-from mailnode.mime import read_mail
+from mailnode.client.markup import text_of_html
+from mailnode.findings.charsets import codec_of
+from mailnode.mime import is_too_much, read_header
 
 SHOWN = ("From", "To", "Cc", "Date", "Subject")
-_GAPS = re.compile(r"\n{3,}")
-_BLANKS = re.compile(r"[ \t\r\f\v]+")
-_BLOCKS = frozenset(
-    ("address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "h1", "h2", "h3",
-     "h4", "h5", "h6", "header", "hr", "li", "ol", "p", "pre", "section", "table", "tr", "ul")
-)  # fmt: skip
-_UNSEEN = frozenset(("script", "style", "head", "title", "template"))
+_READ = ("text", "multipart")
+FIELD_CHARACTERS = 8192
+LISTED_CHARACTERS = 1000
+AS_IT_CAME = "[this mail can't be shown as one reads it; here it is as it came]\n\n"
 
 
 @frozen
@@ -52,13 +50,19 @@ class Head:
 
 def head_of(raw: bytes) -> Head:
     """Of a header, with or without its body."""
-    mail = read_mail(raw)
-    return Head(field_of(mail, "From"), field_of(mail, "Subject"), sent_at(mail))
+    mail = read_header(raw)
+    sender, subject = (field_of(mail, name, LISTED_CHARACTERS) for name in ("From", "Subject"))
+    return Head(sender, subject, sent_at(mail))
 
 
-def field_of(mail: EmailMessage, name: str) -> str:
-    """A field in one line, decoded; "" for none."""
-    return " ".join(str(mail.get(name, "")).split())
+def field_of(mail: EmailMessage, name: str, most: int = FIELD_CHARACTERS) -> str:
+    """A field in one line, decoded, and of a long one the beginning; "" for none."""
+    for each, value in mail.raw_items():
+        if each.lower() == name.lower():
+            cut = value[:most]
+            shown = " ".join(str(mail.policy.header_fetch_parse(each, cut)).split())
+            return shown if len(cut) == len(value) else f"{shown} ..."
+    return ""
 
 
 def sent_at(mail: EmailMessage) -> float | None:
@@ -70,88 +74,71 @@ def sent_at(mail: EmailMessage) -> float | None:
 
 
 def text_of(mail: EmailMessage) -> str:
-    """What it says: its text, or what stands in its HTML."""
+    """What it says: its text, or what stands in its HTML; its source where nobody can tell."""
+    if is_too_much(mail):
+        payload = str(mail.get_payload()).encode("ascii", "surrogateescape")
+        return AS_IT_CAME + payload.decode("utf-8", "replace")
     try:
         body = mail.get_body(("plain", "html"))
-    except Exception:  # a structure that `email` can't walk
-        body = None
-    if body is None:
-        return ""
-    content = _decoded(body)
-    return text_of_html(content) if body.get_content_type() == "text/html" else content
+        if body is None:
+            return ""
+        content = _decoded(body)
+        return text_of_html(content) if body.get_content_type() == "text/html" else content
+    except Exception:  # a structure that `email` can't walk, or an encoding that it can't undo
+        return AS_IT_CAME + _source(mail)
+
+
+def _source(mail: EmailMessage) -> str:
+    with suppress(Exception):
+        return mail.as_bytes().partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
+    return ""
 
 
 def _decoded(part: Any) -> str:
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
-    try:
-        return octets.decode(part.get_content_charset() or "utf-8", "replace")
-    except (LookupError, ValueError):
-        return octets.decode("utf-8", "replace")
+    return octets.decode(codec_of(part.get_content_charset() or "") or "utf-8", "replace")
 
 
 def attachments_of(mail: EmailMessage) -> Iterator[Attachment]:
-    """Each part with a file name, or that says it is one; what is text to be read is none."""
-    try:
-        parts = list(mail.walk())
-    except Exception:
+    """Each part with a file name, or that says it is one; what is text to be read is none.
+
+    Mails within a mail that is attached are in that one, and not given again. What `email` can't
+    take out of the mail is none, either.
+    """
+    if is_too_much(mail):
         return
     try:
         body = mail.get_body(("plain", "html"))
     except Exception:
         body = None
-    for part in parts:
-        if part.is_multipart() and part.get_content_type() != "message/rfc822":
-            continue
-        name = part.get_filename("") or ""
-        told = part.get_content_disposition() == "attachment"
-        if part is body and not told:
-            continue
-        if name or told or part.get_content_maintype() not in ("text", "multipart"):
-            if part.get_content_type() == "message/rfc822":
-                payload = part.get_payload()
-                inner: Any = payload[0] if isinstance(payload, list) and payload else None
-                content = bytes(inner) if inner is not None else b""
-            else:
-                decoded = part.get_payload(decode=True)
-                content = decoded if isinstance(decoded, bytes) else b""
-            yield Attachment(str(name), part.get_content_type(), content)
+    parts: list[tuple[Any, bool]] = [(mail, False)]
+    while parts:
+        part, within = parts.pop()
+        found = None
+        with suppress(Exception):
+            is_mail = part.get_content_type() == "message/rfc822"
+            if part.is_multipart():
+                parts += [(inner, within or is_mail) for inner in reversed(part.get_payload())]
+            if not (within and is_mail):
+                found = _attachment(part, part is body)
+        if found is not None:
+            yield found
 
 
-def text_of_html(html: str) -> str:
-    """The words of a page, a line a block; nothing of it is fetched."""
-    reader = _Words()
-    reader.feed(html)
-    reader.close()
-    lines = (_BLANKS.sub(" ", line).strip() for line in "".join(reader.words).split("\n"))
-    return _GAPS.sub("\n\n", "\n".join(lines)).strip() + "\n"
-
-
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._unseen = 0
-        self._link = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _UNSEEN:
-            self._unseen += 1
-        elif tag in _BLOCKS:
-            self.words.append("\n* " if tag == "li" else "\n")
-        elif tag == "a":
-            self._link = dict(attrs).get("href") or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _UNSEEN:
-            self._unseen = max(0, self._unseen - 1)
-        elif tag in _BLOCKS:
-            self.words.append("\n")
-        elif tag == "a" and self._link:
-            if self._link.startswith(("http:", "https:", "mailto:")):
-                self.words.append(f" <{self._link}>")
-            self._link = ""
-
-    def handle_data(self, data: str) -> None:
-        if not self._unseen:
-            self.words.append(data.replace("\n", " "))
+def _attachment(part: Any, is_body: bool) -> Attachment | None:
+    kind = part.get_content_type()
+    is_mail = kind == "message/rfc822"
+    if part.is_multipart() and not is_mail:
+        return None
+    name = str(part.get_filename("") or "")
+    told = part.get_content_disposition() == "attachment"
+    if not told and (is_body or not (name or part.get_content_maintype() not in _READ)):
+        return None
+    if is_mail:
+        payload = part.get_payload()
+        content = bytes(payload[0]) if isinstance(payload, list) and payload else b""
+    else:
+        decoded = part.get_payload(decode=True)
+        content = decoded if isinstance(decoded, bytes) else b""
+    return Attachment(name, kind, content)

@@ -13,7 +13,6 @@ from attrs import define, field, frozen
 
 from mailnode.client.reading import attachments_of, head_of
 from mailnode.client.trouble import Denied
-from mailnode.durable import flush
 from mailnode.filenames import enter_folder, make_folder, numbered, open_new, safe_name
 from mailnode.mime import read_mail
 
@@ -96,14 +95,13 @@ class Shelf:
                 os.unlink(part, dir_fd=self._fd)
                 path = self.root / self._name / there
                 return Saved(path, octets, digest.hexdigest(), known=True)
-            name = self._give_name(part, wanted)
+            name, attachments = self._give_name(part, wanted, raw)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(part, dir_fd=self._fd)
             raise
-        attachments = self._save_attachments(raw, name.removesuffix(".eml"))
+        os.fsync(self._fd)
         folder = self.root / self._name
-        flush(folder)
         return Saved(
             folder / name,
             octets,
@@ -134,11 +132,20 @@ class Shelf:
                             return name
         return None
 
-    def _give_name(self, part: str, wanted: str) -> str:
+    def _give_name(self, part: str, wanted: str, raw: bytes) -> tuple[str, list[Path]]:
+        """The mail's name, and its files beside it.
+
+        The files come first: a mail that lies there is passed over the next time.
+        """
         new_fd, name = open_new(self._fd, wanted)  # so that nobody else has the name
         os.close(new_fd)
-        os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        return name
+        try:
+            attachments = self._save_attachments(raw, name.removesuffix(".eml"))
+            os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException:
+            os.unlink(name, dir_fd=self._fd)
+            raise
+        return name, attachments
 
     def _save_attachments(self, raw: bytes, stem: str) -> list[Path]:
         found = list(attachments_of(read_mail(raw)))
@@ -152,7 +159,10 @@ class Shelf:
                 file_fd, name = open_new(folder_fd, wanted)
                 with os.fdopen(file_fd, "wb") as file:
                     file.write(each.content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 saved.append(Path(folder, name))
+            os.fsync(folder_fd)
         finally:
             os.close(folder_fd)
         return saved

@@ -114,15 +114,24 @@ class Kept:
         )
 
     def settle(self, recipients: tuple[str, ...], why: str = "") -> None:
-        """From here these wait for it; none: it is gone. Either outlives a power cut."""
+        """From here these wait for it; none: it is gone. Either outlives a power cut.
+
+        Raises:
+            BadSpool: it still waits for whom it did, since the disk takes no other slip.
+        """
         slip = attrs.evolve(self.slip, recipients=recipients, why=why)
-        if not recipients:
-            self._slip_path.unlink(missing_ok=True)
-            flush(self.folder)
-            self._path.unlink(missing_ok=True)
-        elif slip != self.slip:
-            write_durably(self._slip_path, slip.to_json())
-        self.slip = slip
+        try:
+            if not recipients:
+                self._slip_path.unlink(missing_ok=True)
+                flush(self.folder)
+                self._path.unlink(missing_ok=True)
+            elif slip != self.slip:
+                write_durably(self._slip_path, slip.to_json())
+        except OSError as error:
+            if recipients != self.slip.recipients:
+                raise BadSpool(f"{self._slip_path}: {error.strerror}") from None
+        else:
+            self.slip = slip
 
     def tried(self) -> None:
         """Others come first at the next round."""
@@ -229,13 +238,15 @@ class Spool:
         """A mail, locked; None when somebody works on it, or it is gone.
 
         Raises:
-            BadSpool: its slip can't be read; it stays.
+            BadSpool: it or its slip can't be read; it stays.
         """
         path = self.folder / f"{name}.eml"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BadSpool(f"{path} can't be read: {error.strerror}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             slip = self.slip(name)
@@ -256,7 +267,7 @@ class Spool:
             return Slip.of_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise BadSpool(f"{path} can't be read: {error}") from None
 
     def octets_of(self, name: str) -> int:

@@ -17,6 +17,12 @@ class Late(Unreachable):
     exit_code = 75
 
 
+class NoReply(Unreachable):
+    """What the server says is no reply, or has no end: we have hung up."""
+
+    exit_code = 76
+
+
 class NotTrusted(MailError):
     """The certificate isn't one that we trust, or what is secret would go in clear."""
 
@@ -36,6 +42,6 @@ class InUse(MailError):
 
 
 class Denied(MailError):
-    """The server said no, or what is no reply at all."""
+    """The server said no."""
 
     smtp_code, enhanced, exit_code = 550, "5.0.0", 76

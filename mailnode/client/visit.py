@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -15,6 +16,8 @@ from mailnode.client.trouble import Denied, InUse, Unreachable
 WAITS = 10  # for a server that has not noticed yet that our last session is over
 PAUSE_S = 1.0
 TRIES = 2
+
+LOST = "the connection was lost, and this server can't tell them from others"
 
 T = TypeVar("T")
 
@@ -38,8 +41,9 @@ class Ended:
 class Visit:
     """One person's look at a mailbox, over as many sessions as it takes.
 
-    A mail is known by its UIDL, so that a deletion is of the same mail in the next session. Nothing
-    is said to the server before `end`: whatever breaks off until then deletes nothing.
+    A mail is known by its UIDL, so that a deletion is of the same mail in the next session. One
+    without, or whose UIDL another has, too, is known by its number, and in one session alone.
+    Nothing is said to the server before `end`: whatever breaks off until then deletes nothing.
 
     Attributes:
         open: signs in.
@@ -93,11 +97,19 @@ class Visit:
 
     def refresh(self) -> int:
         """Look again for new mail; how many there are."""
-        known = set(self._words.values())
+        before = self._words
         self._quit()
         self._enter_patiently()
         self._tell_lost()
-        return len(set(self._words.values()) - known)
+        known = set(filter(_is_lasting, before.values()))
+        new = sum(word not in known for word in self._words.values() if _is_lasting(word))
+        others = len(self._words) - len(before) - (self._lasting - len(known))
+        return new + max(0, others)
+
+    @property
+    def _lasting(self) -> int:
+        """How many mails the next session knows again."""
+        return sum(map(_is_lasting, self._words.values()))
 
     # Deletions
 
@@ -146,7 +158,7 @@ class Visit:
             if ended is not None:
                 return ended
         self._enter_patiently()  # or the reason why there is no session
-        left = len(self.marked)
+        left = len(self.marked) + self._lost
         self.leave()
         return Ended(asked - left, left, "the connection broke off each time")
 
@@ -154,7 +166,7 @@ class Visit:
         """None when the connection was lost behind QUIT, and some are still there."""
         if self._maildrop is None:
             self._enter_patiently()
-        maildrop, marked = self._maildrop, self.marked
+        maildrop, marked, lost = self._maildrop, self.marked, self._lost
         assert maildrop is not None
         refused = maildrop.delete(marked)
         try:
@@ -165,8 +177,16 @@ class Visit:
         except Unreachable:
             return self._look_what_is_left(asked)
         self._maildrop = None
-        why = refused[0][1].text if refused else ""
-        return Ended(asked - len(refused), len(refused), why)
+        why = refused[0][1].text if refused else LOST if lost else ""
+        kept = len(refused) + lost
+        return Ended(asked - kept, kept, why)
+
+    @property
+    def _lost(self) -> int:
+        """How many of the marked were known by their numbers in a session that is over."""
+        there = set(self._words.values())
+        marked = (word for batch in self._marked for word in batch)
+        return sum(not _is_lasting(word) and word not in there for word in marked)
 
     def _look_what_is_left(self, asked: int) -> Ended | None:
         """Nobody has said whether they are gone: the next session shows it."""
@@ -178,8 +198,9 @@ class Visit:
             return Ended(0, asked, why)
         if self.marked:
             return None
+        lost = self._lost
         self.leave()
-        return Ended(asked)
+        return Ended(asked - lost, lost, f"{LOST}; nobody knows" if lost else "")
 
     def leave(self) -> None:
         """Go; nothing that is marked is deleted."""
@@ -234,9 +255,15 @@ class Visit:
             self._sessions += 1
             try:
                 found = maildrop.unique_ids()
-            except Denied:  # then each session has names of its own
-                found = {number: f"{self._sessions} {number}" for number in self.sizes}
-            self._words = {number: found.get(number, f"? {number}") for number in self.sizes}
+            except Denied:
+                found = {}
+            often = Counter(found.values())
+            self._words = {}
+            for number in self.sizes:
+                word = found.get(number, "")
+                if often[word] != 1 or not _is_lasting(word):
+                    word = f"{self._sessions} {number}"  # each session has names of its own
+                self._words[number] = word
         except BaseException:
             maildrop.leave()
             raise
@@ -273,3 +300,8 @@ class Visit:
                 f"No longer to be deleted: {asked - kept}, which are gone, or which this server "
                 "can't tell from others."
             )
+
+
+def _is_lasting(word: str) -> bool:
+    """Whether it is a UIDL (RFC 1939 section 7): these have no blanks."""
+    return bool(word) and all("!" <= each <= "~" for each in word)

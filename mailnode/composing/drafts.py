@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from attrs import field, frozen
 
-from mailnode.composing.people import Mailbox
+from mailnode.composing.people import Mailbox, one_line
 
 SUBJECT_CHARACTERS = 150
 
@@ -25,7 +25,7 @@ class Enclosure:
         content_id: without brackets, of what the HTML shows by `cid:`; "" for an attachment.
     """
 
-    name: str
+    name: str = field(converter=one_line)
     kind: str
     size_octets: int
     open: Callable[[], BinaryIO] = field(repr=False)
@@ -95,6 +95,9 @@ def look_over(draft: Draft) -> list[Doubt]:
     doubts = []
     if not draft.recipients:
         doubts.append(Doubt("to", "there is nobody to send it to"))
+    for part, said in (("subject", draft.subject), ("body", draft.text), ("body", draft.html)):
+        if not _is_text(said):
+            doubts.append(Doubt(part, "it has octets that are no UTF-8"))
     if any(c in draft.subject for c in "\r\n"):
         doubts.append(Doubt("subject", "it has a line end"))
     elif len(draft.subject) > SUBJECT_CHARACTERS:
@@ -110,6 +113,15 @@ def look_over(draft: Draft) -> list[Doubt]:
         if why := _unreadable(path):
             doubts.append(Doubt(str(path), why))
     return doubts
+
+
+def _is_text(said: str) -> bool:
+    """What a command line says in no UTF-8 has lone surrogates for it."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unreadable(path: Path) -> str:

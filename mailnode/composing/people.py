@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.headerregistry import Address as Shown
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import BadAddress, MailError
+
+
+def one_line(text: str) -> str:
+    """A name without the line ends and halves of characters that no header field may have."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(whole.split())
+
+
+MAILBOX_CHARACTERS = 1_000
 
 
 @frozen
@@ -17,7 +26,7 @@ class Mailbox:
     """A recipient or a sender, as a person names it."""
 
     address: Address
-    name: str = ""
+    name: str = field(default="", converter=one_line)
 
     def __str__(self) -> str:
         return f"{self.name} <{self.address}>" if self.name else str(self.address)
@@ -63,8 +72,11 @@ def read_each(text: str) -> list[Mailbox | Wrong]:
     A list that was pasted may have its addresses on lines of their own, or semicolons.
     """
     found: list[Mailbox | Wrong] = []
-    for part in _ENDS.split(text):
+    for part in _between_ends(text):
         if said := " ".join(part.split()):
+            if len(said) > MAILBOX_CHARACTERS:
+                found.append(Wrong(said, f"{said[:40]!r}... is longer than a name and an address"))
+                continue
             match = _NAMED.fullmatch(said)
             name, address = match.groups() if match else ("", said)
             try:
@@ -74,7 +86,19 @@ def read_each(text: str) -> list[Mailbox | Wrong]:
     return found
 
 
-_ENDS = re.compile(r'[,;\n](?=(?:[^"]*"[^"]*")*[^"]*$)')  # likewise
+def _between_ends(text: str) -> Iterator[str]:
+    """What stands between commas, semicolons and line ends, but for those between quotes."""
+    part: list[str] = []
+    for piece in _PIECES.findall(text):
+        if piece in (",", ";", "\n"):
+            yield "".join(part)
+            part = []
+        else:
+            part.append(piece)
+    yield "".join(part)
+
+
+_PIECES = re.compile(r'[,;\n]|"(?:[^"\\\n]|\\.){0,300}"|"|[^,;\n"]+')
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
 _NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
 

@@ -28,7 +28,7 @@ LINE_MAX = 77
 
 # What a reader sees and replies to, what ties mails together, and what says how the body is
 # read. Not Received, Return-Path and whatever else changes on the way (RFC 6376 section 5.4.1).
-SIGNED = (  # noqa: SIM905 - as a list it takes a line each
+SIGNED = (
     "From To Cc Subject Date Message-ID Reply-To In-Reply-To References MIME-Version Content-Type"
     " Content-Transfer-Encoding List-Id List-Help List-Unsubscribe List-Unsubscribe-Post"
     " List-Subscribe List-Post List-Owner List-Archive"

@@ -1,10 +1,11 @@
 """Systems of plain text: `userinfo.txt` and a mailbox file for each user.
 
 A line of `userinfo.txt` is a name and a password. `USERS/<name>/my_mailbox.txt` holds that user's
-mails one behind the other: lines From, To, Subject and Received, then the body, and a line of a
-full stop alone at its end. Such files are written by hand and by programs of all sorts, so fields
-may lack or come in any order, with CRLF or LF, with or without a blank line behind them. A full
-stop alone is the end where nothing but blank lines follows, or a line of a field.
+mails one behind the other: lines From, To, Subject and Received (Cc and the like may stand among
+them), then the body, and a line of a full stop alone at its end. Such files are written by hand
+and by programs of all sorts, so fields may lack or come in any order, with CRLF or LF, with or
+without a blank line behind them. A full stop alone is the end where nothing but blank lines
+follows, or a line of a field.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ LINE_OCTETS = 64 << 10
 MOST_USERS_OCTETS = 64 << 20
 
 _FIELD = re.compile(rb"(From|To|Subject|Received)[ \t]*:[ \t]*([^\r\n]*)\r?\n?", re.I)
+_FIELDS = 4
+_OTHER = re.compile(
+    rb"(Cc|Bcc|Reply-To|Date|Message-ID|In-Reply-To|References|X-[!-9;-~]+)"
+    rb"[ \t]*:[ \t]*([^\r\n]*)\r?\n?",
+    re.I,
+)
+_PEOPLE = (("From", b"from"), ("To", b"to"), ("Cc", b"cc"), ("Bcc", b"bcc"))
+_SAME = (b"reply-to", b"message-id", b"in-reply-to", b"references")
+_BETWEEN = re.compile(r'[,;](?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
+_BARE = re.compile(r"[\w.+-]+", re.ASCII)
+_NAMED = re.compile(r"(.*?)\s*<\s*([^<>\s]*)\s*>")
 _NUMBERS = re.compile(
     r"(?P<a>\d{1,4})\s*[-/.]\s*(?P<b>\d{1,2})\s*[-/.]\s*(?P<c>\d{1,4})"
     r"(?:[\sT,:;]+(?P<hour>\d{1,2})\s*:\s*(?P<minute>\d{1,2})(?:\s*:\s*(?P<second>\d{1,2}))?)?"
@@ -173,9 +185,11 @@ class PlaintextReader:
         gathering = Gathering(self.make_spool)
         try:
             begin, plain = self._begin()
-            received = _decoded(fields.get(b"received", b""))
+            received = _decoded(fields.get(b"received") or fields.get(b"date", b""))
             received_at = read_time(received) if received else None
-            gathering.feed(self._header(fields, received, received_at, begin))
+            written = _decoded(fields.get(b"date", b""))
+            date = (read_time(written) if written else None) or received_at
+            gathering.feed(self._header(fields, received, date, begin))
             gathering.feed(begin)
             if not plain:
                 while (line := self._body_line()) is not None:
@@ -187,16 +201,35 @@ class PlaintextReader:
         return gathering.end(where, received_at=received_at)
 
     def _fields(self) -> dict[bytes, bytes]:
-        """What stands in front; a second one of a name is the body's."""
+        """What stands in front; a second one of a name is the body's.
+
+        Other fields than the four count where one of these follows, or where one of them lacks and
+        a blank line follows: else such a line is how the body begins.
+        """
         fields: dict[bytes, bytes] = {}
+        others: dict[bytes, bytes] = {}
+        held: list[bytes] = []
         while (line := self._next()) is not None:
             found = _FIELD.fullmatch(line)
-            if found is None or found[1].lower() in fields:
-                if line.strip() or not fields:
-                    self._put_back([line])
-                break
-            fields[found[1].lower()] = found[2].strip()
-        return fields
+            if found is not None and found[1].lower() not in fields:
+                fields[found[1].lower()] = found[2].strip()
+                held.clear()
+                continue
+            other = _OTHER.fullmatch(line) if len(fields) < _FIELDS else None
+            if fields and other is not None and other[1].lower() not in others:
+                others[other[1].lower()] = other[2].strip()
+                held.append(line)
+                continue
+            if line.strip() or not fields:
+                held.append(line)
+            else:
+                held.clear()
+            break
+        for line in held:
+            if other := _OTHER.fullmatch(line):
+                others.pop(other[1].lower(), None)
+        self._put_back(held)
+        return fields | others
 
     def _begin(self) -> tuple[bytes, bool]:
         """(the body's begin, whether that is all of it): it tells in which charset it is."""
@@ -226,33 +259,42 @@ class PlaintextReader:
         return line is None or _FIELD.match(line) is not None
 
     def _header(
-        self, fields: dict[bytes, bytes], received: str, received_at: float | None, begin: bytes
+        self, fields: dict[bytes, bytes], received: str, date: float | None, begin: bytes
     ) -> bytes:
         lines = [
-            f"{name}: {self._address(_decoded(fields[key]))}"
-            for name, key in (("From", b"from"), ("To", b"to"))
+            f"{name}: {self._people(_decoded(fields[key]))}"
+            for name, key in _PEOPLE
             if fields.get(key)
         ]
         if b"subject" in fields:
             lines.append(f"Subject: {_words(_decoded(fields[b'subject']))}")
-        if received_at is not None:
-            lines.append(
-                f"Date: {format_datetime(datetime.fromtimestamp(received_at).astimezone())}"
-            )
+        if date is not None:
+            lines.append(f"Date: {format_datetime(datetime.fromtimestamp(date).astimezone())}")
         elif received:
             lines.append(f"X-Received: {_words(received)}")
+        for key, octets in fields.items():
+            if key in _SAME or key.startswith(b"x-"):
+                name = key.decode("ascii").title().replace("-Id", "-ID")
+                lines.append(f"{name}: {_words(_decoded(octets))}")
         if not begin.isascii():
             charset = "utf-8" if _is_utf8(begin) else "iso-8859-1"
             lines += ["MIME-Version: 1.0", f"Content-Type: text/plain; charset={charset}"]
             lines.append("Content-Transfer-Encoding: 8bit")
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii", "replace")
 
-    def _address(self, text: str) -> str:
-        """A bare name is somebody of this system."""
-        bare = text.strip("<> ")
-        if re.fullmatch(r"[\w.+-]+", bare, re.ASCII):
-            return f"{bare}@{self.domain}"
-        return bare if re.fullmatch(r"[!-;=?-~]+", bare) else _words(text)
+    def _people(self, text: str) -> str:
+        """A list of addresses; a bare name is somebody of this system."""
+        people = [each.strip() for each in _BETWEEN.split(text) if each.strip()]
+        return ", ".join(map(self._person, people)) or _words(text)
+
+    def _person(self, text: str) -> str:
+        found = _NAMED.fullmatch(text)
+        name, address = found.groups() if found else ("", text)
+        if _BARE.fullmatch(address):
+            address = f"{address}@{self.domain}"
+        elif not re.fullmatch(r"[!-;=?-~]+", address):
+            return _words(text)
+        return f"{_words(name)} <{address}>" if name else address
 
 
 def _decoded(octets: bytes) -> str:

@@ -20,7 +20,9 @@ from urllib.parse import unquote
 import nh3
 from attrs import define, field, frozen
 
-from mailnode.reading.markup import ELEMENTS, balance_markup
+from mailnode.reading.domains import is_ip_address
+from mailnode.reading.markup import balance_markup
+from mailnode.reading.nesting import ELEMENTS
 from mailnode.reading.styles import safe_style
 
 _LINKS = frozenset(["http", "https", "mailto"])
@@ -46,7 +48,6 @@ _ATTRIBUTES = {
     "ol": {"start", "type", "reversed"},
     "ul": {"type"},
     "li": {"type", "value"},
-    "div": {"bgcolor", "background", "text"},
     "pre": {"width"},
     "blockquote": {"type"},
     "bdo": {"dir"},
@@ -154,7 +155,7 @@ class _Judge:
         if address[:4].lower() == "cid:":
             return self.cid_url(unquote(address[4:]))
         outside = _outside(address)
-        if outside is None:
+        if outside is None or _is_within(outside):
             return None
         if address in self.pixels:
             self.trackers.add(address)
@@ -175,6 +176,14 @@ def link_of(address: str) -> str | None:
         return address
     host = _HOST.fullmatch(address, scheme.end())
     return f"{scheme.group(1).lower()}://{host.group(1)}{host.group(2)}" if host else None
+
+
+def _is_within(outside: str) -> bool:
+    """Whether it may be a device of the reader's own network: no picture of a mail is there."""
+    host = outside[len("https://") :]
+    host = re.split(r"[/\\?#]", host, maxsplit=1)[0].rpartition("@")[2]
+    name = host if host.startswith("[") else unquote(host.partition(":")[0]).rstrip(".")
+    return is_ip_address(name) or "." not in name
 
 
 def _trimmed(address: str) -> str:

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from mailnode.errors import NoSuchFolder, NoSuchMail
 from mailnode.model import SEEN, STANDARD_FOLDERS
 from mailnode.store.fetching import StoredMail, read_mails
-from mailnode.store.sqlite import packed_rows, unpack_rows
+from mailnode.store.sqlite import packed, packed_rows, unpack, unpack_rows
 
 PAGE_MAILS = 200
 
@@ -108,6 +108,16 @@ def read_page(
     (rows,) = connection.execute(text, (folder_id, uid, limit)).fetchone()
     found = [Copy(folder_id, *row) for row in unpack_rows(rows)]
     return found[::-1] if after else found
+
+
+def read_uids(connection: sqlite3.Connection, folder_id: int, up_to: int) -> list[int]:
+    """All up to that one, ascending."""
+    (uids,) = connection.execute(
+        f"SELECT {packed('uid')} FROM (SELECT uid FROM delivery WHERE folder_id = ? AND uid <= ?"
+        " ORDER BY uid) AS copies",
+        (folder_id, up_to),
+    ).fetchone()
+    return unpack(uids)
 
 
 def read_places(

@@ -28,6 +28,7 @@ from mailnode.store.folder_lists import (
     read_mail,
     read_page,
     read_places,
+    read_uids,
     remove_folder,
     require_folder,
 )
@@ -227,6 +228,19 @@ class Folders:
         """
         wanted = message_ids[:PAGE_MAILS]
         return self._database.read(lambda connection: read_places(connection, account_id, wanted))
+
+    def uids(self, account_id: int, folder_id: int, up_to: int) -> Deferred[list[int]]:
+        """Of all mails of the folder up to that one, ascending.
+
+        Errors:
+            NoSuchFolder.
+        """
+
+        def read(connection: sqlite3.Connection) -> list[int]:
+            require_folder(connection, account_id, folder_id)
+            return read_uids(connection, folder_id, up_to)
+
+        return self._database.read(read)
 
     def copy(self, account_id: int, folder_id: int, uid: int) -> Deferred[Copy]:
         """One line.

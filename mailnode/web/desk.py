@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import define
 
 if TYPE_CHECKING:
+    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.answers import Answers
     from mailnode.store.blobs import FileBlobs
@@ -25,6 +27,7 @@ class Desk:
     Attributes:
         directory: accounts, aliases and domains, in memory.
         folders: what lies where.
+        summaries: (account id, message ids) to what lists show of those that are there.
         changes: tells who listens that a folder changed.
         blobs: large bodies.
         drafts: what is being written, and the files that wait to go with it.
@@ -36,6 +39,7 @@ class Desk:
     directory: LiveDirectory
     database: Database
     folders: Folders
+    summaries: Callable[[int, Sequence[int]], Awaitable[dict[int, Summary]]]
     changes: Changes
     blobs: FileBlobs
     drafts: Drafts

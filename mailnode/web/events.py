@@ -109,7 +109,8 @@ class Stream:
             for call in (self._gathering, self._alive, longest):
                 if call is not None and call.active():
                     call.cancel()
-            self._request.unregisterProducer()
+            if self._request.channel is not None:  # else the client is gone
+                self._request.unregisterProducer()
 
     def end(self) -> None:
         if not self._ended.called:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mailnode.model import INBOX
+from mailnode.telling import size
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.routes import Answer
@@ -22,15 +25,31 @@ MOST_FLASHES, MOST_FLASHED = 5, 1_000
 
 
 @frozen
+class FlashForm:
+    """A button beside what is said.
+
+    Attributes:
+        action: the path that it posts to.
+        fields: that it posts.
+    """
+
+    action: str
+    label: str
+    fields: Mapping[str, str]
+
+
+@frozen
 class Flash:
     """What the next page says first.
 
     Attributes:
         kind: "done" or "failed".
+        form: what can be done about it; None for nothing.
     """
 
     text: str
     kind: str = "done"
+    form: FlashForm | None = None
 
 
 @define(eq=False)
@@ -39,12 +58,14 @@ class Flashes:
 
     _waiting: OrderedDict[bytes, list[Flash]] = field(factory=OrderedDict, init=False)
 
-    def add(self, visit: Visit, text: str, kind: str = "done") -> None:
+    def add(
+        self, visit: Visit, text: str, kind: str = "done", form: FlashForm | None = None
+    ) -> None:
         session = visit.guest.session
         if session is not None:
             waiting = self._waiting.setdefault(session.key_hash, [])
             self._waiting.move_to_end(session.key_hash)
-            waiting.append(Flash(text, kind))
+            waiting.append(Flash(text, kind, form))
             del waiting[:-MOST_FLASHES]
             if len(self._waiting) > MOST_FLASHED:
                 self._waiting.popitem(last=False)
@@ -81,6 +102,9 @@ class Templates:
             "static": self.assets.address,
             "icon": self._icon,
             "when": when,
+            "stamp": stamp,
+            "size": size,
+            "folder_title": folder_title,
             "node": self.node,
         }
 
@@ -91,7 +115,7 @@ class Templates:
 
     def text(self, template: str, /, **values: Any) -> str:
         """A template filled, with what every template may ask for left empty."""
-        nobody = {"guest": None, "csrf": "", "flashes": (), "path": "", "title": ""}
+        nobody = {"guest": None, "csrf": "", "flashes": (), "path": "", "title": "", "shelf": None}
         return self._environment.get_template(template).render(nobody | values)
 
     def page(self, visit: Visit, template: str, status: int = 200, /, **values: Any) -> Answer:
@@ -117,3 +141,13 @@ class Templates:
 def when(at: float) -> str:
     """UTC epoch seconds for people, in UTC: a browser's zone is not ours to know."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def stamp(at: float) -> str:
+    """The same for a <time> element's `datetime` (RFC 3339)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def folder_title(name: str) -> str:
+    """What people call it."""
+    return "Inbox" if name == INBOX else name

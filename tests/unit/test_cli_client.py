@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import click
 from attrs import define
 
-from mailnode.cli import output, places
+from mailnode.cli import output, places, progress
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
+from mailnode.client.connection import Server
+from mailnode.client.discovery import Found
 from mailnode.client.trouble import SignInRefused
+from mailnode.outbound.words import Login
 from tests.unit.cli_case import CommandCase
+from tests.unit.client_case import ScriptedConnection
+from tests.unit.test_client_spool import TAKEN
 
 
 @define
@@ -28,6 +38,9 @@ class Opened:
         if password != self.right:
             raise SignInRefused("bob is not let in")
         return "in"
+
+
+send = importlib.import_module("mailnode.cli.send")  # the package has the command by this name
 
 
 class StoppedNodeTests(CommandCase):
@@ -108,7 +121,232 @@ class PasswordTests(CommandCase):
         self.assertIsInstance(self.outcome, SignInRefused)
 
 
+class OwnerTests(CommandCase):
+    """Whose password goes to which server, where a profile says one and somebody is named."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        os.environ["MAILNODE_CLIENT"] = str(self.folder / "client.toml")
+        self.signed_in: list[tuple[str, str, str]] = []
+
+    def profile(self, text: str) -> None:
+        (self.folder / "client.toml").write_text(f"[work]\n{text}\n")
+
+    def sign_in(self, line: str, exit_code: int = 77) -> tuple[str, str, str]:
+        """(server, user, password) of the one attempt; the keyring has a password for everybody."""
+
+        def open_maildrop(server: Server, user: str, password: str) -> None:
+            self.signed_in.append((str(server), user, password))
+            raise SignInRefused("not let in")
+
+        def open_submission(server: Server, login: Login | None = None) -> None:
+            assert login is not None
+            open_maildrop(server, login.user, login.password)
+
+        def found(address: str) -> Found:
+            domain = address.rpartition("@")[2]
+            return Found({"pop3": Server(f"pop.{domain}", 995, True),
+                          "smtp": Server(f"smtp.{domain}", 465, True)})  # fmt: skip
+
+        self.signed_in.clear()
+        with (
+            patch.object(places, "discover", found),
+            patch.object(places, "Connection", lambda server, trust: server),
+            patch.object(places.Maildrop, "open", open_maildrop),
+            patch.object(places.Submission, "open", open_submission),
+            patch.object(places.passwords, "from_keyring", lambda user, host: f"{user} {host}"),
+        ):
+            self.run_command(line, exit_code=exit_code)
+        (attempt,) = self.signed_in
+        return attempt
+
+    def test_its_own_address_gets_the_profiles_password(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        carols = ("pop.example.org:995", "carol@example.org", "secret")
+        for line in ("list", "list Carol@Example.org", "list carol@example.org --profile work",
+                     "list --user carol@example.org", "stat"):  # fmt: skip
+            server, user, password = self.sign_in(line)
+            self.assertEqual(carols, (server, user.lower(), password), line)
+        self.assertEqual("secret", self.sign_in("list carol")[2])
+
+    def test_another_address_gets_another_server_and_its_own_password(self) -> None:
+        carols = 'address = "carol@example.org"\npassword_command = "echo secret"'
+        for more in ("", 'pop3 = "pop.example.org"', 'user = "c123"', 'server = "x.test"'):
+            self.profile(f"{more}\n{carols}")
+            for line in ("list mallory@evil.example", "stat --user mallory@evil.example",
+                         "list mallory@evil.example --user carol@example.org"):  # fmt: skip
+                server, user, password = self.sign_in(line)
+                self.assertEqual("pop.evil.example:995", server, line)
+                self.assertEqual(f"{user} pop.evil.example", password, line)
+
+    def test_a_profile_that_was_named_lends_another_its_servers_alone(self) -> None:
+        self.profile('address = "carol@example.org"\npop3 = "pop.example.org:995"\n'
+                     'password_command = "echo secret"')  # fmt: skip
+        self.assertEqual(
+            ("pop.example.org:995", "dave@example.org", "dave@example.org pop.example.org"),
+            self.sign_in("list dave@example.org --profile work"),
+        )
+
+    def test_who_has_no_domain_and_no_profile_is_asked_where(self) -> None:
+        self.profile('address = "carol@example.org"\npop3 = "pop.example.org:995"')
+        told = self.refusal("list dave", 64)
+        self.assertIn("there is no profile of dave; give --server HOST", told)
+
+    def test_a_profile_without_an_address_knows_its_own_servers_alone(self) -> None:
+        for user in ("", 'user = "carol"\n'):
+            self.profile(f'{user}password_command = "echo secret"')
+            server, user, password = self.sign_in(
+                "send --from m@evil.example --to b@x.test --user m@evil.example hello"
+            )
+            self.assertEqual(("smtp.evil.example:465", "m@evil.example"), (server, user))
+            self.assertNotIn("secret", password)
+        server, user, password = self.sign_in("send --from m@evil.example --to b@x.test hello")
+        self.assertEqual("smtp.evil.example:465", server)
+        self.assertNotIn("secret", password)
+
+    def test_a_password_on_the_command_line_is_for_whom_the_command_line_names(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        self.assertEqual(
+            ("pop.evil.example:995", "mallory@evil.example", "theirs"),
+            self.sign_in("list mallory@evil.example --password-command 'echo theirs'"),
+        )
+
+    def test_a_profile_with_an_address_never_means_the_node_in_this_folder(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo secret"')
+        running = SimpleNamespace(listening={"pop3": ["127.0.0.1:1100"]})
+        with patch.object(places, "running_node", return_value=running):
+            self.assertEqual("pop.example.org:995", self.sign_in("list --profile work")[0])
+            self.assertEqual(
+                ("127.0.0.1:1100", "bob@example.test", "bob@example.test 127.0.0.1"),
+                self.sign_in("list bob@example.test"),
+            )
+
+    def test_what_was_typed_is_forgotten_and_the_profile_is_not(self) -> None:
+        self.profile('address = "carol@example.org"\npassword_command = "echo wrong"')
+        place = Place.of(click.Context(ClientCommand("x", example="x")))
+        place.forget()
+        self.assertEqual("carol@example.org", place.user)
+
+    def test_a_name_with_control_characters_or_in_no_utf_8_signs_in_nowhere(self) -> None:
+        for name in ("bob\x1b[2J", "\udcff@x.test"):
+            ctx = click.Context(ClientCommand("x", example="x"))
+            places.choose(ctx, "user", name)
+            places.choose(ctx, "pop3", "localhost:1")
+            with self.assertRaisesRegex(Mistake, "is no name to sign in as"):
+                Place.of(ctx).maildrop()
+
+    def test_its_certificates_lie_in_the_home_where_it_says_so(self) -> None:
+        self.profile('trust = "~/ca.pem"')
+        ctx = click.Context(ClientCommand("x", example="x"))
+        self.assertEqual(Path.home() / "ca.pem", Place.of(ctx).trust.file)
+
+
+class EndTests(CommandCase):
+    """How a command ends where a server or a person breaks off."""
+
+    CAPA, OK = b"+OK\r\nTOP\r\nUIDL\r\n.\r\n", b"+OK\r\n"
+    LIST = b"+OK\r\n1 99\r\n2 99\r\n.\r\n"
+    HEAD = b"+OK\r\nSubject: =?utf-8?q?bill=C2=9B2J?= 1\r\n\r\n.\r\n"
+
+    def serve(self, *replies: bytes, at_end: BaseException | None = None) -> None:
+        """A server that says this and then is gone."""
+        connection = ScriptedConnection(self.OK, [self.CAPA, self.OK, self.OK, *replies])
+        write = connection.write
+
+        def written(data: bytes) -> None:
+            if at_end is not None and data == b"QUIT\r\n":
+                raise at_end
+            write(data)
+
+        connection.write = written  # type: ignore[method-assign]
+        for name, value in (("Connection", lambda *_: connection),
+                            ("stdin_is_terminal", lambda: False)):  # fmt: skip
+            change = patch.object(places, name, value)
+            change.start()
+            self.addCleanup(change.stop)
+        (self.folder / "pw").write_text("secret\n")
+        self.options = "--pop3 localhost:1 --user bob --password-file pw"
+
+    def test_a_server_that_is_gone_at_the_end_takes_nothing_from_what_it_said(self) -> None:
+        self.serve(b"+OK 2 198\r\n")
+        self.assertIn("2 mails", self.run_command(f"stat {self.options}").output)
+
+    def test_nobody_knows_what_was_deleted_where_it_is_gone_then(self) -> None:
+        for error, code in ((None, 69), (KeyboardInterrupt(), 130)):
+            self.serve(self.LIST, self.OK, at_end=error)
+            told = self.refusal(f"delete 1 {self.options}", code)
+            self.assertIn("nobody knows whether they were deleted", told)
+
+    def test_a_subject_steers_no_terminal_by_a_mistake(self) -> None:
+        self.serve(self.LIST, self.HEAD, self.HEAD)
+        told = self.refusal(f"read bill {self.options}", 65)
+        self.assertIn("2 mails have 'bill'", told)
+        self.assertTrue(told.isprintable(), told)
+
+    def test_an_empty_standard_input_is_an_empty_mail_and_a_note(self) -> None:
+        with patch.object(send, "hand_over", return_value=[("b@x.test", TAKEN)]) as handed:
+            done = self.run_command("send --from a@x.test --to b@x.test --subject s")
+        self.assertIn("note: body: it is empty", done.stderr)
+        self.assertTrue(handed.call_args.args[1].open().read().endswith(b"\r\n\r\n"))
+
+    def test_whoever_stops_sending_is_not_told_that_nothing_was_sent(self) -> None:
+        with patch.object(places.Submission, "open", side_effect=KeyboardInterrupt):
+            self.serve()
+            line = "send --smtp localhost:1 --from a@x.test --to b@x.test --subject s x"
+            told = self.refusal(line, 130)
+        self.assertIn("nobody knows whether it was sent", told)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@define
+class SoonTimer:
+    """A second is over at once."""
+
+    after_s: float
+    do: Callable[[], None]
+    daemon: bool = False
+
+    def start(self) -> None:
+        self.do()
+
+    def cancel(self) -> None:
+        """It is too late."""
+
+    def join(self) -> None:
+        """It is over."""
+
+
 class ShownTests(CommandCase):
+    def waited(self, stderr: io.StringIO) -> str:
+        os.environ["TERM"] = "xterm"
+        with patch.object(progress, "Timer", SoonTimer), patch("sys.stderr", stderr):
+            with progress.waiting_for("mail.test\x1b[2J:995"):
+                pass
+            return stderr.getvalue()
+
+    def test_a_terminal_says_who_is_waited_for_and_nothing_else_does(self) -> None:
+        shown = self.waited(Terminal())
+        self.assertIn("waiting for mail.test\N{REPLACEMENT CHARACTER}[2J:995", shown)
+        self.assertTrue(shown.endswith("\x1b[2K"), "its line is cleared")
+        self.assertEqual("", self.waited(io.StringIO()))
+
+    def test_a_sign_in_says_whom_it_waits_for(self) -> None:
+        ctx = click.Context(ClientCommand("x", example="x"))
+        for name, value in {"pop3": "localhost:1", "user": "bob", "password_file": "pw"}.items():
+            places.choose(ctx, name, value)
+        (self.folder / "pw").write_text("secret\n")
+        with (
+            patch.object(places, "Connection"),
+            patch.object(places.Maildrop, "open"),
+            patch.object(places, "waiting_for") as waiting,
+        ):
+            Place(ctx).maildrop()
+        waiting.assert_called_once_with("localhost:1")
+
     def test_a_date_that_no_clock_shows_is_not_shown(self) -> None:
         for at in (1e300, -1e300, float("inf"), float("nan"), 253402300799.0 + 86400):
             self.assertEqual("", output.day_and_time(at))

@@ -27,6 +27,7 @@ from mailnode.cli.shell_menu import (
 from mailnode.client.profiles import Profile
 from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.outbound.words import Answer
+from tests.unit.test_client_visit import Box, Session
 
 C, D = KeyboardInterrupt, EOFError
 
@@ -45,7 +46,8 @@ class Menus(SynchronousTestCase):
 
     def test_what_means_nothing_or_too_much_is_said(self) -> None:
         for typed, words in (
-            ("9", "There is no 9: 1 list"), ("0", "There is no 0"), ("re", "read or refresh"),
+            ("9", "There is no 9: 1 list"), ("0", "There is no 0"),
+            ("9" * 5000, "There is no 999"), ("re", "read or refresh"),
             ("write", "'write' is none of these"),
         ):  # fmt: skip
             asked = MANAGE.read(typed)
@@ -69,6 +71,8 @@ class Menus(SynchronousTestCase):
             ("4", Which(trouble="There is no mail 4; they are 1 to 8.")),
             ("3 9", Which(trouble="There is no mail 9; they are 1 to 8.")),
             ("6-7", Which(trouble="There is no mail 6 to 7; they are 1 to 8.")),
+            ("9" * 5000, Which(trouble=f"There is no mail {'9' * 5000}; they are 1 to 8.")),
+            ("1-" + "9" * 5000, Which(words="1-" + "9" * 5000)),
         ):  # fmt: skip
             self.assertEqual(which, read_which(typed, there, 5), typed)
         self.assertEqual("There is no mail.", read_which("1", ()).trouble)
@@ -133,6 +137,15 @@ class Faces(SynchronousTestCase):
         self.assertEqual(3, face.shown.count(MAIN.line))
         self.assertEqual(2, face.text.count("write a mail and send it"))
         self.assertRaises(Leave, Typist("quit").choose, MAIN)
+
+    def test_what_is_no_text_is_asked_for_again(self) -> None:
+        broken = UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "no")
+        face = Typist(broken, "caf\udce9", "café")
+        self.assertEqual("café", face.ask("Subject"))
+        self.assertEqual(2, face.shown.count("That line is no text in UTF-8: type it once more."))
+        face = Typist("a", broken, "caf\udce9", "b", ".")
+        self.assertEqual("a\nb\n", face.ask_text())
+        self.assertEqual(2, face.text.count("type it once more. The lines before it stand."))
 
     def test_a_text_ends_with_a_full_stop_or_ctrl_d(self) -> None:
         self.assertEqual("a\n..\n", Typist("a", "..", ".", "rest").ask_text())
@@ -234,6 +247,27 @@ class Shells(SynchronousTestCase):
         self.place.maildrop = refuse
         self.assertIn("me is not let in", self.run_shell("2", "other@x.test", "3"))
         self.assertTrue(forgotten)
+
+    def test_a_folder_of_nobody_is_asked_for_again(self) -> None:
+        self.answers = [{}]
+        name = "~nosuchuser-of-this-machine"
+        mail = ("1", "", "", "", "hello", f"{name}/x", "", "text", ".", D)
+        text = self.run_shell(*mail)
+        self.assertIn(f"That is not right: {name}/x: nobody knows that user's folder", text)
+        self.assertIn("Sent (", text)
+        self.place.maildrop = lambda: Session(Box(["a"]), ["a"])
+        text = self.run_shell("2", "", "save 1", name, C, D)
+        self.assertIn(f"That is not right: {name}: nobody knows that user's folder", text)
+        self.assertIn("In which folder [mails]: ", text[text.index("That is not right") :])
+
+    def test_a_fault_of_ours_lets_nobody_believe_that_mails_are_deleted(self) -> None:
+        box = Box(["a", "b"])
+        self.place.maildrop = lambda: box.open()
+        face = Typist("2", "", "delete 1", ZeroDivisionError())
+        shell = Shell(self.place, face)
+        self.assertRaises(ZeroDivisionError, shell.run)
+        self.assertEqual("Nothing was deleted; what you had marked stays: 1 mail.", face.shown[-1])
+        self.assertEqual(["a", "b"], box.mails)
 
     def test_ctrl_c_goes_back_and_ctrl_d_leaves_from_anywhere(self) -> None:
         text = self.run_shell("1", "", C, "2", C, C, D)

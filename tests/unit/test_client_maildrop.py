@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.client import maildrop
 from mailnode.client.connection import Server
 from mailnode.client.maildrop import AHEAD, Maildrop, Size
-from mailnode.client.trouble import Denied, NotTrusted, SignInRefused, Unreachable
+from mailnode.client.trouble import (
+    Denied,
+    NoReply,
+    NotTrusted,
+    SignInRefused,
+    Unreachable,
+)
 from tests.unit.client_case import ELSEWHERE, HERE, ScriptedConnection
 
 CAPA = b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nSASL PLAIN LOGIN\r\n.\r\n"
@@ -70,7 +78,7 @@ class SignInTests(SynchronousTestCase):
 
     def test_what_speaks_another_protocol_is_named(self) -> None:
         connection = ScriptedConnection(b"220 smtp.example.org ESMTP\r\n", [])
-        with self.assertRaisesRegex(Denied, "is no POP3 server: it says '220 smtp"):
+        with self.assertRaisesRegex(NoReply, "is no POP3 server: it says '220 smtp"):
             Maildrop.open(connection, "bob", "pw")
         self.assertTrue(connection.closed)
 
@@ -106,8 +114,49 @@ class ListTests(MaildropCase):
 
     def test_what_is_no_listing_is_no_guess(self) -> None:
         for said in (b"+OK\r\nx y\r\n.\r\n", b"+OK\r\n1\r\n.\r\n", b"+OK\r\n1 -2\r\n.\r\n"):
-            with self.assertRaisesRegex(Denied, "no reply to it"):
+            with self.assertRaisesRegex(NoReply, "no reply to it"):
                 self.open(said).sizes()
+
+    def test_a_number_that_no_mailbox_has_is_none(self) -> None:
+        for digits in (19, 400, 5000):
+            number = b"9" * digits
+            for said in (b"1 " + number, number + b" 1"):
+                with self.assertRaisesRegex(NoReply, "answers LIST with what is no reply"):
+                    self.open(b"+OK\r\n" + said + b"\r\n.\r\n").sizes()
+                with self.assertRaisesRegex(NoReply, "answers STAT"):
+                    self.open(b"+OK " + said + b"\r\n").stat()
+            with self.assertRaisesRegex(NoReply, "answers UIDL"):
+                self.open(b"+OK\r\n" + number + b" a\r\n.\r\n").unique_ids()
+        self.assertEqual(
+            {1: 10**18 - 1}, self.open(b"+OK\r\n1 " + b"9" * 18 + b"\r\n.\r\n").sizes()
+        )
+
+    def test_a_list_without_an_end_is_not_read_to_it(self) -> None:
+        with patch.object(maildrop, "LIST_MAILS", 3):
+            three = b"+OK\r\n1 1\r\n2 1\r\n3 1\r\n"
+            self.assertEqual(3, len(self.open(three + b".\r\n").sizes()))
+            with self.assertRaisesRegex(NoReply, "more than 3 mails"):
+                self.open(three + three).sizes()
+        short = patch.object(maildrop, "LIST_OCTETS", 999)
+        with short, self.assertRaisesRegex(NoReply, "more than 999 octets"):
+            self.open(b"+OK\r\n" + b"1 1\r\n" * 300).sizes()
+        with self.assertRaisesRegex(NoReply, "a line"):
+            self.open(b"+OK\r\n" + b"x" * 70_000).sizes()
+        self.assertTrue(self.connection.closed)
+
+    def test_capabilities_without_an_end_are_not_read_to_it(self) -> None:
+        with self.assertRaisesRegex(NoReply, "more than 65,536 octets"):
+            self.open(capa=b"+OK\r\n" + b"\r\n" * 33_000 + b".\r\n")
+
+    def test_of_a_long_header_the_beginning_is_kept_and_the_session_goes_on(self) -> None:
+        maildrop = self.open(
+            b"+OK\r\nSubject: one\r\nX: "
+            + b"x" * 200_000
+            + b"\r\n\r\n.\r\n+OK\r\nTo: b\r\n\r\n.\r\n"
+        )
+        (_, long), (_, short) = maildrop.heads([1, 2])
+        self.assertEqual((65536, b"To: b\r\n\r\n"), (len(long), short))
+        self.assertTrue(long.startswith(b"Subject: one\r\n"))
 
     def test_headers_come_in_the_order_asked_for_a_refused_one_is_empty(self) -> None:
         maildrop = self.open(
@@ -139,6 +188,18 @@ class RetrieveTests(MaildropCase):
         raw = b"".join(pieces)
         self.assertEqual(b"A: b\r\n\r\n.dot\r\n" + b"x" * 5000 + b"\r\n", raw)
         self.assertEqual(len(raw), octets)
+
+    def test_one_without_an_end_is_not_read_to_it(self) -> None:
+        endless = b"+OK\r\n" + b"x" * 2000 + b"\r\n"
+        with patch.object(maildrop, "MAIL_OCTETS", 1000):
+            with self.assertRaisesRegex(NoReply, "more than 1,000 octets in one reply"):
+                self.open(endless).retrieve(1, bytes)
+            with self.assertRaisesRegex(NoReply, "more than 1,000 octets in one reply"):
+                list(self.open(endless).heads([1]))
+        short = patch.object(maildrop, "LARGE_OCTETS", 1000)
+        with short, self.assertRaisesRegex(NoReply, "more than 1,000 octets in one reply"):
+            list(self.open(endless).retrieve_all([1], lambda number: bytes))
+        self.assertTrue(self.connection.closed)
 
     def test_one_that_is_not_there_is_denied(self) -> None:
         with self.assertRaisesRegex(Denied, "no such mail"):

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import subprocess
+from http.client import BadStatusLine, HTTPMessage, IncompleteRead
 from pathlib import Path
 from unittest.mock import patch
+from urllib.request import OpenerDirector, Request
 
+import dns.resolver
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.cli.frame import Mistake
-from mailnode.cli.places import read_server
+from mailnode.cli.server_names import read_server
 from mailnode.client.connection import Server, Trust
-from mailnode.client.discovery import discover
+from mailnode.client.discovery import _InsideTls, discover, fetch, look_up
 from mailnode.client.passwords import NoPassword, from_command, from_file
 from mailnode.client.profiles import BadProfile, Profile, profiles_path, read_profile
-from mailnode.client.reading import attachments_of, head_of, text_of, text_of_html
 from mailnode.client.saving import Shelf
 from mailnode.client.trouble import NotTrusted
+from mailnode.errors import BadAddress
 from mailnode.filenames import safe_name
-from mailnode.mime import read_mail
 
 AUTOCONFIG = b"""<?xml version="1.0"?><clientConfig version="1.1"><emailProvider id="example.org">
 <incomingServer type="imap"><hostname>imap.example.org</hostname><port>993</port>
@@ -57,11 +61,18 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(server, read_server(kind, text)[0], text)
 
     def test_what_is_no_server_is_a_clear_word(self) -> None:
-        for text in ("", ":25", "mx.test:", "mx.test:x", "mx.test:0", "mx.test:70000"):
+        for text in (
+            *("", ":25", "mx.test:", "mx.test:x", "mx.test:0", "mx.test:70000", "a..b", ".test:25"),
+            *(f"mx.test:{'9' * 5000}", f"{'a' * 64}.test", "mx test"),
+        ):
             with self.assertRaisesRegex(Mistake, "is no server: it is such as", msg=text):
                 read_server("smtp", text)
         with self.assertRaisesRegex(Mistake, "pop3:// or pop3s:// stands in front"):
             read_server("pop3", "smtp://mx.test")
+
+    def test_hosts_of_a_house_and_of_other_scripts_are_servers(self) -> None:
+        for host in ("mail_1", "b\xfccher.test", "mx.test.", "fe80::1%eth0"):
+            self.assertEqual(host, read_server("smtp", host)[0].host)
 
     def test_this_machine_is_known_by_its_names(self) -> None:
         for host, here in (("localhost", True), ("127.0.0.2", True), ("::1", True),
@@ -116,6 +127,39 @@ class ProfileTests(SynchronousTestCase):
         self.assertEqual(Path("/x"), profiles_path({"MAILNODE_CLIENT": "/x"}))
         self.assertEqual(Path("/c/mailnode/client.toml"), profiles_path({"XDG_CONFIG_HOME": "/c"}))
 
+    def test_a_user_whom_the_machine_does_not_know_has_none(self) -> None:
+        """As in a container that is run with a number for its user."""
+        with patch.object(Path, "home", side_effect=RuntimeError("no home")):
+            self.assertIsNone(read_profile(profiles_path({})))
+
+
+class OwnerTests(SynchronousTestCase):
+    def test_a_profile_is_its_addresss_and_its_users(self) -> None:
+        work = Profile(address="carol@example.org", user="c123", password_command="pass work")
+        for name, its in (
+            ("Carol@Example.org", True),
+            ("carol", True),
+            ("c123", True),
+            ("dave@example.org", False),
+            ("carol@evil.example", False),
+            ("c123@evil.example", False),
+            ("mallory", False),
+        ):
+            self.assertEqual(its, work.is_of(name), name)
+
+    def test_one_that_says_neither_is_anybodys(self) -> None:
+        self.assertTrue(Profile(server="localhost").is_of("mallory@evil.example"))
+
+    def test_another_gets_its_servers_and_nothing_that_is_secret(self) -> None:
+        work = Profile("a@x.test", "a", "A", "x.test", "s", "p", "pass work", "file", "ca.pem")
+        self.assertEqual(
+            Profile(server="x.test", smtp="s", pop3="p", trust="ca.pem"), work.for_another()
+        )
+
+    def test_a_user_with_a_domain_is_an_address(self) -> None:
+        self.assertEqual("c@x.test", Profile(user="c@x.test").mailbox)
+        self.assertEqual("", Profile(user="c").mailbox)
+
 
 class DiscoveryTests(SynchronousTestCase):
     def discover(self, zone: dict[str, list], pages: dict[str, bytes] | None = None):  # type: ignore[type-arg]
@@ -156,6 +200,68 @@ class DiscoveryTests(SynchronousTestCase):
             self.assertEqual({}, self.discover({}, {page: content}).servers)
         self.assertEqual(2, len(self.asked))
 
+    def test_a_page_with_escapes_line_ends_or_no_host_name_tells_nothing(self) -> None:
+        page = "https://autoconfig.example.org/mail/config-v1.1.xml"
+        self.assertEqual(2, len(self.discover({}, {page: AUTOCONFIG}).servers))
+        for host in ("pop.example.org&#10;&#10;Password ok", "a&#x9b;31m", "a&#x202e;gpj", "", ".",
+                     "a b", "a..b", "-a", "a" * 300, "[192.0.2.1]", "localhost", "127.0.0.1",
+                     "evil.test/pop", "user@evil.test"):  # fmt: skip
+            told = AUTOCONFIG.replace(b"pop.example.org", host.encode())
+            found = self.discover({}, {page: told})
+            self.assertEqual({"smtp"}, set(found.servers), host)
+        for name in ("a&#x9b;2J", "a&#10;b", "a&#x202e;b", "a" * 256):
+            told = AUTOCONFIG.replace(b"%EMAILLOCALPART%", name.encode())
+            self.assertEqual({"smtp"}, set(self.discover({}, {page: told}).servers), name)
+        for port in (b"0", b"65536", b"9" * 5000, b"-1", b"pop"):
+            told = AUTOCONFIG.replace(b"995", port).replace(b"110", port)
+            self.assertEqual({"smtp"}, set(self.discover({}, {page: told}).servers), port)
+
+    def test_a_record_with_escapes_or_no_host_name_is_passed_over(self) -> None:
+        for host in ("pop.example.org\\010Password\\032ok", "a\x1b[31m", "a b.test", "localhost",
+                     "_pop.example.org", "127.0.0.1", ""):  # fmt: skip
+            found = self.discover({"_pop3s._tcp.example.org": [(0, 0, 995, host)]})
+            self.assertEqual({}, found.servers, host)
+        found = self.discover({"_pop3s._tcp.example.org": [(0, 0, 0, "pop.example.org")]})
+        self.assertEqual({}, found.servers)
+
+    def test_names_of_other_scripts_are_as_the_dns_has_them(self) -> None:
+        found = self.discover({"_pop3s._tcp.example.org": [(0, 0, 995, "POP.B\xfccher.test")]})
+        self.assertEqual(Server("pop.xn--bcher-kva.test", 995, True), found.servers["pop3"])
+        asked: list[str] = []
+        discover("\udcff@x.test", lambda name: [], lambda url: b"")
+        discover("a b&c@B\xfccher.test", lambda name: [], lambda url: asked.append(url) or b"")
+        self.assertEqual(
+            "https://autoconfig.xn--bcher-kva.test/mail/config-v1.1.xml?emailaddress="
+            "a%20b%26c%40B%C3%BCcher.test",
+            asked[0],
+        )
+
+    def test_what_has_no_domain_is_asked_nowhere(self) -> None:
+        for address in ("carol@", "carol@evil.test/x", "carol@a b", "carol@\x1b[2J"):
+            self.assertRaises(BadAddress, discover, address, self.fail, self.fail)
+
+    def test_a_page_is_https_all_the_way_or_none(self) -> None:
+        """Whoever sits on the way of one step in clear could lead the next one anywhere."""
+        follow = _InsideTls().redirect_request
+        request = Request("https://example.org/")
+        for url, followed in (
+            ("https://mail.example.org/", True),
+            ("http://mail.example.org/", False),
+            ("ftp://mail.example.org/", False),
+        ):
+            found = follow(request, io.BytesIO(), 302, "Found", HTTPMessage(), url)
+            self.assertEqual(followed, found is not None, url)
+
+    def test_a_server_that_speaks_no_http_has_no_page(self) -> None:
+        for error in (BadStatusLine("x"), IncompleteRead(b""), OSError(), ValueError()):
+            with patch.object(OpenerDirector, "open", side_effect=error):
+                self.assertEqual(b"", fetch("https://example.org/"))
+
+    def test_a_machine_without_a_dns_server_finds_no_records(self) -> None:
+        none = dns.resolver.NoResolverConfiguration()
+        with patch.object(dns.resolver, "Resolver", side_effect=none):
+            self.assertEqual([], look_up("_pop3s._tcp.example.org"))
+
 
 class PasswordTests(SynchronousTestCase):
     def test_the_first_line_of_a_file_or_a_command(self) -> None:
@@ -174,41 +280,19 @@ class PasswordTests(SynchronousTestCase):
             (lambda: from_command("/nowhere/x"), "can't be run"),
             (lambda: from_command("'"), "can't be run"),
             (lambda: from_command("true"), "empty line"),
+            (lambda: from_command(" "), "can't be run"),
         ):
             with self.assertRaisesRegex(NoPassword, words):
                 have()
 
-
-class ReadingTests(SynchronousTestCase):
-    def test_fields_are_decoded_into_one_line(self) -> None:
-        head = head_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n from far\r\nFrom: A <a@x>\r\n")
-        self.assertEqual(("Grüße from far", "A <a@x>", None), (head.subject, head.sender, head.at))
-        self.assertEqual(0.0, head_of(b"Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n").at)
-
-    def test_text_is_preferred_and_html_gives_its_words(self) -> None:
-        both = (
-            b"Content-Type: multipart/alternative; boundary=b\r\n\r\n"
-            b"--b\r\nContent-Type: text/html\r\n\r\n<p>html\r\n"
-            b"--b\r\n\r\nplain\r\n--b--\r\n"
-        )
-        self.assertEqual("plain", text_of(read_mail(both)).strip())
-        html = b"Content-Type: text/html; charset=latin1\r\n\r\n<h1>Gr\xfc\xdfe</h1><p>a<br>b"
-        self.assertEqual(["Grüße", "", "a", "b"], text_of(read_mail(html)).splitlines())
-
-    def test_what_is_not_to_be_seen_is_not_and_links_are_named(self) -> None:
-        html = "<style>x{}</style><script>bad()</script><a href='https://a.test/'>here</a>&amp;"
-        self.assertEqual("here <https://a.test/>&\n", text_of_html(html))
-        self.assertNotIn("javascript", text_of_html("<a href='javascript:x'>y</a>"))
-
-    def test_nothing_of_a_mail_raises(self) -> None:
-        for raw in (b"", b"Content-Type: multipart/mixed\r\n\r\nx", b"Content-Type: x/\r\n\r\n\xff",
-                    b"Content-Type: text/plain; charset=nope\r\n\r\n\xff",
-                    b"Content-Type: message/rfc822\r\n\r\n",
-                    b"Date: x\r\nFrom: <((\r\n\r\n"):  # fmt: skip
-            mail = read_mail(raw)
-            text_of(mail)
-            list(attachments_of(mail))
-            head_of(raw)
+    def test_what_stands_behind_a_commands_name_is_not_told(self) -> None:
+        for command in ("false secret", "/nowhere/x secret", "true secret"):
+            with self.assertRaises(NoPassword) as caught:
+                from_command(command)
+            self.assertNotIn("secret", str(caught.exception))
+            self.assertIn(command.split()[0], str(caught.exception))
+        with patch("subprocess.run", side_effect=subprocess.TimeoutExpired(["x", "secret"], 1)):
+            self.assertRaisesRegex(NoPassword, "took over 60 s", from_command, "x secret")
 
 
 class NameTests(SynchronousTestCase):
@@ -274,6 +358,15 @@ class ShelfTests(SynchronousTestCase):
         first, again = shelf.save(self.retrieve), shelf.save(self.retrieve)
         self.assertEqual((first.path, False, True), (again.path, first.known, again.known))
         self.assertEqual({"up", "up.eml"}, set(os.listdir(self.root / "bob@example.test")))
+
+    def test_a_mail_whose_files_could_not_be_kept_is_not_there_for_the_next_time(self) -> None:
+        shelf = self.shelf()
+        full = patch.object(Shelf, "_save_attachments", side_effect=OSError(28, "full"))
+        with full, self.assertRaises(OSError):
+            shelf.save(self.retrieve)
+        self.assertEqual([], os.listdir(self.root / "bob@example.test"))
+        saved = shelf.save(self.retrieve)
+        self.assertEqual((False, 1), (saved.known, len(saved.attachments)))
 
     def test_a_folder_that_is_a_link_is_not_entered(self) -> None:
         root = Path(self.mktemp())

@@ -247,6 +247,9 @@ class SettingsTests(SynchronousTestCase):
             named = Settings(spool="/s/{user}")
             self.assertEqual(Path("/s/root"), spool_of(named, {}))
         with patch("os.geteuid", return_value=1):
+            with patch.object(Path, "home", side_effect=RuntimeError("no home")):
+                found = spool_of(Settings(), {})
+            self.assertEqual(Path("/.local/state/mailnode/spool"), found)
             found = spool_of(Settings(), {"XDG_STATE_HOME": "/state"})
         self.assertEqual(Path("/state/mailnode/spool"), found)
 

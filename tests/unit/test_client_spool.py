@@ -297,6 +297,28 @@ class Carrying(SpoolCase):
         held.let_go()
         self.assertEqual(4, len(self.files()))
 
+    def test_one_that_can_not_be_opened_keeps_none_behind_it(self) -> None:
+        link, foreign = self.put(), self.put()
+        (self.folder / f"{link}.eml").unlink()
+        (self.folder / f"{link}.eml").symlink_to(self.folder / f"{foreign}.eml")
+        (self.folder / f"{foreign}.json").unlink()
+        (self.folder / f"{foreign}.json").mkdir()
+        for name in (link, foreign):
+            self.assertRaises(BadSpool, self.spool.take, name)
+        self.put("b@x.test")
+        self.assertEqual([("b@x.test",)], [each.recipients for each in
+                                           self.carry_spooled(TAKEN).letters])  # fmt: skip
+
+    def test_a_full_disk_changes_nothing_of_a_mail_that_waits_for_all_anyway(self) -> None:
+        full = patch("mailnode.client.spool.write_durably", side_effect=OSError(28, "full"))
+        later, nowhere, half = self.keep(), self.keep(), self.keep("a@x.test", "b@x.test")
+        with full:
+            self.carry_new(later, LATER)
+            self.assertRaises(CannotCarry, self.carry_new, nowhere)
+            with self.assertRaisesRegex(BadSpool, "full"):
+                self.carry_new(half, {"a@x.test": TAKEN, "b@x.test": LATER})
+        self.assertEqual([("a@x.test",), ("a@x.test",), ("a@x.test", "b@x.test")], self.waiting())
+
 
 class Dead(SynchronousTestCase):
     LETTER = Letter("me@x.test", ("a@x.test",), len(RAW), lambda: io.BytesIO(RAW))
@@ -312,6 +334,13 @@ class Dead(SynchronousTestCase):
         self.assertEqual("a@x.test: 550 5.1.1 nobody", first["X-Undelivered"])
         self.assertEqual(("s", ">From here\n"), (second["Subject"], second.get_payload()))
 
+    def test_an_address_with_line_ends_adds_no_lines(self) -> None:
+        path = Path(self.mktemp())
+        bury([path], self.LETTER, [("a\r\n\nFrom evil@x.test", NEVER)])
+        lines = path.read_text("utf-8").splitlines()
+        self.assertTrue(lines[1].startswith("X-Undelivered: a"))
+        self.assertEqual("Subject: s", lines[2])
+
     def test_a_line_without_end_is_quoted_at_its_beginning_alone(self) -> None:
         path, raw = Path(self.mktemp()), b"\r\n" + b"x" * 65536 + b"From y\r\nFrom z"
         letter = Letter("", ("a@x.test",), len(raw), lambda: io.BytesIO(raw))
@@ -325,6 +354,17 @@ class Dead(SynchronousTestCase):
         self.assertEqual(good, bury([link, good], self.LETTER, []))
         self.assertEqual("kept", outside.read_text())
         self.assertRaises(OSError, bury, [link], self.LETTER, [])
+
+    def test_a_file_of_somebody_else_or_with_another_name_is_left_alone(self) -> None:
+        ours, linked, pipe = Path(self.mktemp()), Path(self.mktemp()), Path(self.mktemp())
+        ours.write_text("kept")
+        with patch("os.geteuid", return_value=os.geteuid() + 1):
+            self.assertRaises(PermissionError, bury, [ours], self.LETTER, [])
+        os.link(ours, linked)
+        self.assertRaises(PermissionError, bury, [linked], self.LETTER, [])
+        os.mkfifo(pipe)
+        self.assertRaises(OSError, bury, [pipe], self.LETTER, [])
+        self.assertEqual("kept", ours.read_text())
 
     def test_half_of_one_is_taken_back(self) -> None:
         path = Path(self.mktemp())

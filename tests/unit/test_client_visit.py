@@ -20,6 +20,8 @@ class Box:
     Attributes:
         mails: UIDLs.
         breaks: verbs at which a session ends; each counts once.
+        leaves_out: the number of a mail that the list of UIDLs lacks.
+        marks_numbers: whether a deletion is of one mail, where several have its UIDL.
         applies: whether a QUIT that breaks off has deleted.
         refuses: verbs that are answered with -ERR, and the words; each counts once.
         in_use: so often a sign-in finds another session.
@@ -31,6 +33,8 @@ class Box:
     refuses: dict[str, str] = field(factory=dict)
     in_use: int = 0
     has_uidl: bool = True
+    leaves_out: int = 0
+    marks_numbers: bool = False
     sessions: int = 0
     down: bool = False
 
@@ -49,6 +53,7 @@ class Session:
     box: Box
     there: list[str]
     marked: set[str] = field(factory=set)
+    numbers: set[int] = field(factory=set)
     over: bool = False
 
     def _hear(self, verb: str) -> None:
@@ -68,7 +73,12 @@ class Session:
     def unique_ids(self) -> dict[int, str]:
         if not self.box.has_uidl:
             raise Denied("no UIDL")
-        return dict(enumerate(self.there, 1))
+        found = dict(enumerate(self.there, 1))
+        found.pop(self.box.leaves_out, None)
+        return found
+
+    def heads(self, numbers: Iterable[int]) -> Iterable[tuple[int, bytes]]:
+        return [(number, b"Subject: " + self.there[number - 1].encode()) for number in numbers]
 
     def read(self, number: int) -> str:
         self._hear("RETR")
@@ -83,6 +93,7 @@ class Session:
             try:
                 self._hear("DELE")
                 self.marked.add(self.there[number - 1])
+                self.numbers.add(number)
             except Denied as refusal:
                 refused.append((number, refusal))
         return refused
@@ -98,6 +109,10 @@ class Session:
         self.over = True
 
     def _apply(self) -> None:
+        if self.box.marks_numbers:
+            numbered = enumerate(self.there, 1)
+            self.box.mails = [each for number, each in numbered if number not in self.numbers]
+            return
         self.box.mails = [each for each in self.box.mails if each not in self.marked]
 
     def leave(self) -> None:
@@ -192,6 +207,54 @@ class Visits(SynchronousTestCase):
         self.assertEqual(Ended(), visit.end())
         self.assertEqual(3, len(self.box.mails))
         self.assertEqual(Ended(1), self.ended(has_uidl=False), "in one session it does")
+
+    def test_a_uidl_that_several_mails_have_names_none_of_them(self) -> None:
+        for uidls in (["h", "h", "c"], ["", "", ""], ["a b", "\x1b", "1 1"], ["", "h", "h"]):
+            visit = self.visit(*uidls, marks_numbers=True)
+            self.assertEqual(([1], [1]), (visit.mark([1]), visit.marked))
+            numbers: list[int] = []
+            visit.work([1, 2, 3], lambda _, found, numbers=numbers: numbers.extend(found))  # type: ignore[misc]
+            self.assertEqual([1, 2, 3], numbers)
+            self.assertEqual(Ended(1), visit.end())
+            self.assertEqual(uidls[1:], self.box.mails)
+
+    def test_nor_is_it_known_again_in_the_next_session(self) -> None:
+        for before, after in ((["h", "h", "c"], ["h", "c"]), (["h", "c"], ["h", "h", "c"])):
+            visit = self.visit(*before, marks_numbers=True, breaks=["RETR"])
+            visit.mark([1])
+            self.box.mails = list(after)
+            self.assertEqual("c", self.read(visit, len(before)))
+            self.assertEqual(([], Ended()), (visit.marked, visit.end()))
+            self.assertEqual(after, self.box.mails)
+            self.assertIn("No longer to be deleted: 1", self.told[1])
+
+    def test_a_mail_without_a_uidl_is_not_the_one_that_has_its_number_later(self) -> None:
+        visit = self.visit(breaks=["RETR"], leaves_out=2)
+        visit.mark([2])
+        self.assertEqual("a", self.read(visit, 1))
+        self.assertEqual(([], Ended()), (visit.marked, visit.end()))
+
+    def test_what_nobody_can_tell_at_the_end_is_not_said_to_be_deleted(self) -> None:
+        for facts, kept in (
+            ({"breaks": ["DELE"]}, 1),
+            ({"breaks": ["QUIT"], "applies": True}, 1),
+            ({"breaks": ["QUIT"]}, 1),
+            ({"breaks": ["DELE", "DELE"]}, 1),
+        ):  # fmt: skip
+            ended = self.ended(has_uidl=False, **facts)
+            self.assertEqual((0, kept), (ended.deleted, ended.kept), facts)
+            self.assertIn("can't tell them from others", ended.why)
+        visit = self.visit("a", "h", "h", marks_numbers=True, breaks=["DELE"])
+        visit.mark([1, 2])
+        ended = visit.end()
+        self.assertEqual((1, 1, ["h", "h"]), (ended.deleted, ended.kept, self.box.mails))
+
+    def test_new_mail_is_counted_without_uidl_too(self) -> None:
+        for mails in (["a", "h", "h"], ["", "", ""], ["a", "b", "c"]):
+            visit = self.visit(*mails)
+            self.box.mails += ["d", ""]
+            self.assertEqual(2, visit.refresh(), mails)
+            self.assertEqual(0, visit.refresh(), mails)
 
     def ended(self, **facts: object) -> Ended:
         visit = self.visit(**facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
@@ -88,6 +89,11 @@ class LookTests(SynchronousTestCase):
     def test_nobody_to_send_to_and_a_line_end_in_the_subject_keep_it(self) -> None:
         wrong = fatal(look_over(draft(to=(), subject="a\nBcc: x@y.test", text="x")))
         self.assertEqual(["to", "subject"], [each.part for each in wrong])
+
+    def test_what_a_command_line_says_in_no_utf_8_keeps_it(self) -> None:
+        for part, more in (("subject", {"subject": "a\udcff"}),
+                           ("body", {"subject": "s", "text": "a\udcff"})):  # fmt: skip
+            self.assertEqual([part], [each.part for each in fatal(look_over(draft(**more)))])
 
     def test_files_that_cannot_be_read_are_named(self) -> None:
         folder = Path(self.mktemp())
@@ -207,6 +213,17 @@ class MailTests(SynchronousTestCase):
             each = Enclosure("x", kind, 1, lambda: BytesIO(b"x"))
             (part,) = parsed(draft(enclosures=(each,))).iter_attachments()
             self.assertEqual("application/octet-stream", part.get_content_type())
+
+    def test_names_of_people_and_files_are_one_line_whatever_they_are(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        for name in (b"a\nb.txt", b"\xff.txt"):
+            Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x")
+        people = read_mailboxes("A\r\nBcc: b <a@x.test>")
+        mail = parsed(draft(sender=people[0], to=people, files=tuple(sorted(folder.iterdir()))))
+        self.assertEqual('"A Bcc: b" <a@x.test>', mail["To"])
+        names = [each.get_filename() for each in mail.iter_attachments()]
+        self.assertEqual(["a b.txt", "\N{REPLACEMENT CHARACTER}.txt"], names)
 
     def test_html_stands_beside_the_text(self) -> None:
         mail = parsed(draft(text="hi", html="<b>hi</b>"))

@@ -269,6 +269,46 @@ class PlaintextTests(FolderCase):
         assert isinstance(found, Letter)
         self.assertEqual((found.octets, found.received_at), (b"\r\nhello\r\n", AT))
 
+    def test_each_bare_name_of_several_gets_the_domain_and_names_of_people_stay(self) -> None:
+        (found,) = self.read(
+            b'From: Ann Smith <ann>\nTo: ben, "Gus; the cat" <gus>;dan@else.where\n'
+            b"Cc: Zo\xc3\xab <zoe>,x y\nSubject: s\n\nx\n.\n"
+        )
+        assert isinstance(found, Letter)
+        header = (found.octets or b"").partition(b"\r\n\r\n")[0].split(b"\r\n")
+        self.assertIn(b"From: Ann Smith <ann@example.org>", header)
+        self.assertIn(
+            b'To: ben@example.org, "Gus; the cat" <gus@example.org>, dan@else.where', header
+        )
+        self.assertIn(b"Cc: =?utf-8?q?Zo=C3=AB?= <zoe@example.org>, x y", header)
+
+    def test_other_fields_count_among_the_four_and_before_a_blank_line_where_one_lacks(
+        self,
+    ) -> None:
+        for octets, kept, body in (
+            (b"From: a\nCc: b\nSubject: s\nDate: 2024-01-01\n\nx\n.\n", b"Cc: b@example.org", b"x"),
+            (b"From: a\nMessage-ID: <1@x>\nTo: b\nx\n.\n", b"Message-ID: <1@x>", b"x"),
+            (b"From: a\nX-Mood: good\nTo: b\nx\n.\n", b"X-Mood: good", b"x"),
+            (b"From: a\nTo: b\nCc: c\nx\n.\n", b"To: b@example.org", b"Cc: c\r\nx"),
+            (b"From: a\nTo: b\nSubject: s\nReceived: 2024-01-01\nCc: c\n\nx\n.\n",
+             b"Subject: s", b"Cc: c\r\n\r\nx"),
+            (b"From: a\nCc: b\nCc: c\nSubject: s\nx\n.\n", b"From: a@example.org",
+             b"Cc: b\r\nCc: c\r\nSubject: s\r\nx"),
+        ):  # fmt: skip
+            (found,) = self.read(octets)
+            assert isinstance(found, Letter)
+            header, _, rest = (found.octets or b"").partition(b"\r\n\r\n")
+            self.assertIn(kept, header.split(b"\r\n"), octets)
+            self.assertEqual(body + b"\r\n", rest, octets)
+
+    def test_date_is_the_mails_and_received_is_when_it_came(self) -> None:
+        (found,) = self.read(
+            b"From: a\nDate: 2023-12-31T10:00:00+00:00\nReceived: 2024-01-01T12:30:00+00:00\nx\n.\n"
+        )
+        assert isinstance(found, Letter)
+        self.assertIn(b"Date: Sun, 31 Dec 2023 ", found.octets or b"")
+        self.assertEqual(AT, found.received_at)
+
     def test_a_date_that_nobody_reads_stays(self) -> None:
         (found,) = self.read(b"From: a\nReceived: yesterday\nx\n.\n")
         assert isinstance(found, Letter)

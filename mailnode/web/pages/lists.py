@@ -1,0 +1,336 @@
+"""Folders and lists of mail: what lies where, newest first, and what an owner does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from mailnode.errors import NoSuchFolder
+from mailnode.model import (
+    ANSWERED,
+    DRAFTS,
+    FLAGGED,
+    INBOX,
+    JUNK,
+    SEEN,
+    SENT,
+    TRASH,
+    ranges_of,
+)
+from mailnode.web.pages.selection import Selection, read_ranges
+from mailnode.web.refusals import BadRequest
+from mailnode.web.routes import Answer, Route, see_other
+from mailnode.web.templates import FlashForm, Templates, folder_title
+
+if TYPE_CHECKING:
+    from mailnode.reading.summary import Summary
+    from mailnode.store.folder_lists import Copy, Folder
+    from mailnode.web.desk import Desk
+    from mailnode.web.visit import Visit
+
+PAGE_MAILS = 50
+FLAGS = {"seen": SEEN, "flagged": FLAGGED, "answered": ANSWERED}
+ICONS = {INBOX: "inbox", SENT: "sent", DRAFTS: "drafts", JUNK: "junk", TRASH: "trash"}
+
+
+@frozen
+class Line:
+    """A line of a list, as a page shows it.
+
+    Attributes:
+        who: its author; of what one sends, who it is for.
+        files: how many hang on it.
+        href: where it is read, or written on.
+    """
+
+    uid: int
+    folder_id: int
+    who: str
+    subject: str
+    snippet: str
+    files: int
+    at: float
+    size_octets: int
+    unread: bool
+    flagged: bool
+    answered: bool
+    href: str
+
+
+@frozen
+class Shelf:
+    """What the sidebar shows.
+
+    Attributes:
+        current: id of the folder that the page is of; 0 for none.
+    """
+
+    folders: Sequence[Folder]
+    current: int = 0
+    icons = ICONS
+
+
+async def shelf_of(desk: Desk, visit: Visit, current: int = 0) -> Shelf:
+    """The sidebar of who asks."""
+    return Shelf(await desk.folders.folders(visit.guest.account.id), current)
+
+
+def lines_of(
+    copies: Sequence[Copy], summaries: dict[int, Summary], folders: Sequence[Folder]
+) -> list[Line]:
+    """What is known of each copy; of one that isn't summed up yet, what the store has."""
+    names = {folder.folder_id: folder.name for folder in folders}
+    return [_line(copy, summaries.get(copy.message_id), names) for copy in copies]
+
+
+def _line(copy: Copy, summary: Summary | None, names: dict[int, str]) -> Line:
+    name = names.get(copy.folder_id, "")
+    who = copy.sender or "(nobody)"
+    if summary is not None:
+        who = summary.sender_name or summary.sender_address or who
+        if name in (SENT, DRAFTS):
+            who = f"To: {summary.to}" if summary.to else "To nobody yet"
+    where = f"{copy.folder_id}/{copy.uid}"
+    return Line(
+        uid=copy.uid,
+        folder_id=copy.folder_id,
+        who=who,
+        subject=(summary.subject if summary else "") or copy.subject or "(no subject)",
+        snippet=summary.snippet if summary else "",
+        files=len(summary.attachments) if summary else 0,
+        at=copy.received_at,
+        size_octets=copy.size_octets,
+        unread=not copy.flags & SEEN,
+        flagged=bool(copy.flags & FLAGGED),
+        answered=bool(copy.flags & ANSWERED),
+        href=f"/write?draft={where}" if name == DRAFTS else f"/mail/{where}",
+    )
+
+
+@define(eq=False)
+class Lists:
+    """The pages of folders."""
+
+    templates: Templates
+    desk: Desk
+
+    def routes(self) -> Sequence[Route]:
+        listed = "``uid`` (several), or ``all``: every mail up to that uid"
+        return (
+            Route("/mail", ("GET",), self.lead_to_inbox, "Leads to the inbox"),
+            Route(
+                "/mail/<int:folder_id>",
+                ("GET",),
+                self.show,
+                "A folder's mails: ``before`` or ``after`` a uid",
+            ),
+            Route(
+                "/mail/<int:folder_id>/mark",
+                ("POST",),
+                self.mark,
+                f"Marks mails: ``add`` or ``take`` seen, flagged or answered; {listed}",
+            ),
+            Route(
+                "/mail/<int:folder_id>/move",
+                ("POST",),
+                self.move,
+                f"Moves mails: ``to`` a folder's id or its name; {listed}",
+            ),
+            Route(
+                "/mail/<int:folder_id>/delete",
+                ("POST",),
+                self.delete,
+                f"Moves mails to Trash, and deletes those in it for good; {listed}",
+            ),
+            Route("/mail/undo", ("POST",), self.undo, "Moves mails back"),
+            Route("/folders", ("POST",), self.make_folder, "Makes a folder: ``name``"),
+            Route(
+                "/folders/<int:folder_id>", ("GET",), self.show_folder, "A folder's name, to change"
+            ),
+            Route(
+                "/folders/<int:folder_id>/rename",
+                ("POST",),
+                self.rename_folder,
+                "Renames a folder: ``name``",
+            ),
+            Route(
+                "/folders/<int:folder_id>/remove",
+                ("POST",),
+                self.remove_folder,
+                "Removes a folder; what lies in it goes to Trash",
+            ),
+        )
+
+    # Lists
+
+    async def lead_to_inbox(self, visit: Visit) -> Answer:
+        inbox = await self.desk.folders.named(visit.guest.account.id, INBOX)
+        return see_other(f"/mail/{inbox.folder_id}")
+
+    async def show(self, visit: Visit, folder_id: int) -> Answer:
+        account_id, desk = visit.guest.account.id, self.desk
+        before, after = _number(visit, "before"), _number(visit, "after")
+        shelf = await shelf_of(desk, visit, folder_id)
+        folder = _of(shelf.folders, folder_id)
+        copies = await desk.folders.page(
+            account_id, folder_id, before=before, after=after, limit=PAGE_MAILS + 1
+        )
+        more = len(copies) > PAGE_MAILS
+        copies = copies[-PAGE_MAILS:] if after else copies[:PAGE_MAILS]
+        if after and not more:  # the first page is always a whole one
+            return see_other(f"/mail/{folder_id}")
+        summaries = await desk.summaries(account_id, [copy.message_id for copy in copies])
+        return self.templates.page(
+            visit,
+            "list.html",
+            title=_title(folder),
+            shelf=shelf,
+            folder=folder,
+            lines=lines_of(copies, summaries, shelf.folders),
+            newest=copies[0].uid if copies else 0,
+            newer=copies[0].uid if copies and (before or (after and more)) else 0,
+            older=copies[-1].uid if copies and (more or after) else 0,
+            first_page=not before and not after,
+            trash=folder.name == TRASH,
+            junk=folder.name == JUNK,
+        )
+
+    # Marks, moves, deletions
+
+    async def mark(self, visit: Visit, folder_id: int) -> Answer:
+        add, take = (_flags(visit.form.all(word)) for word in ("add", "take"))
+        selection = await self._selection(visit, folder_id)
+        await self.desk.folders.mark(
+            visit.guest.account.id, folder_id, selection.uids, add=add, take=take
+        )
+        return selection.back()
+
+    async def move(self, visit: Visit, folder_id: int) -> Answer:
+        target = await self._target(visit)
+        selection = await self._selection(visit, folder_id)
+        await self._move(visit, folder_id, selection, target)
+        return selection.back()
+
+    async def delete(self, visit: Visit, folder_id: int) -> Answer:
+        account = visit.guest.account
+        trash = await self.desk.folders.named(account.id, TRASH)
+        selection = await self._selection(visit, folder_id)
+        if folder_id != trash.folder_id:
+            await self._move(visit, folder_id, selection, trash)
+            return selection.back()
+        if selection.uids and not visit.form.get("sure"):
+            return self.templates.page(
+                visit,
+                "list_sure.html",
+                title="Delete for good",
+                shelf=await shelf_of(self.desk, visit, folder_id),
+                action=visit.path,
+                selection=selection,
+            )
+        gone = await self.desk.folders.delete(
+            account.id, folder_id, selection.uids, str(account.address)
+        )
+        self._say(visit, f"{_mails(gone)} deleted for good.")
+        return selection.back()
+
+    async def undo(self, visit: Visit) -> Answer:
+        """What a move said: where the mails lie now, and where they lay."""
+        form, account = visit.form, visit.guest.account
+        try:
+            now, before = int(form.get("from")), int(form.get("to"))
+        except ValueError:
+            raise BadRequest("There is nothing to undo") from None
+        uids = read_ranges(form.get("uids"))
+        moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
+        self._say(visit, f"{_mails(len(moved))} moved back.")
+        return see_other(f"/mail/{before}")
+
+    async def _selection(self, visit: Visit, folder_id: int) -> Selection:
+        return await Selection.read(visit, self.desk.folders, folder_id)
+
+    async def _target(self, visit: Visit) -> Folder:
+        form, account_id = visit.form, visit.guest.account.id
+        said = form.get("to") or form.get("target")  # a button, or what was chosen beside one
+        if said.isascii() and said.isdigit() and len(said) < 19:
+            return await self.desk.folders.folder(account_id, int(said))
+        if not said:
+            raise NoSuchFolder("Choose the folder that they are to be moved to")
+        return await self.desk.folders.named(account_id, said)
+
+    async def _move(
+        self, visit: Visit, folder_id: int, selection: Selection, target: Folder
+    ) -> None:
+        account = visit.guest.account
+        moved = await self.desk.folders.move(
+            account.id, folder_id, selection.uids, target.folder_id, str(account.address)
+        )
+        if not moved:
+            return
+        fields = {
+            "from": str(target.folder_id),
+            "to": str(folder_id),
+            "uids": ranges_of([uid for _before, uid in moved]),
+        }
+        text = f"{_mails(len(moved))} moved to {folder_title(target.name)}."
+        self.templates.flashes.add(visit, text, form=FlashForm("/mail/undo", "Undo", fields))
+
+    # Folders of one's own
+
+    async def make_folder(self, visit: Visit) -> Answer:
+        account_id = visit.guest.account.id
+        made = await self.desk.folders.make(account_id, visit.form.get("name"))
+        return see_other(f"/mail/{made.folder_id}")
+
+    async def show_folder(self, visit: Visit, folder_id: int) -> Answer:
+        shelf = await shelf_of(self.desk, visit, folder_id)
+        folder = _of(shelf.folders, folder_id)
+        return self.templates.page(
+            visit, "folder.html", title=folder.name, shelf=shelf, folder=folder
+        )
+
+    async def rename_folder(self, visit: Visit, folder_id: int) -> Answer:
+        name = visit.form.get("name")
+        await self.desk.folders.rename(visit.guest.account.id, folder_id, name)
+        return see_other(f"/mail/{folder_id}")
+
+    async def remove_folder(self, visit: Visit, folder_id: int) -> Answer:
+        account = visit.guest.account
+        folder = await self.desk.folders.folder(account.id, folder_id)
+        moved = await self.desk.folders.remove(account.id, folder_id, str(account.address))
+        self._say(visit, f"The folder {folder.name} is gone; {_mails(moved)} went to Trash.")
+        return see_other("/mail")
+
+    def _say(self, visit: Visit, text: str) -> None:
+        self.templates.flashes.add(visit, text)
+
+
+def _of(folders: Sequence[Folder], folder_id: int) -> Folder:
+    for folder in folders:
+        if folder.folder_id == folder_id:
+            return folder
+    raise NoSuchFolder()
+
+
+def _title(folder: Folder) -> str:
+    name = folder_title(folder.name)
+    return f"({folder.unread}) {name}" if folder.unread else name
+
+
+def _number(visit: Visit, name: str) -> int:
+    said = visit.query(name)
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
+
+
+def _flags(names: Sequence[str]) -> int:
+    flags = 0
+    for name in names:
+        if name not in FLAGS:
+            raise BadRequest(f"A mark is one of {', '.join(FLAGS)}")
+        flags |= FLAGS[name]
+    return flags
+
+
+def _mails(number: int) -> str:
+    return "1 mail" if number == 1 else f"{number:,} mails"

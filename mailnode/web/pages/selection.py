@@ -1,0 +1,77 @@
+"""Which mails of a list are meant, and where the page leads that asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from mailnode.web.refusals import BadRequest
+from mailnode.web.routes import Answer, see_other
+
+if TYPE_CHECKING:
+    from mailnode.store.folders import Folders
+    from mailnode.web.visit import Visit
+
+MOST_UID = (1 << 32) - 1
+MOST_RANGED = 1_000_000
+
+
+@frozen
+class Selection:
+    """Uids of a folder.
+
+    Attributes:
+        everything: the uid up to which all are meant; 0 where each was named.
+        page: where the list was: "?before=7", or "" for the first page.
+    """
+
+    folder_id: int
+    uids: list[int]
+    everything: int = 0
+    page: str = ""
+
+    @classmethod
+    async def read(cls, visit: Visit, folders: Folders, folder_id: int) -> Selection:
+        """What the form says.
+
+        Raises:
+            BadRequest: it names no uid.
+            NoSuchFolder: `all` of one that isn't the account's.
+        """
+        form = visit.form
+        page = ""
+        for name in ("before", "after"):
+            if said := form.get(name):
+                page = f"?{name}={_uid(said)}"
+        if said := form.get("all"):
+            everything = _uid(said)
+            uids = await folders.uids(visit.guest.account.id, folder_id, everything)
+            return cls(folder_id, uids, everything, page)
+        return cls(folder_id, sorted({_uid(each) for each in form.all("uid")}), 0, page)
+
+    def back(self) -> Answer:
+        """To the list that asked; where all of a page are gone, it shows what is left."""
+        return see_other(f"/mail/{self.folder_id}{self.page}")
+
+
+def _uid(said: str) -> int:
+    if said.isascii() and said.isdigit() and len(said) < 11 and 0 < int(said) <= MOST_UID:
+        return int(said)
+    raise BadRequest("A mail's number is missing or is none")
+
+
+def read_ranges(said: str) -> list[int]:
+    """What `model.ranges_of` wrote.
+
+    Raises:
+        BadRequest: it didn't, or it is more than a folder holds.
+    """
+    uids: list[int] = []
+    for part in filter(None, said.split(",")):
+        low, _, high = part.partition("-")
+        first, last = _uid(low), _uid(high or low)
+        if len(uids) + last - first >= MOST_RANGED:
+            raise BadRequest("These are more mails than a folder holds")
+        uids += range(first, last + 1)
+    return uids

@@ -1,0 +1,83 @@
+"""`list`, `read` and `watch` where servers and mails mean harm: one line, no steered terminal."""
+
+from __future__ import annotations
+
+import base64
+import io
+from unittest.mock import patch
+
+from mailnode.cli import maildrop as commands
+from mailnode.cli.places import Place
+from mailnode.client.maildrop import Maildrop
+from tests.unit.cli_case import CommandCase
+from tests.unit.client_case import ScriptedConnection
+
+WHERE = "--pop3 localhost:1 --user bob@x.test"
+LIST = b"+OK\r\n1 100\r\n.\r\n"
+HEAD = b"From: a@b.example\r\nSubject: hi\r\n"
+EVIL = "\x1b]0;own\x07\x9b31m\u202egpj"
+
+
+def body(octets: bytes) -> bytes:
+    return b"+OK\r\n" + octets + b"\r\n.\r\n"
+
+
+class HostileCase(CommandCase):
+    def serve(self, *replies: bytes) -> None:
+        connection = ScriptedConnection(b"", replies)
+        opened = patch.object(Place, "maildrop", lambda place: Maildrop(connection))
+        opened.start()
+        self.addCleanup(opened.stop)
+
+    def read(self, mail: bytes, options: str = "") -> str:
+        self.serve(LIST, body(mail), b"+OK\r\n")
+        return self.run_command(f"read 1 {WHERE} {options}").stdout
+
+    def test_numbers_that_no_mailbox_has_are_one_line(self) -> None:
+        for digits in (400, 5000):
+            self.serve(b"+OK\r\n1 " + b"9" * digits + b"\r\n.\r\n")
+            self.assertIn("what is no reply to it", self.refusal(f"list {WHERE}", 76))
+            self.assertIn(
+                "is no number of a mail", self.refusal(f"read {'9' * digits} {WHERE}", 64)
+            )
+
+    def test_html_that_no_parser_takes_is_shown(self) -> None:
+        shown = self.read(HEAD + b"Content-Type: text/html\r\n\r\n<p>a<![<![ b")
+        self.assertEqual(["a<![<![ b"], shown.splitlines()[-1:])
+
+    def test_a_mail_that_is_too_deep_is_shown_as_it_came(self) -> None:
+        deep = HEAD + b"Content-Type: message/rfc822\r\n\r\n" * 300 + b"\r\ninmost"
+        for options in ("", "--json"):
+            shown = self.read(deep, options)
+            self.assertIn("this mail can't be shown", shown)
+            self.assertIn("inmost", shown)
+
+    def test_what_a_stranger_wrote_steers_no_terminal(self) -> None:
+        evil = EVIL.encode()
+        word = b"=?utf-8?b?" + base64.b64encode(evil) + b"?="
+        mail = HEAD + b"To: " + word + b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + evil
+        shown = self.read(mail)
+        for each in "\x1b\x07\x9b\u202e":
+            self.assertNotIn(each, shown)
+        self.assertEqual(2, shown.count("31m"))
+
+    def test_nor_does_a_mail_as_it_came(self) -> None:
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        self.assertIn(EVIL, self.read(HEAD + b"\r\n" + EVIL.encode(), "--raw"))
+        with patch.object(commands.sys, "stdout", Terminal()) as terminal:
+            commands._write(HEAD + b"\r\n" + EVIL.encode() + b"\r\n")
+        for each in "\x1b\x07\x9b\u202e\r":
+            self.assertNotIn(each, terminal.getvalue())
+        self.assertTrue(terminal.getvalue().endswith("31m\ufffdgpj\n"))
+
+    def test_a_text_is_shown_whole_in_pieces(self) -> None:
+        text = "".join(f"{at:07}\r\n" for at in range(20_000))
+        self.assertTrue(self.read(HEAD + b"\r\n" + text.encode()).endswith(text.replace("\r", "")))
+
+    def test_a_uidl_of_a_mail_that_is_not_there_is_passed_over(self) -> None:
+        self.serve(b"+OK\r\n1 a\r\n7 b\r\n.\r\n", LIST, body(HEAD), b"+OK\r\n")
+        (line,), known = commands._look(Place(None), {"x"})  # type: ignore[arg-type]
+        self.assertEqual((1, {"a", "b"}), (line.number, known))
