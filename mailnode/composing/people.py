@@ -98,7 +98,7 @@ def _between_ends(text: str) -> Iterator[str]:
     yield "".join(part)
 
 
-_PIECES = re.compile(r'[,;\n]|"(?:[^"\\\n]|\\.){0,300}"|"|[^,;\n"]+')
+_PIECES = re.compile(r'[,;\n]|"(?:[^"\\\n]|\\.){0,100}"|"|[^,;\n"]+')
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
 _NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from mailnode.model import DRAFTS, JUNK, SENT, TRASH
 from mailnode.reading.fields import addresses_of, read_fields
 from mailnode.store.database import Database
+from mailnode.wire import header_of
 
 NEWEST = 400  # mails that are looked at, of a folder
 MOST_FOLDERS = 10
@@ -61,7 +62,7 @@ def correspondents_of(heads: Iterable[tuple[str, str, bytes]]) -> list[Correspon
     spelt: dict[str, str] = {}
     times: dict[str, int] = {}
     for folder, sender, head in heads:
-        fields = read_fields(head) if head else {}
+        fields = read_fields(header_of(head))
         if folder == SENT:
             people = addresses_of([*fields.get("to", ()), *fields.get("cc", ())])
         else:

@@ -344,7 +344,7 @@ class Writing:
     def _senders(self, account: Account, said: str) -> tuple[list[str], str]:
         """What the account may send as, and which of them is chosen, as it stands there."""
         own = [str(each) for each in self.desk.directory.own_addresses(account.id)]
-        named = [each for each in read_each(said) if isinstance(each, Mailbox)]
+        named = [each for each in read_each(said[:1000]) if isinstance(each, Mailbox)]
         if len(named) == 1 and self.desk.directory.speaks_for(account.id, named[0].address):
             chosen, bare = str(named[0]), str(named[0].address)
             own = [chosen if each == bare else each for each in own]
