@@ -22,11 +22,15 @@ from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
+from mailnode.outbound.mx import find_hosts
+from mailnode.resolver import Resolver
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import correspondents_of, read_heads
 from mailnode.store.drafts import Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
+from mailnode.store.journal import read_trace
 from mailnode.threads import Threads
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
@@ -37,21 +41,31 @@ from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
+from mailnode.web.pages.addressing import Addressing
+from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.search import Searches
+from mailnode.web.pages.sending import Sending
+from mailnode.web.pages.sent import SentMail
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
+from mailnode.web.pages.writing import Writing
+from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
 from mailnode.web.templates import Templates
-from mailnode.web.web import Web
+from mailnode.web.web import Pages, Web
 
 if TYPE_CHECKING:
+    from mailnode.addresses import Address
     from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
     from mailnode.house import House
+    from mailnode.model import Event
     from mailnode.smtp.posting import PostOffice
+    from mailnode.store.correspondents import Correspondent
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
 
@@ -170,6 +184,7 @@ class WebHouse:
                 reading,
                 settings,
                 events,
+                *_writing_pages(house, desk, templates),
             ],
             config.data_path,
             house._in_thread,
@@ -188,6 +203,7 @@ class WebHouse:
         self._timer = LoopingCall(self._sweep)
         self._timer.clock = house.reactor
         self._timer.start(SWEEP_S, now=False)
+        background(self.desk.drafts.files.clear_spool(), "clearing half of what was uploaded")
 
     def _sweep(self) -> None:
         background(self.guests.sweep(), "sweeping web sessions")
@@ -236,6 +252,37 @@ class WebHouse:
             factory.close_all()
         self._reading.stop()
         self.desk.drafts.files.close()
+
+
+def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:
+    """Where mails are written, and what becomes of them."""
+    most_octets = house.config.limits.message_size
+    originals = Originals(desk, house._in_thread)
+    files = Files(desk, originals, house._in_thread)
+    sending = Sending(desk, house._in_thread)
+    writing = Writing(templates, desk, originals, files, sending, most_octets)
+    own: list[Resolver] = []
+
+    async def takes_mail(address: Address) -> None:
+        """As far as this node would ask the DNS for its hosts."""
+        directory = house.directory
+        if not directory.may_leave(address) or directory.route_for(address).kind != "mx":
+            return
+        if house.dispatch is None and not own:  # another process relays
+            own.append(Resolver(house.reactor, house.config.outbound.resolvers))
+        resolver = own[0] if house.dispatch is None else house.dispatch.resolver
+        await find_hosts(resolver, address.domain, own=(house.hostname,))
+
+    async def known(account_id: int) -> list[Correspondent]:
+        heads = await read_heads(house.database, account_id)
+        found: list[Correspondent] = await house._in_thread(correspondents_of, heads)
+        return found
+
+    async def trace(mail_id: str) -> list[Event]:
+        return await house.database.read(lambda connection: read_trace(connection, mail_id))
+
+    addressing = Addressing(desk, takes_mail, known, house.reactor, house.config.web.show_accounts)
+    return [writing, Attaching(writing), addressing, SentMail(templates, trace)]
 
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
