@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.live.browser import Browser, form_of
 from tests.live.node import PASSWORD, Node, command, copy_folder
+from tests.live.web_client import Browser, form_of
 
 MIB = 1 << 20
 OPTIONS = ("--smtp", "0", "--pop3", "0", "--http", "0")

@@ -161,5 +161,4 @@ class Pieces(SynchronousTestCase):
         mail.add_attachment("Grüße =\n" * 50, filename="b", cte="quoted-printable")
         raw = mail.as_bytes().replace(b"\n", b"\r\n")
         for part in parts_of(raw).attachments():
-            for count in (1, 3, 77, 1000, 1 << 20):
-                self.assertEqual(part.content(), b"".join(part.pieces(count)), (part.path, count))
+            self.assertEqual(part.content(), b"".join(part.pieces()), part.path)
