@@ -296,7 +296,7 @@ def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages
         return await house.database.read(lambda connection: read_trace(connection, mail_id))
 
     addressing = Addressing(desk, takes_mail, known, house.reactor, house.config.web.show_accounts)
-    return [writing, Attaching(writing), addressing, SentMail(templates, trace)]
+    return [writing, Attaching(writing), addressing, SentMail(templates, desk, trace)]
 
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
