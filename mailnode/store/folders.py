@@ -137,7 +137,7 @@ class Folders:
             "make folder", lambda connection: make_folders(connection, account_id, [name])
         )
         made = await self.named(account_id, name)
-        self.messages.on_changed(account_id, made.folder_id)
+        self.messages.tell(account_id, made.folder_id)
         return made
 
     async def rename(self, account_id: int, folder_id: int, name: str) -> Folder:
@@ -158,7 +158,7 @@ class Folders:
             )
 
         await self._database.transact("rename folder", write)
-        self.messages.on_changed(account_id, folder_id)
+        self.messages.tell(account_id, folder_id)
         return evolve(folder, name=name, modseq=folder.modseq + 1)
 
     async def remove(self, account_id: int, folder_id: int, by: str) -> int:

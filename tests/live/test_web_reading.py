@@ -6,8 +6,10 @@ import base64
 import hashlib
 import random
 import re
+import smtplib
 import sqlite3
 import sysconfig
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,3 +302,86 @@ def test_who_stops_reading_a_download_leaves_nothing_open(web: Node, alice: Brow
             break
         alice.ask("/livez")
     assert open_blobs() == 0
+
+
+def flags_of(web: Node, path: str) -> int | None:
+    """Of a copy; None where it isn't any more."""
+    with sqlite3.connect(f"file:{web.data}/mail.db?mode=ro", uri=True) as database:
+        asked = "SELECT flags FROM delivery WHERE folder_id = ? AND uid = ?"
+        row = database.execute(asked, path.split("/")[2:]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def forms_of(page: Page) -> dict[str, tuple[str, dict[str, str]]]:
+    """Where each form of one button leads and what it says, by its button."""
+    found = {}
+    for action, inside in re.findall(r'<form method="post" action="([^"]*)"[^>]*>(.*?)</form>',
+                                     page.text, re.S):  # fmt: skip
+        said = dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', inside))
+        for label in re.findall(r"<button[^>]*>([^<]*)</button>", inside):
+            found[label] = action, said
+    return found
+
+
+def press(browser: Browser, page: Page, button: str) -> Page:
+    """The page that a button leads to."""
+    action, said = forms_of(page)[button]
+    answer = browser.send(action, **said)
+    assert answer.status == 303, (button, answer.status, answer.text)
+    return browser.ask(answer.fields["Location"])
+
+
+def test_a_mail_is_flagged_marked_unread_moved_and_deleted_from_its_page(
+    web: Node, alice: Browser
+) -> None:
+    path = deliver(web, with_picture())
+    page = press(alice, alice.ask(path), "Flag")
+    assert flags_of(web, path) == 5
+    page = press(alice, page, "Take the flag off")
+    assert flags_of(web, path) == 1
+    press(alice, page, "Mark unread")
+    assert flags_of(web, path) == 0
+    listed = press(alice, alice.ask(path), "Junk")
+    assert flags_of(web, path) is None
+    press(alice, listed, "Undo")
+    path = newest(web)
+    listed = press(alice, alice.ask(path), "Delete")
+    assert flags_of(web, path) is None
+    in_trash = newest(web)
+    action, said = forms_of(alice.ask(in_trash))["Delete for good …"]
+    asked = alice.send(action, **said)
+    assert asked.status == 200
+    assert "Delete for good?" in asked.text
+    assert flags_of(web, in_trash) is not None
+    press(alice, asked, "Delete for good")
+    assert alice.ask(in_trash).status == 404
+
+
+def stories_of(browser: Browser, ways: list[tuple[int, int]]) -> list[str]:
+    pages = [browser.ask(f"/mail/{folder_id}/{uid}/story") for folder_id, uid in ways]
+    return [page.text for page in pages if page.status == 200]
+
+
+def test_the_story_tells_a_reader_nothing_of_the_others(
+    web: Node, alice: Browser, bob: Browser
+) -> None:
+    raw = b"From: a@b.example\r\nSubject: for both\r\n\r\nHello.\r\n"
+    with smtplib.SMTP("localhost", web.port("smtp"), timeout=60) as client:
+        client.ehlo("client.example")
+        client.sendmail(_SENT, ["alice@example.test", "bob@example.test"], raw)
+    with web.maildrop("bob") as drop:
+        drop.retr(len(drop.list()[1]))
+    with sqlite3.connect(f"file:{web.data}/mail.db?mode=ro", uri=True) as database:
+        ways = database.execute(
+            "SELECT folder_id, uid FROM delivery JOIN message ON message.id = message_id"
+            " WHERE message.subject = 'for both'"
+        ).fetchall()
+    (hers,) = stories_of(alice, ways)
+    deadline = time.monotonic() + 10
+    while "over POP3" not in (his := stories_of(bob, ways)[0]):  # written by a batch behind QUIT
+        assert time.monotonic() < deadline, his
+        time.sleep(0.05)
+    assert "filed in the mailbox of alice@example.test" in hers
+    assert "bob@" not in hers
+    assert "over POP3" not in hers
+    assert "alice@" not in his

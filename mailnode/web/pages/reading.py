@@ -17,6 +17,7 @@ from mailnode.reading.octets import Octets
 from mailnode.reading.parts import parts_of
 from mailnode.telling import count, size
 from mailnode.web.letters import Letter, Letters
+from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_files import Files, Keys
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import View, frame_mail, print_mail, view_mail
@@ -101,7 +102,12 @@ class Reading:
         except NoSuchMail:
             folder = await self.desk.folders.folder(account_id, folder_id)
             return self.templates.page(
-                visit, "mail_gone.html", 404, title="Not here any more", folder=folder
+                visit,
+                "mail_gone.html",
+                404,
+                title="Not here any more",
+                folder=folder,
+                shelf=await shelf_of(self.desk, visit, folder_id),
             )
         return await reads(visit, letter, **more)
 
@@ -127,7 +133,7 @@ class Reading:
         copy, account_id = letter.copy, visit.guest.account.id
         if not of and not copy.flags & SEEN and _is_looked_at(visit):
             await self.desk.folders.mark(account_id, copy.folder_id, [copy.uid], add=SEEN)
-        folders = await self.desk.folders.folders(account_id)
+        shelf = await shelf_of(self.desk, visit, copy.folder_id)
         page = partial(self.desk.folders.page, account_id, copy.folder_id, limit=1)
         return self.templates.page(
             visit,
@@ -142,8 +148,8 @@ class Reading:
             sandbox=SANDBOX,
             height=_height(view),
             flagged=bool(copy.flags & FLAGGED),
-            folders=folders,
-            **_named_folders(folders, copy.folder_id),
+            shelf=shelf,
+            **_named_folders(shelf.folders, copy.folder_id),
             newer=await page(after=copy.uid),
             older=await page(before=copy.uid),
             count=count,
@@ -190,13 +196,13 @@ class Reading:
             (name.decode("ascii", "replace"), decoded(decode(value)))
             for name, value in header_fields(told)
         ]
-        return self._beside(visit, letter, "headers", fields=fields, more=more)
+        return await self._beside(visit, letter, "headers", fields=fields, more=more)
 
     async def show_source(self, visit: Visit, letter: Letter) -> Answer:
         if visit.query("all"):
             return await self.files.source(letter)
         start, whole = await self.letters.look(letter, _start_of)
-        return self._beside(
+        return await self._beside(
             visit,
             letter,
             "source",
@@ -225,11 +231,12 @@ class Reading:
         events = await self.desk.journal.trace(mail_id)
         folders = await self.desk.folders.folders(account.id)
         told = tell_owner(mail_id, events, is_own, {each.folder_id for each in folders})
-        return self._beside(visit, letter, "story", told=told, mail_id=mail_id)
+        return await self._beside(visit, letter, "story", told=told, mail_id=mail_id)
 
-    def _beside(self, visit: Visit, letter: Letter, tab: str, **values: Any) -> Answer:
+    async def _beside(self, visit: Visit, letter: Letter, tab: str, **values: Any) -> Answer:
         title = letter.copy.subject or "A mail without a subject"
         place = _place(letter, _of(visit), tab)
+        place["shelf"] = await shelf_of(self.desk, visit, letter.copy.folder_id)
         return self.templates.page(
             visit, f"mail_{tab}.html", title=f"{title}: {tab}", **place, **values
         )
