@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailnode.api_house import make_api
 from mailnode.background import background
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.portal import SignInPortal
@@ -32,6 +33,7 @@ from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.store.journal import read_trace
 from mailnode.threads import Threads
+from mailnode.web.api.happenings import Happenings
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
@@ -125,6 +127,7 @@ class WebHouse:
     crowd: Crowd
     _house: House
     _reading: Threads
+    _happenings: Happenings
     _factories: list[BoundedFactory] = field(factory=list, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
 
@@ -172,26 +175,36 @@ class WebHouse:
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
         reading = Reading(templates, desk, letters, time.time)
+        lists = Lists(templates, desk)
+        pages: list[Pages] = [
+            templates.assets,
+            sign_ins,
+            First("/mail"),
+            lists,
+            Searches(templates, desk),
+            reading,
+            *_writing_pages(house, desk, templates),
+        ]
+        happenings = Happenings(desk.folders, desk.changes, house.reactor)
+        api = make_api(
+            house,
+            desk,
+            letters,
+            guard=guard,
+            templates=templates,
+            passwords=passwords,
+            happenings=happenings,
+        )
         web = Web(
             guard,
             templates,
-            [
-                templates.assets,
-                sign_ins,
-                First("/mail"),
-                Lists(templates, desk),
-                Searches(templates, desk),
-                reading,
-                settings,
-                events,
-                *_writing_pages(house, desk, templates),
-            ],
+            [*pages, settings, events, api],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
-        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads)
+        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads, happenings)
         made.apply(config.limits)
         return made
 
@@ -248,6 +261,7 @@ class WebHouse:
         """Nobody is connected any more."""
         if self._timer is not None and self._timer.running:
             self._timer.stop()
+        self._happenings.stop()
         for factory in self._factories:
             factory.close_all()
         self._reading.stop()
