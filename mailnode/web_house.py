@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailnode.background import background
+from mailnode.cred.checkers import AccountChecker, CheckersInTurn
+from mailnode.cred.portal import SignInPortal
+from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.store.answers import Answers
@@ -29,10 +33,11 @@ from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
 from mailnode.web.events import Events
 from mailnode.web.guard import Guard
-from mailnode.web.guest import SignedIn
+from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.search import Searches
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
 from mailnode.web.site import make_site
@@ -42,9 +47,7 @@ from mailnode.web.web import Web
 if TYPE_CHECKING:
     from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
-    from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
-    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
@@ -63,6 +66,29 @@ def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
     if account is None:
         raise UnauthorizedLogin("nobody is signed in")
     return SignedIn(account.id), lambda: None
+
+
+def judge_passwords(checkers: Sequence[Any]) -> bool:
+    """Whether any of them does: those of users.db then count for nobody."""
+    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)
+
+
+def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
+    """A portal for the web alone, where no mail server has one.
+
+    Args:
+        others: credential checkers; passwords of users.db count when none of them judges any.
+    """
+    create = house.config.accounts.create_on_sign_in
+    make = house.watch.make_account if create else None
+    own = AccountChecker(house.directory, passwords)
+    return SignInPortal(
+        Realm(house.directory, {IWebGuest: web_guest}, make),
+        [own, CheckersInTurn(others)],
+        clock=house.reactor,
+        tell=house.mail_log.tell,
+        sign_in_key=house.directory.sign_in_key,
+    )
 
 
 @define(eq=False)
@@ -86,9 +112,19 @@ class WebHouse:
 
     @classmethod
     def of(
-        cls, house: House, *, portal: SignInPortal, passwords: Passwords, post_office: PostOffice
+        cls,
+        house: House,
+        *,
+        portal: SignInPortal,
+        passwords: Passwords,
+        post_office: PostOffice,
+        others: Sequence[Any] = (),
     ) -> WebHouse:
-        """Of a house whose files are open."""
+        """Of a house whose files are open.
+
+        Args:
+            others: credential checkers that the portal asks before users.db.
+        """
         desk = _desk_of(house, post_office)
         events = Events(desk.changes, house.reactor)
         config, directory = house.config, house.directory
@@ -112,11 +148,21 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        settings = Settings(templates, guests, sign_ins, time.time, set_password)
+        settings = Settings(
+            templates, guests, sign_ins, time.time, set_password, not judge_passwords(others)
+        )
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/mail"), Lists(templates, desk), settings, events],
+            [
+                templates.assets,
+                sign_ins,
+                First("/mail"),
+                Lists(templates, desk),
+                Searches(templates, desk),
+                settings,
+                events,
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
@@ -183,13 +229,9 @@ class WebHouse:
         self.desk.drafts.files.close()
 
 
-async def _no_summaries(account_id: int, message_ids: Sequence[int]) -> dict[int, Summary]:
-    return {}
-
-
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
     folders, changes = Folders(house.messages), Changes()
-    house.messages.on_changed = changes.tell
+    house.messages.on_changed.append(changes.tell)
 
     def has_room(account_id: int, octets: int) -> bool:
         account = house.directory.find_by_id(account_id)
@@ -202,7 +244,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
-        summaries=_no_summaries,
+        indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),
