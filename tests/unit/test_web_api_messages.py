@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from mailnode.web.api.watching import Watching
 from tests.unit.api_case import ApiCase, Asking
@@ -150,6 +151,37 @@ class Messages(ApiCase):
         mine = await self.send(ALICE, keep=False)
         said = await self.ask("GET", f"/messages/{mine}/story", token="bob")
         self.assertEqual(404, said.status)
+
+
+class Searching(ApiCase):
+    async def find(self, query: str) -> dict[str, Any]:
+        """What is found once all is indexed."""
+        while True:
+            found: dict[str, Any] = await self.get(f"/search?{query}", token="bob")
+            if not found["is_behind"]:
+                return found
+
+    async def test_mails_are_found_by_their_words_page_by_page(self) -> None:
+        await self.begin()
+        for number in range(3):
+            await self.send(BOB, subject=f"Invoice {number}", text="Please pay.\n")
+        await self.send(BOB, subject="Else", attachments=[{"name": "a.txt", "content": "YQ=="}])
+        found = await self.find("q=invoice&limit=2")
+        self.assert_fits("search", 200, found)
+        rest = await self.find(f"q=invoice&limit=2&cursor={found['cursor']}")
+        subjects = [each["subject"] for each in found["items"] + rest["items"]]
+        self.assertEqual(["Invoice 2", "Invoice 1", "Invoice 0"], subjects)
+        self.assertEqual("Please pay.", found["items"][0]["snippet"])
+        (file,) = (await self.find("q=has:attachment"))["items"]
+        self.assertEqual((["a.txt"], ALICE), (file["attachments"], file["from"]["address"]))
+        self.assertEqual([], (await self.find("q=invoice&folder=Trash"))["items"])
+
+    async def test_what_cannot_be_looked_for_is_said(self) -> None:
+        await self.begin()
+        for query in ("before:yesterday", "in:Nowhere", '"open'):
+            said = await self.ask("GET", f"/search?q={quote(query)}")
+            self.assertEqual((422, {"q"}), (said.status, set(said.errors)), query)
+        self.assertEqual({"q": "is missing"}, (await self.ask("GET", "/search")).errors)
 
 
 class Folders(ApiCase):
