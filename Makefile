@@ -35,6 +35,7 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	@tests/live/install-clients
+	@tests/browser/install-browser
 	@BIN="$(BIN)" tests/run
 
 check: $(VENV)/installed-check

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one node, one browser, and a context of its own for each visitor."""
+"""Fixtures of the browser tests: one node, one browser, a context of its own for each visitor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHERS = ("carol", "dave")
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the demo accounts, alice's and bob's, and with others; it ends without complaint."""
+    """A node with the demo accounts, and with others; it ends without complaint."""
     folder = tmp_path_factory.mktemp("browser") / "node"
     folder.mkdir()
     shutil.copy2(ROOT / "users.db", folder / "users.db")

@@ -52,7 +52,8 @@ def assert_accessible(page: Page) -> None:
     told = [
         f"{each['id']} ({each['impact']}): {each['help']}\n"
         + "\n".join(
-            f"  {node['html'][:200]}\n    {node['failureSummary'][:400]}" for node in each["nodes"][:5]
+            f"  {node['html'][:200]}\n    {node['failureSummary'][:400]}"
+            for node in each["nodes"][:5]
         )
         for each in found
     ]

@@ -28,7 +28,7 @@ def test_who_signs_in_sees_the_inbox(open_window: Open) -> None:
     page = open_window()
     page.goto("/")
     fill_sign_in(page, "bob", password_of("bob"))
-    expect(page.get_by_role("heading", name="INBOX")).to_be_visible()
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
 
 
 def test_the_back_button_shows_nothing_private_after_signing_out(open_window: Open) -> None:
@@ -62,7 +62,7 @@ def test_one_signs_in_and_out_with_the_keyboard_alone(open_window: Open) -> None
     page.keyboard.press("Tab")
     page.keyboard.type(password_of("bob"))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="INBOX")).to_be_visible()
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="To the content")).to_be_focused()
     expect(page.get_by_role("link", name="To the content")).to_be_in_viewport()
