@@ -22,6 +22,7 @@ EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_NOUSER = 67
+EX_NOHOST = 68
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
 EX_TEMPFAIL = 75
@@ -242,6 +243,8 @@ def told(error: Exception) -> tuple[int, str]:
     what = f"{where}{error.strerror or error}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EX_NOPERM, f"{what}; run this as the user that the node runs as"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        return EX_NOINPUT, what
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EX_TEMPFAIL, f"{what}; make room on the disk and try again"
     return EX_UNAVAILABLE, what

@@ -253,7 +253,10 @@ def find(maildrop: Maildrop, which: str) -> int:
         raise Mistake(f"no mail's subject has {which!r}", EX_NOUSER)
     if len(found) > 1:
         some = ", ".join(f"{each.number} ({each.subject[:40]})" for each in found[-5:])
-        raise Mistake(f"{len(found)} mails have {which!r}, of late {some}: name one by its number")
+        raise Mistake(
+            f"{len(found)} mails have {which!r} in their subject; name one by its number, the "
+            f"newest: {some}"
+        )
     return found[0].number
 
 

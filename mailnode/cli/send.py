@@ -14,6 +14,8 @@ from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
     EX_INTERRUPTED,
+    EX_NOINPUT,
+    EX_NOPERM,
     EX_TEMPFAIL,
     EX_UNAVAILABLE,
     EX_USAGE,
@@ -23,6 +25,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
+from mailnode.client.carrier import SIGN_IN_NEEDED
 from mailnode.client.composing import Made, make_letter
 from mailnode.client.submission import Letter, Submission
 from mailnode.composing.drafts import Draft, fatal, look_over
@@ -31,6 +34,10 @@ from mailnode.errors import BadAddress
 from mailnode.outbound.words import Answer
 
 LARGE_OCTETS = 1 << 20
+SIGN_IN_HINT = (
+    "this server wants a sign-in: say as whom by --user NAME, and the password by --password-file "
+    "FILE, --password-command COMMAND or a profile"
+)
 TEXT = "The text; a full stop on a line of its own ends it, or Ctrl-D:"
 Answers = Sequence[tuple[str, Answer]]
 
@@ -108,7 +115,9 @@ def make(draft: Draft) -> Made:
     """
     doubts = look_over(draft)
     if wrong := fatal(doubts):
-        raise Mistake("; ".join(map(str, wrong)), EX_DATAERR)
+        files = {str(path) for path in draft.files}
+        code = EX_NOINPUT if any(each.part in files for each in wrong) else EX_DATAERR
+        raise Mistake("; ".join(map(str, wrong)), code)
     for doubt in doubts:
         click.echo(f"mailnode: note: {doubt}", err=True)
     return make_letter(draft)
@@ -212,7 +221,9 @@ def hand_over(place: Place, letter: Letter) -> Answers:
 
 
 def _wants_sign_in(answer: Answer) -> bool:
-    return answer.code == 530 or (answer.permanent and answer.enhanced.startswith("5.7."))
+    return answer.code == SIGN_IN_NEEDED or (
+        answer.permanent and answer.enhanced.startswith("5.7.")
+    )
 
 
 def _over(session: Submission, letter: Letter) -> Answers:
@@ -248,6 +259,8 @@ def _tell(place: Place, made: Made, answers: Answers) -> None:
     if not answer_json(ctx, told):
         for line in [*tell_answers(answers), *tell_captured(place, answers)]:
             output.say(line)
+    if any(answer.code == SIGN_IN_NEEDED for _, answer in refused):
+        click.echo(f"mailnode: {SIGN_IN_HINT}", err=True)
     if refused:
         ctx.exit(exit_code(answers))
 
@@ -277,7 +290,9 @@ def tell_captured(place: Place, answers: Answers) -> list[str]:
 
 
 def exit_code(answers: Answers) -> int:
-    """75 where later may do for somebody, 69 where it won't."""
+    """75 where later may do for somebody, 77 where a sign-in would, 69 where nothing does."""
     if any(answer.temporary for _, answer in answers):
         return EX_TEMPFAIL
+    if any(answer.code == SIGN_IN_NEEDED for _, answer in answers):
+        return EX_NOPERM
     return EX_UNAVAILABLE

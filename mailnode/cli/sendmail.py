@@ -17,6 +17,7 @@ from mailnode.addresses import parse_address
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_NOHOST,
     EX_NOPERM,
     EX_NOUSER,
     EX_TEMPFAIL,
@@ -48,7 +49,6 @@ from mailnode.errors import MailError
 from mailnode.outbound.words import Answer
 
 FOLLOWERS = 10  # of the spool that a mail which gets through takes along
-EX_NOHOST = 68
 _CODES = {"1.1": EX_NOUSER, "1.2": EX_NOHOST, "1.3": EX_DATAERR, "3.4": EX_DATAERR}
 _KINDS = {"6": EX_DATAERR, "7": EX_NOPERM}
 

@@ -12,7 +12,14 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from mailnode.addresses import bracketed
-from mailnode.client.trouble import Late, NotTrusted, Unreachable
+from mailnode.client.trouble import (
+    Late,
+    NoCertificates,
+    NoSuchHost,
+    NoTls,
+    NotTrusted,
+    Unreachable,
+)
 
 CONNECT_S = 30.0
 GREETING_S = 60.0
@@ -67,13 +74,15 @@ class Trust:
         """How to shake hands with it; on this machine any certificate does, unless one is named.
 
         Raises:
-            NotTrusted: the file holds no certificates.
+            NotTrusted: the file holds no certificates, or isn't there.
         """
         context = ssl.create_default_context()
         if self.file is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             try:
                 context.load_verify_locations(self.file)
+            except FileNotFoundError as error:
+                raise NoCertificates(f"{self.file}: {error.strerror}") from None
             except (OSError, ssl.SSLError) as error:
                 raise NotTrusted(f"{self.file} holds no certificates in PEM: {error}") from None
         if self.clear or (server.is_here and self.file is None):
@@ -106,7 +115,9 @@ class Connection:
         try:
             self._socket = socket.create_connection((server.host, server.port), CONNECT_S)
         except socket.gaierror as error:
-            raise Unreachable(f"{server.host} can't be found: {error.strerror}") from None
+            late = error.errno == socket.EAI_AGAIN
+            kind = Unreachable if late else NoSuchHost
+            raise kind(f"{server.host} can't be found: {error.strerror}") from None
         except TimeoutError:
             raise Unreachable(f"{server} does not answer within {CONNECT_S:.0f} s") from None
         except OSError as error:
@@ -147,13 +158,15 @@ class Connection:
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise NotTrusted(
-                f"the certificate of {self.server} is not to be trusted: {error.verify_message}; "
+                f"the certificate of {self.server} is not to be trusted: "
+                f"{error.verify_message.rstrip('.')}; "
                 "if you know the server, give its certificate: --trust FILE"
             ) from None
         except OSError as error:
             self.close()
             hint = "" if not self.server.implicit_tls else "; is this a port where TLS comes later?"
-            raise Unreachable(f"no TLS with {self.server}: {_reason(error)}{hint}") from None
+            kind = NoTls if isinstance(error, ssl.SSLError) else Unreachable
+            raise kind(f"no TLS with {self.server}: {_reason(error)}{hint}") from None
 
     def write(self, data: bytes) -> None:
         if self.on_wire is not None:

@@ -142,7 +142,7 @@ def read_keys(kind: type[T], table: Mapping[str, object], where: str) -> T:
     for key, value in table.items():
         if key not in known:
             (near,) = difflib.get_close_matches(key, known, 1, 0)
-            raise BadProfile(f"{where}: there is no {key}; did you mean {near}?")
+            raise BadProfile(f"{where}: there is no key {key!r}; did you mean {near!r}?")
         if type(value) is not known[key]:
             word = "text" if known[key] is str else "true or false"
             raise BadProfile(f"{where}: {key} is {word}, not {value!r}")

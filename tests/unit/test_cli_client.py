@@ -272,7 +272,7 @@ class EndTests(CommandCase):
         self.assertIn("2 mails", self.run_command(f"stat {self.options}").output)
 
     def test_nobody_knows_what_was_deleted_where_it_is_gone_then(self) -> None:
-        for error, code in ((None, 69), (KeyboardInterrupt(), 130)):
+        for error, code in ((None, 75), (KeyboardInterrupt(), 130)):
             self.serve(self.LIST, self.OK, at_end=error)
             told = self.refusal(f"delete 1 {self.options}", code)
             self.assertIn("nobody knows whether they were deleted", told)
