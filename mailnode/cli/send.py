@@ -28,6 +28,7 @@ from mailnode.cli.places import ClientCommand, Place
 from mailnode.client.carrier import SIGN_IN_NEEDED
 from mailnode.client.composing import Made, make_letter
 from mailnode.client.submission import Letter, Submission
+from mailnode.client.trouble import SignInRefused
 from mailnode.composing.drafts import Draft, fatal, look_over
 from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress
@@ -213,11 +214,28 @@ def hand_over(place: Place, letter: Letter) -> Answers:
     Raises:
         MailError: no server took it to look at.
     """
-    if not place.user_was_said:
+    if not place.signs_in_to_send:
         answers = _over(place.submission(sign_in=False), letter)
         if not all(_wants_sign_in(answer) for _, answer in answers) or not place.can_sign_in:
             return answers
-    return _over(place.submission(sign_in=True), letter)
+    try:
+        session = place.submission(sign_in=True)
+    except SignInRefused as refusal:
+        raise _with_mend(place, refusal) from None
+    return _over(session, letter)
+
+
+def _with_mend(place: Place, refusal: SignInRefused) -> SignInRefused:
+    """On this machine mail is often taken without a sign-in, and a profile can say so.
+
+    It is not sent without one unasked: what a server lets somebody do may hang on who he is.
+    """
+    if not (place.signs_in_to_send and place.profile.mailbox and place.servers("smtp")[0].is_here):
+        return refusal
+    return SignInRefused(
+        f"{refusal.text}; where this server takes mail without a sign-in, smtp_sign_in = false in "
+        "the profile says so"
+    )
 
 
 def _wants_sign_in(answer: Answer) -> bool:

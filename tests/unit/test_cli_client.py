@@ -20,7 +20,7 @@ from mailnode.cli.places import ClientCommand, Place
 from mailnode.client.connection import Server
 from mailnode.client.discovery import Found
 from mailnode.client.trouble import SignInRefused
-from mailnode.outbound.words import Login
+from mailnode.outbound.words import Answer, Login
 from tests.unit.cli_case import CommandCase
 from tests.unit.client_case import ScriptedConnection
 from tests.unit.test_client_spool import TAKEN
@@ -220,6 +220,60 @@ class OwnerTests(CommandCase):
                 ("127.0.0.1:1100", "bob@example.test", "bob@example.test 127.0.0.1"),
                 self.sign_in("list bob@example.test"),
             )
+
+    def test_the_server_that_takes_mail_may_have_a_name_and_a_password_of_its_own(self) -> None:
+        self.profile(
+            'address = "carol@example.org"\npassword_command = "echo secret"\n'
+            'smtp_user = "c-out"\nsmtp_password_command = "echo other"'
+        )
+        letter = "send --to b@x.test --subject s hello"
+        self.assertEqual(("smtp.example.org:465", "c-out", "other"), self.sign_in(letter))
+        self.assertEqual(
+            ("pop.example.org:995", "carol@example.org", "secret"), self.sign_in("list")
+        )
+        self.profile(
+            'address = "carol@example.org"\npassword_command = "echo secret"\nsmtp_user = "c-out"'
+        )
+        self.assertEqual(("smtp.example.org:465", "c-out", "secret"), self.sign_in(letter))
+        _, user, password = self.sign_in(f"{letter} --from m@evil.example --user m@evil.example")
+        self.assertEqual("m@evil.example", user)
+        self.assertEqual("m@evil.example smtp.evil.example", password)
+
+    def test_a_server_that_takes_mail_without_a_sign_in_gets_no_password(self) -> None:
+        profile = (
+            'address = "carol@example.org"\npassword_command = "echo secret"\n'
+            'smtp = "localhost:1"\n'
+        )
+        self.profile(f"{profile}smtp_sign_in = false")
+        logins: list[Login | None] = []
+        answers = [("b@x.test", Answer(530, "5.7.0", "sign in first", "MAIL"))]
+
+        def open_submission(_server: Server, login: Login | None = None) -> object:
+            logins.append(login)
+            return SimpleNamespace(send=lambda *_: answers, quit=lambda: None)
+
+        with (
+            patch.object(places, "Connection"),
+            patch.object(places.Submission, "open", open_submission),
+            patch.object(places, "stdin_is_terminal", return_value=True),
+            patch.object(send, "stdin_is_terminal", return_value=False),
+        ):
+            self.run_command("send --to b@x.test --subject s hello", exit_code=77)
+            self.assertEqual([None], logins)
+            self.run_command("send --to b@x.test --subject s --user carol hello", exit_code=77)
+            self.assertEqual(Login("carol", "secret"), logins[-1])
+
+    def test_a_refused_sign_in_at_this_machine_names_the_way_without(self) -> None:
+        profile = 'address = "carol@example.org"\npassword_command = "echo secret"\n'
+        letter = "send --to b@x.test --subject s hello"
+        for server, told in (("localhost:1", True), ("mail.example.org", False)):
+            self.profile(f'{profile}smtp = "{server}"')
+            with (
+                patch.object(places, "Connection"),
+                patch.object(places.Submission, "open", side_effect=SignInRefused("not let in")),
+            ):
+                said = self.refusal(letter, 77)
+            self.assertEqual(told, "smtp_sign_in = false" in said, said)
 
     def test_what_was_typed_is_forgotten_and_the_profile_is_not(self) -> None:
         self.profile('address = "carol@example.org"\npassword_command = "echo wrong"')
