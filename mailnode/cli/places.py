@@ -232,6 +232,16 @@ class Place:
             self._agreed.append(server)
         return server
 
+    def require_running(self) -> None:
+        """
+        Raises:
+            Mistake: mail would go to the node of this folder, which doesn't run.
+        """
+        chosen, profile = _chosen(self.ctx), self.profile
+        said = chosen.get("server") or chosen.get("smtp") or profile.server or profile.smtp
+        if not (said or self.is_node):
+            self._require_no_stopped_node(self.address)
+
     def _require_no_stopped_node(self, address: str) -> None:
         """
         Raises:

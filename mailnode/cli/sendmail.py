@@ -27,7 +27,7 @@ from mailnode.cli.frame import (
     NodeCommand,
     answer_json,
 )
-from mailnode.cli.send import tell_answers
+from mailnode.cli.posting import tell_answers
 from mailnode.cli.sendmail_options import Wanted, read_options
 from mailnode.cli.sendmail_settings import (
     Settings,

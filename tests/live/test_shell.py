@@ -267,7 +267,7 @@ def test_a_server_that_starts_again_loses_no_deletion(made_folder: Path, tmp_pat
             node.start()
             terminal.type("read 1")
             terminal.expect("It is there again; nothing was deleted.")
-            terminal.expect("Still to be deleted when you leave: 1.")
+            terminal.expect("Still to be deleted when you leave: 1 mail (number ")
             terminal.expect("mail 0")
             terminal.expect("read]: ")
             node.kill()
