@@ -236,7 +236,7 @@ def test_pages_of_twenty_and_ctrl_c_goes_back_a_level(node: Node, own: There) ->
         terminal.expect("Deleted: 1, 2, 3, 45.")
         terminal.expect("read]: ")
         terminal.type("read")
-        terminal.expect("Which mail [45]: ")
+        terminal.expect("Read which mail [45]: ")
         terminal.press("c")
         terminal.expect("read]: ")
         terminal.press("c")

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import click
 from attrs import define
 
-from mailnode.cli import output, places, progress
+from mailnode.cli import maildrop as commands
+from mailnode.cli import output, places, progress, watching
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
 from mailnode.client.connection import Server
 from mailnode.client.discovery import Found
-from mailnode.client.trouble import SignInRefused
+from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.outbound.words import Answer, Login
 from tests.unit.cli_case import CommandCase
 from tests.unit.client_case import ScriptedConnection
@@ -336,6 +338,52 @@ class EndTests(CommandCase):
         told = self.refusal(f"read bill {self.options}", 65)
         self.assertIn("2 mails have 'bill'", told)
         self.assertTrue(told.isprintable(), told)
+
+    def test_mails_are_deleted_by_numbers_and_ranges(self) -> None:
+        self.serve(self.LIST, self.OK + self.OK, self.OK)
+        told = self.run_command(f"delete 1-2 {self.options}").output
+        self.assertIn("deleted 2 mails", told)
+        for which, code, words in (
+            ("3-4", 67, "there is no mail 3 to 4; nothing was deleted"),
+            ("1 3", 67, "there is no mail 3; nothing was deleted"),
+            ("invoice", 64, "what is deleted is named by numbers"),
+            ("1 bob@x.test", 64, "stands in --user: `mailnode delete 1 --user bob@x.test`"),
+        ):
+            self.serve(self.LIST, self.OK)
+            self.assertIn(words, self.refusal(f"delete {which} {self.options}", code))
+        told = self.refusal(f"read 1 bob@x.test {self.options}", 64)
+        self.assertIn("`mailnode read 1 --user bob@x.test`", told)
+
+    def test_all_is_asked_about_on_a_terminal(self) -> None:
+        for options, answer, deleted in (
+            ("", False, 0), ("", True, 2), ("--yes", None, 2), ("--json", None, 2),
+        ):  # fmt: skip
+            self.serve(self.LIST, *((self.OK + self.OK,) if deleted else ()), self.OK)
+            with (
+                patch.object(commands, "stdin_is_terminal", lambda: True),
+                patch.object(commands.click, "confirm", return_value=answer) as asked,
+            ):
+                told = self.run_command(f"delete all {options} {self.options}").output
+            self.assertEqual(answer is not None, asked.called, options)
+            if asked.called:
+                self.assertEqual("Delete 2 mails of bob for good?", asked.call_args.args[0])
+            if options != "--json":
+                self.assertIn(f"deleted {deleted} mails", told)
+
+    def test_a_watch_says_what_it_watches_and_once_that_nobody_is_there(self) -> None:
+        looks: list[Any] = [([], set()), Unreachable("gone"), Unreachable("gone"), ([], set()),
+                            ([], set()), Unreachable("gone"), KeyboardInterrupt()]  # fmt: skip
+        self.serve()
+        with (
+            patch.object(watching, "look", side_effect=looks),
+            patch.object(watching.time, "sleep"),
+        ):
+            told = self.run_command(f"watch {self.options}").stderr.splitlines()
+        again = "mailnode: gone; it is tried again"
+        self.assertEqual(
+            ["mailnode: watching bob, every 5 s; Ctrl-C ends it", again,
+             "mailnode: it is there again", again], told,
+        )  # fmt: skip
 
     def test_an_empty_standard_input_is_an_empty_mail_and_a_note(self) -> None:
         with patch.object(send, "hand_over", return_value=[("b@x.test", TAKEN)]) as handed:

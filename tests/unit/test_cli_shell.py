@@ -306,6 +306,16 @@ class Shells(SynchronousTestCase):
         self.assertIn(f"That is not right: {name}: nobody knows that user's folder", text)
         self.assertIn("In which folder [mails]: ", text[text.index("That is not right") :])
 
+    def test_a_question_says_what_becomes_of_the_mails(self) -> None:
+        self.place.maildrop = lambda: Session(Box(["a"]), ["a"])
+        text = self.run_shell("2", "", "5", C, "4", C, "3", C, C, D)
+        for words in (
+            "Delete which mails [1]: ",
+            "Save which mails [1]: ",
+            "Read which mail [1]: ",
+        ):
+            self.assertIn(words, text)
+
     def test_a_fault_of_ours_lets_nobody_believe_that_mails_are_deleted(self) -> None:
         box = Box(["a", "b"])
         self.place.maildrop = lambda: box.open()
