@@ -221,8 +221,9 @@ class Place:
         domain = address.rpartition("@")[2].lower()
         server = self._found.servers.get(kind)
         if server is None:
+            here = "" if self._has_node else "there is no node in this folder; "
             raise Mistake(
-                f"{domain} does not say which {kind.upper()} server it has; give --{kind} "
+                f"{here}{domain} does not say which {kind.upper()} server it has; give --{kind} "
                 "HOST:PORT",
                 EX_CONFIG,
             )
@@ -231,6 +232,11 @@ class Place:
             self._confirm(server, domain)
             self._agreed.append(server)
         return server
+
+    @property
+    def _has_node(self) -> bool:
+        """Whether there is one in this folder, running or not."""
+        return config_of(self.ctx).users_path.exists()
 
     def require_running(self) -> None:
         """
@@ -247,8 +253,7 @@ class Place:
         Raises:
             Mistake: the mail is at the node of this folder, which doesn't run.
         """
-        config = config_of(self.ctx)
-        if not config.users_path.exists() or running_node(config) is not None:
+        if not self._has_node or running_node(config_of(self.ctx)) is not None:
             return
         domain = address.partition("@")[2].lower()
         with suppress(click.ClickException, MailError, OSError), open_accounts(self.ctx) as known:
@@ -343,15 +348,15 @@ class Place:
 
     def _open(self, servers: Sequence[Server], open_session: Callable[[Connection], T]) -> T:
         """A session; a server may be slow to answer, and is after a wrong password."""
-        with waiting_for(str(servers[0])):
-            return open_session(self._connect(servers))
+        with waiting_for(str(servers[0])) as tell:
+            return open_session(self._connect(servers, tell))
 
-    def _connect(self, servers: Sequence[Server]) -> Connection:
+    def _connect(self, servers: Sequence[Server], tell: Callable[[str], object]) -> Connection:
         """The first that can be reached."""
         for server in servers[:-1]:
             with suppress(Unreachable):
-                return Connection(server, self.trust)
-        return Connection(servers[-1], self.trust)
+                return Connection(server, self.trust, on_silence=tell)
+        return Connection(servers[-1], self.trust, on_silence=tell)
 
     def forget(self) -> None:
         """What was typed was a mistake; what the options and a profile say of the user stays."""

@@ -23,6 +23,7 @@ from mailnode.client.trouble import (
 
 CONNECT_S = 30.0
 GREETING_S = 60.0
+PATIENCE_S = 5.0  # then it is said that no greeting has come
 SILENCE_S = 300.0
 CHUNK_OCTETS = 65536
 LINE_OCTETS = 65536
@@ -92,17 +93,23 @@ class Trust:
         return context
 
 
+def _nobody(why: str) -> None:
+    """Nobody looks."""
+
+
 @define(eq=False)
 class Connection:
     """Octets to and from one server.
 
     Attributes:
         on_wire: told each piece as it goes, with True when it is ours; for `--debug`.
+        on_silence: told why, when no greeting has come after a while; it is waited for on.
     """
 
     server: Server
     trust: Trust
     on_wire: Callable[[bytes, bool], object] | None = None
+    on_silence: Callable[[str], object] = field(default=_nobody, kw_only=True)
     _socket: socket.socket = field(init=False)
     _buffer: bytearray = field(factory=bytearray, init=False)
 
@@ -188,7 +195,12 @@ class Connection:
             data = bytes(self._buffer)
             self._buffer.clear()
             return data
-        data = self._receive()
+        try:
+            return self._taken(self._receive())
+        except TimeoutError:
+            raise self._late() from None
+
+    def _taken(self, data: bytes) -> bytes:
         if not data:
             raise self._lost(None)
         if self.on_wire is not None:
@@ -198,8 +210,8 @@ class Connection:
     def _receive(self) -> bytes:
         try:
             return self._socket.recv(CHUNK_OCTETS)
-        except TimeoutError:
-            raise self._late() from None
+        except TimeoutError:  # whoever waits for it knows what that means
+            raise
         except OSError as error:
             raise self._lost(error) from None
 
@@ -213,9 +225,15 @@ class Connection:
         Raises:
             Unreachable: the server closes, or says nothing for a minute.
         """
-        self.wait_at_most(GREETING_S)
+        self.wait_at_most(min(PATIENCE_S, GREETING_S))
         try:
-            self.put_back(self.read())
+            try:
+                greeting = self._taken(self._receive())
+            except TimeoutError:
+                self.on_silence(f"it says nothing yet{self._hint}")
+                self.wait_at_most(GREETING_S)
+                greeting = self.read()
+            self.put_back(greeting)
         except Late as error:
             raise Late(f"{error.text}{self._hint}") from None
         except Unreachable as error:

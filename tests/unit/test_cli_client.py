@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from mailnode.cli import maildrop as commands
 from mailnode.cli import output, places, progress, watching
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.connection import Server
+from mailnode.client import connection
+from mailnode.client.connection import Server, Trust
 from mailnode.client.discovery import Found
 from mailnode.client.trouble import SignInRefused, Unreachable
 from mailnode.outbound.words import Answer, Login
@@ -56,6 +58,11 @@ class StoppedNodeTests(CommandCase):
         with patch.object(places, "discover", side_effect=Mistake("asked")) as asked:
             self.refusal("list bob@elsewhere.test", 65)
         asked.assert_called_once_with("bob@elsewhere.test")
+
+    def test_a_domain_that_tells_nothing_is_no_node_in_this_folder(self) -> None:
+        with patch.object(places, "discover", return_value=Found({})):
+            told = self.refusal("list bob@example.test", 78)
+        self.assertIn("there is no node in this folder; example.test does not say which", told)
 
     def test_without_a_node_the_domain_is_asked(self) -> None:
         with patch.object(places, "discover", side_effect=Mistake("asked")):
@@ -153,7 +160,7 @@ class OwnerTests(CommandCase):
         self.signed_in.clear()
         with (
             patch.object(places, "discover", found),
-            patch.object(places, "Connection", lambda server, trust: server),
+            patch.object(places, "Connection", lambda server, trust, **_: server),
             patch.object(places.Maildrop, "open", open_maildrop),
             patch.object(places.Submission, "open", open_submission),
             patch.object(places.passwords, "from_keyring", lambda user, host: f"{user} {host}"),
@@ -315,7 +322,7 @@ class EndTests(CommandCase):
             write(data)
 
         connection.write = written  # type: ignore[method-assign]
-        for name, value in (("Connection", lambda *_: connection),
+        for name, value in (("Connection", lambda *_, **__: connection),
                             ("stdin_is_terminal", lambda: False)):  # fmt: skip
             change = patch.object(places, name, value)
             change.start()
@@ -422,6 +429,19 @@ class SoonTimer:
         """It is over."""
 
 
+@define
+class FakeSocket:
+    """A socket of a pair, which has no TCP to be told of."""
+
+    socket: socket.socket
+
+    def setsockopt(self, *_: object) -> None:
+        """It has none."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+
 class ShownTests(CommandCase):
     def waited(self, stderr: io.StringIO) -> str:
         os.environ["TERM"] = "xterm"
@@ -435,6 +455,36 @@ class ShownTests(CommandCase):
         self.assertIn("waiting for mail.test\N{REPLACEMENT CHARACTER}[2J:995", shown)
         self.assertTrue(shown.endswith("\x1b[2K"), "its line is cleared")
         self.assertEqual("", self.waited(io.StringIO()))
+
+    def test_a_server_that_does_not_greet_is_told_with_what_it_may_wait_for(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        told: list[str] = []
+
+        def greet(why: str) -> None:
+            told.append(why)
+            theirs.sendall(b"+OK ready\r\n")
+
+        with (
+            patch.object(connection, "PATIENCE_S", 0.01),
+            patch.object(connection.socket, "create_connection", return_value=FakeSocket(ours)),
+        ):
+            found = connection.Connection(Server("localhost", 1), Trust(), on_silence=greet)
+            found.expect_greeting()
+        self.assertEqual(b"+OK ready", found.read_line())
+        (why,) = told
+        self.assertIn("it says nothing yet; does TLS begin at once there?", why)
+
+    def test_what_is_told_of_a_wait_stands_beside_it(self) -> None:
+        os.environ["TERM"] = "xterm"
+        with patch.object(progress, "Timer", SoonTimer), patch("sys.stderr", Terminal()) as stderr:
+            with progress.waiting_for("mail.test:995") as tell:
+                tell("it says nothing\x1b[2J")
+            shown = stderr.getvalue()
+        self.assertIn("waiting for mail.test:995: it says nothing\N{REPLACEMENT CHARACTER}", shown)
+        with progress.waiting_for("mail.test:995") as tell:
+            tell("nobody sees it")
 
     def test_a_sign_in_says_whom_it_waits_for(self) -> None:
         ctx = click.Context(ClientCommand("x", example="x"))
