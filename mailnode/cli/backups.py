@@ -35,7 +35,9 @@ def backups() -> None:
     pass
 
 
-@backups.command("list", cls=NodeCommand, example="mailnode backups list /mnt/backups")
+@backups.command(
+    "list", cls=NodeCommand, has_node=False, example="mailnode backups list /mnt/backups"
+)
 @folder_argument
 @click.pass_context
 def list_backups(ctx: click.Context, folder: Path) -> None:
@@ -69,7 +71,9 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-@backups.command("verify", cls=NodeCommand, example="mailnode backups verify /mnt/backups")
+@backups.command(
+    "verify", cls=NodeCommand, has_node=False, example="mailnode backups verify /mnt/backups"
+)
 @folder_argument
 @click.argument("wanted", metavar="[BACKUP]", required=False)
 @click.pass_context
@@ -151,7 +155,12 @@ def _with_links(chunks: Chunks, manifest: Manifest, folder: Path) -> Iterator[En
         link.symlink_to(chunks.path_of(entry.chunks[0]).absolute())
 
 
-@backups.command("prune", cls=NodeCommand, example="mailnode backups prune /mnt/backups --keep 14")
+@backups.command(
+    "prune",
+    cls=NodeCommand,
+    has_node=False,
+    example="mailnode backups prune /mnt/backups --keep 14",
+)
 @folder_argument
 @click.option(
     "--keep",

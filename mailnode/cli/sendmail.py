@@ -67,7 +67,7 @@ class SendmailCommand(NodeCommand):
         return ["[-t] [-i] [-f SENDER] [-F NAME] [-C FILE] [-bp | -q] [--] [RECIPIENT...]"]
 
 
-@click.command(cls=SendmailCommand, example="mailnode sendmail -t -i < mail.txt\n"
+@click.command(cls=SendmailCommand, has_node=False, example="mailnode sendmail -t -i < mail.txt\n"
                "mailnode sendmail -q")  # fmt: skip
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
