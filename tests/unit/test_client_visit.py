@@ -62,7 +62,7 @@ class Session:
         if verb in self.box.breaks:
             self.box.breaks.remove(verb)
             self.over = True
-            raise Unreachable("broken off")
+            raise Unreachable("broken off.")
         if verb in self.box.refuses:
             raise Denied(self.box.refuses.pop(verb))
 
