@@ -25,10 +25,12 @@ INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 SMTP ?= 2525
 POP3 ?= 1100
 LISTEN := import socket, sys; [socket.create_server(("127.0.0.1", int(each))).close() for each in sys.argv[1:]]
+RUNS := import pathlib, sys; from mailnode.store.locks import is_locked; sys.exit(not is_locked(pathlib.Path("var")))
 
 run: $(VENV)/installed
-	@$(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) 2>/dev/null || \
-	    echo "Port $(SMTP) or $(POP3) is taken; others: make run SMTP=2526 POP3=1101" >&2
+	@if $(BIN)/python -c '$(RUNS)'; then echo "A node runs in this folder already: stop it first" >&2; \
+	elif ! $(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) 2>/dev/null; then \
+	    echo "Port $(SMTP) or $(POP3) is taken; others: make run SMTP=2526 POP3=1101" >&2; fi
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3)
 
 test: $(VENV)/installed-test

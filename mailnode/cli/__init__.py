@@ -17,7 +17,7 @@ from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
 from mailnode.cli.mailbox import mailbox
-from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
+from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.restore import restore
@@ -29,6 +29,7 @@ from mailnode.cli.sendmail import sendmail
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
 from mailnode.cli.trace import trace
+from mailnode.cli.watching import watch
 
 main = RootGroup(
     "mailnode",
