@@ -6,7 +6,6 @@ leaves an index that goes on from there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import zlib
@@ -21,6 +20,7 @@ from mailnode.reading.parts import parts_of
 from mailnode.reading.summary import Summary, skim, summary_of
 from mailnode.reading.text import text_of
 from mailnode.store.blobs import blob_path
+from mailnode.store.index_threads import thread_for
 from mailnode.store.sqlite import padded
 
 TEXT_OCTETS = 64 << 10  # of a mail's text that are found by search; what is behind is not
@@ -29,7 +29,6 @@ BATCH_MAILS = 32
 BATCH_OCTETS = 4 << 20
 PIECE_OCTETS = 256 << 10
 GONE_AT_ONCE = 64
-MOST_MERGED = 500  # mails of a thread that becomes part of another
 MOST_STEPS = 64
 
 Rest = Callable[[], None]
@@ -320,7 +319,7 @@ def _insert(connection: sqlite3.Connection, entry: Entry) -> None:
         "INSERT INTO main.mail (place, id, received_at, size_octets, files, thread)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (place, entry.id, entry.received_at, entry.size_octets, len(summary.attachments),
-         _thread(connection, entry)),
+         thread_for(connection, entry.id, entry.summary)),
     )  # fmt: skip
     texts = (summary.sender_name, summary.sender_address, summary.to, summary.subject,
              summary.snippet, json.dumps(summary.attachments), summary.message_id,
@@ -373,46 +372,3 @@ def _place(connection: sqlite3.Connection, entry: Entry) -> int:
         if not taken:
             return base + spread
     return max(base, int(last) + 1)
-
-
-def _thread(connection: sqlite3.Connection, entry: Entry) -> int:
-    """The thread of the mails that it answers, or that answer it; a new one where there is none."""
-    summary = entry.summary
-    names = [name_of(each) for each in (*reversed(summary.references), summary.message_id) if each]
-    if not names:
-        return entry.id
-    marks, values = padded(names)
-    rows = connection.execute(
-        f"SELECT name, thread FROM main.named WHERE name IN ({marks})", values
-    ).fetchall()
-    known: dict[int, int] = dict(rows)
-    threads = list(dict.fromkeys(known[name] for name in names if name in known))
-    thread: int = threads[0] if threads else entry.id
-    for other in threads[1:]:
-        _merge(connection, thread, other)
-    connection.executemany(
-        "INSERT INTO main.named (name, thread) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
-        [(name, thread) for name in dict.fromkeys(names) if name not in known],
-    )
-    return thread
-
-
-def _merge(connection: sqlite3.Connection, thread: int, other: int) -> None:
-    """They are one; unless that one is large: a stranger who names many mails would cost much."""
-    (mails,) = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM main.mail WHERE thread = ? LIMIT ?) AS some",
-        (other, MOST_MERGED + 1),
-    ).fetchone()
-    if mails <= MOST_MERGED:
-        for table in ("mail", "named"):
-            connection.execute(
-                f"UPDATE main.{table} SET thread = ? WHERE thread = ?", (thread, other)
-            )
-
-
-def name_of(message_id: str) -> int:
-    """63 bits of its digest."""
-    octets = message_id.encode("utf-8", "replace")
-    digest: bytes = hashlib.blake2b(octets, digest_size=8).digest()
-    number = int.from_bytes(digest, "big")
-    return number >> 1

@@ -29,6 +29,7 @@ RETRY_S = 30.0
 BUSY_A_SECOND = 20  # writes of the node, from which on it rests much
 BUSY_REST, IDLE_REST = 9.0, 0.5  # times as long as it worked
 LEAST_REST_S, LONGEST_REST_S = 0.0005, 0.25
+TURN_REST_S = 0.5  # between two accounts while the node is busy: a file that is closed is flushed
 LOOK_S = 0.25
 
 log = Logger()
@@ -58,6 +59,11 @@ class Rest:
     _looked_at: float = field(default=float("-inf"), init=False)
     _writes: int = field(default=0, init=False)
     _times: float = field(default=IDLE_REST, init=False)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether much is written by the node."""
+        return self._times == BUSY_REST
 
     def begin(self) -> None:
         """Work begins."""
@@ -96,6 +102,7 @@ class Indexer:
     _wanted: OrderedDict[int, None] = field(factory=OrderedDict, init=False)
     _later: dict[int, float] = field(factory=dict, init=False)
     _told: set[tuple[int, str]] = field(factory=set, init=False)
+    _seen: dict[int, tuple[int, ...]] = field(factory=dict, init=False)
     _look: bool = field(default=True, init=False)
     _wake: threading.Condition = field(factory=threading.Condition, init=False)
     _ending: threading.Event = field(factory=threading.Event, init=False)
@@ -158,6 +165,8 @@ class Indexer:
                 account_id = self._next()
                 if account_id is not None:
                     self._turn(account_id, rest)
+                    if rest.is_busy:
+                        self._ending.wait(TURN_REST_S)
             except Ended:
                 break
             except Exception:  # the node goes on without it, and it goes on
@@ -178,17 +187,23 @@ class Indexer:
             return None
 
     def _look_around(self) -> None:
-        """Accounts that have mail are brought up to date; files of others are deleted."""
+        """Accounts whose folders aren't as they were at the last look are brought up to date; files
+        of those that have none are deleted."""
         try:
             with reading(self.data / MAIL_DATABASE) as connection:
-                rows = connection.execute("SELECT DISTINCT account_id FROM folder").fetchall()
+                rows = connection.execute(
+                    "SELECT account_id, sum(uid_next), sum(mails), sum(uidvalidity) FROM folder"
+                    " GROUP BY account_id"
+                ).fetchall()
         except (MailError, sqlite3.Error, OSError) as error:
             log.warn("The index can't see what mail there is: {error}", error=str(error))
             return
-        there = {account_id for (account_id,) in rows}
+        there = {account_id: tuple(sums) for account_id, *sums in rows}
+        changed = [each for each, sums in there.items() if self._seen.get(each) != sums]
+        self._seen = there
         with self._wake:
-            self._wanted.update(dict.fromkeys(sorted(there)))
-        for account_id in set(indexed_accounts(self.data)) - there:
+            self._wanted.update(dict.fromkeys(changed))
+        for account_id in set(indexed_accounts(self.data)) - there.keys():
             delete_index(self.data, account_id)
 
     def _turn(self, account_id: int, rest: Rest) -> None:

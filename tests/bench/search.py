@@ -33,9 +33,9 @@ from mailnode.store.sqlite import connect, migrate, prepare, schema_scripts
 BATCH, REPEATS, PAGE = 256, 50, 50
 WORDS = 20_000
 QUERIES = (
-    "", "w1", "w5 w9", "w15000", '"w1 w2"', "w12*", "w123*", "from:sender7", "subject:w3", "w1 -w2", "-w1",
-    "is:unread", "is:flagged", "is:flagged w1", "in:INBOX w1", "has:attachment", "larger:1M",
-    "before:2001-01-01", "nothing",
+    "", "w1", "w5 w9", "w15000", '"w1 w2"', "w12*", "w123*", "from:sender7", "subject:w3",
+    "w1 -w2", "-w1", "is:unread", "is:flagged", "is:flagged w1", "in:INBOX w1", "has:attachment",
+    "larger:1M", "before:2001-01-01", "nothing",
 )  # fmt: skip
 
 

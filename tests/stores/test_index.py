@@ -20,10 +20,17 @@ from twisted.internet.threads import deferToThread
 from mailnode.errors import StoreBusy
 from mailnode.model import FLAGGED, SEEN
 from mailnode.reading.query import BadQuery, read_query
-from mailnode.store import index_filling
+from mailnode.store import index_filling, index_threads
 from mailnode.store.index import Indexes
 from mailnode.store.index_files import IndexFiles, index_path
-from mailnode.store.indexing import BUSY_REST, IDLE_REST, Ended, Rest, bring_up_to_date
+from mailnode.store.indexing import (
+    BUSY_REST,
+    IDLE_REST,
+    Ended,
+    Indexer,
+    Rest,
+    bring_up_to_date,
+)
 from mailnode.store.sqlite import connect
 from tests.stores.support import StoreCase, envelope, message
 
@@ -279,7 +286,7 @@ class ThreadTests(IndexCase):
         self.assertEqual(await self.indexes.thread(1, second), [first, second, both])
 
     async def test_a_large_thread_does_not_become_part_of_another(self):
-        self.patch(index_filling, "MOST_MERGED", 2)
+        self.patch(index_threads, "MOST_MERGED", 2)
         large = [await self.file(mail(Message_ID=f"<{n}@l>", References="<l@l>")) for n in range(3)]
         one = await self.file(mail(Message_ID="<1@x>"))
         both = await self.file(mail(Message_ID="<2@x>", References="<l@l> <1@x>"))
@@ -550,6 +557,27 @@ class ThreadOfItTests(IndexCase):
             return not (self.data / "index" / "77.db").exists()
 
         await self.until(is_gone)
+
+    async def test_a_second_look_takes_up_what_nobody_told_and_that_alone(self):
+        await self.file(mail(), 1, 2)
+        self.indexes.start()
+        taken: list[int] = []
+        turn = Indexer._turn
+
+        def note(indexer, account_id, rest):
+            taken.append(account_id)
+            turn(indexer, account_id, rest)
+
+        async def is_idle() -> bool:
+            return self.indexes.indexer.is_idle
+
+        await self.until(is_idle)
+        self.patch(Indexer, "_turn", note)
+        await self.file(mail("untold"), 2)
+        self.indexes.look()
+        await self.until(is_idle)
+        self.assertEqual(taken, [2])
+        self.assertEqual(len(await self.search("untold", 2)), 1)
 
     async def test_it_stops_in_the_middle(self):
         for n in range(20):

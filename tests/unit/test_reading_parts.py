@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
+import test
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -157,6 +159,12 @@ class PartsTests(SynchronousTestCase):
             for text in (b"(" * 100_000, b"<a@b> " * 20_000, b"=?utf-8?q?a?= " * 8_000,
                          b"a;b=\"" * 20_000, b"," * 100_000, b";a*0*=" * 20_000):  # fmt: skip
                 self.in_time(name + b": " + text + b"\r\n\r\nx\r\n")
+
+    def test_the_mails_that_python_is_tested_with(self):
+        for path in (Path(test.__file__).parent / "test_email" / "data").glob("*.txt"):
+            parts = parts_of(path.read_bytes())
+            self.assertTrue(len(parts), path.name)
+            summary_of(parts)
 
     @given(st.one_of(st.lists(LINES, max_size=40).map(b"\r\n".join), st.binary(max_size=300)))
     def test_whatever_the_mail_is_nothing_is_raised(self, raw):
