@@ -13,10 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
 from mailnode.web.letters import LOOK_S, Letter, Letters
+from mailnode.web.outflow import pour
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
-from mailnode.web.pouring import pour
 from mailnode.web.refusals import TakesTooLong
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -353,7 +353,7 @@ class LettersTests(SynchronousTestCase):
 
         request.full_after = 1
         pouring = Deferred.fromCoroutine(stream())
-        request.channel = None
+        request._disconnected = True
         pouring.cancel()
         self.failureResultOf(pouring)
         self.assertEqual([True], ended)
@@ -362,7 +362,7 @@ class LettersTests(SynchronousTestCase):
 class FakeRequest:
     """Takes so many pieces before its client is to be waited for."""
 
-    channel: Any = object()
+    _disconnected = False
     producer: Any = None
     full_after = 9
 
