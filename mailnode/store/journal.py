@@ -113,6 +113,12 @@ def read_since(
     return newest, [_event(row[1:]) for row in rows]
 
 
+def read_row(connection: sqlite3.Connection, row_id: int) -> Event | None:
+    """The event of one row; None when there is none, or none any more."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM journal WHERE id = ?", (row_id,)).fetchone()
+    return None if row is None else _event(row)
+
+
 LAST_CHARACTER = chr(0x10FFFF)
 
 
