@@ -138,13 +138,19 @@ _JOINED = {
 _ROW_COLUMNS = ", ".join(_JOINED.get(each.name, each.name) for each in attrs.fields(QueueRow))
 
 
-def list_rows(connection: sqlite3.Connection, wanted: QueueFilter, limit: int) -> list[QueueRow]:
-    """The first `limit` rows that fit, the longest queued first; 0 for all."""
+def list_rows(
+    connection: sqlite3.Connection, wanted: QueueFilter, limit: int, after: int = 0
+) -> list[QueueRow]:
+    """The first `limit` rows that fit, the longest queued first; 0 for all.
+
+    Args:
+        after: behind the row of this id.
+    """
     where, values = wanted.where()
     rows = connection.execute(
         f"SELECT {_ROW_COLUMNS} FROM queue JOIN message ON message.id = queue.message_id"
-        f" WHERE {where} ORDER BY queue.id LIMIT ?",
-        (*values, limit or -1),
+        f" WHERE {where} AND queue.id > ? ORDER BY queue.id LIMIT ?",
+        (*values, after, limit or -1),
     )
     return [QueueRow(*row) for row in rows]
 
