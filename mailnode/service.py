@@ -101,7 +101,9 @@ class Node(House):
     def _build(self) -> None:
         super()._build()
         config, clock = self.config, self.reactor
-        self.intake = Intake(self.messages, self._filters, self.reports.of_filed)
+        self.intake = Intake(
+            self.messages, self._filters, self.reports.of_filed, self.reactor.seconds
+        )
         self.threads = Threads(clock.callFromThread)
         self.signing = Threads(clock.callFromThread)
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
@@ -154,6 +156,8 @@ class Node(House):
             sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
             gate=self.gate,
             queue=self.queue,
+            accepts=self.intake.timings,
+            now=self.due.now,
         )
 
     def _make_sessions(self, server: str) -> Sessions:

@@ -29,6 +29,7 @@ from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
 from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
+from mailnode.timings import Timings
 from mailnode.web.site import make_site
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.process import WorkerProcess
@@ -111,6 +112,8 @@ class Supervisor(House):
             sessions={},
             gate=ProxyGate(self.reactor),
             queue=self.queue,
+            accepts=Timings(),  # the workers have the door
+            now=self.due.now,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 
