@@ -119,6 +119,9 @@ class WebSettings:
     names: tuple[str, ...] = setting(
         (), read_names, "names that browsers may reach it by, beside node.hostname"
     )
+    show_accounts: bool = setting(
+        True, read_flag, "who writes a mail is offered the other accounts of the own domain"
+    )
 
 
 @frozen

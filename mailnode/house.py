@@ -28,6 +28,7 @@ from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
@@ -53,7 +54,7 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, sweep: the parts, beside those of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep: the parts, beside those of `Premises`.
         dispatch: the relay, in the one process of the node that has it.
         started: True once everything listens.
     """
@@ -115,6 +116,7 @@ class House(Premises):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
+        self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
@@ -152,6 +154,7 @@ class House(Premises):
     def _folders_changed(self) -> None:
         """Somebody beside the node filed mail, or may have and was not heard."""
         self.messages.changed_elsewhere(None)
+        self.indexes.look()
 
     def _tell_changed(self) -> None:
         """One process has nobody to tell which folders it changed."""
@@ -176,6 +179,8 @@ class House(Premises):
     def _keep_house(self) -> None:
         """What one process does for the whole node: it sweeps, hears the bell and signals."""
         self.sweep.start()
+        self.messages.on_changed.append(lambda account_id, _: self.indexes.changed(account_id))
+        self.indexes.start()
         self._begin_dispatch()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
@@ -287,6 +292,7 @@ class House(Premises):
         self.mail_log.flush()
         self.sweep.stop()
         await self._stop_parts()
+        await self.indexes.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

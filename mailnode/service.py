@@ -19,7 +19,7 @@ from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
-from mailnode.config import Config, ConfigError
+from mailnode.config import Config
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
@@ -27,11 +27,9 @@ from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.house import House
-from mailnode.intake import Intake
 from mailnode.listening import WEB_KINDS
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
-from mailnode.outbound.signing import Signer
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
@@ -40,13 +38,11 @@ from mailnode.premises import StartFailed
 from mailnode.room import body_share
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
-from mailnode.smtp.posting import PostOffice
 from mailnode.smtp.server import SmtpServer
-from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.blobs import PIECE_OCTETS
 from mailnode.store.directory import Account
 from mailnode.store.locks import MaildropLocks
-from mailnode.threads import Threads
+from mailnode.taking import Taking
 from mailnode.web.guest import IWebGuest
 from mailnode.web_house import WebHouse, web_guest
 
@@ -101,11 +97,13 @@ class Node(House):
     def _build(self) -> None:
         super()._build()
         config, clock = self.config, self.reactor
-        self.intake = Intake(
-            self.messages, self._filters, self.reports.of_filed, self.reactor.seconds
+        self.taking = Taking.of(
+            self,
+            filters=self._filters,
+            wrap=self._wrap_delivery,
+            allowance=self._make_allowance(),
         )
-        self.threads = Threads(clock.callFromThread)
-        self.signing = Threads(clock.callFromThread)
+        self.intake, self.counter = self.taking.intake, self.taking.counter
         self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
@@ -114,46 +112,30 @@ class Node(House):
             locks=MaildropLocks(config.data_path / "locks"),
             tell=self.mail_log.tell,
         )
-        self.counter = Counter(
-            hostname=self.hostname,
-            directory=self.directory,
-            intake=self.intake,
-            blobs=self.blobs,
-            room_for=self.room.in_mailbox,
-            disk_has_room=lambda: self.room.on_disk and not self.database.reserve.spent,
-            in_thread=self.threads.run,
-            allowance=self._make_allowance(),
-            srs_forward=self.forwarding.forward,
-            srs_reverse=self.forwarding.reverse,
-            signer=Signer(self.directory, self.seal, self.signing),
-            now=self.due.now,
-        )
-        self._require_delivery()
         self.portal = self._make_portal()
         self.smtp_sessions = self._make_sessions("smtp")
         self.pop3_sessions = self._make_sessions("pop3")
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
-        self.post_office = PostOffice(
-            hostname=self.hostname,
-            delivery_for=lambda account: self._postbox(account)[0],
-            tell=self.mail_log.tell,
-        )
         if any(each.kind in WEB_KINDS for each in self.listeners):
             self.web = WebHouse.of(
                 self,
                 portal=self.portal,
                 passwords=self.passwords,
-                post_office=self.post_office,
+                post_office=self.taking.post_office,
+                others=self._other_checkers,
             )
             self.web.start()
+        servers: dict[str, Any] = {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions}
+        if self.web is not None:
+            servers["http"] = self.web.crowd
         describe(
             self.metrics,
             log=self.mail_log,
             database=self.database,
             journal=self.journal,
             directory=self.directory,
-            sessions={"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
+            sessions=servers,
             gate=self.gate,
             queue=self.queue,
             accepts=self.intake.timings,
@@ -167,7 +149,7 @@ class Node(House):
         return Allowance(seconds=self.reactor.seconds)
 
     def _make_portal(self) -> SignInPortal:
-        factories: Any = {IMessageDeliveryFactory: self._postbox}
+        factories: Any = {IMessageDeliveryFactory: self.taking.postbox}
         factories[IMailboxPOP3] = self.maildrops.open
         factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
@@ -184,26 +166,6 @@ class Node(House):
 
     def _make_account(self, address: Address) -> Deferred[Account]:
         return self.watch.make_account(address)
-
-    def _postbox(self, account: Account | None) -> tuple[Any, Callable[[], None]]:
-        return self._wrap_delivery(Postbox(self.counter, account)), _nothing
-
-    def _require_delivery(self) -> None:
-        """What [plugins] delivery makes is asked for the delivery of each mail.
-
-        Raises:
-            ConfigError: it makes nothing that could be.
-        """
-        name = self.config.plugins.delivery
-        try:
-            made, _logout = self._postbox(None)
-        except Exception as error:
-            raise ConfigError(f"[plugins] {name}: {type(error).__name__}: {error}") from error
-        if not callable(getattr(made, "getMessageDelivery", None)):
-            raise ConfigError(
-                f"[plugins] what {name} makes is no IMessageDeliveryFactory "
-                f"({type(made).__name__}); a mailbox's function is given to a FunctionMailboxes"
-            )
 
     def _make_servers(self) -> None:
         shared: dict[str, Any] = {
@@ -233,15 +195,8 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
-        self.post_office.most_octets = limits.message_size
-        self.post_office.most_recipients = limits.recipients
         self._share_memory()
-        self.counter.most_mailboxes = limits.mailboxes
-        self.counter.most_received = limits.received_headers
-        outbound = self.config.outbound
-        self.counter.any_sender = outbound.any_sender
-        self.counter.allowance.rate = outbound.rate
-        self.counter.allowance.burst = outbound.burst
+        self.taking.apply(self.config)
 
     def _share_memory(self) -> None:
         """Bodies on their way in: the more sessions, the less of each is in memory."""
@@ -353,12 +308,7 @@ class Node(House):
         if self.web is not None:
             self.web.stop()
         await self.passwords.stop()
-        self.threads.stop()
-        self.signing.stop()
-
-
-def _nothing() -> None:
-    """A delivery has nothing to log out of."""
+        self.taking.stop()
 
 
 def _nothing_more(result: object, timeout: float) -> None:

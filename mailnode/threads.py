@@ -37,13 +37,19 @@ class Threads:
 
     Attributes:
         most_waiting: calls that may wait for a thread; one more is answered `TooMuchWaiting`.
+        most_threads: calls that run at a time.
     """
 
     _call_in_reactor: Callable[..., Any]
     most_waiting: int = MOST_WAITING
-    _pool: ThreadPool = field(factory=lambda: _DaemonPool(0, MOST_THREADS, "functions"))
+    most_threads: int = field(default=MOST_THREADS, kw_only=True)
+    _pool: ThreadPool = field()
     _pending: int = field(default=0, init=False)
     _stopped: bool = field(default=False, init=False)
+
+    @_pool.default
+    def _make_pool(self) -> ThreadPool:
+        return _DaemonPool(0, self.most_threads, "functions")
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """What `function(*args)` returns or raises.
@@ -51,7 +57,7 @@ class Threads:
         Raises:
             TooMuchWaiting: it wasn't called.
         """
-        if self._stopped or self._pending >= MOST_THREADS + self.most_waiting:
+        if self._stopped or self._pending >= self.most_threads + self.most_waiting:
             return fail(TooMuchWaiting())
         if not self._pool.started:
             self._pool.start()

@@ -7,45 +7,65 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailnode.background import background
+from mailnode.cred.checkers import AccountChecker, CheckersInTurn
+from mailnode.cred.portal import SignInPortal
+from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
+from mailnode.outbound.mx import find_hosts
+from mailnode.resolver import Resolver
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import correspondents_of, read_heads
 from mailnode.store.drafts import Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
+from mailnode.store.journal import read_trace
+from mailnode.threads import Threads
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
 from mailnode.web.events import Events
 from mailnode.web.guard import Guard
-from mailnode.web.guest import SignedIn
+from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
+from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
+from mailnode.web.pages.addressing import Addressing
+from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.originals import Originals
+from mailnode.web.pages.reading import Reading
+from mailnode.web.pages.search import Searches
+from mailnode.web.pages.sending import Sending
+from mailnode.web.pages.sent import SentMail
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
+from mailnode.web.pages.writing import Writing
+from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
 from mailnode.web.templates import Templates
-from mailnode.web.web import Web
+from mailnode.web.web import Pages, Web
 
 if TYPE_CHECKING:
+    from mailnode.addresses import Address
     from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
-    from mailnode.cred.portal import SignInPortal
     from mailnode.house import House
-    from mailnode.reading.summary import Summary
+    from mailnode.model import Event
     from mailnode.smtp.posting import PostOffice
+    from mailnode.store.correspondents import Correspondent
     from mailnode.store.directory import Account
     from mailnode.tls import Certificate
 
@@ -65,6 +85,29 @@ def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
     return SignedIn(account.id), lambda: None
 
 
+def judge_passwords(checkers: Sequence[Any]) -> bool:
+    """Whether any of them does: those of users.db then count for nobody."""
+    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)
+
+
+def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
+    """A portal for the web alone, where no mail server has one.
+
+    Args:
+        others: credential checkers; passwords of users.db count when none of them judges any.
+    """
+    create = house.config.accounts.create_on_sign_in
+    make = house.watch.make_account if create else None
+    own = AccountChecker(house.directory, passwords)
+    return SignInPortal(
+        Realm(house.directory, {IWebGuest: web_guest}, make),
+        [own, CheckersInTurn(others)],
+        clock=house.reactor,
+        tell=house.mail_log.tell,
+        sign_in_key=house.directory.sign_in_key,
+    )
+
+
 @define(eq=False)
 class WebHouse:
     """The web of a process, from its start to its stop.
@@ -81,14 +124,25 @@ class WebHouse:
     web: Web
     crowd: Crowd
     _house: House
+    _reading: Threads
     _factories: list[BoundedFactory] = field(factory=list, init=False)
     _timer: LoopingCall | None = field(default=None, init=False)
 
     @classmethod
     def of(
-        cls, house: House, *, portal: SignInPortal, passwords: Passwords, post_office: PostOffice
+        cls,
+        house: House,
+        *,
+        portal: SignInPortal,
+        passwords: Passwords,
+        post_office: PostOffice,
+        others: Sequence[Any] = (),
     ) -> WebHouse:
-        """Of a house whose files are open."""
+        """Of a house whose files are open.
+
+        Args:
+            others: credential checkers that the portal asks before users.db.
+        """
         desk = _desk_of(house, post_office)
         events = Events(desk.changes, house.reactor)
         config, directory = house.config, house.directory
@@ -112,17 +166,32 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        settings = Settings(templates, guests, sign_ins, time.time, set_password)
+        settings = Settings(
+            templates, guests, sign_ins, time.time, set_password, not judge_passwords(others)
+        )
+        threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
+        letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
+        reading = Reading(templates, desk, letters, time.time)
         web = Web(
             guard,
             templates,
-            [templates.assets, sign_ins, First("/mail"), Lists(templates, desk), settings, events],
+            [
+                templates.assets,
+                sign_ins,
+                First("/mail"),
+                Lists(templates, desk),
+                Searches(templates, desk),
+                reading,
+                settings,
+                events,
+                *_writing_pages(house, desk, templates),
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
-        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house)
+        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads)
         made.apply(config.limits)
         return made
 
@@ -134,6 +203,7 @@ class WebHouse:
         self._timer = LoopingCall(self._sweep)
         self._timer.clock = house.reactor
         self._timer.start(SWEEP_S, now=False)
+        background(self.desk.drafts.files.clear_spool(), "clearing half of what was uploaded")
 
     def _sweep(self) -> None:
         background(self.guests.sweep(), "sweeping web sessions")
@@ -180,16 +250,44 @@ class WebHouse:
             self._timer.stop()
         for factory in self._factories:
             factory.close_all()
+        self._reading.stop()
         self.desk.drafts.files.close()
 
 
-async def _no_summaries(account_id: int, message_ids: Sequence[int]) -> dict[int, Summary]:
-    return {}
+def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:
+    """Where mails are written, and what becomes of them."""
+    most_octets = house.config.limits.message_size
+    originals = Originals(desk, house._in_thread)
+    files = Files(desk, originals, house._in_thread)
+    sending = Sending(desk, house._in_thread)
+    writing = Writing(templates, desk, originals, files, sending, most_octets)
+    own: list[Resolver] = []
+
+    async def takes_mail(address: Address) -> None:
+        """As far as this node would ask the DNS for its hosts."""
+        directory = house.directory
+        if not directory.may_leave(address) or directory.route_for(address).kind != "mx":
+            return
+        if house.dispatch is None and not own:  # another process relays
+            own.append(Resolver(house.reactor, house.config.outbound.resolvers))
+        resolver = own[0] if house.dispatch is None else house.dispatch.resolver
+        await find_hosts(resolver, address.domain, own=(house.hostname,))
+
+    async def known(account_id: int) -> list[Correspondent]:
+        heads = await read_heads(house.database, account_id)
+        found: list[Correspondent] = await house._in_thread(correspondents_of, heads)
+        return found
+
+    async def trace(mail_id: str) -> list[Event]:
+        return await house.database.read(lambda connection: read_trace(connection, mail_id))
+
+    addressing = Addressing(desk, takes_mail, known, house.reactor, house.config.web.show_accounts)
+    return [writing, Attaching(writing), addressing, SentMail(templates, trace)]
 
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:
     folders, changes = Folders(house.messages), Changes()
-    house.messages.on_changed = changes.tell
+    house.messages.on_changed.append(changes.tell)
 
     def has_room(account_id: int, octets: int) -> bool:
         account = house.directory.find_by_id(account_id)
@@ -202,7 +300,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
-        summaries=_no_summaries,
+        indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,
         drafts=Drafts(house.messages, files, has_room),

@@ -16,6 +16,7 @@ from mailnode.cli.export import export_mail
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
+from mailnode.cli.index import index
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
 from mailnode.cli.queue import queue
@@ -23,6 +24,7 @@ from mailnode.cli.repair import repair
 from mailnode.cli.restore import restore
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
+from mailnode.cli.search import search
 from mailnode.cli.send import send
 from mailnode.cli.send_as import send_as
 from mailnode.cli.sendmail import sendmail
@@ -44,10 +46,21 @@ main = RootGroup(
 )
 COMMANDS = {
     "Mail": (shell, send, list_mails, read, save, delete, stat, watch, check, sendmail),
-    "People": (init, domain, user, alias, mailbox, import_mail, export_mail, send_as, token),
+    "People": (
+        init,
+        domain,
+        user,
+        alias,
+        mailbox,
+        search,
+        import_mail,
+        export_mail,
+        send_as,
+        token,
+    ),
     "Other hosts": (gear, route, queue, dkim, dns, clock),
     "The node": (config, doctor, trace, version),
-    "Its data": (backup, backups, restore, verify, repair, rollback),
+    "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)

@@ -91,7 +91,8 @@ def token_add(
         raise Mistake(
             f"{found.address} is no administrator; first: mailnode user set {found.address} --admin"
         )
-    ease_full_disk(config, config.data_path)
+    if config.data_path.is_dir():
+        ease_full_disk(config, config.data_path)
     make_mail_database(config.data_path)
     now = max(time.time(), found.sign_in_changed_at)
     until = now + expires if expires is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from email.headerregistry import Address as Shown
 
 from attrs import field, frozen
@@ -16,6 +16,9 @@ def one_line(text: str) -> str:
     """A name without the line ends and halves of characters that no header field may have."""
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(whole.split())
+
+
+MAILBOX_CHARACTERS = 1_000
 
 
 @frozen
@@ -51,6 +54,51 @@ def read_mailboxes(text: str) -> tuple[Mailbox, ...]:
     return tuple(found)
 
 
+@frozen
+class Wrong:
+    """What was typed for a mailbox and names none.
+
+    Attributes:
+        words: what is wrong with which part of it.
+    """
+
+    text: str
+    words: str
+
+
+def read_each(text: str) -> list[Mailbox | Wrong]:
+    """The mailboxes in such a list, and what in it is none, in their order; [] for nobody.
+
+    A list that was pasted may have its addresses on lines of their own, or semicolons.
+    """
+    found: list[Mailbox | Wrong] = []
+    for part in _between_ends(text):
+        if said := " ".join(part.split()):
+            if len(said) > MAILBOX_CHARACTERS:
+                found.append(Wrong(said, f"{said[:40]!r}... is longer than a name and an address"))
+                continue
+            match = _NAMED.fullmatch(said)
+            name, address = match.groups() if match else ("", said)
+            try:
+                found.append(Mailbox(read_address(address), _unquoted(name.strip())))
+            except BadAddress as error:
+                found.append(Wrong(said, error.text))
+    return found
+
+
+def _between_ends(text: str) -> Iterator[str]:
+    """What stands between commas, semicolons and line ends, but for those between quotes."""
+    part: list[str] = []
+    for piece in _PIECES.findall(text):
+        if piece in (",", ";", "\n"):
+            yield "".join(part)
+            part = []
+        else:
+            part.append(piece)
+    yield "".join(part)
+
+
+_PIECES = re.compile(r'[,;\n]|"(?:[^"\\\n]|\\.){0,100}"|"|[^,;\n"]+')
 _COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
 _NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
 

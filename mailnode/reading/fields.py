@@ -10,6 +10,8 @@ from email.utils import collapse_rfc2231_value, decode_params, getaddresses
 
 from attrs import field, frozen
 
+from mailnode.reading.octets import Octets
+
 HEADER_OCTETS = 128 << 10
 FIELD_OCTETS = 4 << 10
 MOST_FIELDS = 500
@@ -22,7 +24,7 @@ _KIND = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,60}/[!#$%&'*+.^_`{|}~0-9a-z-]{1
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,60})\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)', re.S)
 
 
-def header_end(raw: bytes, at: int, end: int) -> int:
+def header_end(raw: Octets, at: int, end: int) -> int:
     """Where the body begins of what begins at `at`; `end` where there is none."""
     if raw.startswith((b"\n", b"\r\n"), at, end):
         return at + (1 if raw.startswith(b"\n", at) else 2)

@@ -13,10 +13,9 @@ from attrs import frozen
 
 from mailnode.reading.html import Cleaned
 
-# For the iframe's attribute, too. No script runs without allow-scripts, so the same origin gives
-# the mail nothing; without it the browser would send no cookie for the mail's own pictures, and
-# the page could not ask the frame for its height.
-SANDBOX = "allow-same-origin allow-popups allow-popups-to-escape-sandbox"
+# For the iframe's attribute, too. The frame is of an origin of its own, so the browser sends no
+# cookie for the mail's own pictures: their addresses hold a key.
+SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
 _SHEET = (
     ":root{color-scheme:light}"
     "body{margin:0;padding:12px;background:#fff;color:#1c1c1c;overflow-wrap:break-word;"
@@ -34,8 +33,12 @@ class Frame:
     policy: str
 
 
-def frame_of(cleaned: Cleaned, *, show_remote: bool) -> Frame:
-    """Put a mail into a document with the one sheet that its policy allows, by the sheet's hash."""
+def frame_of(cleaned: Cleaned, *, show_remote: bool, head: str = "") -> Frame:
+    """Put a mail into a document with the one sheet that its policy allows, by the sheet's hash.
+
+    Args:
+        head: safe HTML that stands above the mail, for its print.
+    """
     sheet = _SHEET + cleaned.css
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     pictures = ["'self'"]
@@ -47,7 +50,7 @@ def frame_of(cleaned: Cleaned, *, show_remote: bool) -> Frame:
         '<!doctype html><html><head><meta charset="utf-8"><title>Mail</title>'
         '<meta name="viewport" content="width=device-width">'
         '<meta name="referrer" content="no-referrer">'
-        f"<style>{sheet}</style></head><body>{cleaned.html}</body></html>"
+        f"<style>{sheet}</style></head><body>{head}{cleaned.html}</body></html>"
     )
     policy = (
         f"default-src 'none'; img-src {' '.join(pictures)}; style-src 'sha256-{digest}'; "

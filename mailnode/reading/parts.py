@@ -5,12 +5,12 @@ Delimiters are looked for as octets, so what is not a header is never looked at 
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator
 from email.message import EmailMessage
 
 from attrs import Factory, define, field, frozen
 
+from mailnode.reading.decoding import decode_octets, decode_pieces
 from mailnode.reading.fields import (
     Content,
     decode,
@@ -19,6 +19,7 @@ from mailnode.reading.fields import (
     read_content,
     read_fields,
 )
+from mailnode.reading.octets import Octets, Span
 
 MOST_PARTS = 1_000
 MOST_DEPTH = 30
@@ -54,7 +55,7 @@ class Part:
     depth: int
     attached: bool
     related: bool
-    _raw: bytes = field(repr=False)
+    _raw: Octets = field(repr=False)
     _start: int
     _end: int
 
@@ -81,12 +82,16 @@ class Part:
         end = self._end
         if most_octets is not None:
             end = min(end, self._start + most_octets)
-        octets = self._raw[self._start : end]
-        if self.encoding == "base64":
-            return _unbase64(octets)
-        if self.encoding == "quoted-printable":
-            return binascii.a2b_qp(octets)
-        return octets
+        return decode_octets(self._raw[self._start : end], self.encoding)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The same, piece by piece."""
+        return decode_pieces(self.span, self.encoding)
+
+    @property
+    def span(self) -> Span:
+        """As it is encoded, where it lies."""
+        return Span(self._raw, self._start, self._end)
 
     def text(self, most_octets: int | None = None) -> str:
         """The same as text, lines ended by \\n."""
@@ -140,7 +145,7 @@ def _is_file(part: Part) -> bool:
     return not part.kind.startswith(("text/", "multipart/"))
 
 
-def parts_of(mail: bytes | EmailMessage | Parts) -> Parts:
+def parts_of(mail: Octets | EmailMessage | Parts) -> Parts:
     """Whatever the mail is: what it says of its parts can be wrong, and never raises an error."""
     if isinstance(mail, Parts):
         return mail
@@ -169,7 +174,7 @@ class _Open:
     next: tuple[int, int, bool] = (-1, -1, False)
     looked_at: int = 0
 
-    def look(self, raw: bytes, at: int) -> int:
+    def look(self, raw: Octets, at: int) -> int:
         """Where its next delimiter is from `at` on; behind the end for none."""
         if not self.delimiter:
             return len(raw)
@@ -194,7 +199,7 @@ class _Open:
 class _Walk:
     """One pass over a mail."""
 
-    raw: bytes
+    raw: Octets
     open: list[_Open] = Factory(list)
     found: list[Part] = Factory(list)
     fields: dict[str, list[str]] = Factory(dict)
@@ -282,18 +287,3 @@ def _path(around: _Open | None, is_multipart: bool) -> str:
     if not around.delimiter:  # parts of a mail in a mail are counted as if it stood alone
         return f"{around.path}.{'TEXT' if is_multipart else '1'}"
     return f"{around.path}.{around.count}" if around.path else str(around.count)
-
-
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_NO_BASE64 = bytes(set(range(256)) - set(_BASE64))
-
-
-def _unbase64(octets: bytes) -> bytes:
-    """As far as it goes, whatever stands between."""
-    try:
-        return binascii.a2b_base64(octets)
-    except binascii.Error:  # it was cut, or has no padding
-        letters = octets.translate(None, _NO_BASE64)
-        if len(letters) % 4 == 1:
-            letters = letters[:-1]
-        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))

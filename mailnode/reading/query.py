@@ -22,7 +22,7 @@ from mailnode.errors import MailError
 QUERY_CHARACTERS = 1_000
 MOST_TERMS = 40
 MOST_OCTETS = 1 << 50
-PREFIX_CHARACTERS = 2
+PREFIX_OCTETS = 3  # in UTF-8: what is shorter begins too many words to be gathered in time
 
 TEXT_FIELDS = ("from", "to", "subject", "file")
 NAMES = (*TEXT_FIELDS, "has", "is", "in", "before", "after", "larger", "smaller")
@@ -181,8 +181,8 @@ class _Reading:
                     f"Something must stand behind {term.name}: such as {_EXAMPLES[term.name]}"
                 )
             return  # signs alone: nothing is found by them
-        if term.prefix and len(text.split()[-1]) < PREFIX_CHARACTERS:
-            raise BadQuery(f"{term.value} begins too many words: two letters must stand before *")
+        if term.prefix and len(text.split()[-1].encode("utf-8", "replace")) < PREFIX_OCTETS:
+            raise BadQuery(f"{term.value} begins too many words: three letters must stand before *")
         self.words.append(Words(text, term.name, term.prefix, term.minus))
 
     def _take_has(self, value: str, term: _Term) -> None:

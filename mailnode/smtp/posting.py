@@ -110,6 +110,43 @@ class PostOffice:
             raise self.refused(refusal, origin, "MAIL") from refusal
         return Posting(self, delivery, origin, helo)
 
+    async def judge(
+        self, account: Account, client: Client, addresses: Sequence[Address]
+    ) -> list[MailError | None]:
+        """What each recipient would be refused for, None for one that would be taken.
+
+        Nothing is sent or told to the journal, and it costs the account nothing.
+
+        Raises:
+            MailError: the account could send nothing at all.
+        """
+        origin = ReversePath(
+            account.address,
+            mail_id=new_mail_id(),
+            client=client,
+            parameters=MailParameters(body="8BITMIME", smtputf8=True),
+            dialog=str,
+        )
+        helo = (client.helo.encode(), client.host.encode("ascii", "replace"))
+        answers: list[MailError | None] = []
+        try:
+            delivery = self.delivery_for(account).getMessageDelivery()
+            await maybeDeferred(delivery.validateFrom, helo, origin)
+        except Exception as refusal:
+            raise answer_for(refusal) from refusal
+        try:
+            for address in addresses:
+                user = Forward(path_of(address), helo, None, origin)
+                try:
+                    await maybeDeferred(delivery.validateTo, user)
+                except Exception as refusal:
+                    answers.append(answer_for(refusal))
+                else:
+                    answers.append(None)
+        finally:
+            _abandon(delivery)
+        return answers
+
     def refused(
         self, refusal: BaseException, origin: ReversePath, stage: str, recipient: str = ""
     ) -> MailError:
@@ -203,9 +240,7 @@ class Posting:
         """Nothing of it stays, and it costs the account nothing."""
         if self._body is not None:
             self._body.abandon()
-        abandoned = getattr(self._delivery, "abandoned", None)
-        if abandoned is not None:
-            abandoned()
+        _abandon(self._delivery)
 
     def _opened(self) -> Body:
         if self._body is None:
@@ -225,3 +260,10 @@ class Posting:
         only = str(users[0]) if len(users) == 1 else ""
         client, hostname = self._origin.client, self._office.hostname
         return received_field(client, hostname, self.mail_id, only)[:-2]
+
+
+def _abandon(delivery: Any) -> None:
+    """Twisted's own deliveries know nothing of it."""
+    abandoned = getattr(delivery, "abandoned", None)
+    if abandoned is not None:
+        abandoned()

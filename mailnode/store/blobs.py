@@ -26,6 +26,7 @@ from mailnode.interfaces import IBlobs
 from mailnode.store.reserve import Reserve
 from mailnode.store.sqlite import mail_error
 from mailnode.store.trouble import Trouble
+from mailnode.store.windows import Windows
 
 log = Logger()
 
@@ -103,6 +104,14 @@ class FileBlobs:
     def open(self, key: str) -> BlobReader:
         """Read a blob. The file is opened by the first `read`, which fails when it is missing."""
         return BlobReader(self, key)
+
+    def windows(self, key: str, head: bytes) -> Windows:
+        """A mail whose body is a blob, to be looked at here and there, in a thread.
+
+        Raises:
+            StoreBroken: it is missing or can't be read.
+        """
+        return Windows.of_file(head, self.path_of(key))
 
     def delete(self, keys: Collection[str]) -> Deferred[int]:
         """These blobs are gone; how many there were. A missing one is no error."""

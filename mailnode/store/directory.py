@@ -96,6 +96,7 @@ class Directory:
     _by_id: Mapping[int, Account]
     _aliases: Mapping[str, tuple[Address, ...]]
     _subaddress: str
+    _leading_to: Mapping[str, tuple[str, ...]]  # aliases by what they lead to
     # What `expand` answers again and again: each mail of a list asks for the same ones.
     _known: dict[Address, tuple[Recipient]] = field(factory=dict, init=False, eq=False, repr=False)
 
@@ -121,6 +122,7 @@ class Directory:
         names = tuple(domain.name for domain in domains)
         by_id = {account.id: account for account in accounts}
         targets: dict[str, list[Address]] = {}
+        leading: dict[str, list[str]] = {}
         for alias in aliases:
             try:
                 source, target = parse_address(alias.source).key, parse_address(alias.target)
@@ -128,6 +130,7 @@ class Directory:
                 said = f"{alias.source!r} to {alias.target!r}"
                 raise bad_row("alias", f"id = {alias.id}", said, error.text) from None
             targets.setdefault(source, []).append(target)
+            leading.setdefault(target.key, []).append(source)
         return cls(
             domains=names,
             demo_accounts=tuple(account for account in by_id.values() if account.demo),
@@ -137,6 +140,7 @@ class Directory:
             by_id=by_id,
             aliases={source: tuple(found) for source, found in targets.items()},
             subaddress=subaddress,
+            leading_to={target: tuple(sources) for target, sources in leading.items()},
         )
 
     @property
@@ -317,6 +321,27 @@ class Directory:
                 todo.extend(self._aliases[taker])
         return False
 
+    def own_addresses(self, account_id: int, limit: int = 200) -> tuple[Address, ...]:
+        """What an account may send as, its own address first: aliases that lead to it, and outside
+        addresses; subaddresses, and what a catch-all takes, are without number and left out."""
+        account = self._by_id.get(account_id)
+        if account is None:
+            return ()
+        found = {account.key: account.address}
+        todo = deque([account.key])
+        while todo and len(found) < limit:
+            for source in self._leading_to.get(todo.popleft(), ()):
+                if source not in found and not source.startswith(f"{CATCH_ALL}@"):
+                    address = parse_address(source)
+                    if self.speaks_for(account_id, address):
+                        found[source] = address
+                        todo.append(source)
+        for outside in self.elsewhere.send_as_of(account_id):
+            address = parse_address(outside.address)
+            if address.domain not in self._local:
+                found.setdefault(address.key, address)
+        return tuple(found.values())[:limit]
+
     def changed_since(self, earlier: Directory) -> set[int]:
         """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
         enabled or deleted."""
@@ -402,6 +427,9 @@ class LiveDirectory:
 
     def speaks_for(self, account_id: int, address: Address) -> bool:
         return self.current.speaks_for(account_id, address)
+
+    def own_addresses(self, account_id: int) -> tuple[Address, ...]:
+        return self.current.own_addresses(account_id)
 
     def subscribe(self, callback: Callable[[set[int]], None]) -> None:
         """`callback(ids)` is called with the accounts whose sign-in changed, if any did."""

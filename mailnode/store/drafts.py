@@ -214,6 +214,17 @@ class Drafts:
             ]
         )
 
+    async def waiting_octets(self, account_id: int) -> int:
+        """Of all files that wait to go with the account's drafts."""
+        return await self.messages.database.read(
+            lambda connection: int(
+                connection.execute(
+                    "SELECT coalesce(sum(size_octets), 0) FROM upload WHERE account_id = ?",
+                    (account_id,),
+                ).fetchone()[0]
+            )
+        )
+
     async def remove_file(self, account_id: int, draft_id: int, upload_id: int) -> bool:
         """It won't go with the draft, and is gone; whether it was there."""
 

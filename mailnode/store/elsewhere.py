@@ -76,6 +76,10 @@ class Elsewhere:
         """The account's outside address, and by whose provider it leaves."""
         return self._send_as.get((account_id, address.key))
 
+    def send_as_of(self, account_id: int) -> tuple[SendAs, ...]:
+        """All outside addresses of an account."""
+        return tuple(each for (owner, _), each in self._send_as.items() if owner == account_id)
+
     def send_as_by_id(self, send_as_id: int) -> SendAs | None:
         return self._send_as_by_id.get(send_as_id)
 

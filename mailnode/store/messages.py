@@ -39,10 +39,6 @@ def _nobody_waits(queued: Set[Key], begun: Sequence[Begun]) -> None:
     """Rows of the queue are found by whoever looks for them."""
 
 
-def _nobody_looks(account_id: int, folder_id: int) -> None:
-    """Folders change unseen."""
-
-
 class Committed(Protocol):
     """Where events are told after their commit: `telemetry.MailLog`."""
 
@@ -71,7 +67,7 @@ class Messages:
         on_queued: hears which (domain, send_as) have new rows in the queue that wait, and which
             rows were leased at once.
         claims: which are.
-        on_changed: hears (account, folder) of each folder that changed, after the commit.
+        on_changed: those who hear (account, folder) of each folder that changed, after the commit.
     """
 
     database: Database
@@ -81,7 +77,7 @@ class Messages:
         default=_nobody_waits, init=False
     )
     claims: Claims = field(factory=Claims, init=False)
-    on_changed: Callable[[int, int], object] = field(default=_nobody_looks, init=False)
+    on_changed: list[Callable[[int, int], object]] = field(factory=list, init=False)
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _snapshots: Snapshots = field(factory=Snapshots, init=False)
@@ -155,7 +151,8 @@ class Messages:
             octets, mails = octets - before.octets, mails - before.mails
         self._folders[use.folder_id] = use
         self._usage[use.account_id] = (octets + use.octets, mails + use.mails)
-        self.on_changed(use.account_id, use.folder_id)
+        for hear in self.on_changed:
+            hear(use.account_id, use.folder_id)
 
     def _forget_folder(self, folder_id: int) -> None:
         use = self._folders.get(folder_id)

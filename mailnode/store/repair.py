@@ -289,8 +289,8 @@ def _domain(new: sqlite3.Connection, key: str, now: float) -> int:
 def _add_account(new: sqlite3.Connection, key: str, account_id: int, now: float) -> None:
     new.execute(
         "INSERT OR IGNORE INTO account (id, domain_id, local, key, password_hash, created_at,"
-        " changed_at) VALUES (?, ?, ?, ?, '', ?, ?)",
-        (account_id, _domain(new, key, now), key.rpartition("@")[0], key, now, now),
+        " changed_at, sign_in_changed_at) VALUES (?, ?, ?, ?, '', ?, ?, ?)",
+        (account_id, _domain(new, key, now), key.rpartition("@")[0], key, now, now, now),
     )
 
 

@@ -118,7 +118,9 @@ class Assets:
         return _answer(visit, self.manifest, "no-cache")
 
     async def show_icon(self, visit: Visit) -> Answer:
-        return _answer(visit, self.files["icon-192.png"], A_DAY)
+        answer = _answer(visit, self.files["icon-192.png"], A_DAY)
+        # For the document of a mail on a page of its own, too, whose origin is none of ours.
+        return answer.with_headers(("Cross-Origin-Resource-Policy", "cross-origin"))
 
 
 def _answer(visit: Visit, asset: Asset, cache: str) -> Answer:

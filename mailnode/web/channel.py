@@ -109,12 +109,10 @@ class WebChannel(HTTPChannel):
             super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        if not self._handlingRequest:
+        if self._handlingRequest:
+            super().requestDone(request)
+        else:
             self._linger()
-            return
-        super().requestDone(request)
-        if self.persistent and not self._lingers:
-            self.setTimeout(self.timeOut)
 
     def _linger(self) -> None:
         """A request was answered before its body came: what comes is read for a while and thrown

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import define
 
 if TYPE_CHECKING:
-    from mailnode.reading.summary import Summary
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.answers import Answers
     from mailnode.store.blobs import FileBlobs
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.drafts import Drafts
     from mailnode.store.folders import Folders
+    from mailnode.store.index import Indexes
     from mailnode.store.journal import Journal
     from mailnode.web.changes import Changes
 
@@ -27,7 +26,7 @@ class Desk:
     Attributes:
         directory: accounts, aliases and domains, in memory.
         folders: what lies where.
-        summaries: (account id, message ids) to what lists show of those that are there.
+        indexes: what lists show of mails, search, threads.
         changes: tells who listens that a folder changed.
         blobs: large bodies.
         drafts: what is being written, and the files that wait to go with it.
@@ -39,7 +38,7 @@ class Desk:
     directory: LiveDirectory
     database: Database
     folders: Folders
-    summaries: Callable[[int, Sequence[int]], Awaitable[dict[int, Summary]]]
+    indexes: Indexes
     changes: Changes
     blobs: FileBlobs
     drafts: Drafts

@@ -102,3 +102,9 @@ class TooManyStreams(WebRefused):
     http_status = 429
     title = "Too many"
     text = "Too many event streams are open for this account"
+
+
+class TakesTooLong(MailError):
+    http_status = 503
+    title = "This mail takes too long to show"
+    text = "This mail takes too long to show; its source can be looked at, and saved"

@@ -48,8 +48,8 @@ class Answer:
         kind: its Content-Type.
         headers: names and values beside it.
         cookies: whole Set-Cookie values.
-        produce: writes more behind the body, for what has no end or is large; the answer is over
-            when it is done, and it is cancelled when the client goes.
+        produce: writes more behind the body, for what has no end or is large (`outflow.Outflow`);
+            the answer is over when it is done, and it is cancelled when the client goes.
     """
 
     body: str | bytes = b""
@@ -58,6 +58,9 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     cookies: tuple[str, ...] = ()
     produce: Callable[[Any], Awaitable[None]] | None = None
+
+    def with_headers(self, *headers: tuple[str, str]) -> Answer:
+        return evolve(self, headers=self.headers + headers)
 
     def with_cookies(self, *cookies: str) -> Answer:
         return evolve(self, cookies=self.cookies + cookies)

@@ -105,6 +105,7 @@ class Templates:
             "stamp": stamp,
             "size": size,
             "folder_title": folder_title,
+            "browser": browser_of,
             "node": self.node,
         }
 
@@ -136,6 +137,19 @@ class Templates:
     def refusal(self, request: WebRequest, status: int, title: str, text: str) -> str:
         """The page of a refusal, for whoever it is."""
         return self.text("refusal.html", title=title, text=text)
+
+
+_BROWSERS = (("Firefox/", "Firefox"), ("Edg/", "Edge"), ("OPR/", "Opera"), ("Chrome/", "Chrome"),
+             ("Safari/", "Safari"), ("curl/", "curl"))  # fmt: skip
+_SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
+            ("Mac OS", "macOS"), ("Linux", "Linux"))  # fmt: skip
+
+
+def browser_of(agent: str) -> str:
+    """What people call a browser that says of itself that it is many; as it says where none is."""
+    name = next((name for mark, name in _BROWSERS if mark in agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in agent), "")
+    return f"{name} on {system}" if name and system else name or agent or "unknown"
 
 
 def when(at: float) -> str:

@@ -36,6 +36,7 @@ from mailnode.web.visit import Visit
 _log = Logger(namespace="mailnode")
 
 API = "/api/"
+REASONS = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
 PROBLEM = "application/problem+json"
 
 
@@ -180,7 +181,7 @@ class Web:
 
     async def _write(self, request: WebRequest, answer: Answer) -> None:
         body = answer.body.encode() if isinstance(answer.body, str) else answer.body
-        request.setResponseCode(answer.status)
+        request.setResponseCode(answer.status, REASONS.get(answer.status))
         request.setHeader("Content-Type", answer.kind)
         for name, value in answer.headers:
             request.setHeader(name, value)
@@ -242,7 +243,7 @@ class Web:
         else:
             body = self.templates.refusal(request, status, title, error.text)
             kind = "text/html; charset=utf-8"
-        request.setResponseCode(status)
+        request.setResponseCode(status, REASONS.get(status))
         request.setHeader("Content-Type", kind)
         for name, value in headers:
             request.setHeader(name, value)

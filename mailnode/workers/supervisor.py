@@ -1,7 +1,7 @@
 """The supervisor: starts the workers, does once what is for all of them, and replaces the dead.
 
 It binds every port and accepts nobody: the workers inherit the sockets. It has the lock of the
-data folder, sweeps the store, hears the bell and signals, and answers health and metrics.
+data folder, sweeps the store, hears the bell and signals, and serves the web, health and metrics.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import attrs
+from twisted.cred.strcred import makeChecker
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessExitedAlready
 from twisted.logger import Logger
@@ -22,18 +23,22 @@ from mailnode import __version__
 from mailnode.background import background
 from mailnode.bell import Bell
 from mailnode.config import Config
-from mailnode.cred.portal import Failures
+from mailnode.cred.checkers import mended
+from mailnode.cred.passwords import Passwords
+from mailnode.cred.portal import Failures, SignInPortal
 from mailnode.errors import StoreBusy
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
+from mailnode.plugins import find_checkers, find_delivery, find_filters
 from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
+from mailnode.taking import Taking
 from mailnode.timings import Timings
-from mailnode.web.site import make_site
+from mailnode.web_house import WebHouse, web_portal
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.process import WorkerProcess
-from mailnode.workers.sharing import PassedBell
+from mailnode.workers.sharing import PassedBell, SharedAllowance
 from mailnode.workers.words import (
     COUNTS,
     FROM_SUPERVISOR,
@@ -84,6 +89,10 @@ class Supervisor(House):
         self.auth = list(auth)
         self.as_json, self.write_log = as_json, write_log
         self.workers: dict[int, WorkerProcess] = {}
+        self.web: WebHouse | None = None
+        self.taking: Taking | None = None
+        self.portal: SignInPortal | None = None
+        self.passwords: Passwords | None = None
         self.replaced = 0
         self._on_started = on_started
         self._addresses, self._names = Failures(reactor), Failures(reactor)
@@ -103,29 +112,67 @@ class Supervisor(House):
         self.secret = secrets.token_bytes(32)
         workers = self.config.node.workers
         self.counts = Counts(make_memory(workers), workers, self.secret)
+        if any(each.kind in WEB_KINDS for each in self.listeners):
+            self._build_web()
+        servers: dict[str, Any] = {"http": self.web.crowd} if self.web is not None else {}
         describe(
             self.metrics,
             log=self.mail_log,
             database=self.database,
             journal=self.journal,
             directory=self.directory,
-            sessions={},
+            sessions=servers,
             gate=ProxyGate(self.reactor),
             queue=self.queue,
-            accepts=Timings(),  # the workers have the door
+            accepts=self.taking.intake.timings if self.taking is not None else Timings(),
             now=self.due.now,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
+
+    def _build_web(self) -> None:
+        """The web is served here, for a page may show what any of the workers did."""
+        checkers = find_checkers(self.config.plugins.checkers)
+        checkers += [mended(makeChecker(each)) for each in self.auth]
+        passwords = Passwords(self.reactor, most_waiting=self.config.limits.sign_in_queue)
+        portal = web_portal(self, passwords, checkers)
+        portal.failed_here = self._failed_here
+        self.directory.subscribe(self._forget_passwords)
+        self.passwords, self.portal = passwords, portal
+        plugins = self.config.plugins
+        self.taking = Taking.of(
+            self,
+            filters=find_filters(plugins.filters),
+            wrap=find_delivery(plugins.delivery),
+            allowance=SharedAllowance(seconds=self.reactor.seconds, counts=self.counts),
+        )
+        self.web = WebHouse.of(
+            self,
+            portal=portal,
+            passwords=passwords,
+            post_office=self.taking.post_office,
+            others=checkers,
+        )
+        self.web.start()
+
+    def _forget_passwords(self, account_ids: set[int]) -> None:
+        if self.passwords is not None:
+            for account_id in account_ids:
+                self.passwords.forget(account_id)
+
+    def _failed_here(self, address: str, name: str) -> None:
+        """A sign-in on the web is slow at every worker."""
+        self._addresses.add(address)
+        self._names.add(name)
+        self._hint_others(None, "failed", [(address, name)])
 
     def _connect_listeners(self) -> None:
         """Those of mail are for the workers."""
         self._ports: list[tuple[str, str, list[int]]] = []
         for listener in self.listeners:
             if listener.kind in WEB_KINDS:
+                assert self.web is not None
                 tls = self.certificate if listener.kind == "https" else None
-                site = make_site(
-                    self.readiness, self.metrics_text, self.reactor, self.refresh, tls=tls
-                )
+                site = self.web.server(self.metrics_text, self.refresh, tls)
                 listener.door.inner = site
                 site.doStart()
             else:
@@ -196,6 +243,8 @@ class Supervisor(House):
         for address, name in failed:
             self._addresses.add(address)
             self._names.add(name)
+            if self.portal is not None:
+                self.portal.note_failure(address, name)
         self._hint_others(worker, "failed", failed)
 
     def changed(self, worker: WorkerProcess, folder_ids: list[int]) -> None:
@@ -293,6 +342,11 @@ class Supervisor(House):
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
+        if self.web is not None and self.passwords is not None:
+            self.web.apply(self.config.limits)
+            if self.taking is not None:
+                self.taking.apply(self.config)
+            self.passwords.most_waiting = self.config.limits.sign_in_queue
         for worker in self.workers.values():
             worker.say("settings", pack_config(self.config))
 
@@ -371,6 +425,11 @@ class Supervisor(House):
             worker.say("cut_off")
 
     async def _stop_parts(self) -> None:
+        if self.web is not None and self.passwords is not None:
+            self.web.stop()
+            if self.taking is not None:
+                self.taking.stop()
+            await self.passwords.stop()
         self.counts.close()
 
 

@@ -46,7 +46,15 @@ class Terminal:
         os.write(self._fd, f"{line}\n".encode())
 
     def press(self, key: str) -> None:
-        """Ctrl and a letter."""
+        """Ctrl and a letter, once the program waits for what is typed.
+
+        A signal between its question and its read would be seen only after the next line.
+        """
+        asleep, deadline = 0, time.monotonic() + 5
+        while asleep < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            state = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            asleep = asleep + 1 if state == "S" else 0
         os.write(self._fd, bytes([ord(key.upper()) - 64]))
 
     def wait(self, seconds: float = 20.0) -> int:

@@ -220,7 +220,7 @@ class HeardTests(FolderCase):
     async def test_whoever_listens_hears_of_each_folder_that_changed_after_the_commit(self):
         inbox, trash = await self.fill(1), await self.named(TRASH)
         heard: list[tuple[int, int]] = []
-        self.messages.on_changed = lambda *what: heard.append(what)
+        self.messages.on_changed.append(lambda *what: heard.append(what))
         await self.fill(1)
         await self.fill(1, account_id=2)
         theirs = (await self.folders.named(2, INBOX)).folder_id

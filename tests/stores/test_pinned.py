@@ -254,7 +254,7 @@ class SparseTests(SynchronousTestCase):
 
     def test_a_schema_that_is_damaged_is_told(self) -> None:
         image = bytearray(self.image())
-        image[4096 * 2 : 4096 * 6] = bytes(4096 * 4)
+        image[4096:] = bytes(len(image) - 4096)
         image[100:108] = b"\x05\0\0\0\x02\0\0\0"
         with self.assertRaises(StoreBroken):
             self.version(bytes(image))

@@ -144,6 +144,17 @@ class Users(AccountCase):
         self.assertIn("1.0 MiB, any number of mails", self.run_command("user list").stdout)
         self.assertIsNone(self.run_json("user quota alice")["quota_octets"])
 
+    def test_an_administrator_is_made_so_and_no_more_one(self) -> None:
+        added = self.run_json("user add dora@example.org --admin", "password 8\n")
+        self.assertTrue(added["admin"])
+        self.assertIn("active, administrator", self.run_command("user list").stdout)
+        self.run_command("user set dora --no-admin")
+        self.assertFalse(self.account("dora").admin)
+        self.run_command("user set dora --admin")
+        self.assertTrue(self.account("dora").admin)
+        self.assertIn("--admin", self.refusal("user set dora", 64))
+        self.refusal("user set nobody --admin", 67)
+
     def test_the_list_can_be_of_one_domain(self) -> None:
         self.make_accounts("zoe@second.example")
         rows = self.run_json("user list --domain second.example")
@@ -273,6 +284,7 @@ class TheBell(AccountCase):
     def test_each_change_rings_accounts_once_at_that_node(self) -> None:
         for line in (
             "user disable alice",
+            "user set alice --admin",
             "domain add second.example",
             "alias add sales@example.org alice@example.org",
             "user delete bob --yes",

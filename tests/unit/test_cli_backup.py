@@ -16,6 +16,7 @@ from mailnode.cli import belongings
 from mailnode.model import Remote
 from mailnode.store.blobs import blob_path
 from mailnode.store.restored import UIDS_LEFT_OUT
+from mailnode.store.sqlite import schema_scripts
 from mailnode.store.verify import verify
 from tests.unit.backup_case import ALICE, BOB, LARGE, MAILS, BackupCase
 
@@ -261,7 +262,7 @@ class MistakeTests(BackupCase):
 
     def test_a_backup_of_a_newer_version_is_refused(self) -> None:
         self.make()
-        self.rewrite_manifest(b'"mail.db":3', b'"mail.db":99')
+        self.rewrite_manifest(b'"mail.db":%d' % max(schema_scripts()), b'"mail.db":99')
         self.assertIn("which is newer", self.refusal("restore back --to new", 78))
 
     def test_a_folder_without_a_backup_is_told_of_for_its_disk_may_not_be_mounted(self) -> None:

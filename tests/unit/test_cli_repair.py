@@ -76,6 +76,21 @@ class RepairTests(CommandCase):
         self.run_command("verify")
         self.assertEqual(len(self.run_json("queue list")), 2)
 
+    def test_a_database_that_is_made_anew_lets_nobody_in_on_the_web(self) -> None:
+        self.change("INSERT INTO web_session VALUES (?, 1, 1.0, 1.0, 9e9, '', '', 'c')", b"s" * 32)
+        self.run_command(f"token add {ALICE} kept --scope read")
+        self.run_command(f"token add {ALICE} revoked --scope read")
+        self.run_command("token revoke 2")
+        self.spoil_pages()
+        answer = self.run_json("repair", exit_code=65)
+        told = {each["where"]: each["kind"] for each in answer["done"]}
+        self.assertEqual(("mended", "lost"), (told["web_session"], told["token"]))
+        for table in ("web_session", "token"):
+            self.assertEqual([], self.rows(f"SELECT * FROM {table}"))
+        self.run_command(f"token add {ALICE} anew --scope read")
+        ((number,),) = self.rows("SELECT id FROM token")
+        self.assertGreater(number, 2)
+
     def test_a_queued_mail_whose_octets_changed_is_held(self) -> None:
         self.queue_mail("a@example.com")
         self.change(

@@ -76,6 +76,29 @@ class RollbackTests(CommandCase):
         kept = Path(mail["newer_kept_in"])
         self.assertIn((since,), self.rows(kept, "SELECT mail_id FROM message"))
 
+    def test_nobody_is_signed_in_on_the_web_and_a_token_that_was_revoked_since_stays_so(
+        self,
+    ) -> None:
+        for name in ("kept", "revoked"):
+            self.run_command(f"token add {ALICE} {name} --scope read")
+        self.run_command(f"user set {ALICE} --admin")
+        with connect(self.mail_db) as connection:
+            connection.execute(
+                "INSERT INTO web_session VALUES (?, 1, 1.0, 1.0, 9e9, '', '', 'c')", (b"s" * 32,)
+            )
+        connection.close()
+        self.upgrade()
+        with connect(self.mail_db) as connection:
+            connection.execute("DELETE FROM token WHERE id = 2")
+        connection.close()
+        with newer_version():
+            self.run_command(f"user set {ALICE} --no-admin")
+        self.roll_back()
+        self.assertEqual([("kept",)], self.rows(self.mail_db, "SELECT name FROM token"))
+        self.assertEqual([], self.rows(self.mail_db, "SELECT * FROM web_session"))
+        admins = self.rows(self.folder / "users.db", "SELECT admin FROM account ORDER BY key")
+        self.assertEqual([(0,), (0,)], admins)
+
     def test_what_the_newest_upgrade_left_as_it_was_is_left_so(self) -> None:
         self.upgrade()
         kept = self.folder / "var" / "kept"

@@ -241,6 +241,16 @@ class SpeaksForTests(SynchronousTestCase):
         self.assertTrue(self.speaks(1, "Me@Elsewhere.test"))
         self.assertFalse(self.speaks(2, "me@elsewhere.test"))
 
+    def test_what_it_may_send_as_is_told_but_for_what_has_no_number(self) -> None:
+        def told(account_id: int) -> list[str]:
+            return [str(each) for each in self.here.own_addresses(account_id)]
+
+        alice = ["alice@example.test", "sales@example.test", "team@example.test"]
+        self.assertEqual([*alice, "me@elsewhere.test"], told(1))
+        self.assertEqual(["bob@example.test", "team@example.test"], told(2))
+        self.assertEqual(["alice+own@example.test"], told(3))
+        self.assertEqual([], told(9))
+
     def test_but_for_nobody_else(self) -> None:
         for name in ("bob", "alice+own", "nobody", "loop", "away", "x@elsewhere.test"):
             self.assertFalse(self.speaks(1, name), name)

@@ -61,7 +61,7 @@ CALLED = {
     "model.Blob": "(key, open=)",
     "model.Client": "(host=, port=, helo=, protocol=, tls=, account=, loopback=)",
     "model.Envelope": "(mail_id, sender, recipients, client=, parameters=, received_at=, remotes=, "
-    "account_id=, priority=)",
+    "account_id=, priority=, kept=, once=)",
     "model.Event": ("(*, at=, mail_id=, sender=, recipient=, folder_id=, uid=, client=, detail=)"),
     "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=, ret=, envid=)",
     "model.Message": (

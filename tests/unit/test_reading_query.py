@@ -107,7 +107,7 @@ class QueryTests(SynchronousTestCase):
             "from:!!": "from:alice",
             "in: x": "in:Archive",
             '"half open': "quotation mark",
-            "a*": "two letters",
+            "ab*": "three letters",
             "is:unread is:read": "No mail is both",
             "x " * (MOST_TERMS + 1): "look for less",
             "x" * 1001: "look for less",

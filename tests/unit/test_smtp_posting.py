@@ -193,3 +193,49 @@ class Refusing(PostingCase):
         posting.write(b"\r\n" + b"x" * 50)
         posting.abandon()
         self.assertTrue(all(blob.discarded for blob in self.house.blobs.made))
+
+
+class Judging(PostingCase):
+    """Recipients while they are typed."""
+
+    def judge(self, *to: str) -> list[str]:
+        addresses = [parse_address(each) for each in to]
+        answers = self.run_now(self.office.judge(self.alice, WEB, addresses))
+        return [answer.text if answer else "" for answer in answers]
+
+    def test_each_is_told_what_it_would_be_refused_for(self) -> None:
+        self.assertEqual(
+            ["", "", "No such user here", "Mailbox is full", "This mailbox is disabled"],
+            self.judge(
+                "bob@example.test",
+                "x@elsewhere.example",
+                "nobody@example.test",
+                "dave@example.test",
+                "carol@example.test",
+            ),
+        )
+
+    def test_nobody_hears_of_it_and_it_costs_nothing(self) -> None:
+        self.counter.allowance.burst = self.counter.allowance.rate = 1
+        for _ in range(3):
+            self.judge("x@elsewhere.example", "nobody@example.test")
+        self.assertEqual([], self.house.told)
+        self.assertEqual([], self.house.messages.filed)
+        self.post(RAW, "x@elsewhere.example")
+        self.assertIn("too many recipients", self.judge("y@elsewhere.example")[0])
+
+    def test_a_node_that_takes_nothing_says_so(self) -> None:
+        self.house.disk_has_room = False
+        address = parse_address("bob@example.test")
+        self.fails(self.office.judge(self.alice, WEB, [address]), StoreFull)
+
+    def test_functions_of_the_settings_take_what_they_take(self) -> None:
+        mailboxes = FunctionMailboxes()
+
+        @mailboxes.at("robot@example.test")
+        async def take(mail: Any, envelope: Any) -> None:
+            """Nothing comes."""
+
+        self.wrap = mailboxes
+        self.assertEqual(["", "No such user here"],
+                         self.judge("robot@example.test", "x@example.test"))  # fmt: skip

@@ -209,6 +209,17 @@ class WordsTests(SupervisorCase):
         self.assertEqual(("192.0.2.1", "alice"), (addresses[0][0], names[0][0]))
         self.assertGreater(addresses[0][1], 0.9)
 
+    def test_guesses_on_the_web_and_at_a_worker_count_together(self) -> None:
+        node = self.serving(listen__http=("8080",))
+        assert node.portal is not None
+        first, second = self.spawned
+        first.says("failed", [["192.0.2.1", "alice@example.test"]])
+        self.assertEqual(1, node.portal._names.recent("alice@example.test"))
+        node.portal.failed_here("192.0.2.7", "bob@example.test")
+        for process in (first, second):
+            self.assertIn(["failed", [["192.0.2.7", "bob@example.test"]]], process.told)
+        self.assertEqual(1, node._addresses.recent("192.0.2.7"))
+
     def test_folders_that_one_filled_are_told_to_the_others(self) -> None:
         self.serving()
         first, second = self.spawned

@@ -415,6 +415,12 @@ class WelcomeTests(TapCase):
         self.assertNotIn("only this machine", text)
         self.assertNotIn("For others", text)
 
+    def test_a_browser_is_told_where_to_go(self) -> None:
+        text = self.welcome(accounts=["one"], http="127.0.0.1:8080", https="0.0.0.0:8443")
+        self.assertIn("Web         http://localhost:8080/\n", text)
+        self.assertIn("Web         https://mx.example.test:8443/\n", text)
+        self.assertNotIn("Web", self.welcome(accounts=["one"], smtp="127.0.0.1:2525")[len(text) :])
+
     def test_mail_for_elsewhere_that_stays_here_is_said_with_the_way_out(self) -> None:
         for gear, words in {
             "capture": "never sent; ",

@@ -3,7 +3,7 @@
 It is made again, in an empty folder, with
 
     mailnode init --domain example.test
-    echo alice-demo | mailnode user add --demo alice@example.test
+    echo alice-demo | mailnode user add --demo --admin alice@example.test
     echo bob-demo | mailnode user add --demo bob@example.test
     mailnode gear set capture
 """
@@ -41,6 +41,7 @@ class UsersDbTests(SynchronousTestCase):
             [account.key for account in directory.demo_accounts],
         )
         self.assertEqual(directory.demo_accounts, directory.accounts())
+        self.assertEqual([True, False], [account.admin for account in directory.accounts()])
         self.assertEqual([], self.accounts.aliases())
         self.assertEqual(Elsewhere.of(), directory.elsewhere)
 

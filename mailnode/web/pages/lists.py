@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mailnode.reading.summary import Summary
     from mailnode.store.folder_lists import Copy, Folder
     from mailnode.web.desk import Desk
+    from mailnode.web.pages.search import Found
     from mailnode.web.visit import Visit
 
 PAGE_MAILS = 50
@@ -78,14 +79,14 @@ async def shelf_of(desk: Desk, visit: Visit, current: int = 0) -> Shelf:
 
 
 def lines_of(
-    copies: Sequence[Copy], summaries: dict[int, Summary], folders: Sequence[Folder]
+    copies: Sequence[Copy | Found], summaries: dict[int, Summary], folders: Sequence[Folder]
 ) -> list[Line]:
     """What is known of each copy; of one that isn't summed up yet, what the store has."""
     names = {folder.folder_id: folder.name for folder in folders}
     return [_line(copy, summaries.get(copy.message_id), names) for copy in copies]
 
 
-def _line(copy: Copy, summary: Summary | None, names: dict[int, str]) -> Line:
+def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) -> Line:
     name = names.get(copy.folder_id, "")
     who = copy.sender or "(nobody)"
     if summary is not None:
@@ -130,7 +131,8 @@ class Lists:
                 "/mail/<int:folder_id>/mark",
                 ("POST",),
                 self.mark,
-                f"Marks mails: ``add`` or ``take`` seen, flagged or answered; {listed}",
+                f"Marks mails: ``add`` or ``take`` seen, flagged or answered; {listed};"
+                " ``stay`` leads back to the mail",
             ),
             Route(
                 "/mail/<int:folder_id>/move",
@@ -181,7 +183,7 @@ class Lists:
         copies = copies[-PAGE_MAILS:] if after else copies[:PAGE_MAILS]
         if after and not more:  # the first page is always a whole one
             return see_other(f"/mail/{folder_id}")
-        summaries = await desk.summaries(account_id, [copy.message_id for copy in copies])
+        summaries = await desk.indexes.summaries(account_id, [copy.message_id for copy in copies])
         return self.templates.page(
             visit,
             "list.html",

@@ -23,7 +23,7 @@ class Selection:
 
     Attributes:
         everything: the uid up to which all are meant; 0 where each was named.
-        page: where the list was: "?before=7", or "" for the first page.
+        page: where the list was: "?before=7", or "" for the first page; "/7" is that mail's own.
     """
 
     folder_id: int
@@ -48,7 +48,10 @@ class Selection:
             everything = _uid(said)
             uids = await folders.uids(visit.guest.account.id, folder_id, everything)
             return cls(folder_id, uids, everything, page)
-        return cls(folder_id, sorted({_uid(each) for each in form.all("uid")}), 0, page)
+        uids = sorted({_uid(each) for each in form.all("uid")})
+        if form.get("stay") and len(uids) == 1:
+            page = f"/{uids[0]}"
+        return cls(folder_id, uids, 0, page)
 
     def back(self) -> Answer:
         """To the list that asked; where all of a page are gone, it shows what is left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,8 @@ from attrs import define
 
 from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
 from mailnode.web.guest import IWebGuest
-from mailnode.web.pages.signin import FormCredentials, SignIns
-from mailnode.web.refusals import NoSuchPage
+from mailnode.web.pages.signin import MOST_PASSWORD, FormCredentials, SignIns
+from mailnode.web.refusals import NoSuchPage, NotAllowed
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
@@ -38,6 +39,7 @@ class Settings:
         now: UTC epoch seconds.
         set_password: gives an account, by its address, a new password; everybody knows of it
             when the Deferred fires.
+        passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
     """
 
     templates: Templates
@@ -45,6 +47,7 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
+    passwords_here: bool = True
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -88,6 +91,7 @@ class Settings:
             scopes=may,
             secret=secret,
             least=LEAST_CHARACTERS,
+            passwords_here=self.passwords_here,
         )
 
     async def end_session(self, visit: Visit, key: str) -> Answer:
@@ -114,7 +118,7 @@ class Settings:
         if "admin" in scopes and not visit.guest.is_admin:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
-        if not (days.isascii() and days.isdigit()) or int(days[:6]) > MOST_DAYS:
+        if not (days.isascii() and days.isdigit()) or len(days) > 4 or int(days) > MOST_DAYS:
             return await self._refused(visit, f"A token ends within {MOST_DAYS} days, or never.")
         until = self.now() + int(days) * DAY_S if int(days) else None
         try:
@@ -136,14 +140,18 @@ class Settings:
 
     async def change_password(self, visit: Visit) -> Answer:
         """A new one; every session and token ends, and this browser gets a new session."""
+        if not self.passwords_here:
+            raise NotAllowed("Passwords of this node are set elsewhere")
         form, account = visit.form, visit.guest.account
         new = form.get("new")
         if new != form.get("again"):
             return await self._refused(visit, "The two new passwords differ.")
-        if not LEAST_CHARACTERS <= len(new) <= 1000 or "\0" in new:
+        if not LEAST_CHARACTERS <= len(new) <= MOST_PASSWORD or not new.strip():
             return await self._refused(
                 visit, f"A password has at least {LEAST_CHARACTERS} characters."
             )
+        if any(unicodedata.category(character) == "Cc" for character in new):
+            return await self._refused(visit, "A password has no control characters.")
         typed = FormCredentials(
             str(account.address).encode(), form.get("now").encode(), visit.peer.client
         )

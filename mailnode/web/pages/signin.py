@@ -78,7 +78,7 @@ class SignIns:
 
     def _page(self, visit: Visit, status: int = 200, **values: Any) -> Answer:
         can = visit.peer.may_sign_in
-        demo = [each.key for each in self.demo_accounts()] if visit.peer.local else []
+        demo = self.demo_accounts() if visit.peer.local else ()
         known = {"name": "", "next": "", "fault": "", "demo": demo, "title": "Sign in"}
         known["clear"] = "" if can else f"{InClear.text}."
         return self.templates.page(visit, "sign_in.html", status, **(known | values))

@@ -1,0 +1,89 @@
+"""Contents out of their transfer encodings (RFC 2045 section 6), however they are malformed."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+
+from mailnode.reading.octets import Octets
+
+PIECE_OCTETS = 64 << 10
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NO_BASE64 = bytes(set(range(256)) - set(_BASE64))
+_NO_BASE64_OR_END = bytes(set(_NO_BASE64) - set(b"="))
+
+
+def decode_octets(octets: bytes, encoding: str) -> bytes:
+    """All of it, as far as it goes.
+
+    Args:
+        encoding: in lower case; one that is none of MIME's leaves the octets as they are.
+    """
+    if encoding == "base64":
+        return _unbase64(octets)
+    if encoding == "quoted-printable":
+        return binascii.a2b_qp(octets)
+    return octets
+
+
+def decode_pieces(octets: Octets, encoding: str) -> Iterator[bytes]:
+    """The same in pieces of about `PIECE_OCTETS`, none of them empty."""
+    read: Iterator[bytes] = (
+        octets[at : at + PIECE_OCTETS] for at in range(0, len(octets), PIECE_OCTETS)
+    )
+    if encoding == "base64":
+        read = _unbase64_each(read)
+    elif encoding == "quoted-printable":
+        read = _unquote_each(read)
+    return (piece for piece in read if piece)
+
+
+def _unbase64(octets: bytes) -> bytes:
+    """As far as it goes, whatever stands between."""
+    try:
+        return binascii.a2b_base64(octets)
+    except binascii.Error:  # it was cut, or has no padding
+        return _of_letters(octets.translate(None, _NO_BASE64))
+
+
+def _of_letters(letters: bytes) -> bytes:
+    if len(letters) % 4 == 1:
+        letters = letters[:-1]
+    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def _unbase64_each(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Four letters are three octets; the first whole padding is the end."""
+    left = b""
+    for piece in pieces:
+        letters = left + piece.translate(None, _NO_BASE64_OR_END)
+        at = letters.find(b"=")
+        while at >= 0:
+            if at % 4 >= 2 and (at % 4 == 3 or letters[at + 1 : at + 2] in (b"=", b"")):
+                yield _of_letters(letters[:at])
+                return
+            letters = letters[:at] + letters[at:].lstrip(b"=")  # it ends nothing
+            at = letters.find(b"=", at)
+        whole = len(letters) // 4 * 4
+        left = letters[whole:]
+        yield binascii.a2b_base64(letters[:whole])
+    yield _of_letters(left)
+
+
+def _unquote_each(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut behind a line end; where none comes, where nothing is begun."""
+    left = b""
+    for piece in pieces:
+        piece = left + piece
+        cut = piece.rfind(b"\n") + 1
+        if not cut:
+            cut = len(piece) - 2
+            cut = piece.find(b"=", cut) if b"=" in piece[cut:] else len(piece)
+        left = piece[cut:]
+        if len(left) > PIECE_OCTETS:  # a line without an end
+            cut, left = len(piece) - 2, piece[-2:]
+            if piece[cut - 1 : cut] == b"=":
+                cut, left = cut - 1, piece[cut - 1 :]
+        yield binascii.a2b_qp(piece[:cut])
+    yield binascii.a2b_qp(left)

@@ -1,0 +1,484 @@
+// A mail that is being written: kept while it is typed, its recipients judged, its files sent with
+// progress. Without this script the same form works, by its buttons.
+"use strict";
+(() => {
+  const form = document.getElementById("write");
+  if (!form) return;
+
+  const KEEP_MS = 2000, JUDGE_MS = 700, OFFER_MS = 200, RESCUED_MS = 7 * 86400000;
+  const by = (id) => document.getElementById(id);
+  const field = (name) => form.elements.namedItem(name);
+  const text = by("text"), html = by("html"), editor = by("editor"), looks = by("looks");
+  const most = Number(form.dataset.most);
+  const rescueName = `mailnode-written:${form.dataset.account}:${field("key").value}`;
+  let draft = Number(form.dataset.draft);
+  let octets = Number(form.dataset.octets);
+  let changed = false, ended = false, timer = 0;
+  let queue = Promise.resolve();  // what is asked of the server is asked in turn
+
+  const say = (words) => { by("saved").textContent = words; };
+  const csrf = () => document.querySelector('meta[name="csrf"]').content;
+  const later = (work) => { const done = queue.then(work); queue = done.catch(() => {}); return done; };
+
+  // What is wrong
+
+  function show(faults) {
+    for (const name of ["from", "to", "cc", "bcc", "subject", "files"]) tell(name, faults[name] || []);
+    const all = by("fault-all");
+    all.textContent = (faults[""] || []).join(". ");
+    all.hidden = !all.textContent;
+    const first = form.querySelector('[aria-invalid="true"]');
+    if (first) first.focus();
+    else if (!all.hidden) all.scrollIntoView({ block: "center" });
+  }
+
+  function tell(name, words) {
+    const place = by(`fault-${name}`), input = by(name);
+    place.textContent = words.join("; ");
+    place.hidden = !words.length;
+    if (input) input.toggleAttribute("aria-invalid", false);
+    if (input && words.length) input.setAttribute("aria-invalid", "true");
+  }
+
+  // Asking the server
+
+  class Refused extends Error {
+    constructor(status, words, told) { super(words); this.status = status; this.told = told; }
+  }
+
+  async function ask(path, data) {
+    let answer;
+    try {
+      answer = await fetch(path, {
+        method: data ? "POST" : "GET", body: data, credentials: "same-origin", redirect: "error",
+        headers: { Accept: "application/json", ...(data ? { "X-CSRF-Token": csrf() } : {}) },
+      });
+    } catch {
+      throw new Refused(0, "The server can't be reached: what you wrote is kept in this browser");
+    }
+    return read(answer.status, answer.headers.get("Content-Type") || "", await answer.text());
+  }
+
+  function read(status, kind, body) {
+    const told = kind.startsWith("application/json") ? JSON.parse(body) : null;
+    if (status < 300) return told || {};
+    throw new Refused(status, told ? "" : words(status, body), told);
+  }
+
+  function words(status, body) {
+    if (status === 401 || status === 403) return "You are not signed in any more: what you wrote is kept in this browser";
+    const page = new DOMParser().parseFromString(body, "text/html");
+    const said = page.querySelector("main p:not(.flash)");
+    return said ? said.textContent.trim() : `The server answered ${status}`;
+  }
+
+  function refused(error) {
+    if (!(error instanceof Refused)) throw error;
+    if (error.told && error.told.faults) {
+      take(error.told);
+      show(error.told.faults);
+      return;
+    }
+    rescue();
+    show({ "": [error.message] });
+    if (error.status === 401 || error.status === 403) offerSignIn();
+  }
+
+  function offerSignIn() {
+    const link = document.createElement("a");
+    link.href = `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+    link.textContent = "Sign in, and go on there";
+    by("fault-all").append(". ", link);
+  }
+
+  // Keeping
+
+  const written = () => {
+    if (isPage()) html.value = editor.innerHTML;
+    const data = new FormData(form);
+    data.delete("attach");
+    return data;
+  };
+
+  function touched() {
+    if (ended) return;
+    changed = true;
+    rescue();
+    clearTimeout(timer);
+    timer = setTimeout(() => keep().catch(refused), KEEP_MS);
+  }
+
+  function keep() {
+    clearTimeout(timer);
+    return later(async () => {
+      if (ended || (draft && !changed)) return;
+      changed = false;
+      say("Keeping it…");
+      try {
+        const told = await ask(`/write/${draft}`, written());
+        take(told);
+        for (const each of form.querySelectorAll('[name="take"]')) each.closest("label").remove();
+        field("source").value = "";
+        const faults = told.faults || {};
+        if (faults[""] || faults.files) show(faults);
+        if (!changed) forget();
+        say(`Kept at ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`);
+      } catch (error) {
+        changed = true;
+        say("Not kept");
+        throw error;
+      }
+    });
+  }
+
+  function take(told) {
+    if (told.draft !== undefined && told.draft !== draft) {
+      draft = told.draft;
+      form.action = `/write/${draft}`;
+      by("send").formAction = `/write/${draft}/send`;
+      by("discard").formAction = `/write/${draft}/discard`;
+    }
+    if (told.place) history.replaceState(null, "", `/write?draft=${told.place}`);
+    if (told.key) field("key").value = told.key;
+    if (told.files) list(told.files);
+    if (told.size) count(told);
+  }
+
+  function count(told) {
+    octets = told.octets;
+    by("size").textContent = told.size;
+    by("file-size").className = told.fits ? "muted" : "fault";
+  }
+
+  // What this browser keeps while the server has not
+
+  function rescue() {
+    if (isPage()) html.value = editor.innerHTML;
+    const said = { at: Date.now(), page: isPage() };
+    for (const name of ["to", "cc", "bcc", "subject", "text", "html", "answers", "in_reply_to", "references"]) said[name] = field(name).value;
+    try { localStorage.setItem(rescueName, JSON.stringify(said)); } catch { /* it is full, or there is none */ }
+  }
+
+  function forget(name = rescueName) {
+    try { localStorage.removeItem(name); } catch { /* likewise */ }
+  }
+
+  function offerRescued() {
+    let found = null;
+    try {
+      for (const name of Object.keys(localStorage)) {
+        if (!name.startsWith(`mailnode-written:${form.dataset.account}:`)) continue;
+        const said = JSON.parse(localStorage.getItem(name));
+        if (!said || Date.now() - said.at > RESCUED_MS) forget(name);
+        else if (!found || said.at > found.said.at) found = { name, said };
+      }
+    } catch { return; }
+    if (!found) return;
+    const place = by("rescue");
+    const button = (label, done) => {
+      const made = document.createElement("button");
+      made.type = "button";
+      made.className = "slim secondary outline";
+      made.textContent = label;
+      made.addEventListener("click", () => { place.hidden = true; forget(found.name); done(); });
+      return made;
+    };
+    place.append(
+      `This browser has a mail that the server never got${found.said.subject ? `: “${found.said.subject}”` : ""}, written ${new Date(found.said.at).toLocaleString()}. `,
+      button("Take it up", () => takeUp(found.said)), " ", button("Throw it away", () => {}),
+    );
+    place.hidden = false;
+  }
+
+  function takeUp(said) {
+    for (const name of ["to", "cc", "bcc", "subject", "text", "answers", "in_reply_to", "references"]) field(name).value = said[name] || "";
+    if (said.page) { html.value = said.html || ""; turn(true, true); }
+    touched();
+  }
+
+  // Files
+
+  function list(files) {
+    const place = by("file-list");
+    for (const item of place.querySelectorAll("[data-id]")) item.remove();
+    for (const each of files) {
+      const item = document.createElement("li"), link = document.createElement("a");
+      const about = document.createElement("span"), button = document.createElement("button");
+      item.dataset.id = each.id;
+      link.href = each.address;
+      link.textContent = each.name;
+      about.className = "muted";
+      about.textContent = each.size;
+      button.type = "button";
+      button.className = "secondary outline";
+      button.textContent = "Remove";
+      button.dataset.remove = each.id;
+      button.setAttribute("aria-label", `Remove ${each.name}`);
+      item.append(link, about, button);
+      place.append(item);
+    }
+  }
+
+  const asSent = (size) => Math.ceil(size / 57) * 78 + 500;
+
+  function attach(files, inline) {
+    const all = Array.from(files).map((file) => later(() => upload(file, inline)).catch(refused));
+    return Promise.all(all);
+  }
+
+  async function upload(file, inline) {
+    if (ended) return;
+    if (octets + asSent(file.size) > most) {
+      tell("files", [`${file.name} is too large for this mail: a file grows by more than a third in it`]);
+      return;
+    }
+    if (!draft) take(await ask("/write/0", written()));
+    const item = document.createElement("li"), bar = document.createElement("progress");
+    const stop = document.createElement("button");
+    bar.max = 1;
+    bar.value = 0;
+    bar.setAttribute("aria-label", `${file.name} is sent to the server`);
+    stop.type = "button";
+    stop.className = "secondary outline";
+    stop.textContent = "Stop";
+    item.append(file.name, bar, stop);
+    by("file-list").append(item);
+    const data = new FormData();
+    data.append("csrf", csrf());
+    data.append("inline", inline ? "1" : "");
+    data.append("attach", file, file.name);
+    const request = new XMLHttpRequest();
+    stop.addEventListener("click", () => request.abort());
+    try {
+      const told = await new Promise((done, failed) => {
+        request.open("POST", `/write/${draft}/files`);
+        request.setRequestHeader("Accept", "application/json");
+        request.setRequestHeader("X-CSRF-Token", csrf());
+        request.upload.addEventListener("progress", (event) => {
+          if (event.lengthComputable) bar.value = event.loaded / event.total;
+        });
+        request.addEventListener("load", () => {
+          try { done(read(request.status, request.getResponseHeader("Content-Type") || "", request.responseText)); } catch (error) { failed(error); }
+        });
+        request.addEventListener("error", () => failed(new Refused(0, `${file.name} did not arrive: the server can't be reached, or has ended the connection`)));
+        request.addEventListener("abort", () => done({}));
+        request.send(data);
+      });
+      take(told);
+      tell("files", []);
+      if (inline && told.added) insertPicture(told.files.find((each) => each.id === told.added[0]));
+    } finally {
+      item.remove();
+    }
+  }
+
+  function remove(id) {
+    const data = new FormData();
+    data.append("csrf", csrf());
+    later(async () => take(await ask(`/write/${draft}/files/${id}/remove`, data))).catch(refused);
+  }
+
+  // Looks
+
+  const isPage = () => field("format").value === "html";
+  const ALLOWED = new Set(["B", "STRONG", "I", "EM", "U", "S", "A", "UL", "OL", "LI", "BLOCKQUOTE", "P", "DIV", "BR", "IMG", "PRE", "CODE", "H1", "H2", "H3", "H4"]);
+  const UNSEEN = new Set(["SCRIPT", "STYLE", "HEAD", "TITLE", "TEMPLATE", "NOSCRIPT", "SVG", "MATH", "IFRAME", "OBJECT"]);
+
+  function copied(from, into) {  // node by node: nothing of a page comes in but what is named here
+    for (const node of from.childNodes) {
+      if (node.nodeType === Node.TEXT_NODE) into.append(node.data);
+      else if (node.nodeType === Node.ELEMENT_NODE && !UNSEEN.has(node.tagName.toUpperCase())) {
+        if (!ALLOWED.has(node.tagName)) { copied(node, into); continue; }
+        const made = document.createElement(node.tagName);
+        if (node.tagName === "A" && /^(https?|mailto):/i.test(node.getAttribute("href") || "")) made.setAttribute("href", node.getAttribute("href"));
+        if (node.tagName === "IMG") {
+          if (!/^\/write\/\d+\/files\/\d+$/.test(node.getAttribute("src") || "")) continue;
+          made.setAttribute("src", node.getAttribute("src"));
+          made.setAttribute("alt", node.getAttribute("alt") || "");
+        }
+        copied(node, made);
+        into.append(made);
+      }
+    }
+  }
+
+  function turn(page, keepsHtml = false) {
+    if (page) {
+      editor.replaceChildren();
+      if (keepsHtml) copied(new DOMParser().parseFromString(html.value, "text/html").body, editor);
+      else for (const line of text.value.split("\n")) {
+        const made = document.createElement("p");
+        if (line) made.textContent = line; else made.append(document.createElement("br"));
+        editor.append(made);
+      }
+      editor.contentEditable = "true";
+      editor.setAttribute("role", "textbox");
+      editor.setAttribute("aria-multiline", "true");
+      editor.setAttribute("aria-label", "Text");
+    } else if (isPage()) {
+      text.value = editor.innerText.replace(/\n{3,}/g, "\n\n");
+    }
+    field("format").value = page ? "html" : "text";
+    text.hidden = page;
+    editor.hidden = by("tools").hidden = !page;
+    html.disabled = !page;
+    looks.checked = page;
+  }
+
+  function command(name) {
+    editor.focus();
+    if (name === "quote") document.execCommand("formatBlock", false, "blockquote");
+    else if (name === "link") {
+      const place = window.prompt("Where the link leads", "https://");
+      if (place && /^(https?|mailto):/i.test(place)) document.execCommand("createLink", false, place);
+    } else if (name === "picture") {
+      const chosen = document.createElement("input");
+      chosen.type = "file";
+      chosen.accept = "image/png,image/jpeg,image/gif,image/webp";
+      chosen.addEventListener("change", () => attach(chosen.files, true));
+      chosen.click();
+    } else document.execCommand(name, false);
+    touched();
+  }
+
+  function insertPicture(file) {
+    if (!file || !file.picture) return;
+    editor.focus();
+    document.execCommand("insertImage", false, file.address);
+    for (const each of editor.querySelectorAll("img:not([alt])")) each.alt = file.name;
+    touched();
+  }
+
+  // Recipients
+
+  function watch(name) {
+    const input = by(name), offered = by(`people-${name}`);
+    let judging = 0, offering = 0, asked = "";
+    const judge = async () => {
+      const said = input.value.trim();
+      if (said === asked) return;
+      asked = said;
+      if (!said) { tell(name, []); return; }
+      try {
+        const told = await ask(`/write/address?text=${encodeURIComponent(said)}`);
+        if (input.value.trim() === said) tell(name, told.faults);
+      } catch (error) {
+        if (error.status !== 429) asked = "";
+      }
+    };
+    const offer = async () => {
+      const cut = Math.max(input.value.lastIndexOf(","), input.value.lastIndexOf(";")) + 1;
+      const before = input.value.slice(0, cut), last = input.value.slice(cut).trim();
+      if (last.length < 1 || /[<>]/.test(last)) { offered.replaceChildren(); return; }
+      try {
+        const told = await ask(`/write/people?text=${encodeURIComponent(last)}`);
+        offered.replaceChildren(...told.people.map((each) => {
+          const option = document.createElement("option");
+          const quoted = /[,;<>"@()\\]/.test(each.name) ? `"${each.name.replace(/["\\]/g, "\\$&")}"` : each.name;
+          option.value = `${before}${before ? " " : ""}${each.name ? `${quoted} <${each.address}>` : each.address}`;
+          return option;
+        }));
+      } catch { /* typing goes on without */ }
+    };
+    input.addEventListener("input", () => {
+      tell(name, []);
+      clearTimeout(judging);
+      clearTimeout(offering);
+      judging = setTimeout(judge, 3 * JUDGE_MS);
+      offering = setTimeout(offer, OFFER_MS);
+    });
+    input.addEventListener("change", () => { clearTimeout(judging); judging = setTimeout(judge, JUDGE_MS / 7); });
+  }
+
+  // What its owner does
+
+  form.addEventListener("input", (event) => { if (event.target.id !== "attach" && event.target !== looks) touched(); });
+  form.addEventListener("keydown", (event) => {
+    const plain = event.target.tagName === "INPUT" && event.target.type !== "file";
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); by("send").click(); }
+    else if (event.key === "Enter" && plain) event.preventDefault();  // it would be a button's
+    else if (event.key === "k" && (event.ctrlKey || event.metaKey) && event.target === editor) { event.preventDefault(); command("link"); }
+  });
+  editor.addEventListener("paste", (event) => {
+    event.preventDefault();  // what others made look so would come with styles that are not allowed
+    document.execCommand("insertText", false, event.clipboardData.getData("text/plain"));
+  });
+  by("tools").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-command]");
+    if (button) command(button.dataset.command);
+  });
+  looks.addEventListener("change", () => { turn(looks.checked); touched(); });
+  by("attach").addEventListener("change", (event) => {
+    attach(event.target.files, false);
+    event.target.value = "";
+  });
+  for (const name of ["dragenter", "dragover"]) document.addEventListener(name, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    by("files").classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) by("files").classList.remove("over"); });
+  document.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    by("files").classList.remove("over");
+    attach(event.dataTransfer.files, false);
+  });
+  by("file-list").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-remove]");
+    if (!button) return;
+    event.preventDefault();
+    remove(button.dataset.remove);
+  });
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const deed = event.submitter ? event.submitter.value : "save";
+    if (deed === "save") { changed = true; keep().catch(refused); } else if (deed === "discard") discard(); else send();
+  });
+
+  function send() {
+    const button = by("send");
+    if (button.disabled) return;
+    button.disabled = true;
+    button.setAttribute("aria-busy", "true");
+    clearTimeout(timer);
+    later(async () => {
+      rescue();
+      show({});
+      say("Sending…");
+      const told = await ask(`/write/${draft}/send`, written());
+      leave(told.next);
+    }).catch((error) => { say("Not sent"); refused(error); })
+      .finally(() => { button.disabled = false; button.removeAttribute("aria-busy"); });
+  }
+
+  function discard() {
+    if (!window.confirm("Delete this draft and its files?")) return;
+    clearTimeout(timer);
+    later(async () => leave((await ask(`/write/${draft}/discard`, written())).next)).catch(refused);
+  }
+
+  function leave(path) {
+    ended = true;
+    changed = false;
+    forget();
+    location.assign(path);
+  }
+
+  by("close").addEventListener("click", (event) => {
+    if (!changed) return;
+    event.preventDefault();
+    keep().then(() => leave(event.target.href)).catch(refused);
+  });
+  window.addEventListener("beforeunload", (event) => { if (changed && !ended) event.preventDefault(); });
+
+  by("looks-label").hidden = false;
+  document.execCommand("styleWithCSS", false, false);
+  document.execCommand("defaultParagraphSeparator", false, "p");
+  for (const name of ["to", "cc", "bcc"]) watch(name);
+  if (form.dataset.format === "html") turn(true, true);
+  offerRescued();
+  if (form.querySelector('[name="take"]:checked')) { changed = true; keep().catch(refused); }
+  else if (text.autofocus) text.setSelectionRange(0, 0);
+})();

@@ -1,0 +1,84 @@
+"""`mailnode.reading.decoding`, `octets`: contents piece by piece are what they are at once."""
+
+from __future__ import annotations
+
+import base64
+import quopri
+from collections.abc import Iterator
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.reading import decoding
+from mailnode.reading.decoding import decode_octets, decode_pieces
+from mailnode.reading.octets import Span
+from mailnode.reading.parts import parts_of
+
+TEXT = bytes(range(256)) * 40
+
+
+def by_sizes(octets: bytes, encoding: str) -> Iterator[tuple[int, bytes]]:
+    for size in (*range(3, 40), 1000, 1 << 16):
+        with mock.patch.object(decoding, "PIECE_OCTETS", size):
+            yield size, b"".join(decode_pieces(octets, encoding))
+
+
+class PiecesTests(SynchronousTestCase):
+    def assert_same(self, octets: bytes, encoding: str, wanted: bytes | None = None) -> None:
+        whole = decode_octets(octets, encoding)
+        if wanted is not None:
+            self.assertEqual(wanted, whole)
+        for size, pieces in by_sizes(octets, encoding):
+            self.assertEqual(whole, pieces, f"{encoding} by {size}")
+
+    def test_base64_is_the_same_wherever_it_is_cut(self) -> None:
+        for length in (0, 1, 2, 3, 57, 1000):
+            written = base64.encodebytes(TEXT[:length]).replace(b"\n", b"\r\n")
+            self.assert_same(written, "base64", TEXT[:length])
+
+    def test_base64_that_is_broken_gives_as_much_as_there_is(self) -> None:
+        for written in (
+            b"aGVsbG8",
+            b"aGVsbG8gd29ybGQ",
+            b"!!aGVs\x00bG8=\r\nmore",
+            b"=aGVs",
+            b"====",
+        ):
+            self.assert_same(written, "base64")
+
+    def test_quoted_printable_is_the_same_wherever_it_is_cut(self) -> None:
+        written = quopri.encodestring(TEXT).replace(b"\n", b"\r\n")
+        self.assert_same(written, "quoted-printable")
+        self.assert_same(b"=C3=A4" * 300, "quoted-printable", "ä".encode() * 300)
+        self.assert_same(b"=C=ZZ=\r\n=4", "quoted-printable")
+
+    def test_other_encodings_leave_the_octets_as_they_are(self) -> None:
+        for encoding in ("", "8bit", "x-uuencode"):
+            self.assert_same(TEXT, encoding, TEXT)
+
+    def test_a_part_in_pieces_is_its_content(self) -> None:
+        mail = (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+            b"Content-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b--\r\n"
+        )
+        part = parts_of(mail).at("1")
+        assert part is not None
+        self.assertEqual([b"hello"], list(part.pieces()))
+
+    def test_a_mail_in_a_mail_is_read_where_it_lies(self) -> None:
+        inner = b"Subject: inner\r\n\r\nWords"
+        outer = b"Content-Type: message/rfc822\r\n\r\n" + inner
+        part = parts_of(outer).at("1")
+        assert part is not None
+        span = part.span
+        self.assertEqual((len(inner), inner), (len(span), span[:]))
+        self.assertEqual(["inner"], parts_of(span).fields["subject"])
+        self.assertEqual("Words", next(iter(parts_of(span))).text())
+
+    def test_a_span_finds_nothing_outside_of_itself(self) -> None:
+        span = Span(b"abcabc", 1, 4)
+        self.assertEqual(2, span.find(b"a"))
+        self.assertEqual(-1, span.find(b"a", 3))
+        self.assertEqual(-1, span.find(b"abc"))
+        self.assertTrue(span.startswith((b"x", b"bc")))
+        self.assertFalse(span.startswith(b"bcab"))

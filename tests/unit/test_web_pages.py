@@ -1,0 +1,179 @@
+"""The pages of one's own account: in and out, sessions, tokens, the password."""
+
+from __future__ import annotations
+
+import re
+
+from mailnode.web.pages.signin import BUSY, WRONG
+from tests.documents import DOCS, read
+from tests.unit.web_case import PASSWORD, WebCase
+
+
+class SignInTests(WebCase):
+    def test_name_and_password_lead_in_and_sign_out_leads_out(self) -> None:
+        self.assertEqual(303, self.ask("/settings").status)
+        self.assertEqual("/", self.sign_in("bob@example.test").header("Location"))
+        self.assertIn("bob@example.test", self.ask("/settings").text)
+        cookie = dict(self.jar)
+        reply = self.ask("/sign-out", form={"csrf": self.csrf()})
+        self.assertEqual((303, "/sign-in"), (reply.status, reply.header("Location")))
+        self.jar = cookie  # whoever kept it
+        self.assertEqual(303, self.ask("/settings").status)
+
+    def test_a_wrong_name_and_a_wrong_password_are_told_apart_by_nothing(self) -> None:
+        texts = set()
+        for name, password in (("alice", "no"), ("nobody", PASSWORD), ("", ""), ("a" * 999, "x")):
+            csrf = self.ask("/sign-in").csrf
+            form = {"csrf": csrf, "name": name, "password": password}
+            reply = self.ask("/sign-in", form=form)
+            self.assertEqual(401, reply.status)
+            self.assertNotIn("mailnode-8080", self.jar)
+            texts.add(reply.text.replace(f'value="{name}"', 'value=""').replace(" autofocus", ""))
+        self.assertEqual(1, len(texts))
+        self.assertIn(WRONG, texts.pop())
+
+    def test_a_crowd_is_told_to_come_again(self) -> None:
+        self.portal.busy = True
+        reply = self.sign_in()
+        self.assertEqual(503, reply.status)
+        self.assertIn(BUSY, reply.text)
+
+    def test_what_was_typed_is_shown_as_text_and_the_password_never(self) -> None:
+        csrf = self.ask("/sign-in").csrf
+        form = {"csrf": csrf, "name": '"><script>x', "password": "a secret"}
+        reply = self.ask("/sign-in", form=form)
+        self.assertNotIn("<script>x", reply.text)
+        self.assertIn("&lt;script&gt;x", reply.text)
+        self.assertNotIn("a secret", reply.text)
+
+
+class SettingsTests(WebCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.sign_in("bob")
+
+    def post(self, path: str, **fields: object):
+        return self.ask(path, form={"csrf": self.csrf(), **fields})
+
+    def test_sessions_are_listed_and_another_can_be_ended_by_its_owner_alone(self) -> None:
+        mine, self.jar = self.jar, {}
+        self.sign_in("bob")
+        others, self.jar = self.jar, mine
+        text = self.ask("/settings").text
+        self.assertEqual(1, text.count("this one"))
+        (path,) = re.findall(r'action="(/settings/sessions/\w{64}/end)"', text)
+        self.jar = {}
+        self.sign_in("alice")
+        self.post(path)
+        self.jar = others
+        self.assertEqual(200, self.ask("/settings").status)
+        self.jar = mine
+        self.post(path)
+        self.assertIn("is signed out", self.ask("/settings").text)
+        self.assertNotIn("is signed out", self.ask("/settings").text)  # it is said once
+        self.jar = others
+        self.assertEqual(303, self.ask("/settings").status)
+        self.jar = mine
+        self.assertEqual(404, self.post("/settings/sessions/xyz/end").status)
+
+    def test_all_others_end_together(self) -> None:
+        mine, self.jar = self.jar, {}
+        self.sign_in("bob")
+        others, self.jar = self.jar, mine
+        self.post("/settings/sessions/end")
+        self.assertEqual(200, self.ask("/settings").status)
+        self.jar = others
+        self.assertEqual(303, self.ask("/settings").status)
+
+    def test_a_token_is_shown_once_and_revoked_by_its_owner_alone(self) -> None:
+        reply = self.post("/settings/tokens", name="<b>", scope=["read", "send"], days="30")
+        self.assertEqual(1, len(re.findall(r"mailnode_[\w-]{43}", reply.text)))
+        self.assertNotIn("<b>", reply.text)
+        text = self.ask("/settings").text
+        self.assertNotIn("mailnode_", text)
+        self.assertIn("read send", text)
+        mine, self.jar = self.jar, {}
+        self.sign_in("alice")
+        self.post("/settings/tokens/1/revoke")
+        self.assertEqual(1, len(self.guests.tokens_by))
+        self.jar = mine
+        self.post("/settings/tokens/1/revoke")
+        self.assertEqual({}, self.guests.tokens_by)
+
+    def test_a_token_that_can_not_be_is_told_why(self) -> None:
+        for fields in (
+            {"name": "x", "days": "30"}, {"name": "x", "scope": "root"},
+            {"name": "x", "scope": "read", "days": "9999"}, {"name": "x", "scope": "admin"},
+            {"name": "x", "scope": "read", "days": "-1"},
+            {"name": "x", "scope": "read", "days": "9" * 5000},
+        ):  # fmt: skip
+            reply = self.post("/settings/tokens", **fields)
+            self.assertEqual(422, reply.status, fields)
+            self.assertIn('class="flash failed"', reply.text)
+        self.assertEqual({}, self.guests.tokens_by)
+
+    def test_a_new_password_needs_the_old_one_and_signs_out_everywhere_else(self) -> None:
+        mine, self.jar = self.jar, {}
+        self.sign_in("bob")
+        others, self.jar = self.jar, mine
+        for fields in (
+            {"now": "wrong", "new": "another 12", "again": "another 12"},
+            {"now": PASSWORD, "new": "another 12", "again": "another 13"},
+            {"now": PASSWORD, "new": "short", "again": "short"},
+            {"now": PASSWORD, "new": " " * 9, "again": " " * 9},
+            {"now": PASSWORD, "new": "with\x01 control", "again": "with\x01 control"},
+        ):
+            self.assertEqual(422, self.post("/settings/password", **fields).status, fields)
+        self.assertEqual(PASSWORD, self.passwords[2])
+        before = dict(self.jar)
+        reply = self.post("/settings/password", now=PASSWORD, new="another 12", again="another 12")
+        self.assertEqual(303, reply.status)
+        self.assertEqual("another 12", self.passwords[2])
+        self.assertNotEqual(before["mailnode-8080"], self.jar["mailnode-8080"])
+        self.assertEqual(200, self.ask("/settings").status)
+        for old in (others, before):
+            self.jar = old
+            self.assertEqual(303, self.ask("/settings").status)
+
+
+class ElsewhereTests(WebCase):
+    def test_where_another_checker_judges_passwords_none_is_set_here(self) -> None:
+        self.settings.passwords_here = False
+        self.sign_in()
+        page = self.ask("/settings")
+        self.assertNotIn('action="/settings/password"', page.text)
+        form = {"csrf": page.csrf, "now": PASSWORD, "new": "another 12", "again": "another 12"}
+        self.assertEqual(403, self.ask("/settings/password", form=form).status)
+        self.assertEqual(PASSWORD, self.passwords[1])
+
+
+class DocsTests(WebCase):
+    def test_every_route_stands_in_its_page_with_who_may_ask_and_no_other(self) -> None:
+        row = r"^``(/[^`]*)``\s{2,}([A-Z, ]+?)\s{2,}(nobody|user|administrator)\s{2,}(\S.*)$"
+        told = {
+            (path, verb.strip(), who, about)
+            for path, verbs, who, about in re.findall(row, read(DOCS / "web.rst"), re.M)
+            for verb in verbs.split(",")
+            if path not in ("/livez", "/readyz", "/metrics")
+        }
+        who = ("nobody", "user", "administrator")
+        there = {
+            (route.path, verb, who[route.need], route.about)
+            for route in self.web.routes
+            for verb in route.methods
+        }
+        self.assertEqual(told, there)
+
+    def test_the_licences_of_others_stand_beside_their_files(self) -> None:
+        from mailnode.web import assets
+        from tests.vendored import FOLDER, PACKAGES
+
+        text = (FOLDER / "README").read_text()
+        for package, (_digest, files) in PACKAGES.items():
+            name, _, version = package.rpartition("@")
+            self.assertIn(f"{name} {version}", text)
+            for file in files:
+                self.assertIn(file, text)
+        there = {each.name for each in FOLDER.iterdir()} - {"README"}
+        self.assertEqual(there, {file for _, files in PACKAGES.values() for file in files})
+        self.assertTrue(assets.Assets.read("x").files)
