@@ -1,4 +1,4 @@
-"""Which way mail for an address goes, in words: its mailboxes, route, TLS, and what the gear says."""
+"""Which way mail for an address goes, in words: mailboxes, route, TLS, and what the gear says."""
 
 from __future__ import annotations
 

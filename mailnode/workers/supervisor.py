@@ -151,6 +151,7 @@ class Supervisor(House):
             passwords=passwords,
             post_office=self.taking.post_office,
             others=checkers,
+            values=self.values,
         )
         self.web.start()
 
@@ -387,11 +388,15 @@ class Supervisor(House):
                         faults[f"{name}, {part}"] = fault
         return faults
 
-    def metrics_text(self) -> str:
-        """The metrics of all processes, those that have ended included."""
+    def values(self) -> dict[str, Any]:
+        """The metrics of all processes, those that have ended included; of workers as last told."""
         own = self.metrics.values()
         told = [worker.values for worker in self.workers.values()]
-        return self.metrics.text(add_up([own, self._past, *told]))
+        return add_up([own, self._past, *told])
+
+    def metrics_text(self) -> str:
+        """The same as a page."""
+        return self.metrics.text(self.values())
 
     def _serving(self) -> int:
         return sum(worker.serves for worker in self.workers.values())
