@@ -19,6 +19,7 @@ class MailError(Exception):
         pop3_code: the response code between brackets (RFC 2449, 3206), or "" for none.
         http_status: of an HTTP answer.
         exit_code: of a command, as in sysexits.h.
+        retry_after_s: when it may work, where that is known; 0 where it isn't.
         is_fault: whether it counts among a session's errors: a client that asks for more than it
             gets, and is to come back with the rest, makes none.
         text: what a stranger is told: one line of ASCII, no path, no exception's name.
@@ -30,6 +31,7 @@ class MailError(Exception):
     pop3_code = "SYS/TEMP"
     http_status = 503
     exit_code = 75
+    retry_after_s = 0
     is_fault = True
     text = "Temporary failure, please try again later"
 

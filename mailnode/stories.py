@@ -59,6 +59,40 @@ def tell_story(mail_id: str, events: Sequence[Event]) -> Story:
     return Story(mail_id, tuple(lines), max(dialogs, key=len, default=""))
 
 
+_OF_RECIPIENTS = frozenset(
+    ("delivered", "queued", "relayed", "deferred", "bounced", "interrupted", "queue-changed")
+)
+
+
+def events_for(events: Sequence[Event], address: str) -> list[Event]:
+    """Those that an account may know of: of a mail that it sent, what became of each recipient; of
+    one that it got, how that came and lies in its own folders, and nothing of others.
+
+    Args:
+        address: the account's.
+    """
+    sent = any(
+        event.name == "accepted" and event.detail.get("account") == address for event in events
+    )
+    own = [event for event in events if _is_of(event, address)]
+    if not sent and not own:
+        return []
+    return [
+        event
+        for event in events
+        if event.name == "accepted"
+        or (sent and event.name in _OF_RECIPIENTS)
+        or _is_of(event, address)
+    ]
+
+
+def _is_of(event: Event, address: str) -> bool:
+    """Whether it happened to a copy of the account's, or to what it wanted to send."""
+    if event.name == "refused":
+        return event.detail.get("account") == address
+    return event.detail.get("mailbox", event.recipient) == address and event.name != "queued"
+
+
 # What becomes of a recipient, by the last of its events; those of no name here change nothing.
 _STATES = {
     "delivered": "delivered",

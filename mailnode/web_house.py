@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailnode.api_house import make_api
 from mailnode.background import background
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.portal import SignInPortal
@@ -32,6 +33,7 @@ from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.store.journal import read_trace
 from mailnode.threads import Threads
+from mailnode.web.api.happenings import Happenings
 from mailnode.web.assets import Assets
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
@@ -130,6 +132,7 @@ class WebHouse:
     figures: Figures
     _house: House
     _reading: Threads
+    _happenings: Happenings
     _factories: list[BoundedFactory] = field(factory=list, init=False)
     _timers: list[LoopingCall] = field(factory=list, init=False)
 
@@ -188,28 +191,37 @@ class WebHouse:
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
         reading = Reading(templates, desk, letters, time.time)
+        lists = Lists(templates, desk)
+        pages: list[Pages] = [
+            templates.assets,
+            sign_ins,
+            First("/mail"),
+            lists,
+            Searches(templates, desk),
+            reading,
+            *_writing_pages(house, desk, templates),
+        ]
+        happenings = Happenings(desk.folders, desk.changes, house.reactor)
+        api = make_api(
+            house,
+            desk,
+            letters,
+            guard=guard,
+            templates=templates,
+            passwords=passwords,
+            happenings=happenings,
+        )
         web = Web(
             guard,
             templates,
-            [
-                templates.assets,
-                sign_ins,
-                First("/mail"),
-                Lists(templates, desk),
-                Searches(templates, desk),
-                reading,
-                settings,
-                events,
-                *_writing_pages(house, desk, templates),
-                *admin_pages(admin),
-            ],
+            [*pages, settings, events, api, *admin_pages(admin)],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
         crowd = Crowd(is_proxy=gate.is_proxy)
-        made = cls(guests, desk, web, crowd, admin.figures, house, threads)
+        made = cls(guests, desk, web, crowd, admin.figures, house, threads, happenings)
         made.apply(config.limits)
         return made
 
@@ -269,6 +281,7 @@ class WebHouse:
         for timer in self._timers:
             if timer.running:
                 timer.stop()
+        self._happenings.stop()
         for factory in self._factories:
             factory.close_all()
         self._reading.stop()
@@ -303,7 +316,7 @@ def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages
         return await house.database.read(lambda connection: read_trace(connection, mail_id))
 
     addressing = Addressing(desk, takes_mail, known, house.reactor, house.config.web.show_accounts)
-    return [writing, Attaching(writing), addressing, SentMail(templates, trace)]
+    return [writing, Attaching(writing), addressing, SentMail(templates, desk, trace)]
 
 
 def _desk_of(house: House, post_office: PostOffice) -> Desk:

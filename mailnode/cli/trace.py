@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
 from mailnode.cli.node import open_accounts, read_address, require_mail, with_domain
 from mailnode.errors import BadAddress
-from mailnode.model import MAIL_ID_LENGTH, Event
-from mailnode.store.journal import read_events, read_trace
+from mailnode.model import MAIL_ID_LENGTH
+from mailnode.store.journal import read_mails, read_trace
 from mailnode.store.lists import open_mail
 from mailnode.stories import Story, tell_story
 
@@ -144,32 +144,8 @@ def _trace_one(path: Path, mail_id: str) -> list[Story]:
 
 def _trace_many(path: Path, wanted: Mapping[str, Any], limit: int) -> list[Story]:
     """The newest `limit` mails that fit what `read_events` is asked, the oldest of them first."""
-    asked = 4 * limit
     with open_mail(path) as connection:
-        while True:
-            found = read_events(connection, **wanted, limit=asked)
-            mails = _by_mail(found)[-limit:]
-            if len(mails) == limit or len(found) < asked:
-                break
-            asked *= 4
-        return [
-            tell_story(mail_id, read_trace(connection, mail_id) if mail_id else [event])
-            for mail_id, event in mails
-        ]
-
-
-def _by_mail(events: Sequence[Event]) -> list[tuple[str, Event]]:
-    """Each mail by its newest event; what was refused before it had an id stands for itself.
-
-    POP3 sessions and sign-ins are no mails: a session is told with the mails that it touched.
-    """
-    newest: dict[object, tuple[str, Event]] = {}
-    for number, event in enumerate(events):
-        if event.mail_id or event.name == "refused":
-            key = event.mail_id or number
-            newest.pop(key, None)
-            newest[key] = (event.mail_id, event)
-    return list(newest.values())
+        return [tell_story(*found) for found in read_mails(connection, wanted, limit)]
 
 
 def _story_facts(story: Story, show_dialog: bool) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Draft:
         files: that go with it,
         enclosures: and what else does.
         in_reply_to, references: message-ids, with their brackets.
+        headers: more fields, names and values; none that the mail has already, each on one line.
     """
 
     sender: Mailbox
@@ -65,6 +66,7 @@ class Draft:
     enclosures: tuple[Enclosure, ...] = ()
     in_reply_to: str = ""
     references: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def recipients(self) -> tuple[Mailbox, ...]:

@@ -66,6 +66,7 @@ def compose(draft: Draft) -> Composed:
 
     Raises:
         OSError: a file isn't there.
+        ValueError: a field of `headers` can't stand in a header.
     """
     everybody = (draft.sender, *draft.recipients)
     in_utf8 = any(not each.address.is_ascii for each in everybody)
@@ -85,6 +86,8 @@ def compose(draft: Draft) -> Composed:
     if draft.in_reply_to:
         mail["In-Reply-To"] = draft.in_reply_to
         mail["References"] = f"{draft.references} {draft.in_reply_to}".strip()
+    for name, value in draft.headers:
+        mail[name] = value
     mail["MIME-Version"] = "1.0"
     enclosures = (*map(Enclosure.of_file, draft.files), *draft.enclosures)
     parts = [bytes(mail).removesuffix(b"\r\n"), *_content(draft, policy, enclosures)]

@@ -41,7 +41,9 @@ class Allowance:
         now = self.seconds()
         wait_s = self._take(account_id, now, count * HOUR_S / self.rate)
         if wait_s > 0:
-            raise SendingTooFast(f"{_TOO_MANY}, try again in {int(wait_s) + 1} s")
+            refusal = SendingTooFast(f"{_TOO_MANY}, try again in {int(wait_s) + 1} s")
+            refusal.retry_after_s = int(wait_s) + 1
+            raise refusal
 
     def give_back(self, account_id: int, count: int) -> None:
         """Recipients of a mail that was never sent are not counted."""

@@ -23,6 +23,7 @@ class Folder:
     Attributes:
         unread: mails that nobody has seen.
         modseq: grows with each change of it.
+        uid_next: every mail in it has a lower one, and every mail to come this or a higher one.
     """
 
     folder_id: int
@@ -33,6 +34,7 @@ class Folder:
     octets: int
     modseq: int
     unread: int = 0
+    uid_next: int = 1
 
     @property
     def standard(self) -> bool:
@@ -75,7 +77,7 @@ Counted = Mapping[int, tuple[int, int]]
 """(modseq, unread mails) by folder, as they were."""
 
 _FOLDERS = """
-    SELECT id, account_id, name, uidvalidity, mails, octets, modseq FROM folder
+    SELECT id, account_id, name, uidvalidity, mails, octets, modseq, 0, uid_next FROM folder
     WHERE account_id = ?
 """
 _UNREAD = f"SELECT count(*) FROM delivery WHERE folder_id = ? AND flags & {SEEN} = 0"
@@ -129,6 +131,12 @@ def read_places(
         for row in connection.execute(_PLACES, (message_id, account_id)):
             found.setdefault(message_id, []).append(Copy(*row))
     return found
+
+
+def read_places_of(connection: sqlite3.Connection, account_id: int, mail_id: str) -> list[Copy]:
+    """As `Folders.copies_of` has it."""
+    row = connection.execute("SELECT id FROM message WHERE mail_id = ?", (mail_id,)).fetchone()
+    return read_places(connection, account_id, [row[0]]).get(row[0], []) if row else []
 
 
 def read_copy(connection: sqlite3.Connection, folder_id: int, uid: int) -> Copy:

@@ -28,6 +28,7 @@ from mailnode.store.folder_lists import (
     read_mail,
     read_page,
     read_places,
+    read_places_of,
     read_uids,
     remove_folder,
     require_folder,
@@ -135,7 +136,9 @@ class Folders:
         await self._database.transact(
             "make folder", lambda connection: make_folders(connection, account_id, [name])
         )
-        return await self.named(account_id, name)
+        made = await self.named(account_id, name)
+        self.messages.tell(account_id, made.folder_id)
+        return made
 
     async def rename(self, account_id: int, folder_id: int, name: str) -> Folder:
         """The folder has another name; its mails and their uids are the same.
@@ -155,6 +158,7 @@ class Folders:
             )
 
         await self._database.transact("rename folder", write)
+        self.messages.tell(account_id, folder_id)
         return evolve(folder, name=name, modseq=folder.modseq + 1)
 
     async def remove(self, account_id: int, folder_id: int, by: str) -> int:
@@ -241,6 +245,12 @@ class Folders:
             return read_uids(connection, folder_id, up_to)
 
         return self._database.read(read)
+
+    def copies_of(self, account_id: int, mail_id: str) -> Deferred[list[Copy]]:
+        """Where a mail lies in the account's folders; nowhere for another's."""
+        return self._database.read(
+            lambda connection: read_places_of(connection, account_id, mail_id)
+        )
 
     def copy(self, account_id: int, folder_id: int, uid: int) -> Deferred[Copy]:
         """One line.

@@ -10,7 +10,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -160,6 +160,41 @@ def read_events(
         (*values, limit),
     ).fetchall()
     return [_event(row) for row in reversed(rows)]
+
+
+def read_mails(
+    connection: sqlite3.Connection, wanted: Mapping[str, Any], limit: int
+) -> list[tuple[str, list[Event]]]:
+    """The newest `limit` mails that fit what `read_events` is asked, the oldest of them first.
+
+    Each with its id and all that happened to it; what was refused before it had an id stands for
+    itself, with "".
+    """
+    asked = 4 * limit
+    while True:
+        found = read_events(connection, **wanted, limit=asked)
+        mails = _by_mail(found)[-limit:]
+        if len(mails) == limit or len(found) < asked:
+            break
+        asked *= 4
+    return [
+        (mail_id, read_trace(connection, mail_id) if mail_id else [event])
+        for mail_id, event in mails
+    ]
+
+
+def _by_mail(events: Sequence[Event]) -> list[tuple[str, Event]]:
+    """Each mail by its newest event.
+
+    POP3 sessions and sign-ins are no mails: a session is told with the mails that it touched.
+    """
+    newest: dict[object, tuple[str, Event]] = {}
+    for number, event in enumerate(events):
+        if event.mail_id or event.name == "refused":
+            key = event.mail_id or number
+            newest.pop(key, None)
+            newest[key] = (event.mail_id, event)
+    return list(newest.values())
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -151,8 +151,12 @@ class Messages:
             octets, mails = octets - before.octets, mails - before.mails
         self._folders[use.folder_id] = use
         self._usage[use.account_id] = (octets + use.octets, mails + use.mails)
+        self.tell(use.account_id, use.folder_id)
+
+    def tell(self, account_id: int, folder_id: int) -> None:
+        """Whoever listens hears that this folder changed."""
         for hear in self.on_changed:
-            hear(use.account_id, use.folder_id)
+            hear(account_id, folder_id)
 
     def _forget_folder(self, folder_id: int) -> None:
         use = self._folders.get(folder_id)

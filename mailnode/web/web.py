@@ -17,7 +17,16 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
 from mailnode.errors import MailError
-from mailnode.web.bodies import Body, Form, InMemory, InThread, Nothing, ToDisk, form_boundary
+from mailnode.web.bodies import (
+    MOST_FIELD_OCTETS,
+    Body,
+    Form,
+    InMemory,
+    InThread,
+    Nothing,
+    ToDisk,
+    form_boundary,
+)
 from mailnode.web.guard import CSRF_FIELD, CSRF_HEADER, Admission, Guard, is_unsafe
 from mailnode.web.refusals import (
     BadRequest,
@@ -150,11 +159,11 @@ class Web:
         takes = route.takes
         if request.length is not None and request.length > takes.most_octets:
             raise BodyTooLarge.past(takes.most_octets)
-        if not takes.streamed:
-            return InMemory(takes.most_octets)
+        kind = request.header("Content-Type")
+        if not takes.streamed or _is_small_form(kind):
+            return InMemory(min(takes.most_octets, MOST_FIELD_OCTETS))
         if not self.has_room():
             raise NoRoom()
-        kind = request.header("Content-Type")
         boundary = form_boundary(kind)
         if not boundary:  # its header must say that it is from a page of ours: it has no field
             judge(Form())
@@ -226,6 +235,8 @@ class Web:
         headers: list[tuple[str, str]] = []
         if isinstance(error, WrongMethod):
             headers.append(("Allow", ", ".join(error.allowed)))
+        if error.retry_after_s:
+            headers.append(("Retry-After", str(error.retry_after_s)))
         for_program = request.path.startswith(API.encode())
         if isinstance(error, MustSignIn):
             if for_program:
@@ -238,7 +249,8 @@ class Web:
         title = getattr(error, "title", "That did not work")
         if for_program:
             problem = {"type": "about:blank", "title": title, "status": status}
-            body = json.dumps(problem | {"detail": error.text})
+            members = getattr(error, "members", {})
+            body = json.dumps({**problem, "detail": error.text, **members})
             kind = PROBLEM
         else:
             body = self.templates.refusal(request, status, title, error.text)
@@ -262,6 +274,11 @@ class Web:
             request.setHeader("Location", where)
         request.setHeader("Content-Length", "0")
         request.write(b"")
+
+
+def _is_small_form(kind: str) -> bool:
+    """What says in a field that it is from a page of ours, and holds no files."""
+    return kind.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
 
 
 __all__ = ["Need", "Pages", "Web"]

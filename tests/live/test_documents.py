@@ -20,7 +20,7 @@ from tests.documents import DOCS, README, files, shown_blocks
 from tests.live.conftest import Client, missing
 from tests.live.node import BIN, DOMAIN, PASSWORD, Node, environment
 
-PORTS = re.compile(r"(?<= )(--(?:smtp|submission|smtps|pop3|pop3s)) (\d+)")
+PORTS = re.compile(r"(?<= )(--(?:smtp|submission|smtps|pop3|pop3s|http)) (\d+)")
 INSTALLING = ("python3 -m venv", "~/mailnode-env/bin/pip", "export PATH")
 
 
@@ -136,6 +136,7 @@ def test_a_node_of_one_s_own_by_the_readme(reader: Reader) -> None:
     ]
     told = "\n".join(said)
     assert "It works." in told
+    assert '"subject": "Report"' in told
     assert "accepted from carol@example.org" in told
     findings = json.loads(reader.type("mailnode doctor --json"))["findings"]
     assert [each for each in findings if each["level"] == "fault"] == []

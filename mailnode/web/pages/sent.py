@@ -9,12 +9,14 @@ from attrs import define, frozen
 
 from mailnode.model import MAIL_ID_LENGTH, Accepted
 from mailnode.stories import fates_of
+from mailnode.web.pages.lists import shelf_of
 from mailnode.web.refusals import WebRefused
 from mailnode.web.routes import Answer, Route
 
 if TYPE_CHECKING:
     from mailnode.model import Event
     from mailnode.stories import Fate
+    from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates
     from mailnode.web.visit import Visit
 
@@ -56,6 +58,7 @@ class SentMail:
     """
 
     templates: Templates
+    desk: Desk
     trace: Callable[[str], Awaitable[Sequence[Event]]]
 
     def routes(self) -> Sequence[Route]:
@@ -90,6 +93,7 @@ class SentMail:
             visit,
             "sent.html",
             title="Sent",
+            shelf=await shelf_of(self.desk, visit),
             mail_id=mail_id,
             fates=[Shown(fate, _WORDS.get(fate.state, fate.state)) for fate in fates],
             again_s=again_s,

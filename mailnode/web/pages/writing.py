@@ -18,6 +18,7 @@ from mailnode.composing.written import Written, keep_written
 from mailnode.errors import MailError, NoSuchMail
 from mailnode.model import DRAFTS
 from mailnode.telling import size
+from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.originals import Originals, Place
 from mailnode.web.pages.sending import Sending, Sent, client_of
 from mailnode.web.pages.writing_files import Files
@@ -108,11 +109,13 @@ class Writing:
                 if place is None:
                     raise BadRequest(f"{deed} is FOLDER/UID")
                 if deed == "draft":
-                    return self._page(visit, await self._opened(place))
-                return self._page(visit, await self._answering(visit, deed, place))
+                    return await self._page(visit, await self._opened(place))
+                return await self._page(visit, await self._answering(visit, deed, place))
         subject = " ".join(visit.query("subject").split())[:1000]
         to = " ".join(visit.query("to").split())[:10_000]
-        return self._page(visit, Desktop(written=Written(to=to, subject=subject, key=new_key())))
+        return await self._page(
+            visit, Desktop(written=Written(to=to, subject=subject, key=new_key()))
+        )
 
     async def _opened(self, place: Place) -> Desktop:
         """A draft to go on with.
@@ -167,13 +170,13 @@ class Writing:
         written = read_written(visit.form)
         sent = await self.sending.find(visit.guest.account.id, written)
         if sent is not None:
-            return self._sent_before(visit, Desktop(written=written), sent)
+            return await self._sent_before(visit, Desktop(written=written), sent)
         try:
             desktop, faults = await self._keep(visit, draft_id, written)
         except MailError as error:
-            return self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
+            return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
         if by_script(visit) or faults:
-            return self._page(visit, desktop, faults, 422 if faults.of("files") else 200)
+            return await self._page(visit, desktop, faults, 422 if faults.of("files") else 200)
         self.templates.flashes.add(visit, "The draft is kept.")
         return see_other(f"/write?draft={desktop.place}")
 
@@ -242,14 +245,14 @@ class Writing:
         try:
             result = await self.sending.once(account.id, written.key, send)
         except MailError as error:
-            return self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
+            return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
         if isinstance(result, Sent):
             if not result.as_written:
-                return self._sent_before(visit, Desktop(written=written), result)
+                return await self._sent_before(visit, Desktop(written=written), result)
             return self._go(visit, f"/sent/{result.mail_id}")
         if answer:
             return answer[0]
-        return self._page(visit, Desktop(written=written, draft_id=draft_id), result, 422)
+        return await self._page(visit, Desktop(written=written, draft_id=draft_id), result, 422)
 
     async def _send(
         self,
@@ -281,10 +284,10 @@ class Writing:
         if isinstance(result, Sent):
             await self.sending.settle(account, desktop.written, desktop.draft_id)
         else:
-            answer.append(self._page(visit, desktop, result, status))
+            answer.append(await self._page(visit, desktop, result, status))
         return result
 
-    def _sent_before(self, visit: Visit, desktop: Desktop, sent: Sent) -> Answer:
+    async def _sent_before(self, visit: Visit, desktop: Desktop, sent: Sent) -> Answer:
         """A mail was sent under this key; what has been changed since may become another one."""
         faults = Faults()
         faults.add(
@@ -293,22 +296,22 @@ class Writing:
             " send it again only if that is meant",
         )
         written = evolve(desktop.written, key=new_key())
-        return self._page(visit, evolve(desktop, written=written, draft_id=0), faults, 409)
+        return await self._page(visit, evolve(desktop, written=written, draft_id=0), faults, 409)
 
     # Showing
 
-    def _failed(self, visit: Visit, desktop: Desktop, error: MailError) -> Answer:
+    async def _failed(self, visit: Visit, desktop: Desktop, error: MailError) -> Answer:
         """What was typed comes back, with why it is kept by nobody but the page."""
         faults = Faults()
         faults.add("", error.text)
-        return self._page(visit, desktop, faults, error.http_status)
+        return await self._page(visit, desktop, faults, error.http_status)
 
     def _go(self, visit: Visit, path: str) -> Answer:
         if by_script(visit):
             return Answer(json.dumps({"next": path}), kind=JSON)
         return see_other(path)
 
-    def _page(
+    async def _page(
         self, visit: Visit, desktop: Desktop, faults: Faults | None = None, status: int = 200
     ) -> Answer:
         faults = faults or Faults()
@@ -335,6 +338,7 @@ class Writing:
             sender=sender,
             faults=faults,
             octets=desktop.octets,
+            shelf=await shelf_of(self.desk, visit),
             size=size(desktop.octets),
             most=size(most),
             most_octets=most,

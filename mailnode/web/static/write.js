@@ -1,14 +1,15 @@
 // A mail that is being written: kept while it is typed, its recipients judged, its files sent with
 // progress. Without this script the same form works, by its buttons.
-"use strict";
-(() => {
-  const form = document.getElementById("write");
-  if (!form) return;
+import { Editor } from "./editor.js";
+import { watch } from "./recipients.js";
 
-  const KEEP_MS = 2000, JUDGE_MS = 700, OFFER_MS = 200, RESCUED_MS = 7 * 86400000;
+{
+  const form = document.getElementById("write");
+
+  const KEEP_MS = 2000, RESCUED_MS = 7 * 86400000;
   const by = (id) => document.getElementById(id);
   const field = (name) => form.elements.namedItem(name);
-  const text = by("text"), html = by("html"), editor = by("editor"), looks = by("looks");
+  const text = by("text");
   const most = Number(form.dataset.most);
   const rescueName = `mailnode-written:${form.dataset.account}:${field("key").value}`;
   let draft = Number(form.dataset.draft);
@@ -18,6 +19,7 @@
 
   const say = (words) => { by("saved").textContent = words; };
   const csrf = () => document.querySelector('meta[name="csrf"]').content;
+  const editor = new Editor(form, () => touched(), (files) => attach(files, true));
   const later = (work) => { const done = queue.then(work); queue = done.catch(() => {}); return done; };
 
   // What is wrong
@@ -94,7 +96,7 @@
   // Keeping
 
   const written = () => {
-    if (isPage()) html.value = editor.innerHTML;
+    editor.settle();
     const data = new FormData(form);
     data.delete("attach");
     return data;
@@ -153,8 +155,8 @@
   // What this browser keeps while the server has not
 
   function rescue() {
-    if (isPage()) html.value = editor.innerHTML;
-    const said = { at: Date.now(), page: isPage() };
+    editor.settle();
+    const said = { at: Date.now(), page: editor.isPage };
     for (const name of ["to", "cc", "bcc", "subject", "text", "html", "answers", "in_reply_to", "references"]) said[name] = field(name).value;
     try { localStorage.setItem(rescueName, JSON.stringify(said)); } catch { /* it is full, or there is none */ }
   }
@@ -192,7 +194,8 @@
 
   function takeUp(said) {
     for (const name of ["to", "cc", "bcc", "subject", "text", "answers", "in_reply_to", "references"]) field(name).value = said[name] || "";
-    if (said.page) { html.value = said.html || ""; turn(true, true); }
+    field("html").value = said.html || "";
+    editor.turn(Boolean(said.page), Boolean(said.page));
     touched();
   }
 
@@ -266,7 +269,8 @@
       });
       take(told);
       tell("files", []);
-      if (inline && told.added) insertPicture(told.files.find((each) => each.id === told.added[0]));
+      const added = inline && told.added && told.files.find((each) => each.id === told.added[0]);
+      if (added && added.picture) editor.insertPicture(added.address, added.name);
     } finally {
       item.remove();
     }
@@ -278,136 +282,14 @@
     later(async () => take(await ask(`/write/${draft}/files/${id}/remove`, data))).catch(refused);
   }
 
-  // Looks
-
-  const isPage = () => field("format").value === "html";
-  const ALLOWED = new Set(["B", "STRONG", "I", "EM", "U", "S", "A", "UL", "OL", "LI", "BLOCKQUOTE", "P", "DIV", "BR", "IMG", "PRE", "CODE", "H1", "H2", "H3", "H4"]);
-  const UNSEEN = new Set(["SCRIPT", "STYLE", "HEAD", "TITLE", "TEMPLATE", "NOSCRIPT", "SVG", "MATH", "IFRAME", "OBJECT"]);
-
-  function copied(from, into) {  // node by node: nothing of a page comes in but what is named here
-    for (const node of from.childNodes) {
-      if (node.nodeType === Node.TEXT_NODE) into.append(node.data);
-      else if (node.nodeType === Node.ELEMENT_NODE && !UNSEEN.has(node.tagName.toUpperCase())) {
-        if (!ALLOWED.has(node.tagName)) { copied(node, into); continue; }
-        const made = document.createElement(node.tagName);
-        if (node.tagName === "A" && /^(https?|mailto):/i.test(node.getAttribute("href") || "")) made.setAttribute("href", node.getAttribute("href"));
-        if (node.tagName === "IMG") {
-          if (!/^\/write\/\d+\/files\/\d+$/.test(node.getAttribute("src") || "")) continue;
-          made.setAttribute("src", node.getAttribute("src"));
-          made.setAttribute("alt", node.getAttribute("alt") || "");
-        }
-        copied(node, made);
-        into.append(made);
-      }
-    }
-  }
-
-  function turn(page, keepsHtml = false) {
-    if (page) {
-      editor.replaceChildren();
-      if (keepsHtml) copied(new DOMParser().parseFromString(html.value, "text/html").body, editor);
-      else for (const line of text.value.split("\n")) {
-        const made = document.createElement("p");
-        if (line) made.textContent = line; else made.append(document.createElement("br"));
-        editor.append(made);
-      }
-      editor.contentEditable = "true";
-      editor.setAttribute("role", "textbox");
-      editor.setAttribute("aria-multiline", "true");
-      editor.setAttribute("aria-label", "Text");
-    } else if (isPage()) {
-      text.value = editor.innerText.replace(/\n{3,}/g, "\n\n");
-    }
-    field("format").value = page ? "html" : "text";
-    text.hidden = page;
-    editor.hidden = by("tools").hidden = !page;
-    html.disabled = !page;
-    looks.checked = page;
-  }
-
-  function command(name) {
-    editor.focus();
-    if (name === "quote") document.execCommand("formatBlock", false, "blockquote");
-    else if (name === "link") {
-      const place = window.prompt("Where the link leads", "https://");
-      if (place && /^(https?|mailto):/i.test(place)) document.execCommand("createLink", false, place);
-    } else if (name === "picture") {
-      const chosen = document.createElement("input");
-      chosen.type = "file";
-      chosen.accept = "image/png,image/jpeg,image/gif,image/webp";
-      chosen.addEventListener("change", () => attach(chosen.files, true));
-      chosen.click();
-    } else document.execCommand(name, false);
-    touched();
-  }
-
-  function insertPicture(file) {
-    if (!file || !file.picture) return;
-    editor.focus();
-    document.execCommand("insertImage", false, file.address);
-    for (const each of editor.querySelectorAll("img:not([alt])")) each.alt = file.name;
-    touched();
-  }
-
-  // Recipients
-
-  function watch(name) {
-    const input = by(name), offered = by(`people-${name}`);
-    let judging = 0, offering = 0, asked = "";
-    const judge = async () => {
-      const said = input.value.trim();
-      if (said === asked) return;
-      asked = said;
-      if (!said) { tell(name, []); return; }
-      try {
-        const told = await ask(`/write/address?text=${encodeURIComponent(said)}`);
-        if (input.value.trim() === said) tell(name, told.faults);
-      } catch (error) {
-        if (error.status !== 429) asked = "";
-      }
-    };
-    const offer = async () => {
-      const cut = Math.max(input.value.lastIndexOf(","), input.value.lastIndexOf(";")) + 1;
-      const before = input.value.slice(0, cut), last = input.value.slice(cut).trim();
-      if (last.length < 1 || /[<>]/.test(last)) { offered.replaceChildren(); return; }
-      try {
-        const told = await ask(`/write/people?text=${encodeURIComponent(last)}`);
-        offered.replaceChildren(...told.people.map((each) => {
-          const option = document.createElement("option");
-          const quoted = /[,;<>"@()\\]/.test(each.name) ? `"${each.name.replace(/["\\]/g, "\\$&")}"` : each.name;
-          option.value = `${before}${before ? " " : ""}${each.name ? `${quoted} <${each.address}>` : each.address}`;
-          return option;
-        }));
-      } catch { /* typing goes on without */ }
-    };
-    input.addEventListener("input", () => {
-      tell(name, []);
-      clearTimeout(judging);
-      clearTimeout(offering);
-      judging = setTimeout(judge, 3 * JUDGE_MS);
-      offering = setTimeout(offer, OFFER_MS);
-    });
-    input.addEventListener("change", () => { clearTimeout(judging); judging = setTimeout(judge, JUDGE_MS / 7); });
-  }
-
   // What its owner does
 
-  form.addEventListener("input", (event) => { if (event.target.id !== "attach" && event.target !== looks) touched(); });
+  form.addEventListener("input", (event) => { if (event.target.id !== "attach" && event.target.id !== "looks") touched(); });
   form.addEventListener("keydown", (event) => {
     const plain = event.target.tagName === "INPUT" && event.target.type !== "file";
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); by("send").click(); }
     else if (event.key === "Enter" && plain) event.preventDefault();  // it would be a button's
-    else if (event.key === "k" && (event.ctrlKey || event.metaKey) && event.target === editor) { event.preventDefault(); command("link"); }
   });
-  editor.addEventListener("paste", (event) => {
-    event.preventDefault();  // what others made look so would come with styles that are not allowed
-    document.execCommand("insertText", false, event.clipboardData.getData("text/plain"));
-  });
-  by("tools").addEventListener("click", (event) => {
-    const button = event.target.closest("[data-command]");
-    if (button) command(button.dataset.command);
-  });
-  looks.addEventListener("change", () => { turn(looks.checked); touched(); });
   by("attach").addEventListener("change", (event) => {
     attach(event.target.files, false);
     event.target.value = "";
@@ -473,12 +355,8 @@
   });
   window.addEventListener("beforeunload", (event) => { if (changed && !ended) event.preventDefault(); });
 
-  by("looks-label").hidden = false;
-  document.execCommand("styleWithCSS", false, false);
-  document.execCommand("defaultParagraphSeparator", false, "p");
-  for (const name of ["to", "cc", "bcc"]) watch(name);
-  if (form.dataset.format === "html") turn(true, true);
+  for (const name of ["to", "cc", "bcc"]) watch(name, ask, tell);
   offerRescued();
   if (form.querySelector('[name="take"]:checked')) { changed = true; keep().catch(refused); }
   else if (text.autofocus) text.setSelectionRange(0, 0);
-})();
+}

@@ -1,0 +1,119 @@
+"""The API of a house: its resources, put together of what the house and its web have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mailnode import __version__
+from mailnode.store.captured import Captured, find_captured, list_captured
+from mailnode.store.fetching import StoredMail
+from mailnode.store.journal import read_mails
+from mailnode.store.queue import find_queued_mail
+from mailnode.store.queue_desk import STATES_SHOWN, QueueFilter, count_rows
+from mailnode.store.queue_steering import QueueSteering
+from mailnode.web.api.accounts import Accounts
+from mailnode.web.api.api import Api
+from mailnode.web.api.captured import Captured as CapturedMail
+from mailnode.web.api.folders import Folders
+from mailnode.web.api.happenings import Happenings
+from mailnode.web.api.journal import Journal, NodeState
+from mailnode.web.api.messages import Messages
+from mailnode.web.api.queue import Queue
+from mailnode.web.api.reference import Reference
+from mailnode.web.api.sending import Sending
+from mailnode.web.api.watching import Waiters, Watching
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mailnode.cred.passwords import Passwords
+    from mailnode.house import House
+    from mailnode.model import Event
+    from mailnode.web.desk import Desk
+    from mailnode.web.guard import Guard
+    from mailnode.web.letters import Letters
+    from mailnode.web.templates import Templates
+
+
+def make_api(
+    house: House,
+    desk: Desk,
+    letters: Letters,
+    *,
+    guard: Guard,
+    templates: Templates,
+    passwords: Passwords,
+    happenings: Happenings,
+) -> Api:
+    """All of it, of a house whose files are open."""
+    waiters, database = Waiters(), house.database
+
+    async def complete() -> None:
+        house.mail_log.tell_late()
+        house.journal.flush()
+        # Behind what was flushed, in the same queue.
+        await database.transact("complete journal", lambda connection: None)
+
+    async def changed() -> None:
+        await house.watch.take_up()
+        house.bell.ring("accounts")
+
+    async def hash_password(password: str) -> str:
+        return await passwords.hash(password)
+
+    async def find_mails(wanted: Mapping[str, Any], limit: int) -> list[tuple[str, list[Event]]]:
+        return await database.read(lambda connection: read_mails(connection, wanted, limit))
+
+    async def count() -> Mapping[str, int]:
+        return await database.read(_count)
+
+    async def captured(before: int, after: int | None, limit: int) -> list[Captured]:
+        return await database.read(
+            lambda connection: list_captured(connection, before=before, after=after, limit=limit)
+        )
+
+    async def one_captured(row_id: int) -> tuple[Captured, StoredMail] | None:
+        return await database.read(lambda connection: _captured(connection, row_id))
+
+    messages = Messages(desk.folders, letters, desk.journal, complete)
+    steering = QueueSteering(
+        house.config.data_path / "mail.db",
+        database,
+        house.blobs,
+        house._in_thread,
+        house.bell.ring,
+        house.due.now,
+    )
+    seconds = house.reactor.seconds
+    return Api(
+        Reference(templates, __version__),
+        [
+            Sending(desk.post_office, desk.answers, house._in_thread),
+            Watching(desk.folders, happenings, messages, waiters, guard, seconds),
+            messages,
+            Folders(desk.folders),
+            CapturedMail(captured, one_captured, letters, waiters, house.reactor, seconds),
+            Accounts(
+                house.accounts, house._in_thread, changed, hash_password, house.messages.usage
+            ),
+            Queue(steering, QueueFilter),
+            Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),
+            NodeState(
+                house.hostname, __version__, house.readiness, lambda: desk.directory.gear, count
+            ),
+        ],
+    )
+
+
+def _count(connection: sqlite3.Connection) -> Mapping[str, int]:
+    return {state: count_rows(connection, QueueFilter(state=state)) for state in STATES_SHOWN}
+
+
+def _captured(connection: sqlite3.Connection, row_id: int) -> tuple[Captured, StoredMail] | None:
+    row = find_captured(connection, row_id)
+    mail = find_queued_mail(connection, row.mail_id) if row is not None else None
+    if row is None or mail is None:
+        return None
+    octets = len(mail.prefix) + mail.size_octets
+    return row, StoredMail(0, mail.prefix, mail.body, octets, mail.dot_lines)

@@ -1,0 +1,375 @@
+"""/accounts, /aliases, /domains, /routes: who has mail here, and which way the rest goes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from mailnode.composing.people import read_address
+from mailnode.errors import BadAddress, MailError
+from mailnode.routes import TLS_WISHES, read_route
+from mailnode.web.api.operations import (
+    NOTHING,
+    Call,
+    Content,
+    Operation,
+    Result,
+    answer_json,
+    time_of,
+)
+from mailnode.web.api.problems import Fault, Faulty
+from mailnode.web.api.schemas import (
+    Schema,
+    flag,
+    instant,
+    list_of,
+    one_of,
+    or_null,
+    ref,
+    text,
+    thing,
+    whole,
+)
+from mailnode.web.routes import JSON, Answer, Need
+
+if TYPE_CHECKING:
+    from mailnode.addresses import Address
+    from mailnode.routes import Route
+    from mailnode.store.accounts import Accounts as StoredAccounts
+    from mailnode.store.directory import Account
+
+LEAST_PASSWORD = 8
+MOST_QUOTA = 1 << 50
+_ADDRESS = text(least=1, most=320, example="carol@example.org")
+_DOMAIN = text(least=1, most=255, example="example.org")
+_PATTERN = text(
+    "An address, a domain, `.DOMAIN` for what lies under it, or `*`.",
+    least=1, most=320, example="example.com",
+)  # fmt: skip
+_QUOTA = {
+    "quota_octets": or_null(whole("Null: the node's; 0: no limit.", 0, MOST_QUOTA)),
+    "quota_mails": or_null(whole("Likewise.", 0, MOST_QUOTA)),
+}
+_PASSWORD = text(least=LEAST_PASSWORD, most=1000, example="correct horse 7")
+_FLAGS = {"admin": flag("It looks after the node."), "disabled": flag("It is shut.")}
+SCHEMAS: dict[str, Schema] = {
+    "Account": thing(
+        {
+            "id": whole(example=3),
+            "address": _ADDRESS,
+            **_FLAGS,
+            "demo": flag("Its password is published."),
+            **_QUOTA,
+            "octets": whole("That it keeps."),
+            "mails": whole(),
+            "created_at": or_null(instant()),
+            "changed_at": or_null(instant()),
+        }
+    ),
+    "Alias": thing({"source": _ADDRESS, "target": _ADDRESS}),
+    "Domain": thing({"name": _DOMAIN, "created_at": or_null(instant())}),
+    "Route": thing(
+        {
+            "pattern": _PATTERN,
+            "target": text(example="smtps://carol@relay.example.net:465"),
+            "tls": one_of("", TLS_WISHES),
+            "password_file": text(),
+        }
+    ),
+}
+
+
+@define(eq=False)
+class Accounts:
+    """The operations.
+
+    Args:
+        in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
+        changed: everybody knows of a change once its Deferred fires.
+        hash_password: as users.db keeps it.
+        usage: octets and mails of an account.
+    """
+
+    accounts: StoredAccounts
+    in_thread: Callable[..., Awaitable[Any]]
+    changed: Callable[[], Awaitable[object]]
+    hash_password: Callable[[str], Awaitable[str]]
+    usage: Callable[[int], tuple[int, int]]
+
+    def operations(self) -> Sequence[Operation]:
+        whose: dict[str, Any] = {"scope": "admin", "need": Need.ADMIN}
+        account: dict[str, Any] = {"tag": "Accounts", **whose}
+        alias: dict[str, Any] = {"tag": "Aliases", **whose}
+        domain: dict[str, Any] = {"tag": "Domains", **whose}
+        route: dict[str, Any] = {"tag": "Routes", **whose}
+        of_one: dict[str, Any] = {"places": {"address": _ADDRESS}}
+        made: dict[str, Any] = {"failures": [400, 404, 409]}
+        return (
+            Operation(
+                name="listAccounts", method="GET", path="/accounts", answer=self.list_accounts,
+                about="All accounts", query={"domain": _DOMAIN},
+                results=[_list_of("Account")], failures=[404], **account,
+            ),
+            Operation(
+                name="addAccount", method="POST", path="/accounts", answer=self.add_account,
+                about="Makes an account",
+                bodies=[Content(JSON, thing({"address": _ADDRESS, "password": _PASSWORD,
+                        "admin": _FLAGS["admin"], **_QUOTA}, needs=("address", "password")),
+                        {"address": "dave@example.org", "password": "correct horse 7"})],
+                results=[Result(201, "It.", ref("Account"))], **made, **account,
+            ),
+            Operation(
+                name="getAccount", method="GET", path="/accounts/{address}",
+                answer=self.show_account, about="An account",
+                results=[Result(200, "It.", ref("Account"))], failures=[404], **of_one, **account,
+            ),
+            Operation(
+                name="changeAccount", method="PATCH", path="/accounts/{address}",
+                answer=self.change_account,
+                about="Sets a password, quota, whether it is an administrator's, or shut",
+                bodies=[Content(JSON, thing({"password": _PASSWORD, **_FLAGS, **_QUOTA}, needs=(),
+                        least=1), {"admin": True})],
+                results=[Result(200, "It.", ref("Account"))], failures=[404], **of_one, **account,
+            ),
+            Operation(
+                name="deleteAccount", method="DELETE", path="/accounts/{address}",
+                answer=self.delete_account, about="Deletes an account and its mail",
+                query={"force": flag("The aliases that lead to it go too.", default=False)},
+                results=[_GONE], failures=[400, 404], **of_one, **account,
+            ),
+            Operation(
+                name="listAliases", method="GET", path="/aliases", answer=self.list_aliases,
+                about="All aliases, a target a line", query={"domain": _DOMAIN},
+                results=[_list_of("Alias")], failures=[404], **alias,
+            ),
+            Operation(
+                name="addAlias", method="POST", path="/aliases", answer=self.add_alias,
+                about="Mail for `source` goes to `target`, too",
+                bodies=[Content(JSON, thing({"source": _ADDRESS, "target": _ADDRESS}),
+                        {"source": "sales@example.org", "target": "carol@example.org"})],
+                results=[Result(201, "It.", ref("Alias"))], **made, **alias,
+            ),
+            Operation(
+                name="deleteAlias", method="DELETE", path="/aliases/{address}",
+                answer=self.delete_alias, about="An alias leads nowhere, or no more to `target`",
+                query={"target": _ADDRESS}, results=[_GONE], failures=[404],
+                **of_one, **alias,
+            ),
+            Operation(
+                name="listDomains", method="GET", path="/domains", answer=self.list_domains,
+                about="All domains, the first one first", results=[_list_of("Domain")], **domain,
+            ),
+            Operation(
+                name="addDomain", method="POST", path="/domains", answer=self.add_domain,
+                about="Mail to a domain is taken",
+                bodies=[Content(JSON, thing({"name": _DOMAIN}), {"name": "example.net"})],
+                results=[Result(201, "It.", ref("Domain"))], **made, **domain,
+            ),
+            Operation(
+                name="deleteDomain", method="DELETE", path="/domains/{name}",
+                answer=self.delete_domain, about="Mail to a domain is refused; it must be empty",
+                places={"name": _DOMAIN}, results=[_GONE], failures=[400, 404], **domain,
+            ),
+            Operation(
+                name="listRoutes", method="GET", path="/routes", answer=self.list_routes,
+                about="The ways of mail for elsewhere; what none names goes by MX",
+                results=[_list_of("Route")], **route,
+            ),
+            Operation(
+                name="addRoute", method="POST", path="/routes", answer=self.add_route,
+                about="Mail for `pattern` goes to `target`",
+                more="A target is mx, smtp://HOST:PORT, smtps://USER@HOST:PORT, lmtp://HOST:PORT, "
+                "lmtp:///PATH, discard, refuse or hold. A route with a sign-in is made by the "
+                "command line, which knows the file of its password.",
+                bodies=[Content(JSON, thing({"pattern": _PATTERN, "target": text(least=1,
+                        most=1000, example="smtp://relay.example.net:25"),
+                        "tls": one_of("", TLS_WISHES)}, needs=("pattern", "target")),
+                        {"pattern": "example.com", "target": "hold"})],
+                results=[Result(201, "It.", ref("Route"))], **made, **route,
+            ),
+            Operation(
+                name="deleteRoute", method="DELETE", path="/routes/{pattern}",
+                answer=self.delete_route, about="A pattern has no route of its own any more",
+                places={"pattern": _PATTERN}, results=[_GONE], failures=[404], **route,
+            ),
+        )  # fmt: skip
+
+    # Accounts
+
+    async def list_accounts(self, call: Call) -> Answer:
+        domain = call.query.get("domain")
+        found = await self._ask(self.accounts.accounts, domain)
+        return answer_json({"items": [self._facts(each) for each in found]})
+
+    async def show_account(self, call: Call) -> Answer:
+        found = await self._ask(self.accounts.account, call.places["address"])
+        return answer_json(self._facts(found))
+
+    async def add_account(self, call: Call) -> Answer:
+        body = call.body
+        address = _address(body, "address")
+        _require_good(body["password"])
+        password_hash = await self.hash_password(body["password"])
+
+        def add() -> Account:
+            return self.accounts.add_account(
+                address,
+                password_hash,
+                admin=body.get("admin", False),
+                quota_octets=body.get("quota_octets"),
+                quota_mails=body.get("quota_mails"),
+            )
+
+        made = await self._change(add)
+        return answer_json(self._facts(made), 201)
+
+    async def change_account(self, call: Call) -> Answer:
+        """All that is asked for, or nothing where there is no such account."""
+        accounts, body = self.accounts, call.body
+        password_hash = ""
+        if "password" in body:
+            _require_good(body["password"])
+            password_hash = await self.hash_password(body["password"])
+
+        def change() -> Account:
+            account = accounts.account(call.places["address"])
+            name = str(account.address)
+            if password_hash:
+                accounts.set_password(name, password_hash)
+            if "quota_octets" in body or "quota_mails" in body:
+                accounts.set_quota(
+                    name,
+                    octets=body.get("quota_octets", account.quota_octets),
+                    mails=body.get("quota_mails", account.quota_mails),
+                )
+            if "admin" in body:
+                accounts.set_admin(name, body["admin"])
+            if "disabled" in body and body["disabled"] != account.disabled:
+                accounts.set_disabled(name, body["disabled"])
+            return accounts.account(name)
+
+        return answer_json(self._facts(await self._change(change)))
+
+    async def delete_account(self, call: Call) -> Answer:
+        force = call.query["force"]
+        await self._change(
+            lambda: self.accounts.delete_account(call.places["address"], force=force)
+        )
+        return NOTHING
+
+    # Aliases
+
+    async def list_aliases(self, call: Call) -> Answer:
+        found = await self._ask(self.accounts.aliases, call.query.get("domain"))
+        return answer_json(
+            {"items": [{"source": each.source, "target": each.target} for each in found]}
+        )
+
+    async def add_alias(self, call: Call) -> Answer:
+        source, target = (str(_address(call.body, name)) for name in ("source", "target"))
+        made = await self._change(lambda: self.accounts.add_alias(source, target))
+        return answer_json({"source": made.source, "target": made.target}, 201)
+
+    async def delete_alias(self, call: Call) -> Answer:
+        target = call.query.get("target")
+        await self._change(lambda: self.accounts.delete_alias(call.places["address"], target))
+        return NOTHING
+
+    # Domains
+
+    async def list_domains(self, call: Call) -> Answer:
+        found = await self._ask(self.accounts.domains)
+        return answer_json({"items": [_domain_facts(each) for each in found]})
+
+    async def add_domain(self, call: Call) -> Answer:
+        made = await self._change(lambda: self.accounts.add_domain(call.body["name"]), "name")
+        return answer_json(_domain_facts(made), 201)
+
+    async def delete_domain(self, call: Call) -> Answer:
+        await self._change(lambda: self.accounts.delete_domain(call.places["name"]))
+        return NOTHING
+
+    # Routes
+
+    async def list_routes(self, call: Call) -> Answer:
+        found = await self._ask(self.accounts.outside.routes)
+        return answer_json({"items": [_route_facts(each) for each in found]})
+
+    async def add_route(self, call: Call) -> Answer:
+        body = call.body
+        route = read_route(body["pattern"], body["target"], tls=body.get("tls"))
+        await self._change(lambda: self.accounts.outside.add_route(route))
+        return answer_json(_route_facts(route), 201)
+
+    async def delete_route(self, call: Call) -> Answer:
+        await self._change(lambda: self.accounts.outside.delete_route(call.places["pattern"]))
+        return NOTHING
+
+    # All of them
+
+    async def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self.in_thread(function, *arguments)
+
+    async def _change(self, function: Callable[[], Any], name: str = "") -> Any:
+        """
+        Raises:
+            Faulty: the field of that name is no address or domain.
+        """
+        try:
+            made = await self.in_thread(function)
+        except BadAddress as error:
+            raise Faulty([Fault(name, error.text, error.enhanced)]) from error
+        finally:
+            await self.changed()
+        return made
+
+    def _facts(self, account: Account) -> dict[str, Any]:
+        octets, mails = self.usage(account.id)
+        return {
+            "id": account.id,
+            "address": str(account.address),
+            "admin": account.admin,
+            "disabled": account.disabled,
+            "demo": account.demo,
+            "quota_octets": account.quota_octets,
+            "quota_mails": account.quota_mails,
+            "octets": octets,
+            "mails": mails,
+            "created_at": time_of(account.created_at),
+            "changed_at": time_of(account.changed_at),
+        }
+
+
+def _address(body: dict[str, Any], name: str) -> Address:
+    try:
+        return read_address(body[name])
+    except MailError as error:
+        raise Faulty([Fault(name, error.text, error.enhanced)]) from error
+
+
+def _require_good(password: str) -> None:
+    if not password.strip() or any(unicodedata.category(each) == "Cc" for each in password):
+        raise Faulty([Fault("password", "is blank, or holds a control character")])
+
+
+def _domain_facts(domain: Any) -> dict[str, Any]:
+    return {"name": domain.name, "created_at": time_of(domain.created_at)}
+
+
+def _route_facts(route: Route) -> dict[str, Any]:
+    return {
+        "pattern": route.pattern,
+        "target": route.target,
+        "tls": route.tls,
+        "password_file": route.password_file,
+    }
+
+
+def _list_of(name: str) -> Result:
+    return Result(200, "They.", thing({"items": list_of(ref(name))}))
+
+
+_GONE = Result(204, "It is gone.", None, "")
