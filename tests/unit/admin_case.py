@@ -83,7 +83,7 @@ class AdminCase(WebCase):
         async def trace(mail_id: str) -> Any:
             return read_subject(self.mail, mail_id), read_trace(self.mail, mail_id)
 
-        self.figures = Figures(lambda: self.values, lambda: self.now)
+        self.figures = Figures(lambda: dict(self.values), lambda: self.now)
         self.desk = AdminDesk(
             templates=self.templates,
             accounts=self.users,
