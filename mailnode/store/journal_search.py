@@ -64,7 +64,7 @@ class FoundMail:
     Attributes:
         row_id: of its newest event that fits.
         subject: "" where it is not here any more.
-        events: all that happened to it, oldest first.
+        events: all that happened to it but POP3 sessions, oldest first.
     """
 
     row_id: int
@@ -274,7 +274,8 @@ def _whole(connection: sqlite3.Connection, row_id: int, mail_id: str | None) -> 
         event = read_row(connection, row_id)
         return None if event is None else FoundMail(row_id, "", "", (event,))
     subject = read_subject(connection, mail_id)
-    return FoundMail(row_id, mail_id, subject, tuple(read_trace(connection, mail_id)))
+    events = read_trace(connection, mail_id, sessions=False)
+    return FoundMail(row_id, mail_id, subject, tuple(events))
 
 
 def read_subject(connection: sqlite3.Connection, mail_id: str) -> str:

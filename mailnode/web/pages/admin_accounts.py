@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, frozen
@@ -80,9 +81,7 @@ class AdminAccounts:
 
     async def show(self, visit: Visit, typed: Typed | None = None, status: int = 200) -> Answer:
         wanted, after = visit.query("q").strip().lower(), number_of(visit.query("after"))
-        known = self.desk.directory.accounts()
-        fit = [each for each in known if each.id > after and wanted in str(each.address).lower()]
-        sums = await self.desk.in_thread(self.desk.sums)
+        fit, total, sums = await self.desk.in_thread(self._look, wanted, after)
         domain = self.desk.directory.first_domain
         return self.desk.templates.page(
             visit,
@@ -90,7 +89,7 @@ class AdminAccounts:
             status,
             title="Accounts",
             lines=[self._line(each, sums) for each in fit[:PAGE_ACCOUNTS]],
-            total=len(known),
+            total=total,
             q=wanted,
             more=fit[PAGE_ACCOUNTS - 1].id if len(fit) > PAGE_ACCOUNTS else 0,
             typed=typed or Typed(),
@@ -99,8 +98,14 @@ class AdminAccounts:
             sets_passwords=self.desk.sets_passwords,
         )
 
-    def _line(self, account: Account, sums: Any) -> Line:
-        kept: Sums | None = sums.get(account.id)
+    def _look(self, wanted: str, after: int) -> tuple[list[Account], int, Mapping[int, Sums]]:
+        """A page of those that fit, and one more; how many there are; what each keeps."""
+        known = self.desk.directory.accounts()
+        fit = (each for each in known if each.id > after and wanted in str(each.address).lower())
+        return list(islice(fit, PAGE_ACCOUNTS + 1)), len(known), self.desk.sums()
+
+    def _line(self, account: Account, sums: Mapping[int, Sums]) -> Line:
+        kept = sums.get(account.id)
         mails, octets = (kept.mails, kept.octets) if kept is not None else (0, 0)
         node = self.desk.quota()
         most = node.octets if account.quota_octets is None else account.quota_octets
@@ -311,8 +316,12 @@ class AdminAccounts:
         return account
 
     async def _leading(self, account: Account) -> list[str]:
-        aliases = await self.desk.in_thread(self.desk.accounts.aliases)
-        leading = (each for each in aliases if parse_address(each.target).key == account.key)
+        leading: list[str] = await self.desk.in_thread(self._find_leading, account.key)
+        return leading
+
+    def _find_leading(self, key: str) -> list[str]:
+        aliases = self.desk.accounts.aliases()
+        leading = (each for each in aliases if parse_address(each.target).key == key)
         return list(dict.fromkeys(each.source for each in leading))
 
     async def _change(self, function: Callable[[], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.visit import Visit
 
-MOST_TARGETS = 200
+MOST_TARGETS, MOST_LISTED = 200, 500
 _BETWEEN = re.compile(r"[\s,;]+")
 
 
@@ -68,20 +69,20 @@ class AdminAddresses:
     async def show_domains(
         self, visit: Visit, typed: Typed | None = None, status: int = 200
     ) -> Answer:
-        domains, aliases = await self.desk.in_thread(self._read)
-        accounts = [each.address.domain for each in self.desk.directory.accounts()]
-        sources = [each.rpartition("@")[2] for each in {alias.source for alias in aliases}]
         return self.desk.templates.page(
             visit,
             "admin_domains.html",
             status,
             title="Domains",
-            lines=[
-                DomainLine(each, accounts.count(each.name), sources.count(each.name))
-                for each in domains
-            ],
+            lines=await self.desk.in_thread(self._domain_lines),
             typed=typed or Typed(),
         )
+
+    def _domain_lines(self) -> list[DomainLine]:
+        domains, aliases = self._read()
+        accounts = Counter(each.address.domain for each in self.desk.directory.accounts())
+        sources = Counter(each.rpartition("@")[2] for each in {alias.source for alias in aliases})
+        return [DomainLine(each, accounts[each.name], sources[each.name]) for each in domains]
 
     def _read(self) -> tuple[list[Domain], list[Alias]]:
         return self.desk.accounts.domains(), self.desk.accounts.aliases()
@@ -133,26 +134,34 @@ class AdminAddresses:
         self, visit: Visit, typed: Typed | None = None, status: int = 200
     ) -> Answer:
         wanted = visit.query("q").strip().lower()
-        _domains, aliases = await self.desk.in_thread(self._read)
-        grouped: dict[str, list[str]] = {}
-        for each in aliases:
-            grouped.setdefault(each.source, []).append(each.target)
-        fit = [
-            (source, targets, [each for each in targets if self._is_foreign(each)])
-            for source, targets in sorted(grouped.items())
-            if any(wanted in each.lower() for each in (source, *targets))
-        ]
+        lines, total = await self.desk.in_thread(self._alias_lines, wanted)
         return self.desk.templates.page(
             visit,
             "admin_aliases.html",
             status,
             title="Aliases",
-            lines=fit[:1000],
-            total=len(fit),
+            lines=lines,
+            total=total,
             q=wanted,
             typed=typed or Typed(),
             domain=self.desk.directory.first_domain or "example.org",
         )
+
+    def _alias_lines(self, wanted: str) -> tuple[list[tuple[str, list[str], list[str]]], int]:
+        """Sources, targets, those of them that are elsewhere; and how many sources fit."""
+        grouped: dict[str, list[str]] = {}
+        for each in self.desk.accounts.aliases():
+            grouped.setdefault(each.source, []).append(each.target)
+        fit = [
+            (source, targets)
+            for source, targets in sorted(grouped.items())
+            if any(wanted in each.lower() for each in (source, *targets))
+        ]
+        lines = [
+            (source, targets, [each for each in targets if self._is_foreign(each)])
+            for source, targets in fit[:MOST_LISTED]
+        ]
+        return lines, len(fit)
 
     def _is_foreign(self, target: str) -> bool:
         return not self.desk.directory.is_local(parse_address(target).domain)
