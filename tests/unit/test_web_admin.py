@@ -126,6 +126,7 @@ class AccountTests(AdminCase):
                 else:
                     self.assertIn(f'value="{value}"', reply.text, (field, name))
             self.assertNotIn("correct horse", reply.text)
+            self.assertIn("autofocus", reply.text)
         self.assertEqual(2, len(self.users.accounts()))
 
     def test_a_quota_is_set_and_taken_back(self) -> None:
