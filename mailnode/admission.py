@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -23,11 +24,31 @@ class Session(Protocol):
     """What the sweep asks of a connection."""
 
     account: str
+    peer_host: str
+    began_s: float
 
+    def tls_name(self) -> str: ...
     def sweep(self, now: float) -> None: ...
     def drain(self) -> None: ...
     def abort(self) -> None: ...
     def revoke(self) -> None: ...
+
+
+@frozen
+class Connected:
+    """A session as it is now.
+
+    Attributes:
+        client: the address of the other end, "" for a Unix socket.
+        account: who is signed in, "" for nobody.
+        tls: version and cipher, "" in clear.
+        for_s: how long it is there.
+    """
+
+    client: str
+    account: str
+    tls: str
+    for_s: float
 
 
 @define(eq=False)
@@ -61,6 +82,14 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def connected(self, most: int) -> list[Connected]:
+        """Those that are open, the oldest first, no more than so many."""
+        now = self.clock.seconds()
+        return [
+            Connected(each.peer_host, each.account, each.tls_name(), max(0.0, now - each.began_s))
+            for each in islice(self._open, most)
+        ]
 
     def admit(self, session: Session, host: str, loopback: bool) -> bool:
         """Count a new session in, or say that there are too many; a /64 is one address."""

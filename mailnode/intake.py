@@ -7,6 +7,7 @@ through is filed in one commit, for mailboxes here and recipients elsewhere.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
 from mailnode.model import ACCEPT, Envelope, Filed, Message, Verdict
+from mailnode.timings import Timings
 
 if TYPE_CHECKING:
     from mailnode.store.messages import Messages
@@ -44,11 +46,15 @@ class Intake:
         filters: providers of `interfaces.IContentFilter`, asked side by side.
         success_report: the report that a sender has asked for about mailboxes here; None when
             it hasn't.
+        seconds: a monotonic clock.
+        timings: of what was accepted, from the end of the mail to its commit.
     """
 
     messages: Messages
     filters: Sequence[Any] = field(factory=tuple)
     success_report: SuccessReport = _no_report
+    seconds: Callable[[], float] = time.monotonic
+    timings: Timings = field(factory=Timings, init=False)
 
     def accept(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         """Judge a mail, file it into each recipient's mailbox, and queue it for those elsewhere.
@@ -66,9 +72,16 @@ class Intake:
             FilterFailed: a filter deferred it, or broke.
             StoreBusy, StoreFull, StoreBroken: nothing was kept.
         """
+        began = self.seconds()
         if self.filters:
-            return Deferred.fromCoroutine(self._judge_and_file(envelope, message))
-        return self._file(envelope, message)
+            accepting = Deferred.fromCoroutine(self._judge_and_file(envelope, message))
+        else:
+            accepting = self._file(envelope, message)
+        return accepting.addCallback(self._accepted, began)
+
+    def _accepted(self, filed: tuple[Filed, ...], began: float) -> tuple[Filed, ...]:
+        self.timings.add(self.seconds() - began)
+        return filed
 
     def _file(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         filing = self.messages.file_message(envelope, message)

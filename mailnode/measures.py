@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mailnode.store.journal import Journal
     from mailnode.store.queue import Queue
     from mailnode.telemetry import MailLog, Metrics
+    from mailnode.timings import Timings
 
 
 def describe(
@@ -30,11 +31,15 @@ def describe(
     sessions: Mapping[str, Sessions],
     gate: ProxyGate,
     queue: Queue,
+    accepts: Timings,
+    now: Callable[[], float] = time.time,
 ) -> None:
     """Name every measure of a node.
 
     Args:
         sessions: by server: "smtp", "pop3".
+        accepts: how long the door took.
+        now: UTC epoch seconds, as the queue counts them.
     """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
@@ -53,6 +58,16 @@ def describe(
         "mailnode_accepted_octets_total",
         "raw octets of accepted mail",
         lambda: log.octets_accepted,
+    )
+    metrics.counter(
+        "mailnode_accept_seconds_total",
+        "time that accepting took, from the end of a mail to its commit",
+        lambda: accepts.total_s,
+    )
+    metrics.counter(
+        "mailnode_accepted_within_total",
+        "mails whose accepting took no longer than so many seconds, by le",
+        accepts.within,
     )
     metrics.gauge(
         "mailnode_sessions",
@@ -99,6 +114,11 @@ def describe(
         "recipients elsewhere in the queue, by state; counted every few seconds",
         lambda: {f'state="{state}"': count for state, count in queue.counts.items()},
     )
+    metrics.gauge(
+        "mailnode_queue_oldest_seconds",
+        "how long the first of the waiting recipients is in the queue; 0 for none",
+        lambda: max(0.0, now() - queue.oldest_at) if queue.oldest_at is not None else 0.0,
+    )
     metrics.counter(
         "mailnode_journal_dropped_total",
         "events that the full journal buffer lost",
@@ -134,6 +154,7 @@ SAME_EVERYWHERE = {
     "mailnode_start_time_seconds",
     "mailnode_accounts",
     "mailnode_queue_recipients",
+    "mailnode_queue_oldest_seconds",
 }
 
 

@@ -124,6 +124,7 @@ class Node(House):
                 passwords=self.passwords,
                 post_office=self.taking.post_office,
                 others=self._other_checkers,
+                sessions=lambda: {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
             )
             self.web.start()
         servers: dict[str, Any] = {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions}
@@ -138,6 +139,8 @@ class Node(House):
             sessions=servers,
             gate=self.gate,
             queue=self.queue,
+            accepts=self.intake.timings,
+            now=self.due.now,
         )
 
     def _make_sessions(self, server: str) -> Sessions:

@@ -52,6 +52,7 @@ class LineSession(LineOutput):
         peer_host: the client's address in text, "" for a Unix socket.
         loopback: whether that is this machine.
         account: the canonical address that is signed in, "" for nobody.
+        began_s: when it began, on the clock that sweeps.
         errors: failed commands so far.
     """
 
@@ -67,6 +68,7 @@ class LineSession(LineOutput):
     peer_host = ""
     loopback = False
     account = ""
+    began_s = 0.0
     errors = 0
     sign_in_failures = 0
 
@@ -86,7 +88,7 @@ class LineSession(LineOutput):
     def beginSession(self) -> bool:
         """Learn who is there; False (and nothing more to do) when there are too many."""
         self.beginOutput()
-        self._active_at = self.seconds()
+        self._active_at = self.began_s = self.seconds()
         self.peer = self.transport.getPeer()
         self.peer_host = plain_address(str(getattr(self.peer, "host", "") or ""))
         self.loopback = is_loopback(self.peer_host)

@@ -58,7 +58,7 @@ class Taking:
         Raises:
             ConfigError: what `wrap` makes is no `IMessageDeliveryFactory`.
         """
-        intake = Intake(house.messages, filters, house.reports.of_filed)
+        intake = Intake(house.messages, filters, house.reports.of_filed, house.reactor.seconds)
         threads = Threads(house.reactor.callFromThread)
         signing = Threads(house.reactor.callFromThread)
         counter = Counter(

@@ -6,7 +6,7 @@ So a node of one process serves it, and the supervisor of a node of several, ali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -39,6 +39,7 @@ from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
 from mailnode.web.events import Events
+from mailnode.web.figures import EVERY_S, Figures
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
@@ -59,9 +60,11 @@ from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
 from mailnode.web.templates import Templates
 from mailnode.web.web import Pages, Web
+from mailnode.web_admin import admin_desk_of, admin_pages
 
 if TYPE_CHECKING:
     from mailnode.addresses import Address
+    from mailnode.admission import Sessions
     from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
     from mailnode.house import House
@@ -119,17 +122,19 @@ class WebHouse:
         desk: what the pages work on.
         web: what there is.
         crowd: who is connected.
+        figures: the last hour in numbers.
     """
 
     guests: Guests
     desk: Desk
     web: Web
     crowd: Crowd
+    figures: Figures
     _house: House
     _reading: Threads
     _happenings: Happenings
     _factories: list[BoundedFactory] = field(factory=list, init=False)
-    _timer: LoopingCall | None = field(default=None, init=False)
+    _timers: list[LoopingCall] = field(factory=list, init=False)
 
     @classmethod
     def of(
@@ -140,11 +145,15 @@ class WebHouse:
         passwords: Passwords,
         post_office: PostOffice,
         others: Sequence[Any] = (),
+        sessions: Callable[[], Mapping[str, Sessions]] = dict,
+        values: Callable[[], Mapping[str, Any]] | None = None,
     ) -> WebHouse:
         """Of a house whose files are open.
 
         Args:
             others: credential checkers that the portal asks before users.db.
+            sessions: of the mail servers of this process, by their names.
+            values: the metrics of the whole node; those of the house without it.
         """
         desk = _desk_of(house, post_office)
         events = Events(desk.changes, house.reactor)
@@ -169,8 +178,15 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        settings = Settings(
-            templates, guests, sign_ins, time.time, set_password, not judge_passwords(others)
+        sets_passwords = not judge_passwords(others)
+        settings = Settings(templates, guests, sign_ins, time.time, set_password, sets_passwords)
+        admin = admin_desk_of(
+            house,
+            templates,
+            passwords=passwords,
+            sets_passwords=sets_passwords,
+            sessions=sessions,
+            values=values or house.metrics.values,
         )
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
@@ -198,13 +214,14 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [*pages, settings, events, api],
+            [*pages, settings, events, api, *admin_pages(admin)],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
         guests.on_end.append(events.end_all)
-        made = cls(guests, desk, web, Crowd(is_proxy=gate.is_proxy), house, threads, happenings)
+        crowd = Crowd(is_proxy=gate.is_proxy)
+        made = cls(guests, desk, web, crowd, admin.figures, house, threads, happenings)
         made.apply(config.limits)
         return made
 
@@ -213,9 +230,11 @@ class WebHouse:
         house = self._house
         house.directory.subscribe(self._accounts_changed)
         house.bell.on("guests", self.guests.forget)
-        self._timer = LoopingCall(self._sweep)
-        self._timer.clock = house.reactor
-        self._timer.start(SWEEP_S, now=False)
+        for every_s, call in ((SWEEP_S, self._sweep), (EVERY_S, self.figures.sample)):
+            timer = LoopingCall(call)
+            timer.clock = house.reactor
+            timer.start(every_s, now=False)
+            self._timers.append(timer)
         background(self.desk.drafts.files.clear_spool(), "clearing half of what was uploaded")
 
     def _sweep(self) -> None:
@@ -259,8 +278,9 @@ class WebHouse:
 
     def stop(self) -> None:
         """Nobody is connected any more."""
-        if self._timer is not None and self._timer.running:
-            self._timer.stop()
+        for timer in self._timers:
+            if timer.running:
+                timer.stop()
         self._happenings.stop()
         for factory in self._factories:
             factory.close_all()

@@ -31,13 +31,8 @@ from mailnode.cli.published import make_look_up
 from mailnode.config import Config
 from mailnode.machine import outward_addresses
 from mailnode.routes import GEARS, Gear
+from mailnode.signposts import GEARS_MEAN
 from mailnode.store.accounts import Directory
-
-_MEANING = {
-    "capture": "mail for other hosts is kept here and shown, and does not leave",
-    "allow-list": "only mail for these leaves; what is for others is kept here and shown",
-    "live": "mail for other hosts leaves",
-}
 
 
 def check_domains(directory: Directory) -> Iterator[Finding]:
@@ -102,7 +97,7 @@ def gear_show(ctx: click.Context) -> None:
 
 
 def _say(now: Gear) -> None:
-    output.say(f"{now.name}: {_MEANING[now.name]}")
+    output.say(f"{now.name}: {GEARS_MEAN[now.name]}")
     if now.allowed:
         unused = "" if now.name == "allow-list" else " (not asked in this gear)"
         output.say(f"on the list: {', '.join(now.allowed)}{unused}")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from mailnode.addresses import Address, bracketed
+from mailnode.addresses import Address
 from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, NodeGroup, answer_json, config_of
 from mailnode.cli.node import open_accounts, read_address
-from mailnode.model import Remote
-from mailnode.routes import BY_MX, ENDS, TLS_WISHES, Route, read_route
+from mailnode.routes import BY_MX, TLS_WISHES, Route, read_route
 from mailnode.sealing import read_password_file
+from mailnode.signposts import tell_way, tls_of, way_in_words, ways_for
 from mailnode.store.accounts import Directory
 
 
@@ -58,7 +58,7 @@ def route_add(
         local = {domain.name for domain in accounts.domains()}
     if answer_json(ctx, route_facts(wanted)):
         return
-    output.say(f"mail for {wanted.pattern} {_way(wanted)}")
+    output.say(f"mail for {wanted.pattern} {way_in_words(wanted)}")
     if wanted.pattern.rpartition("@")[2] in local:
         output.say("that is a domain of this node: its mail is filed here, and no route is asked")
 
@@ -76,7 +76,7 @@ def route_list(ctx: click.Context) -> None:
         return
     output.show_table(
         ["mail for", "goes to", "tls", "password"],
-        [(each.pattern, each.target, _tls(each), each.password_file) for each in found],
+        [(each.pattern, each.target, tls_of(each), each.password_file) for each in found],
     )
 
 
@@ -99,16 +99,7 @@ def route_test(ctx: click.Context, address: str) -> None:
     wanted = read_address(address)
     with open_accounts(ctx) as accounts:
         directory = accounts.load_directory(config_of(ctx).accounts.subaddress)
-    mailboxes: list[str] = []
-    ways: list[Address] = []
-    if directory.is_local(wanted.domain):
-        for each in directory.expand(wanted):
-            if isinstance(each, Remote):
-                ways.append(each.address)
-            else:
-                mailboxes.append(each.mailbox)
-    else:
-        ways.append(wanted)
+    mailboxes, ways = ways_for(directory, wanted)
     facts = {
         "address": str(wanted),
         "mailboxes": mailboxes,
@@ -119,30 +110,7 @@ def route_test(ctx: click.Context, address: str) -> None:
     if mailboxes:
         output.say(f"mail for {wanted} is filed here, for {', '.join(mailboxes)}")
     for way in ways:
-        output.show_facts(_told(directory, wanted, way))
-
-
-def _told(directory: Directory, wanted: Address, way: Address) -> list[tuple[str, str]]:
-    found = directory.route_for(way)
-    told = [("mail for", str(wanted))]
-    if way != wanted:
-        told.append(("forwarded to", str(way)))
-    told.append(("route", "none of its own" if found is BY_MX else found.pattern))
-    told.append(("way", _way(found)))
-    if found.kind not in ENDS:
-        told.append(("tls", _tls_in_words(found)))
-    if found.user:
-        told.append(("sign-in", f"as {found.user}, password in {found.password_file}"))
-    told.append(("gear", gear_in_words(directory, way)))
-    return told
-
-
-def gear_in_words(directory: Directory, address: Address) -> str:
-    """What the gear makes of mail for an address elsewhere."""
-    if directory.may_leave(address):
-        return f"{directory.gear}: it leaves"
-    listed = "" if directory.gear == "capture" else ", for nothing on its list names the address"
-    return f"{directory.gear}: it is kept here and shown, and does not leave{listed}"
+        output.show_facts(tell_way(directory, wanted, way))
 
 
 def route_facts(route: Route) -> dict[str, Any]:
@@ -155,7 +123,7 @@ def route_facts(route: Route) -> dict[str, Any]:
         "port": route.port,
         "user": route.user,
         "password_file": route.password_file,
-        "tls": _tls(route),
+        "tls": tls_of(route),
     }
 
 
@@ -168,33 +136,3 @@ def _test_facts(directory: Directory, address: Address) -> dict[str, Any]:
         "gear": directory.gear,
         "leaves": directory.may_leave(address),
     }
-
-
-def _way(route: Route) -> str:
-    """What becomes of its mail, in words."""
-    if route.kind == "mx":
-        return "goes to the hosts that the DNS names (MX)"
-    if route.kind == "discard":
-        return "is thrown away"
-    if route.kind == "refuse":
-        return "goes back to its sender"
-    if route.kind == "hold":
-        return "waits in the queue until somebody releases it"
-    protocol = {"smtp": "SMTP", "smtps": "SMTP inside TLS", "lmtp": "LMTP"}[route.kind]
-    if not route.port:
-        return f"goes to the socket {route.host} by {protocol}"
-    return f"goes to {bracketed(route.host)} port {route.port} by {protocol}"
-
-
-def _tls(route: Route) -> str:
-    return "" if route.kind in ENDS else route.tls
-
-
-def _tls_in_words(route: Route) -> str:
-    if route.tls == "verify":
-        return "always, and the certificate must be the host's"
-    if route.tls == "none":
-        return "never"
-    if route.kind == "smtps":
-        return "from the first octet, whatever the certificate"
-    return "when it is offered, whatever the certificate"

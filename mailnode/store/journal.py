@@ -62,13 +62,20 @@ def insert_events(connection: sqlite3.Connection, events: Iterable[Event]) -> No
 # Reading; the command line calls these on a connection of its own
 
 
-def read_trace(connection: sqlite3.Connection, mail_id: str) -> list[Event]:
-    """All that happened to one mail, oldest first, POP3 sessions that met a copy included."""
+def read_trace(
+    connection: sqlite3.Connection, mail_id: str, *, sessions: bool = True
+) -> list[Event]:
+    """All that happened to one mail, oldest first.
+
+    Args:
+        sessions: those of POP3 that met a copy, too; of an old mail in a busy mailbox many rows are
+            looked at for them.
+    """
     rows = connection.execute(
         f"SELECT id, {_COLUMNS} FROM journal WHERE mail_id = ? ORDER BY id", (mail_id,)
     ).fetchall()
     found = {row[0]: _event(row[1:]) for row in rows}
-    for event in list(found.values()):
+    for event in list(found.values()) if sessions else ():
         if event.folder_id is not None and event.uid is not None:
             found |= _sessions_of(connection, event, min(found))
     return [found[row_id] for row_id in sorted(found)]
@@ -111,6 +118,12 @@ def read_since(
     ).fetchall()
     newest = rows[-1][0] if len(rows) == limit else max(row_id, newest_row(connection))
     return newest, [_event(row[1:]) for row in rows]
+
+
+def read_row(connection: sqlite3.Connection, row_id: int) -> Event | None:
+    """The event of one row; None when there is none, or none any more."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM journal WHERE id = ?", (row_id,)).fetchone()
+    return None if row is None else _event(row)
 
 
 LAST_CHARACTER = chr(0x10FFFF)

@@ -59,12 +59,15 @@ class Queue:
             by that commit, as `claims` say. Those of other processes are found by
             `waiting`; the bell rings "queue" for what the command line changed.
         counts: recipients by state, as of the last `count`.
+        oldest_at: when the first of those that wait or are attempted was queued, UTC epoch
+            seconds; None while none is, as of the last `count`.
     """
 
     database: Database
     messages: Messages
     on_queued: Callable[[Set[Key], Sequence[Begun]], object] | None = None
     counts: dict[str, int] = field(factory=dict, init=False)
+    oldest_at: float | None = field(default=None, init=False)
     _leases: WriteKind[Lease, list[Leased]] = field(init=False)
     _settlements: WriteKind[Settlement, set[int]] = field(init=False)
 
@@ -130,12 +133,14 @@ class Queue:
         )
 
     async def count(self) -> None:
-        """`counts` is what is so now.
+        """`counts` and `oldest_at` are what is so now.
 
         Raises:
             StoreBusy, StoreBroken: it stays as it was.
         """
-        self.counts = await self.database.read(count_by_state)
+        self.counts, self.oldest_at = await self.database.read(
+            lambda connection: (count_by_state(connection), read_oldest(connection))
+        )
 
     # Relaying
 
@@ -285,6 +290,21 @@ _COUNTS = """
 def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
     """Recipients by state; every state is there."""
     return dict.fromkeys(STATES, 0) | dict(connection.execute(_COUNTS).fetchall())
+
+
+# Ids ascend with time, and the indexes that are counted have them; of a plain min(id) SQLite would
+# make a walk over all rows that are in front, captured ones too.
+_OLDEST = """
+    SELECT min(queued_at) FROM queue WHERE id IN (
+        SELECT min(id + 0) FROM queue WHERE state = 'waiting'
+        UNION ALL SELECT min(id + 0) FROM queue WHERE state = 'leased')
+"""
+
+
+def read_oldest(connection: sqlite3.Connection) -> float | None:
+    """When the first of those that wait or are attempted was queued; None while none is."""
+    (oldest_at,) = connection.execute(_OLDEST).fetchone()
+    return None if oldest_at is None else float(oldest_at)
 
 
 _SMTPUTF8 = "(SELECT smtputf8 FROM queue WHERE message_id = message.id LIMIT 1)"

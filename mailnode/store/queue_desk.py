@@ -23,6 +23,7 @@ from mailnode.store.sqlite import packed_rows, padded, unpack_rows
 
 CHANGE_AT_ONCE = 500
 BOUNCING = "bouncing"  # no state of a row: it waits for the relay to bounce it
+LEAVING = "leaving"  # no state of a row: any but captured
 STATES_SHOWN = ("waiting", BOUNCING, "leased", "held", "captured")
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class QueueFilter:
         sender: the reverse-path, "" for `<>`.
         before, after: they were queued, UTC epoch seconds.
         reply: stands in the last reply, in capitals or not.
-        state: as `QueueRow` has it.
+        state: as `QueueRow` has it, or "leaving" for all that was not captured.
     """
 
     ids: tuple[int, ...] = ()
@@ -120,6 +121,8 @@ class QueueFilter:
             texts.append("state = 'waiting' AND bounce IS NOT NULL")
         elif self.state == "waiting":
             texts.append("state = 'waiting' AND bounce IS NULL")
+        elif self.state == LEAVING:
+            texts.append("state <> 'captured'")
         elif self.state is not None:
             texts.append("state = ?")
             values.append(self.state)

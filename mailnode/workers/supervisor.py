@@ -34,6 +34,7 @@ from mailnode.measures import add_up, describe, describe_workers
 from mailnode.plugins import find_checkers, find_delivery, find_filters
 from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
 from mailnode.taking import Taking
+from mailnode.timings import Timings
 from mailnode.web_house import WebHouse, web_portal
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.process import WorkerProcess
@@ -123,6 +124,8 @@ class Supervisor(House):
             sessions=servers,
             gate=ProxyGate(self.reactor),
             queue=self.queue,
+            accepts=self.taking.intake.timings if self.taking is not None else Timings(),
+            now=self.due.now,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 
@@ -148,6 +151,7 @@ class Supervisor(House):
             passwords=passwords,
             post_office=self.taking.post_office,
             others=checkers,
+            values=self.values,
         )
         self.web.start()
 
@@ -384,11 +388,15 @@ class Supervisor(House):
                         faults[f"{name}, {part}"] = fault
         return faults
 
-    def metrics_text(self) -> str:
-        """The metrics of all processes, those that have ended included."""
+    def values(self) -> dict[str, Any]:
+        """The metrics of all processes, those that have ended included; of workers as last told."""
         own = self.metrics.values()
         told = [worker.values for worker in self.workers.values()]
-        return self.metrics.text(add_up([own, self._past, *told]))
+        return add_up([own, self._past, *told])
+
+    def metrics_text(self) -> str:
+        """The same as a page."""
+        return self.metrics.text(self.values())
 
     def _serving(self) -> int:
         return sum(worker.serves for worker in self.workers.values())

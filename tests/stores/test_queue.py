@@ -671,6 +671,17 @@ class CountTests(QueueCase):
         await self.queue.count()
         self.assertEqual(self.queue.counts, {"waiting": 1, "leased": 1, "held": 0, "captured": 1})
 
+    async def test_the_first_of_those_that_wait_or_are_attempted_says_since_when(self):
+        await self.queue.count()
+        self.assertIsNone(self.queue.oldest_at)
+        await self.send(remote("c@example.com", captured=True), "a@example.com", "b@example.com")
+        await self.lease(limit=1)
+        await self.database.transact(
+            "x", lambda connection: connection.execute("UPDATE queue SET queued_at = id").rowcount
+        )
+        await self.queue.count()
+        self.assertEqual(2.0, self.queue.oldest_at)
+
 
 class CostTests(QueueCase):
     """The questions that are asked again and again are answered from indexes."""

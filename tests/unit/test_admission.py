@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.admission import Sessions
+from mailnode.admission import Connected, Sessions
 
 
 class FakeSession:
@@ -16,6 +16,10 @@ class FakeSession:
         self.account = account
         self.calls: list[Any] = []
         self.broken = False
+        self.peer_host, self.began_s = "192.0.2.1", 0.0
+
+    def tls_name(self) -> str:
+        return "TLSv1.3 X" if self.account else ""
 
     def sweep(self, now: float) -> None:
         if self.broken:
@@ -100,6 +104,18 @@ class LimitTests(SessionsCase):
             self.sessions.leave(session)
         self.assertEqual(0, len(self.sessions))
         self.assertEqual({}, dict(self.sessions._per_address))
+
+
+class ConnectedTests(SessionsCase):
+    def test_who_is_there_is_told_the_oldest_first_and_no_more_than_asked(self) -> None:
+        self.clock.advance(5)
+        first, _second = self.come(account="carol@example.test"), self.come()
+        told = self.sessions.connected(10)
+        self.assertEqual(Connected("192.0.2.1", "carol@example.test", "TLSv1.3 X", 5.0), told[0])
+        self.assertEqual(Connected("192.0.2.1", "", "", 5.0), told[1])
+        self.assertEqual(told[:1], self.sessions.connected(1))
+        self.sessions.leave(first)
+        self.assertEqual(told[1:], self.sessions.connected(10))
 
 
 class SweepTests(SessionsCase):

@@ -228,6 +228,7 @@ class Health(SynchronousTestCase):
     def test_every_metric_stands_there_with_its_kind_and_no_other(self) -> None:
         metrics = Metrics()
         any_: Any = _Anything()
+        queue: Any = types.SimpleNamespace(counts={}, oldest_at=None)
         describe(
             metrics,
             log=any_,
@@ -236,7 +237,8 @@ class Health(SynchronousTestCase):
             directory=any_,
             sessions={"smtp": any_},
             gate=any_,
-            queue=any_,
+            queue=queue,
+            accepts=any_,
         )
         describe_resolver(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)

@@ -20,6 +20,7 @@ from mailnode.gate import ProxyGate
 from mailnode.measures import describe
 from mailnode.model import Accepted, Event, RefusedMail
 from mailnode.telemetry import MailLog, Metrics
+from mailnode.timings import Timings
 from mailnode.web.channel import Crowd
 from mailnode.web.site import make_site
 from tests.fakes import SmtpHouse
@@ -177,7 +178,8 @@ class MeasuresTests(SynchronousTestCase):
             stats=SimpleNamespace(batches=3, jobs=9, commit_s=0.5), queue_depth=2
         )
         journal: Any = SimpleNamespace(dropped=4)
-        queue: Any = SimpleNamespace(counts={"waiting": 7, "leased": 2})
+        self.accepts = Timings()
+        queue: Any = SimpleNamespace(counts={"waiting": 7, "leased": 2}, oldest_at=70.0)
         self.metrics = Metrics()
         describe(
             self.metrics,
@@ -188,6 +190,8 @@ class MeasuresTests(SynchronousTestCase):
             sessions={"smtp": self.house.sessions, "pop3": Sessions(self.house.clock)},
             gate=ProxyGate(self.house.clock),
             queue=queue,
+            accepts=self.accepts,
+            now=lambda: 100.0,
         )
 
     def value(self, line: str) -> float:
@@ -218,6 +222,17 @@ class MeasuresTests(SynchronousTestCase):
         ):
             self.assertEqual(count, self.value(f'mailnode_{name}{{server="smtp"}}'))
             self.assertEqual(0, self.value(f'mailnode_{name}{{server="pop3"}}'))
+
+    def test_what_accepting_took_is_counted_by_bounds(self) -> None:
+        for duration_s in (0.004, 0.005, 0.3, 60.0):
+            self.accepts.add(duration_s)
+        for bound, count in (("0.0025", 0), ("0.005", 2), ("0.5", 3), ("10", 3), ("+Inf", 4)):
+            name = f'mailnode_accepted_within_total{{le="{bound}"}}'
+            self.assertEqual(self.value(name), count)
+        self.assertAlmostEqual(60.309, self.value("mailnode_accept_seconds_total"))
+
+    def test_the_queue_says_since_when_the_first_waits(self) -> None:
+        self.assertEqual(30.0, self.value("mailnode_queue_oldest_seconds"))
 
     def test_the_queue_is_shown_by_state(self) -> None:
         self.assertEqual(self.value('mailnode_queue_recipients{state="waiting"}'), 7)

@@ -1,0 +1,89 @@
+"""What the pages for administrators work on: accounts, the queue, the journal, who is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from mailnode.admission import Sessions
+    from mailnode.config import QuotaSettings
+    from mailnode.store.accounts import Accounts
+    from mailnode.store.captured import Captured
+    from mailnode.store.directory import LiveDirectory
+    from mailnode.store.journal_search import FoundPage
+    from mailnode.store.lists import Sums
+    from mailnode.store.queue import QueuedMail
+    from mailnode.store.queue_desk import Changed, Destination, QueueFilter, QueueRow
+    from mailnode.web.bodies import InThread
+    from mailnode.web.figures import Figures
+    from mailnode.web.templates import Templates
+
+
+@define(eq=False, kw_only=True)
+class AdminDesk:
+    """The collaborators.
+
+    Attributes:
+        accounts: users.db; its calls block, so they are made `in_thread`.
+        changed: everybody knows what users.db says now once its Deferred fires.
+        hash_password: as users.db keeps it.
+        sets_passwords: False where another checker judges passwords.
+        sums: what each account keeps; blocks.
+        quota: of mailboxes without their own.
+        queue: recipients elsewhere.
+        search: (before, limit, what is known by the names of `Sought`) to a page of the journal.
+        trace: a mail's subject, "" for none any more, and its events.
+        figures: the last hour.
+        readiness: what keeps the node from taking mail, by part.
+        sessions: by server, of this process; none in the supervisor of several.
+        metrics: their values now.
+        processes: of the node that serve mail.
+        now: UTC epoch seconds.
+    """
+
+    templates: Templates
+    accounts: Accounts
+    directory: LiveDirectory
+    in_thread: InThread
+    changed: Callable[[], Awaitable[None]]
+    hash_password: Callable[[str], Awaitable[str]]
+    sets_passwords: bool
+    sums: Callable[[], Mapping[int, Sums]]
+    quota: Callable[[], QuotaSettings]
+    queue: QueueSight
+    search: Callable[[int, int, Mapping[str, Any]], Awaitable[FoundPage]]
+    trace: Callable[[str], Awaitable[tuple[str, Sequence[Any]]]]
+    figures: Figures
+    readiness: Callable[[], Mapping[str, str]]
+    sessions: Callable[[], Mapping[str, Sessions]]
+    metrics: Callable[[], Mapping[str, Any]]
+    processes: int
+    now: Callable[[], float]
+
+
+@define(eq=False, kw_only=True)
+class QueueSight:
+    """The queue as the pages ask it.
+
+    Attributes:
+        make_filter: of the names of `QueueFilter`.
+        page: rows that fit, behind one of that id, the longest queued first.
+        count: how many fit.
+        destinations: those with the most recipients.
+        change: (filter, action, by whom, reason).
+        captured: (before, limit), the newest first.
+        mail: a row by its id and, of what was captured, its mail; None for none.
+        open: a body that lies in a file.
+    """
+
+    make_filter: Callable[..., QueueFilter]
+    page: Callable[[QueueFilter, int, int], Awaitable[list[QueueRow]]]
+    count: Callable[[QueueFilter], Awaitable[int]]
+    destinations: Callable[[int], Awaitable[list[Destination]]]
+    change: Callable[[QueueFilter, str, str, str], Awaitable[Changed]]
+    captured: Callable[[int, int], Awaitable[list[Captured]]]
+    mail: Callable[[int], Awaitable[tuple[QueueRow, QueuedMail | None] | None]]
+    open: Callable[[str], Any]

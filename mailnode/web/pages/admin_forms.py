@@ -1,0 +1,53 @@
+"""Forms for administrators: what was typed stays, and each mistake is told at its field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from mailnode.errors import MailError
+    from mailnode.web.bodies import Form
+
+MOST_CHARACTERS = 4000
+
+
+@define(eq=False)
+class Typed:
+    """A form as it was filled in.
+
+    Attributes:
+        values: by field; passwords are not among them.
+        faults: what is wrong, by field; "" is the form as a whole.
+    """
+
+    values: Mapping[str, str] = field(factory=dict)
+    faults: dict[str, str] = field(factory=dict)
+
+    @classmethod
+    def of(cls, form: Form, names: Sequence[str]) -> Typed:
+        return cls({name: form.get(name).strip()[:MOST_CHARACTERS] for name in names})
+
+    def get(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    def fault(self, name: str) -> str:
+        return self.faults.get(name, "")
+
+    def mistake(self, name: str, text: str | MailError) -> None:
+        """The first of a field counts."""
+        said = text if isinstance(text, str) else text.text
+        self.faults.setdefault(name, f"{said.rstrip('.')}.")
+
+    @property
+    def is_right(self) -> bool:
+        return not self.faults
+
+
+def number_of(said: str, most: int = (1 << 63) - 1) -> int:
+    """A row's number; 0 for what is none."""
+    if said.isascii() and said.isdigit() and len(said) < 20 and int(said) <= most:
+        return int(said)
+    return 0

@@ -1,0 +1,164 @@
+"""The pages for administrators, put together of what a house has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mailnode.store.captured import list_captured
+from mailnode.store.journal import read_trace
+from mailnode.store.journal_search import FoundPage, Sought, read_subject, search_journal
+from mailnode.store.lists import account_sums
+from mailnode.store.queue import find_queued_mail
+from mailnode.store.queue_desk import QueueFilter, count_rows, list_destinations, list_rows
+from mailnode.store.queue_steering import QueueSteering
+from mailnode.web.admin_desk import AdminDesk, QueueSight
+from mailnode.web.figures import Figures
+from mailnode.web.pages.admin_accounts import AdminAccounts
+from mailnode.web.pages.admin_addresses import AdminAddresses
+from mailnode.web.pages.admin_captured import AdminCaptured
+from mailnode.web.pages.admin_dashboard import AdminDashboard
+from mailnode.web.pages.admin_journal import AdminJournal
+from mailnode.web.pages.admin_queue import AdminQueue
+from mailnode.web.pages.admin_routes import AdminRoutes
+from mailnode.web.pages.admin_sessions import AdminSessions
+
+if TYPE_CHECKING:
+    from mailnode.admission import Sessions
+    from mailnode.cred.passwords import Passwords
+    from mailnode.house import House
+    from mailnode.model import Event
+    from mailnode.store.queue import QueuedMail
+    from mailnode.store.queue_desk import QueueRow
+    from mailnode.web.templates import Templates
+    from mailnode.web.web import Pages
+
+
+def admin_desk_of(
+    house: House,
+    templates: Templates,
+    *,
+    passwords: Passwords,
+    sets_passwords: bool,
+    sessions: Callable[[], Mapping[str, Sessions]],
+    values: Callable[[], Mapping[str, Any]],
+) -> AdminDesk:
+    """Of a house whose files are open.
+
+    Args:
+        sets_passwords: False where another checker judges them.
+        sessions: those of this process, by server.
+        values: the metrics of the node.
+    """
+
+    async def changed() -> None:
+        await house.watch.take_up()
+        house.bell.ring("accounts")
+
+    async def hash_password(password: str) -> str:
+        return await passwords.hash(password)
+
+    async def complete() -> None:
+        """What happened stands in the journal."""
+        house.bell.ring("journal")
+        await house.database.transact("read journal", _nothing)
+
+    async def search(before: int, limit: int, known: Mapping[str, Any]) -> FoundPage:
+        await complete()
+        return await house.database.read(
+            lambda connection: search_journal(
+                connection, Sought(**known), before=before, limit=limit
+            )
+        )
+
+    async def trace(mail_id: str) -> tuple[str, Sequence[Event]]:
+        await complete()
+        return await house.database.read(
+            lambda connection: (read_subject(connection, mail_id), read_trace(connection, mail_id))
+        )
+
+    return AdminDesk(
+        templates=templates,
+        accounts=house.accounts,
+        directory=house.directory,
+        in_thread=house._in_thread,
+        changed=changed,
+        hash_password=hash_password,
+        sets_passwords=sets_passwords,
+        sums=partial(account_sums, house.config.data_path),
+        quota=lambda: house.config.quota,
+        queue=_queue_of(house),
+        search=search,
+        trace=trace,
+        figures=Figures(values, time.time),
+        readiness=house.readiness,
+        sessions=sessions,
+        metrics=values,
+        processes=house.config.node.workers,
+        now=house.due.now,
+    )
+
+
+def _nothing(_connection: object) -> None:
+    """The batch is all that is asked for."""
+
+
+def _queue_of(house: House) -> QueueSight:
+    database = house.database
+    steering = QueueSteering(
+        database.path, database, house.blobs, house._in_thread, house.bell.ring, house.due.now
+    )
+
+    async def find(row_id: int) -> tuple[QueueRow, QueuedMail | None] | None:
+        def look(connection: Any) -> tuple[QueueRow, QueuedMail | None] | None:
+            rows = list_rows(connection, QueueFilter(ids=(row_id,)), 1)
+            if not rows:
+                return None
+            row = rows[0]
+            mail = find_queued_mail(connection, row.mail_id) if row.state == "captured" else None
+            return row, mail
+
+        return await database.read(look)
+
+    async def captured(before: int, limit: int) -> list[Any]:
+        return await database.read(
+            lambda connection: list_captured(connection, before=before, limit=limit)
+        )
+
+    async def count(wanted: QueueFilter) -> int:
+        return await database.read(lambda connection: count_rows(connection, wanted))
+
+    async def destinations(limit: int) -> list[Any]:
+        return await database.read(
+            lambda connection: list_destinations(connection, house.due.now(), limit)
+        )
+
+    async def page(wanted: QueueFilter, after: int, limit: int) -> list[QueueRow]:
+        return await steering.list(wanted, after, limit)
+
+    return QueueSight(
+        make_filter=QueueFilter,
+        page=page,
+        count=count,
+        destinations=destinations,
+        change=steering.change,
+        captured=captured,
+        mail=find,
+        open=house.blobs.open,
+    )
+
+
+def admin_pages(desk: AdminDesk) -> list[Pages]:
+    """All of them."""
+    return [
+        AdminDashboard(desk),
+        AdminAccounts(desk),
+        AdminAddresses(desk),
+        AdminRoutes(desk),
+        AdminQueue(desk),
+        AdminCaptured(desk),
+        AdminJournal(desk),
+        AdminSessions(desk),
+    ]
