@@ -52,11 +52,14 @@ _PROVOKE = """
     const note = (what) => left.push(`${new URL(frame.src).pathname} has ${what}`);
     if (!page) { note("a document from elsewhere"); continue; }
     for (const each of page.querySelectorAll("*")) {
-      for (const kind of kinds.split(" ")) each.dispatchEvent(new view.Event(kind, { bubbles: true }));
+      for (const kind of kinds.split(" ")) {
+        each.dispatchEvent(new view.Event(kind, { bubbles: true }));
+      }
       if (each.tagName === "DETAILS") each.open = !each.open;
       const link = each.getAttribute("href") || each.getAttribute("xlink:href");
       if (link !== null) {
-        const to = URL.canParse(link, page.baseURI) ? new URL(link, page.baseURI).protocol : "https:";
+        const fit = URL.canParse(link, page.baseURI);
+        const to = fit ? new URL(link, page.baseURI).protocol : "https:";
         if (!["http:", "https:", "mailto:"].includes(to)) note(`a link to ${link}`);
       }
       if (/^(script|iframe|frame|object|embed|form|base|link|applet|portal)$/i.test(each.tagName)) {
