@@ -128,6 +128,7 @@ def test_a_mail_of_last_week_is_found(open_window: Open, watch: Watch) -> None:
     page = open_window("dave")
     page.goto("/write")
     write(page, address_of("dave"), "Invoice for the boat", "the amount is 42", [])
+    expect(page.get_by_role("heading", name="Sent")).to_be_visible()
     page.goto("/mail")
     page.get_by_role("searchbox").fill('boat "amount is" from:dave')
     page.get_by_role("searchbox").press("Enter")

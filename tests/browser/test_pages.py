@@ -21,9 +21,13 @@ from tests.live.node import Node
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 KEPT = os.environ.get("SCREENSHOTS") == "yes"
-HTML = """<html><body><h1>Your order</h1><p>Thank you, <b>Bob</b>. <img src="https://shop.example/t.png"
-width=1 height=1><img src="https://shop.example/boat.png" alt="a boat"></p><table><tr><td>1 boat</td><td>42
-</td></tr></table><p><a href="https://evil.example/pay">https://bank.example/pay</a></p></body></html>"""
+HTML = (
+    "<html><body><h1>Your order</h1><p>Thank you, <b>Bob</b>."
+    ' <img src="https://shop.example/t.png" width=1 height=1>'
+    ' <img src="https://shop.example/boat.png" alt="a boat"></p>'
+    "<table><tr><td>1 boat</td><td>42</td></tr></table>"
+    '<p><a href="https://evil.example/pay">https://bank.example/pay</a></p></body></html>'
+)
 LOOKS = [
     pytest.param(DESKTOP, "light", id="desktop"),
     pytest.param(DESKTOP, "dark", id="desktop-dark"),

@@ -38,7 +38,7 @@ class Device:
 
 DESKTOP = Device("desktop", 1280, 800)
 PHONE = Device("phone", 390, 844, touch=True)
-# What 1280 by 800 is when its reader zooms to 200 and to 400 %; WCAG wants no sideways scrolling there.
+# What 1280 by 800 is when its reader zooms to 200 and to 400 %: WCAG wants no sideways scrolling.
 ZOOMED = Device("200 %", 640, 400, scale=2.0)
 ZOOMED_FAR = Device("400 %", 320, 256, scale=1.0)
 
