@@ -50,6 +50,7 @@ from mailnode.store.use import make_folders
 AT_ONCE = 512
 NAME_CHARACTERS = 100
 KEPT_COUNTS = 10_000
+MOST_FOLDERS = 500
 
 
 @define(eq=False)
@@ -129,10 +130,13 @@ class Folders:
         """A folder of the account's own.
 
         Raises:
-            BadFolder: it can't be called so, or there is one of that name.
+            BadFolder: it can't be called so, there is one of that name, or there are too many.
         """
         name = _good_name(name)
-        self._require_new(await self.folders(account_id), name)
+        there = await self.folders(account_id)
+        self._require_new(there, name)
+        if len(there) >= MOST_FOLDERS:
+            raise BadFolder(f"An account has {MOST_FOLDERS} folders at most: remove one first")
         await self._database.transact(
             "make folder", lambda connection: make_folders(connection, account_id, [name])
         )

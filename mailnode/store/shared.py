@@ -102,9 +102,11 @@ class SharedMessages(Messages):
 def _changes_of(
     folder_ids: set[int] | None, known: Mapping[int, FolderUse]
 ) -> Callable[[sqlite3.Connection], tuple[list[FolderUse], list[int]]]:
-    """Reads what these folders (None: all) hold now: (those that differ, those that are gone).
+    """Reads what these folders hold now: (those that changed, those that are gone).
 
     Args:
+        folder_ids: each of which somebody changed, though it may hold as much as before; None
+            looks for those of all that hold something else.
         known: what they held; the reactor's thread goes on changing it.
     """
     read = _uses_of(folder_ids)
@@ -114,7 +116,7 @@ def _changes_of(
         uses = read(connection)
         found = {use.folder_id for use in uses}
         return (
-            [use for use in uses if known.get(use.folder_id) != use],
+            uses if folder_ids else [use for use in uses if known.get(use.folder_id) != use],
             [folder_id for folder_id in there if folder_id not in found],
         )
 

@@ -47,6 +47,7 @@ _log = Logger(namespace="mailnode")
 API = "/api/"
 REASONS = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
 PROBLEM = "application/problem+json"
+MOST_ID = (1 << 63) - 1
 
 
 class Pages(Protocol):
@@ -182,6 +183,8 @@ class Web:
         admission = request.admission
         if admission is None or admission.route is not route:
             raise NoSuchPage()
+        if any(isinstance(each, int) and each > MOST_ID for each in arguments.values()):
+            raise NoSuchPage()  # no store has so many of anything
         visit = Visit(request, admission)
         if is_unsafe(request):
             said = "" if request.header(CSRF_HEADER) else visit.form.get(CSRF_FIELD)

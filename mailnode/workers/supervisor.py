@@ -248,7 +248,9 @@ class Supervisor(House):
                 self.portal.note_failure(address, name)
         self._hint_others(worker, "failed", failed)
 
-    def changed(self, worker: WorkerProcess, folder_ids: list[int]) -> None:
+    def changed(self, worker: WorkerProcess, folder_ids: list[int] | None) -> None:
+        """Who looks at these folders here is told, and the index has what came."""
+        self.messages.changed_elsewhere(folder_ids)
         self._hint_others(worker, "changed", folder_ids)
 
     def made_account(self, worker: WorkerProcess) -> None:
@@ -309,7 +311,7 @@ class Supervisor(House):
             background(self._give_up(*fault), "stopping the node")
             return
         self.replaced += 1
-        self._hint_others(self.workers[worker.number], "changed", None)  # it may not have told all
+        self.changed(self.workers[worker.number], None)  # it may not have told all
 
     def _why_not_again(self, worker: WorkerProcess) -> tuple[int, str] | None:
         """(exit code, why the node must stop); None where another may do better."""

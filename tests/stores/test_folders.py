@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from mailnode.errors import BadFolder, NoSuchFolder, NoSuchMail
 from mailnode.model import FLAGGED, INBOX, SEEN, STANDARD_FOLDERS, TRASH, Blob, Deleted, Moved
-from mailnode.store.folders import Folders
+from mailnode.store.folders import MOST_FOLDERS, Folders
+from mailnode.store.use import make_folders
 from mailnode.store.verify import verify
 from tests.stores.support import StoreCase, envelope, message
 
@@ -281,6 +282,15 @@ class OwnFolderTests(FolderCase):
             "already", (await self.refused(self.folders.rename(1, mine.folder_id, "trash"))).text
         )
         self.assertEqual("MINE", (await self.folders.rename(1, mine.folder_id, "MINE")).name)
+
+    async def test_an_account_has_so_many_folders_and_no_more(self):
+        names = [f"f{number}" for number in range(MOST_FOLDERS - len(STANDARD_FOLDERS))]
+        await self.folders.folders(1)
+        await self.database.transact("fill", lambda sql: make_folders(sql, 1, names))
+        self.assertIn("500 folders", (await self.refused(self.folders.make(1, "more"))).text)
+        first = await self.named(names[0])
+        await self.folders.remove(1, first.folder_id, ME)
+        await self.folders.make(1, "more")
 
     async def test_a_standard_folder_is_neither_renamed_nor_removed(self):
         trash = await self.named(TRASH)

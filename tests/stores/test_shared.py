@@ -88,6 +88,17 @@ class SharedMessagesTests(StoreCase):
         self.assertEqual(taken, [7])
         self.assertEqual(self.here.usage(7)[1], 2)
 
+    async def test_who_looks_at_a_folder_hears_of_it_though_it_holds_as_much_as_before(self):
+        (filed,) = await self.here.file_message(envelope(1), message())
+        heard: list[tuple[int, int]] = []
+        self.here.on_changed.append(lambda *which: heard.append(which))
+        await self.there.delete_mails(filed.folder_id, [filed.uid])
+        await self.there.file_message(envelope(1), message())
+        for told, hears in ((None, []), (self.there.tell_changed(), [(1, filed.folder_id)])):
+            self.here.changed_elsewhere(told)
+            await self.here.catch_up()
+            self.assertEqual(hears, heard)
+
     async def test_what_changes_here_while_it_is_read_is_read_again(self):
         (filed,) = await self.there.file_message(envelope(1), message())
         self.here.changed_elsewhere([filed.folder_id])

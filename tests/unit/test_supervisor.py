@@ -220,12 +220,13 @@ class WordsTests(SupervisorCase):
             self.assertIn(["failed", [["192.0.2.7", "bob@example.test"]]], process.told)
         self.assertEqual(1, node._addresses.recent("192.0.2.7"))
 
-    def test_folders_that_one_filled_are_told_to_the_others(self) -> None:
-        self.serving()
+    def test_folders_that_one_filled_are_told_to_the_others_and_read_here(self) -> None:
+        node = self.serving()
         first, second = self.spawned
         first.says("changed", [3, 4])
         self.assertEqual([["changed", [3, 4]]], second.told[1:])
         self.assertEqual([], first.words())
+        self.assertTrue(node.messages.behind)
 
     def test_settings_that_are_read_again_reach_all_but_those_that_need_a_restart(self) -> None:
         node = self.serving()

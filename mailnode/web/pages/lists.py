@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mailnode.web.visit import Visit
 
 PAGE_MAILS = 50
+NOTHING_CHOSEN = "Choose mails first: tick the boxes on the left."
 FLAGS = {"seen": SEEN, "flagged": FLAGGED, "answered": ANSWERED}
 ICONS = {INBOX: "inbox", SENT: "sent", DRAFTS: "drafts", JUNK: "junk", TRASH: "trash"}
 
@@ -183,7 +184,7 @@ class Lists:
 
     async def show(self, visit: Visit, folder_id: int) -> Answer:
         account_id, desk = visit.guest.account.id, self.desk
-        before, after = _number(visit, "before"), _number(visit, "after")
+        before, after = number_asked(visit, "before"), number_asked(visit, "after")
         shelf = await shelf_of(desk, visit, folder_id)
         folder = _of(shelf.folders, folder_id)
         copies = await desk.folders.page(
@@ -193,6 +194,8 @@ class Lists:
         copies = copies[-PAGE_MAILS:] if after else copies[:PAGE_MAILS]
         if after and not more:  # the first page is always a whole one
             return see_other(f"/mail/{folder_id}")
+        if before and not copies and folder.mails:  # all of the last page went
+            return see_other(f"/mail/{folder_id}?after={before - 1}")
         summaries = await desk.indexes.summaries(account_id, [copy.message_id for copy in copies])
         return self.templates.page(
             visit,
@@ -232,7 +235,9 @@ class Lists:
         if folder_id != trash.folder_id:
             await self._move(visit, folder_id, selection, trash)
             return selection.back()
-        if selection.uids and not visit.form.get("sure"):
+        if not selection.uids:
+            return selection.back()
+        if not visit.form.get("sure"):
             return self.templates.page(
                 visit,
                 "list_sure.html",
@@ -250,23 +255,25 @@ class Lists:
     async def undo(self, visit: Visit) -> Answer:
         """What a move said: where the mails lie now, and where they lay."""
         form, account = visit.form, visit.guest.account
-        try:
-            now, before = int(form.get("from")), int(form.get("to"))
-        except ValueError:
-            raise BadRequest("There is nothing to undo") from None
+        now, before = _id(form.get("from")), _id(form.get("to"))
+        if not now or not before:
+            raise BadRequest("There is nothing to undo")
         uids = read_ranges(form.get("uids"))
         moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
         self._say(visit, f"{_mails(len(moved))} moved back.")
         return see_other(f"/mail/{before}")
 
     async def _selection(self, visit: Visit, folder_id: int) -> Selection:
-        return await Selection.read(visit, self.desk.folders, folder_id)
+        selection = await Selection.read(visit, self.desk.folders, folder_id)
+        if not selection.uids:
+            self._say(visit, NOTHING_CHOSEN, "failed")
+        return selection
 
     async def _target(self, visit: Visit) -> Folder:
         form, account_id = visit.form, visit.guest.account.id
         said = form.get("to") or form.get("target")  # a button, or what was chosen beside one
-        if said.isascii() and said.isdigit() and len(said) < 19:
-            return await self.desk.folders.folder(account_id, int(said))
+        if number := _id(said):
+            return await self.desk.folders.folder(account_id, number)
         if not said:
             raise NoSuchFolder("Choose the folder that they are to be moved to")
         return await self.desk.folders.named(account_id, said)
@@ -314,8 +321,8 @@ class Lists:
         self._say(visit, f"The folder {folder.name} is gone; {_mails(moved)} went to Trash.")
         return see_other("/mail")
 
-    def _say(self, visit: Visit, text: str) -> None:
-        self.templates.flashes.add(visit, text)
+    def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
+        self.templates.flashes.add(visit, text, kind)
 
 
 def _of(folders: Sequence[Folder], folder_id: int) -> Folder:
@@ -330,8 +337,13 @@ def _title(folder: Folder) -> str:
     return f"({folder.unread}) {name}" if folder.unread else name
 
 
-def _number(visit: Visit, name: str) -> int:
-    said = visit.query(name)
+def number_asked(visit: Visit, name: str) -> int:
+    """What the address says of it; 0 for nothing, or for what is no number."""
+    return _id(visit.query(name))
+
+
+def _id(said: str) -> int:
+    """0 for what is none."""
     return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
 
 

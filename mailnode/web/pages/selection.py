@@ -24,34 +24,37 @@ class Selection:
     Attributes:
         everything: the uid up to which all are meant; 0 where each was named.
         page: where the list was: "?before=7", or "" for the first page; "/7" is that mail's own.
+        place: the same as a form's field and its value, none for the first page.
     """
 
     folder_id: int
     uids: list[int]
     everything: int = 0
     page: str = ""
+    place: tuple[str, ...] = ()
 
     @classmethod
     async def read(cls, visit: Visit, folders: Folders, folder_id: int) -> Selection:
         """What the form says.
 
         Raises:
-            BadRequest: it names no uid.
+            BadRequest: it names what is no uid.
             NoSuchFolder: `all` of one that isn't the account's.
         """
         form = visit.form
-        page = ""
+        page, place = "", tuple[str, ...]()
         for name in ("before", "after"):
             if said := form.get(name):
-                page = f"?{name}={_uid(said)}"
+                place = (name, str(_uid(said)))
+                page = f"?{name}={place[1]}"
         if said := form.get("all"):
             everything = _uid(said)
             uids = await folders.uids(visit.guest.account.id, folder_id, everything)
-            return cls(folder_id, uids, everything, page)
+            return cls(folder_id, uids, everything, page, place)
         uids = sorted({_uid(each) for each in form.all("uid")})
         if form.get("stay") and len(uids) == 1:
             page = f"/{uids[0]}"
-        return cls(folder_id, uids, 0, page)
+        return cls(folder_id, uids, 0, page, place)
 
     def back(self) -> Answer:
         """To the list that asked; where all of a page are gone, it shows what is left."""
