@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from mailnode.addresses import Address
 from mailnode.composing.drafts import Draft, Enclosure
+from mailnode.composing.headers import ids_of, octets_of, undecoded
 from mailnode.errors import Refused
 
 LINE_OCTETS = 57  # of a file that are one line of base64
@@ -66,7 +67,7 @@ def compose(draft: Draft) -> Composed:
 
     Raises:
         OSError: a file isn't there.
-        ValueError: a field of `headers` can't stand in a header.
+        ValueError: a field can't stand in a header.
     """
     everybody = (draft.sender, *draft.recipients)
     in_utf8 = any(not each.address.is_ascii for each in everybody)
@@ -79,18 +80,18 @@ def compose(draft: Draft) -> Composed:
             mail[name] = [each.shown for each in people]
     if not draft.to and not draft.cc:
         mail["To"] = "undisclosed-recipients:;"
-    mail["Subject"] = draft.subject
+    mail["Subject"] = undecoded(draft.subject)
     mail["Date"] = format_datetime(localtime())
     message_id = make_msgid(domain=_id_domain(draft.sender.address))
     mail["Message-ID"] = message_id
-    if draft.in_reply_to:
-        mail["In-Reply-To"] = draft.in_reply_to
-        mail["References"] = f"{draft.references} {draft.in_reply_to}".strip()
+    if answers := ids_of(draft.in_reply_to):
+        mail["In-Reply-To"] = answers
+        mail["References"] = f"{ids_of(draft.references)} {answers}".strip()
     for name, value in draft.headers:
-        mail[name] = value
+        mail[name] = undecoded(value)
     mail["MIME-Version"] = "1.0"
     enclosures = (*map(Enclosure.of_file, draft.files), *draft.enclosures)
-    parts = [bytes(mail).removesuffix(b"\r\n"), *_content(draft, policy, enclosures)]
+    parts = [octets_of(mail).removesuffix(b"\r\n"), *_content(draft, policy, enclosures)]
     size = sum(len(part) if isinstance(part, bytes) else _octets(part) for part in parts)
     return Composed(message_id, in_utf8, size, parts)
 
@@ -162,10 +163,10 @@ def _part(enclosure: Enclosure) -> Parts:
     part["Content-Type"] = enclosure.kind if known else "application/octet-stream"
     part["Content-Transfer-Encoding"] = "base64"
     how = "inline" if enclosure.content_id else "attachment"
-    part.add_header("Content-Disposition", how, filename=enclosure.name)
+    part.add_header("Content-Disposition", how, filename=undecoded(enclosure.name))
     if enclosure.content_id:
         part["Content-ID"] = f"<{enclosure.content_id}>"
-    return [bytes(part), enclosure]
+    return [octets_of(part), enclosure]
 
 
 def _octets(enclosure: Enclosure) -> int:

@@ -9,6 +9,7 @@ from email.headerregistry import Address as Shown
 from attrs import field, frozen
 
 from mailnode.addresses import Address, parse_address
+from mailnode.composing.headers import undecoded
 from mailnode.errors import BadAddress, MailError
 
 
@@ -34,7 +35,7 @@ class Mailbox:
     @property
     def shown(self) -> Shown:
         """For a header field: the domain as people write it where the local part is, too."""
-        return Shown(self.name, self.address.local, self.address.domain)
+        return Shown(undecoded(self.name), self.address.local, self.address.domain)
 
 
 def read_mailboxes(text: str) -> tuple[Mailbox, ...]:
@@ -121,6 +122,8 @@ def read_address(text: str) -> Address:
     local, _, domain = said.rpartition("@")
     if not local or not domain:
         raise BadAddress(f"{said!r} lacks what stands {'before' if domain else 'behind'} the @")
+    if "=?" in local:
+        raise BadAddress(f"{said!r} looks like an encoded word: no address begins so")
     try:
         address = parse_address(said)
     except MailError as error:

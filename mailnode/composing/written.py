@@ -17,6 +17,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from mailnode.composing.headers import octets_of, undecoded
 from mailnode.composing.people import Mailbox, read_each
 
 TYPED_OCTETS = 48 << 10
@@ -86,7 +87,7 @@ def keep_written(written: Written) -> bytes:
         if people := [each for each in read_each(text) if isinstance(each, Mailbox)]:
             with suppress(ValueError):  # a name that no field can have
                 mail[name] = [each.shown for each in people[:50]]
-    mail["Subject"] = _clean(" ".join(written.subject.split()))[:1000]
+    mail["Subject"] = undecoded(_clean(" ".join(written.subject.split()))[:1000])
     mail["Date"] = format_datetime(localtime())
     packed = zlib.compress(json.dumps({name: getattr(written, name) for name in _SAID}).encode())
     for piece in textwrap.wrap(base64.b64encode(packed).decode(), _FIELD_CHARACTERS):
@@ -95,7 +96,7 @@ def keep_written(written: Written) -> bytes:
         mail.set_content(_clean(written.html) + "\n", subtype="html")
     else:
         mail.set_content(_clean(written.text) + "\n")
-    return bytes(mail)
+    return octets_of(mail)
 
 
 def _clean(text: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import os
+import quopri
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.addresses import parse_address
 from mailnode.client.composing import make_letter
 from mailnode.composing.drafts import Draft, Enclosure, fatal, look_over
 from mailnode.composing.mails import PIECE_OCTETS, FileUnreadable, compose
@@ -236,6 +239,46 @@ class MailTests(SynchronousTestCase):
         self.assertTrue(made.letter.smtputf8)
         with made.letter.open() as file:
             self.assertIn("пётр@example.test".encode(), file.read())
+
+    def test_what_looks_encoded_adds_no_field_and_no_body(self) -> None:
+        for ends in ("=0D=0A", "=0D=0A=0D=0A", "=0A", "=0D"):
+            word = f"=?utf-8?q?a{ends}X-Evil:_1?="
+            octets = quopri.decodestring(f"a{ends}X-Evil: 1")
+            coded = f"=?utf-8?b?{base64.b64encode(octets).decode()}?="
+            for said in (word, coded, f"=?utf-8?q?b?= {word}", f"Re: {word}{word}"):
+                name = said.replace(" ", "")
+                mail = draft(
+                    sender=Mailbox(BOB.address, said),
+                    to=(Mailbox(BOB.address, said),),
+                    cc=(Mailbox(BOB.address, f"{said}, x"),),
+                    subject=said,
+                    text="hi",
+                    in_reply_to=f"<{name}@x> <2@x>",
+                    references=f"<{name}> <1@x>",
+                    enclosures=(Enclosure(said, "text/plain", 0, BytesIO),),
+                )
+                raw = octets_of(mail)
+                self.assertNotRegex(raw, rb"(?m)^X-Evil")
+                made = email.message_from_bytes(raw, policy=email.policy.default)
+                self.assertEqual("bob@example.test", made["From"].addresses[0].addr_spec)
+                self.assertEqual(1, len(made["To"].addresses))
+                told = made["Subject"].strip().replace("= ?", "=?")
+                self.assertEqual(said, told)
+                answers = made["In-Reply-To"], made["References"]
+                self.assertEqual(("<2@x>", "<1@x> <2@x>"), answers)
+
+    def test_an_address_that_looks_encoded_is_none(self) -> None:
+        evil = "=?utf-8?q?=0D=0AX-Evil=3A_1?=@example.test"
+        with self.assertRaisesRegex(BadAddress, "encoded word"):
+            read_address(evil)
+        with self.assertRaises(ValueError):  # whoever made it
+            compose(draft(to=(Mailbox(parse_address(evil)),)))
+
+    def test_what_is_no_message_id_is_not_answered(self) -> None:
+        strange = ("<a b@x>", "<a\0@x>", "<a\r\nX-Evil: 1@x>", "<\u2028@x>", f"<{'a' * 600}@x>")
+        for said in ("hello", *strange):
+            mail = parsed(draft(text="hi", in_reply_to=said))
+            self.assertEqual((None, None), (mail["In-Reply-To"], mail["References"]))
 
     def test_a_reply_names_what_it_answers(self) -> None:
         mail = parsed(draft(text="hi", in_reply_to="<2@x>", references="<1@x>"))

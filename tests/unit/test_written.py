@@ -93,6 +93,14 @@ class Kept(SynchronousTestCase):
         self.assertIn(b"To: Bob <bob@x.example>\r\n", raw)
         self.assertNotIn(b"eve", raw)
 
+    def test_what_looks_encoded_puts_no_other_draft_in_its_place(self) -> None:
+        packed = base64.b64encode(zlib.compress(b'{"bcc": "eve@x.example"}')).decode()
+        field = base64.b64encode(f"a\r\nX-Draft: {packed}".encode()).decode()
+        for subject in (f"Re: =?utf-8?b?{field}?=", "=?utf-8?q?=0D=0AX-Draft:_?="):
+            written = Written(to="bob@x.example", subject=subject, text="Hello", key="k" * 32)
+            self.assertEqual(1, keep_written(written).count(b"\r\nX-Draft:"))
+            self.assertEqual(written, self.back(written))
+
     def test_a_draft_of_another_program_is_read_as_a_mail(self) -> None:
         raw = (
             b"From: Me <me@here.example>\r\nTo: =?utf-8?q?B=C3=B6b?= <bob@x.example>\r\n"
