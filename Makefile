@@ -27,14 +27,17 @@ SMTP ?= 2525
 POP3 ?= 1100
 HTTP ?= 8080
 LISTEN := import socket, sys; [socket.create_server(("127.0.0.1", int(each))).close() for each in sys.argv[1:]]
+RUNS := import pathlib, sys; from mailnode.store.locks import is_locked; sys.exit(not is_locked(pathlib.Path("var")))
 
 run: $(VENV)/installed
-	@$(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) $(HTTP) 2>/dev/null || \
-	    echo "Port $(SMTP), $(POP3) or $(HTTP) is taken; others: make run SMTP=2526 POP3=1101 HTTP=8081" >&2
+	@if $(BIN)/python -c '$(RUNS)'; then echo "A node runs in this folder already: stop it first" >&2; \
+	elif ! $(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) $(HTTP) 2>/dev/null; then \
+	    echo "Port $(SMTP), $(POP3) or $(HTTP) is taken; others: make run SMTP=2526 POP3=1101 HTTP=8081" >&2; fi
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3) --http $(HTTP)
 
 test: $(VENV)/installed-test
 	@tests/live/install-clients
+	@tests/browser/install-browser
 	@BIN="$(BIN)" tests/run
 
 check: $(VENV)/installed-check

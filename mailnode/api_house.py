@@ -21,6 +21,7 @@ from mailnode.web.api.journal import Journal, NodeState
 from mailnode.web.api.messages import Messages
 from mailnode.web.api.queue import Queue
 from mailnode.web.api.reference import Reference
+from mailnode.web.api.searching import Searching
 from mailnode.web.api.sending import Sending
 from mailnode.web.api.watching import Waiters, Watching
 
@@ -92,6 +93,7 @@ def make_api(
             Sending(desk.post_office, desk.answers, house._in_thread),
             Watching(desk.folders, happenings, messages, waiters, guard, seconds),
             messages,
+            Searching(desk.folders, desk.indexes),
             Folders(desk.folders),
             CapturedMail(captured, one_captured, letters, waiters, house.reactor, seconds),
             Accounts(

@@ -18,7 +18,7 @@ from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
 from mailnode.cli.index import index
 from mailnode.cli.mailbox import mailbox
-from mailnode.cli.maildrop import delete, list_mails, read, save, stat, watch
+from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
 from mailnode.cli.restore import restore
@@ -32,6 +32,7 @@ from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
 from mailnode.cli.tokens import token
 from mailnode.cli.trace import trace
+from mailnode.cli.watching import watch
 
 main = RootGroup(
     "mailnode",

@@ -35,7 +35,9 @@ def backups() -> None:
     pass
 
 
-@backups.command("list", cls=NodeCommand, example="mailnode backups list /mnt/backups")
+@backups.command(
+    "list", cls=NodeCommand, has_node=False, example="mailnode backups list /mnt/backups"
+)
 @folder_argument
 @click.pass_context
 def list_backups(ctx: click.Context, folder: Path) -> None:
@@ -69,7 +71,9 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-@backups.command("verify", cls=NodeCommand, example="mailnode backups verify /mnt/backups")
+@backups.command(
+    "verify", cls=NodeCommand, has_node=False, example="mailnode backups verify /mnt/backups"
+)
 @folder_argument
 @click.argument("wanted", metavar="[BACKUP]", required=False)
 @click.pass_context
@@ -151,7 +155,12 @@ def _with_links(chunks: Chunks, manifest: Manifest, folder: Path) -> Iterator[En
         link.symlink_to(chunks.path_of(entry.chunks[0]).absolute())
 
 
-@backups.command("prune", cls=NodeCommand, example="mailnode backups prune /mnt/backups --keep 14")
+@backups.command(
+    "prune",
+    cls=NodeCommand,
+    has_node=False,
+    example="mailnode backups prune /mnt/backups --keep 14",
+)
 @folder_argument
 @click.option(
     "--keep",
@@ -160,22 +169,29 @@ def _with_links(chunks: Chunks, manifest: Manifest, folder: Path) -> Iterator[En
     metavar="COUNT",
     help="How many of the newest backups stay.",
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.pass_context
-def prune_backups(ctx: click.Context, folder: Path, keep: int) -> None:
+def prune_backups(ctx: click.Context, folder: Path, keep: int, dry_run: bool) -> None:
     """Delete all but the newest backups, and what only they needed.
 
     What a killed backup left goes, too. A prune that was killed is done by the next one.
     """
     with copied(ctx):
         require_backups(folder)
-        with locked(folder, alone=True):
-            done = prune(Chunks(folder), keep)
-    told = {"deleted": list(done.backups), "chunks": done.chunks, "octets": done.octets}
+        with locked(folder, alone=not dry_run):
+            done = prune(Chunks(folder), keep, dry_run=dry_run)
+    told = {
+        "deleted": list(done.backups),
+        "chunks": done.chunks,
+        "octets": done.octets,
+        "dry_run": dry_run,
+    }
     if not answer_json(ctx, told):
         for name in done.backups:
-            output.say(f"backup {name} is deleted")
+            output.say(f"backup {name} {'would be' if dry_run else 'is'} deleted")
         if done.chunks:
             chunks = output.count(done.chunks, "chunk")
-            output.say(f"deleted {chunks}, {output.size(done.octets)}")
+            which = "would be deleted:" if dry_run else "deleted"
+            output.say(f"{which} {chunks}, {output.size(done.octets)}")
         elif not done.backups:
             output.say("nothing to delete")

@@ -21,6 +21,7 @@ _STYLES = {WRONG: "red", DOUBTFUL: "yellow", NOTE: ""}
 
 @click.command(
     cls=NodeCommand,
+    has_node=False,
     example="mailnode check letter.eml\nmailnode check --strict - < letter.eml",
 )
 @click.argument("file", metavar="FILE|-")

@@ -22,6 +22,7 @@ EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
 EX_NOUSER = 67
+EX_NOHOST = 68
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
 EX_TEMPFAIL = 75
@@ -47,14 +48,19 @@ def _choose(ctx: click.Context, param: click.Parameter, value: object) -> None:
         ctx.meta.setdefault(_CHOICES, {})[param.name] = value
 
 
-def node_options() -> list[click.Parameter]:
-    """Options that stand before or after any subcommand."""
+def node_options(*, hidden: bool = False) -> list[click.Parameter]:
+    """Options that stand before or after any subcommand.
+
+    Args:
+        hidden: those that say where the node is are taken, and not shown.
+    """
     return [
         click.Option(
             ["-u", "--users"],
             metavar="FILE",
             expose_value=False,
             callback=_choose,
+            hidden=hidden,
             help="File of domains, accounts and aliases; users.db unless set.",
         ),
         click.Option(
@@ -62,6 +68,7 @@ def node_options() -> list[click.Parameter]:
             metavar="FOLDER",
             expose_value=False,
             callback=_choose,
+            hidden=hidden,
             help="Folder of mail, keys and locks; var unless set.",
         ),
         click.Option(
@@ -69,6 +76,7 @@ def node_options() -> list[click.Parameter]:
             metavar="FILE",
             expose_value=False,
             callback=_choose,
+            hidden=hidden,
             help="TOML file of settings; MAILNODE_CONFIG unless given, else none.",
         ),
         click.Option(
@@ -119,10 +127,15 @@ def config_of(ctx: click.Context) -> Config:
 
 
 class NodeCommand(click.Command):
-    """A command with the shared options and an example under its help."""
+    """A command with the shared options and an example under its help.
 
-    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
-        kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
+    Args:
+        has_node: whether it looks for a node at all.
+    """
+
+    def __init__(self, *args: Any, example: str, has_node: bool = True, **kwargs: Any) -> None:
+        shared = node_options(hidden=not has_node)
+        kwargs["params"] = [*(kwargs.get("params") or ()), *shared]
         kwargs.setdefault("context_settings", _HELP)
         super().__init__(*args, **kwargs)
         self.example = example
@@ -242,6 +255,8 @@ def told(error: Exception) -> tuple[int, str]:
     what = f"{where}{error.strerror or error}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EX_NOPERM, f"{what}; run this as the user that the node runs as"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        return EX_NOINPUT, what
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EX_TEMPFAIL, f"{what}; make room on the disk and try again"
     return EX_UNAVAILABLE, what

@@ -27,8 +27,11 @@ from mailnode.cli.systems import System, move_in
 from mailnode.client.connection import Trust
 from mailnode.client.trouble import Denied, Unreachable
 from mailnode.filenames import expanded
+from mailnode.portability.plaintext import USERINFO
 from mailnode.portability.sources import FORMATS, Unknown, guess_format, open_source
 from mailnode.store.accounts import Account
+
+NAMED = 10  # accounts, for people; --json has them all
 
 
 @click.command(
@@ -154,7 +157,8 @@ def _guess(path: Path) -> str:
     try:
         return guess_format(path)
     except Unknown as error:
-        raise Mistake(f"{path}: {error}; --format says what it is", EX_DATAERR) from None
+        mend = "" if path.name == USERINFO else "; --format says what it is"
+        raise Mistake(f"{path}: {error}{mend}", EX_DATAERR) from None
 
 
 def _answer(
@@ -212,7 +216,8 @@ def _say(report: Report, wish: Wish, whose: str) -> None:
 def _say_accounts(system: System, wish: Wish) -> None:
     made = [str(each.address) for each in system.made]
     word = "would be made" if wish.dry_run else "made"
-    output.say(f"accounts {word}: {len(made)}")
+    named = f" ({_some(made)})" if made else ""
+    output.say(f"accounts {word}: {len(made)}{named}")
     if system.kept:
         output.say(f"accounts that were there stay as they are: {_names(system.kept)}")
     if system.weak:
@@ -228,7 +233,13 @@ def _say_accounts(system: System, wish: Wish) -> None:
 
 
 def _names(accounts: list[Account]) -> str:
-    return ", ".join(str(each.address) for each in accounts)
+    return _some([str(each.address) for each in accounts])
+
+
+def _some(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f", and {more} more" if more > 0 else "")
 
 
 def _counts(counts: Any) -> str:

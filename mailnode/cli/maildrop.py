@@ -1,9 +1,9 @@
-"""`list`, `read`, `save`, `delete`, `stat`, `watch`: a mailbox by POP3, one's own anywhere."""
+"""`list`, `read`, `save`, `delete`, `stat`: a mailbox by POP3, one's own anywhere."""
 
 from __future__ import annotations
 
+import re
 import sys
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -23,7 +23,9 @@ from mailnode.cli.frame import (
     answer_json,
     wants_json,
 )
+from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
+from mailnode.cli.shell_menu import read_which
 from mailnode.client.maildrop import NUMBER_DIGITS, Maildrop
 from mailnode.client.reading import SHOWN, attachments_of, field_of, head_of, text_of
 from mailnode.client.saving import Saved, Shelf
@@ -32,7 +34,6 @@ from mailnode.errors import MailError
 from mailnode.mime import read_mail
 
 NEWEST = 100
-EVERY_S = 5.0
 SHOWN_AT_ONCE = 1 << 16
 UNKNOWN = "nobody knows whether they were deleted: `mailnode list` shows it"
 
@@ -62,10 +63,10 @@ def opened(
     """
     place = Place.of(ctx, mailbox or "")
     maildrop = place.maildrop()
-    with _left_on_error(maildrop):
+    with left_on_error(maildrop):
         yield place, maildrop
     if not deletes:
-        _quit(maildrop)
+        quit_politely(maildrop)
         return
     try:
         maildrop.quit()
@@ -76,7 +77,7 @@ def opened(
 
 
 @contextmanager
-def _left_on_error(maildrop: Maildrop) -> Iterator[None]:
+def left_on_error(maildrop: Maildrop) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -84,7 +85,7 @@ def _left_on_error(maildrop: Maildrop) -> Iterator[None]:
         raise
 
 
-def _quit(maildrop: Maildrop) -> None:
+def quit_politely(maildrop: Maildrop) -> None:
     """Politely: what the server makes of that takes nothing from what it has said."""
     with suppress(MailError):
         maildrop.quit()
@@ -142,7 +143,7 @@ def show_lines(lines: Iterable[Line], marked: Collection[int] = ()) -> None:
 def list_mails(ctx: click.Context, mailbox: str | None, limit: int) -> None:
     """List the mails in a mailbox: number, sender, when, subject, size.
 
-    MAILBOX is whose it is, the address to sign in with.
+    MAILBOX is whose it is: the address, which is signed in with unless --user names another name.
     """
     with opened(ctx, mailbox) as (place, maildrop):
         lines = lines_of(maildrop, limit)
@@ -161,7 +162,10 @@ def list_mails(ctx: click.Context, mailbox: str | None, limit: int) -> None:
 @click.argument("mailbox", required=False)
 @click.pass_context
 def stat(ctx: click.Context, mailbox: str | None) -> None:
-    """Say how many mails there are, and how large they are together."""
+    """Say how many mails there are, and how large they are together.
+
+    MAILBOX is whose it is: the address, which is signed in with unless --user names another name.
+    """
     with opened(ctx, mailbox) as (place, maildrop):
         size = maildrop.stat()
     if not answer_json(ctx, {"mails": size.mails, "octets": size.octets}):
@@ -169,22 +173,28 @@ def stat(ctx: click.Context, mailbox: str | None) -> None:
 
 
 @click.command("read", cls=ClientCommand, example="mailnode read 3\nmailnode read invoice")
-@click.argument("which")
+@click.argument("which", nargs=-1, required=True, metavar="WHICH")
 @click.option(
     "--raw", is_flag=True, help="As it came, octet for octet; on a terminal made harmless."
 )
 @click.pass_context
-def read(ctx: click.Context, which: str, raw: bool) -> None:
-    """Show a mail, by its number or by words of its subject."""
+def read(ctx: click.Context, which: Sequence[str], raw: bool) -> None:
+    """Show a mail, by its number or by words of its subject.
+
+    WHICH is a number, several such as 1 3 or 1-5, "all", "last", or words of a subject.
+    """
+    _refuse_mailbox(ctx, which)
     with opened(ctx) as (_, maildrop):
-        number = find(maildrop, which)
-        octets = fetch(maildrop, number)
+        mails = [(number, fetch(maildrop, number)) for number in pick(maildrop, which)]
     if raw:
-        _write(octets)
+        for _, octets in mails:
+            _write(octets)
     elif wants_json(ctx):
-        answer_json(ctx, {"number": number, **_facts_of(octets)})
+        told = [{"number": number, **_facts_of(octets)} for number, octets in mails]
+        answer_json(ctx, told[0] if len(told) == 1 else told)
     else:
-        show_mail(octets)
+        for _, octets in mails:
+            show_mail(octets)
 
 
 def _facts_of(octets: bytes) -> dict[str, object]:
@@ -234,18 +244,47 @@ def fetch(maildrop: Maildrop, number: int) -> bytes:
     return bytes(octets)
 
 
-def find(maildrop: Maildrop, which: str) -> int:
-    """The number of the one mail that is meant.
+def pick(maildrop: Maildrop, which: Sequence[str]) -> list[int]:
+    """The numbers of the mails that are meant: numbers, ranges, "all", or words of one subject.
+
+    Raises:
+        Mistake: one of them isn't there, or nobody can tell which is meant.
+    """
+    for digits in filter(str.isdecimal, which):
+        _require_number(digits)
+    said, sizes = " ".join(which), maildrop.sizes()
+    if said.casefold() == "all":
+        return list(sizes)
+    found = read_which(said, list(sizes))
+    if found.trouble:
+        what = found.trouble.partition(";")[0].rstrip(".")
+        raise Mistake(
+            f"{what[:1].lower()}{what[1:]}; `mailnode list` shows which there are", EX_NOUSER
+        )
+    return list(found.numbers) or [find(maildrop, found.words, sizes)]
+
+
+def _refuse_mailbox(ctx: click.Context, which: Sequence[str]) -> None:
+    """
+    Raises:
+        Mistake: behind the mail stands whose it is, as `list` takes it.
+    """
+    if len(which) > 1 and "@" in which[-1]:
+        name, whose = ctx.info_name, which[-1]
+        mails = " ".join(which[:-1])
+        raise Mistake(
+            f"whose mailbox it is stands in --user: `mailnode {name} {mails} --user {whose}`",
+            EX_USAGE,
+        )
+
+
+def find(maildrop: Maildrop, which: str, sizes: Mapping[int, int]) -> int:
+    """The number of the one mail whose subject is meant.
 
     Raises:
         Mistake: there is none, or there are several.
     """
-    if which.isdecimal():
-        number = _number(which)
-        if number in maildrop.sizes():
-            return number
-        raise Mistake(f"there is no mail {which}; `mailnode list` shows which there are", EX_NOUSER)
-    lines = lines_of(maildrop)
+    lines = lines_about(maildrop, sizes, sizes)
     wanted = which.casefold()
     same = [each for each in lines if each.subject.casefold() == wanted]
     found = same or [each for each in lines if wanted in each.subject.casefold()]
@@ -253,13 +292,16 @@ def find(maildrop: Maildrop, which: str) -> int:
         raise Mistake(f"no mail's subject has {which!r}", EX_NOUSER)
     if len(found) > 1:
         some = ", ".join(f"{each.number} ({each.subject[:40]})" for each in found[-5:])
-        raise Mistake(f"{len(found)} mails have {which!r}, of late {some}: name one by its number")
+        raise Mistake(
+            f"{len(found)} mails have {which!r} in their subject; name one by its number, the "
+            f"newest: {some}"
+        )
     return found[0].number
 
 
-@click.command("save", cls=ClientCommand, example="mailnode save 3 --to mails\n"
+@click.command("save", cls=ClientCommand, example="mailnode save 1-2 5 --to mails\n"
                "mailnode save all --to mails")  # fmt: skip
-@click.argument("which")
+@click.argument("which", nargs=-1, required=True, metavar="WHICH")
 @click.option(
     "--to",
     "folder",
@@ -269,13 +311,15 @@ def find(maildrop: Maildrop, which: str) -> int:
     help="Where: DIR/<address>/<subject>.eml, attachments in a folder beside it.",
 )
 @click.pass_context
-def save(ctx: click.Context, which: str, folder: Path) -> None:
-    """Save a mail, or all, as files; each is read back and compared.
+def save(ctx: click.Context, which: Sequence[str], folder: Path) -> None:
+    """Save mails as files; each is read back and compared.
 
-    WHICH is a number, words of a subject, or "all". Nothing that is there is overwritten.
+    WHICH is a number, several such as 1 3 or 1-5, "all", "last", or words of a subject. Nothing
+    that is there is overwritten.
     """
+    _refuse_mailbox(ctx, which)
     with opened(ctx) as (place, maildrop):
-        numbers = list(maildrop.sizes()) if which == "all" else [find(maildrop, which)]
+        numbers = pick(maildrop, which)
         shelf = Shelf(folder, place.user)
         try:
             saved, refused = save_mails(maildrop, shelf, numbers)
@@ -325,18 +369,30 @@ def _as_json(saved: Saved) -> dict[str, object]:
     }
 
 
-@click.command("delete", cls=ClientCommand, example="mailnode delete 3 4\nmailnode delete all")
+@click.command("delete", cls=ClientCommand, example="mailnode delete 3 5-7\nmailnode delete all")
 @click.argument("numbers", nargs=-1, required=True, metavar="N...")
+@click.option("--yes", is_flag=True, help="Don't ask whether all shall go.")
 @click.pass_context
-def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
-    """Delete mails by their numbers, or "all"; one that isn't there, and none is deleted."""
-    everything = list(numbers) == ["all"]
-    wanted = [] if everything else sorted({_number(each) for each in numbers})
-    with opened(ctx, deletes=True) as (_, maildrop):
-        there = maildrop.sizes()
-        wanted = list(there) if everything else wanted
-        if missing := [str(each) for each in wanted if each not in there]:
-            raise Mistake(f"there is no mail {', '.join(missing)}; nothing was deleted", EX_NOUSER)
+def delete(ctx: click.Context, numbers: Sequence[str], yes: bool) -> None:
+    """Delete mails by their numbers, ranges of them, or "all": for good, at once.
+
+    When one that is named isn't there, none is deleted. Of a range those go that are there. On a
+    terminal "all" is asked about first.
+    """
+    _refuse_mailbox(ctx, numbers)
+    everything = [each.casefold() for each in numbers] == ["all"]
+    if not everything:
+        _require_numbers(numbers)
+    with opened(ctx, deletes=True) as (place, maildrop):
+        try:
+            wanted = sorted(pick(maildrop, numbers))
+        except Mistake as mistake:
+            what = mistake.message.partition(";")[0]
+            raise Mistake(f"{what}; nothing was deleted", mistake.code) from None
+        if everything and wanted and stdin_is_terminal() and not (yes or wants_json(ctx)):
+            mails = output.count(len(wanted), "mail")
+            if not click.confirm(f"Delete {mails} of {place.user} for good?", err=True):
+                wanted = []
         if refused := maildrop.delete(wanted):
             number, why = refused[0]
             raise Mistake(f"mail {number}: {why.text}; nothing was deleted")
@@ -344,54 +400,23 @@ def delete(ctx: click.Context, numbers: Sequence[str]) -> None:
         output.say(f"deleted {output.count(len(wanted), 'mail')}")
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > NUMBER_DIGITS:
-        raise Mistake(f"{text!r} is no number of a mail; `mailnode list` shows them", EX_USAGE)
-    return int(text)
+_NUMBERS = re.compile(r"[\d\s,;-]*\d[\d\s,;-]*")
 
 
-@click.command("watch", cls=ClientCommand, example="mailnode watch alice@example.test")
-@click.argument("mailbox", required=False)
-@click.option(
-    "--every",
-    type=click.FloatRange(min=1),
-    default=EVERY_S,
-    metavar="SECONDS",
-    help=f"How often to look; {EVERY_S:.0f} unless given.",
-)
-@click.pass_context
-def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
-    """Show new mail as it comes, until Ctrl-C.
-
-    Each look is a session of its own, so that other programs get at the mailbox, too.
+def _require_numbers(words: Sequence[str]) -> None:
     """
-    place = Place.of(ctx, mailbox or "")
-    known: set[str] | None = None
-    while True:
-        try:
-            lines, known = _look(place, known)
-        except MailError as error:
-            if known is None:
-                raise
-            click.echo(f"mailnode: {error}; it is tried again", err=True)
-        else:
-            for each in lines:
-                if not answer_json(ctx, attrs.asdict(each)):
-                    at = output.day_and_time(each.at) if each.at is not None else "undated"
-                    output.say(f"{each.number}  {at}  {each.sender or '<>'}  {each.subject}")
-        try:
-            time.sleep(every)
-        except KeyboardInterrupt:
-            return
+    Raises:
+        Mistake: words of a subject name mails to read or to save, and none to delete.
+    """
+    for word in words:
+        if not _NUMBERS.fullmatch(word):
+            raise Mistake(
+                f"{word!r} is no number of a mail: what is deleted is named by numbers, such as "
+                "3 or 5-7; `mailnode list` shows them",
+                EX_USAGE,
+            )
 
 
-def _look(place: Place, known: set[str] | None) -> tuple[list[Line], set[str]]:
-    """The mails that are new since the last look, none at the first; and which there are now."""
-    maildrop = place.maildrop()
-    with _left_on_error(maildrop):
-        unique = maildrop.unique_ids()
-        new = [] if known is None else [n for n, word in unique.items() if word not in known]
-        sizes = maildrop.sizes() if new else {}
-        lines = lines_about(maildrop, new, sizes)
-    _quit(maildrop)
-    return lines, set(unique.values())
+def _require_number(digits: str) -> None:
+    if len(digits) > NUMBER_DIGITS:
+        raise Mistake(f"{digits!r} is no number of a mail; `mailnode list` shows them", EX_USAGE)

@@ -10,6 +10,7 @@ import click
 from mailnode.cli.frame import EX_DATAERR, Mistake
 
 LEAST_CHARACTERS = 8
+TRIES = 3
 
 
 def stdin_is_terminal() -> bool:
@@ -19,18 +20,29 @@ def stdin_is_terminal() -> bool:
 def ask_password(ctx: click.Context, prompt: str, *, demo: bool = False) -> str:
     """The password that was typed twice, or that stood on the first line of standard input.
 
+    On a terminal it is asked for again when it is not good.
+
     Raises:
         Mistake: it is empty, too short (a demo account's may be short), or no text.
     """
     if stdin_is_terminal():
-        typed = _prompt(prompt)
-        _require_good(typed, demo)
-        if _prompt("The same again") != typed:
-            raise Mistake("the two passwords differ; nothing was changed", EX_DATAERR)
-        return typed
+        for _ in range(TRIES - 1):
+            try:
+                return _ask_twice(prompt, demo)
+            except Mistake as mistake:
+                click.echo(f"{mistake.message.partition(';')[0]}: once more", err=True)
+        return _ask_twice(prompt, demo)
     password = _read_line(ctx)
     _require_good(password, demo)
     return password
+
+
+def _ask_twice(prompt: str, demo: bool) -> str:
+    typed = _prompt(prompt)
+    _require_good(typed, demo)
+    if _prompt("The same again") != typed:
+        raise Mistake("the two passwords differ; nothing was changed", EX_DATAERR)
+    return typed
 
 
 def ask_secret(ctx: click.Context, prompt: str) -> str:

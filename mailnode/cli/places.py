@@ -105,7 +105,7 @@ class Place:
     stdin_is_text: bool = False
     profile: Profile = field(factory=Profile)
     _found: Found | None = None
-    _password: str = ""
+    _passwords: dict[str, str] = field(factory=dict)  # of "smtp" where it has its own, of "" else
     _typed: bool = False
     _keyring_failed: bool = False
     _agreed: list[Server] = field(factory=list)  # hosts of other domains
@@ -144,6 +144,19 @@ class Place:
             return str(said)
         return self._found.sign_in_name(self.address) if self._found else self.address
 
+    def user_at(self, kind: str) -> str:
+        """The sign-in name at the server that takes mail ("smtp"), or gives it ("pop3")."""
+        if kind == "smtp" and not _chosen(self.ctx).get("user"):
+            return self.profile.smtp_user or self.user
+        return self.user
+
+    @property
+    def signs_in_to_send(self) -> bool:
+        """Whether it is signed in before a mail is handed over, without the server's asking."""
+        if _chosen(self.ctx).get("user"):
+            return True
+        return self.user_was_said and self.profile.smtp_sign_in
+
     @property
     def user_was_said(self) -> bool:
         """Whether somebody has said whom to sign in as."""
@@ -151,11 +164,10 @@ class Place:
 
     @property
     def can_sign_in(self) -> bool:
-        """Whether a password can be had, by asking if need be."""
-        chosen = _chosen(self.ctx)
-        return stdin_is_terminal() or bool(
-            chosen.get("password_file") or chosen.get("password_command")
-        )
+        """Whether a password for sending can be had, by asking if need be, and may be used."""
+        if not (self.profile.smtp_sign_in or _chosen(self.ctx).get("user")):
+            return False
+        return stdin_is_terminal() or any(self._said_password("smtp"))
 
     @property
     def trust(self) -> Trust:
@@ -209,8 +221,9 @@ class Place:
         domain = address.rpartition("@")[2].lower()
         server = self._found.servers.get(kind)
         if server is None:
+            here = "" if self._has_node else "there is no node in this folder; "
             raise Mistake(
-                f"{domain} does not say which {kind.upper()} server it has; give --{kind} "
+                f"{here}{domain} does not say which {kind.upper()} server it has; give --{kind} "
                 "HOST:PORT",
                 EX_CONFIG,
             )
@@ -220,13 +233,27 @@ class Place:
             self._agreed.append(server)
         return server
 
+    @property
+    def _has_node(self) -> bool:
+        """Whether there is one in this folder, running or not."""
+        return config_of(self.ctx).users_path.exists()
+
+    def require_running(self) -> None:
+        """
+        Raises:
+            Mistake: mail would go to the node of this folder, which doesn't run.
+        """
+        chosen, profile = _chosen(self.ctx), self.profile
+        said = chosen.get("server") or chosen.get("smtp") or profile.server or profile.smtp
+        if not (said or self.is_node):
+            self._require_no_stopped_node(self.address)
+
     def _require_no_stopped_node(self, address: str) -> None:
         """
         Raises:
             Mistake: the mail is at the node of this folder, which doesn't run.
         """
-        config = config_of(self.ctx)
-        if not config.users_path.exists() or running_node(config) is not None:
+        if not self._has_node or running_node(config_of(self.ctx)) is not None:
             return
         domain = address.partition("@")[2].lower()
         with suppress(click.ClickException, MailError, OSError), open_accounts(self.ctx) as known:
@@ -256,7 +283,7 @@ class Place:
             Mistake, MailError.
         """
         return self._signed_in(
-            "pop3", lambda connection: Maildrop.open(connection, self.user, self._password)
+            "pop3", lambda connection: Maildrop.open(connection, self.user, self._password("pop3"))
         )
 
     def submission(self, *, sign_in: bool) -> Submission:
@@ -269,7 +296,9 @@ class Place:
             return self._open(self.servers("smtp"), Submission.open)
         return self._signed_in(
             "smtp",
-            lambda connection: Submission.open(connection, Login(self.user, self._password)),
+            lambda connection: Submission.open(
+                connection, Login(self.user_at("smtp"), self._password("smtp"))
+            ),
         )
 
     def _signed_in(self, kind: str, open_session: Callable[[Connection], T]) -> T:
@@ -277,48 +306,63 @@ class Place:
         servers = self.servers(kind)
         self.require_user()
         for at in range(TRIES):
-            self._have_password(servers[0])
+            self._have_password(kind, servers[0])
             try:
                 session = self._open(servers, open_session)
             except SignInRefused as refusal:
-                self._password = ""
-                if not self._may_ask_again or at == TRIES - 1:
+                self._passwords.pop(self._whose(kind), None)
+                if not self._may_ask_again(kind) or at == TRIES - 1:
                     raise
                 self._keyring_failed = True
                 click.echo(f"{output.printable(refusal.text)}; try again", err=True)
             else:
-                self._offer_to_keep(servers[0])
+                self._offer_to_keep(kind, servers[0])
                 return session
         raise AssertionError("unreachable")
 
-    @property
-    def _may_ask_again(self) -> bool:
-        """Whether another password can be had: one that was said in a file stays the same."""
+    def _said_password(self, kind: str) -> tuple[str, str]:
+        """(file, command) that were said, by an option or the profile; "" for not."""
         chosen, profile = _chosen(self.ctx), self.profile
-        fixed = (
-            chosen.get("password_file")
-            or chosen.get("password_command")
-            or profile.password_file
-            or profile.password_command
-        )
-        return stdin_is_terminal() and not fixed
+        pairs = [(chosen.get("password_file", ""), chosen.get("password_command", ""))]
+        if kind == "smtp":
+            pairs.append((profile.smtp_password_file, profile.smtp_password_command))
+        if not self._is_another(kind):
+            pairs.append((profile.password_file, profile.password_command))
+        return next((pair for pair in pairs if any(pair)), ("", ""))
+
+    def _is_another(self, kind: str) -> bool:
+        """Whether the profile has a password of its own for what takes mail."""
+        profile = self.profile
+        return kind == "smtp" and bool(profile.smtp_password_file or profile.smtp_password_command)
+
+    def _whose(self, kind: str) -> str:
+        """Under which name its password is remembered."""
+        return kind if self._is_another(kind) or self.user_at(kind) != self.user else ""
+
+    def _password(self, kind: str) -> str:
+        return self._passwords.get(self._whose(kind), "")
+
+    def _may_ask_again(self, kind: str) -> bool:
+        """Whether another password can be had: one that was said in a file stays the same."""
+        return stdin_is_terminal() and not any(self._said_password(kind))
 
     def _open(self, servers: Sequence[Server], open_session: Callable[[Connection], T]) -> T:
         """A session; a server may be slow to answer, and is after a wrong password."""
-        with waiting_for(str(servers[0])):
-            return open_session(self._connect(servers))
+        with waiting_for(str(servers[0])) as tell:
+            return open_session(self._connect(servers, tell))
 
-    def _connect(self, servers: Sequence[Server]) -> Connection:
+    def _connect(self, servers: Sequence[Server], tell: Callable[[str], object]) -> Connection:
         """The first that can be reached."""
         for server in servers[:-1]:
             with suppress(Unreachable):
-                return Connection(server, self.trust)
-        return Connection(servers[-1], self.trust)
+                return Connection(server, self.trust, on_silence=tell)
+        return Connection(servers[-1], self.trust, on_silence=tell)
 
     def forget(self) -> None:
         """What was typed was a mistake; what the options and a profile say of the user stays."""
         self.address = self.profile.mailbox or _chosen(self.ctx).get("user", "")
-        self._password, self._found = "", None
+        self._passwords.clear()
+        self._found = None
         self._typed = self._keyring_failed = False
 
     def is_captured(self, recipient: str) -> bool:
@@ -353,45 +397,45 @@ class Place:
         if not self.user.isprintable():
             raise Mistake(f"{self.user!r} is no name to sign in as", EX_USAGE)
 
-    def _have_password(self, server: Server) -> None:
+    def _have_password(self, kind: str, server: Server) -> None:
         """From where the options or the profile say, the keyring, or a prompt."""
-        if self._password:
+        if self._password(kind):
             return
-        chosen, profile = _chosen(self.ctx), self.profile
-        if path := chosen.get("password_file"):
-            self._password = passwords.from_file(Path(path))
-        elif command := chosen.get("password_command"):
-            self._password = passwords.from_command(command)
-        elif profile.password_file:
-            self._password = passwords.from_file(expanded(profile.password_file))
-        elif profile.password_command:
-            self._password = passwords.from_command(profile.password_command)
-        elif not self._keyring_failed and (kept := passwords.from_keyring(self.user, server.host)):
-            self._password = kept
+        (file, command), user = self._said_password(kind), self.user_at(kind)
+        if file:
+            found = passwords.from_file(expanded(file))
+        elif command:
+            found = passwords.from_command(command)
+        elif not self._keyring_failed and (kept := passwords.from_keyring(user, server.host)):
+            found = kept
         else:
-            self._ask_password(server)
+            found = self._ask_password(user, server)
+        self._passwords[self._whose(kind)] = found
 
-    def _ask_password(self, server: Server) -> None:
+    def _ask_password(self, user: str, server: Server) -> str:
         """On a terminal; otherwise the next line of standard input, where nothing else reads it."""
+        found = ""
         if stdin_is_terminal():
-            words = f"Password of {self.user} at {server.host}"
-            self._password, self._typed = str(click.prompt(words, hide_input=True, err=True)), True
+            words = f"Password of {user} at {server.host}"
+            found, self._typed = str(click.prompt(words, hide_input=True, err=True)), True
         elif not self.stdin_is_text:
-            self._password = read_secret_line() or ""
-        if not self._password:
+            found = read_secret_line() or ""
+        if not found:
             raise Mistake(
-                f"there is no password for {self.user} at {server}: give --password-file, "
+                f"there is no password for {user} at {server}: give --password-file, "
                 "--password-command, a line on standard input, or run this on a terminal",
                 EX_NOPERM,
             )
+        return found
 
-    def _offer_to_keep(self, server: Server) -> None:
+    def _offer_to_keep(self, kind: str, server: Server) -> None:
         """Asked once, where there is a keyring."""
         if not self._typed or self.is_node or not passwords.has_keyring():
             return
         self._typed = False
         wanted = click.confirm("Keep the password in the keyring?", default=False, err=True)
-        if wanted and not passwords.keep_in_keyring(self.user, server.host, self._password):
+        user = self.user_at(kind)
+        if wanted and not passwords.keep_in_keyring(user, server.host, self._password(kind)):
             click.echo("the keyring did not take it", err=True)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
 
@@ -66,17 +66,20 @@ def course_of(what: str) -> Iterator[Course]:
 
 
 @contextmanager
-def waiting_for(whom: str) -> Iterator[None]:
-    """After a while standard error says so until it is over, where that is a terminal."""
+def waiting_for(whom: str) -> Iterator[Callable[[str], object]]:
+    """After a while standard error says so until it is over, where that is a terminal.
+
+    Gives what adds a word to that.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
-        yield
+        yield lambda _: None
         return
     shown = progress_console().status(Text(f"waiting for {printable(whom)}"))
     later = Timer(WAIT_S, shown.start)
     later.daemon = True
     later.start()
     try:
-        yield
+        yield lambda why: shown.update(Text(f"waiting for {printable(whom)}: {printable(why)}"))
     finally:
         later.cancel()
         later.join()  # it may just be showing it

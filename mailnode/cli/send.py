@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from mailnode.cli import output
 from mailnode.cli.frame import (
-    EX_DATAERR,
     EX_INTERRUPTED,
-    EX_TEMPFAIL,
-    EX_UNAVAILABLE,
+    EX_NOINPUT,
     EX_USAGE,
     Mistake,
     answer_json,
@@ -23,16 +21,20 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.composing import Made, make_letter
-from mailnode.client.submission import Letter, Submission
-from mailnode.composing.drafts import Draft, fatal, look_over
+from mailnode.cli.posting import (
+    SIGN_IN_HINT,
+    exit_code,
+    hand_over,
+    make,
+    tell_answers,
+    tell_captured,
+)
+from mailnode.cli.typed import send_typed, type_text
+from mailnode.client.carrier import SIGN_IN_NEEDED, Answers
+from mailnode.client.composing import Made
+from mailnode.composing.drafts import Draft, unreadable
 from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress
-from mailnode.outbound.words import Answer
-
-LARGE_OCTETS = 1 << 20
-TEXT = "The text; a full stop on a line of its own ends it, or Ctrl-D:"
-Answers = Sequence[tuple[str, Answer]]
 
 
 @click.command(
@@ -80,6 +82,12 @@ def send(
     place = Place.of(ctx)
     place.stdin_is_text = body is None or body == "-"
     asking = stdin_is_terminal() and not wants_json(ctx)
+    if asking:  # what makes all of it vain is said before the first question
+        if sender and not place.address:
+            place.address = str(author_of(place, sender).address)
+        place.require_running()
+        _require_files(attach)
+    rich = _read_text(html) if html is not None else ""
     author = _sender(place, sender, asking)
     place.address = place.address or str(author.address)
     draft = Draft(
@@ -88,11 +96,13 @@ def send(
         cc=parse_groups(cc, "cc"),
         bcc=parse_groups(bcc, "bcc"),
         subject=_subject(subject, asking),
-        text=_body(body, html, bool(attach), asking),
-        html=_read_text(html) if html is not None else "",
+        html=rich,
         files=attach,
     )
-    made = make(draft)
+    if asking and body is None and html is None:
+        _tell(place, *send_typed(place, type_text(draft)))
+        return
+    made = make(attrs.evolve(draft, text=_body(body, html, bool(attach))))
     try:
         answers = hand_over(place, made.letter)
     except KeyboardInterrupt:
@@ -100,18 +110,14 @@ def send(
     _tell(place, made, answers)
 
 
-def make(draft: Draft) -> Made:
-    """The mail, when nothing keeps it from being sent; doubts are told on standard error.
-
-    Raises:
-        Mistake: something does.
+def _require_files(files: Sequence[Path]) -> None:
     """
-    doubts = look_over(draft)
-    if wrong := fatal(doubts):
-        raise Mistake("; ".join(map(str, wrong)), EX_DATAERR)
-    for doubt in doubts:
-        click.echo(f"mailnode: note: {doubt}", err=True)
-    return make_letter(draft)
+    Raises:
+        Mistake: one of them can't be read.
+    """
+    for path in files:
+        if why := unreadable(path):
+            raise Mistake(f"{path}: {why}", EX_NOINPUT)
 
 
 def _sender(place: Place, given: str | None, asking: bool) -> Mailbox:
@@ -156,27 +162,14 @@ def _subject(given: str | None, asking: bool) -> str:
     return given or ""
 
 
-def _body(given: str | None, html: Path | None, has_files: bool, asking: bool) -> str:
+def _body(given: str | None, html: Path | None, has_files: bool) -> str:
     if given is not None and given != "-":
         return given
-    if given is None and (html is not None or (has_files and not asking)):
+    if given is None and (html is not None or has_files):
         return ""
-    if asking and given is None:
-        click.echo(TEXT, err=True)
-        return read_until_dot(sys.stdin)
     if given is None and stdin_is_terminal():
         raise Mistake('what does it say? Give a BODY, or "-" for standard input', EX_USAGE)
     return _text_of(sys.stdin.buffer.read(), "standard input")
-
-
-def read_until_dot(typed: Iterable[str]) -> str:
-    """Lines until a full stop alone, or their end."""
-    lines = []
-    for line in typed:
-        if line.rstrip("\r\n") == ".":
-            break
-        lines.append(line)
-    return "".join(lines)
 
 
 def _read_text(path: Path) -> str:
@@ -192,45 +185,10 @@ def _text_of(octets: bytes, where: str) -> str:
         ) from None
 
 
-# Handing over
-
-
-def hand_over(place: Place, letter: Letter) -> Answers:
-    """What became of each recipient.
-
-    Where nobody has said whom to sign in as, the server is asked without first: it may take mail
-    from this machine.
-
-    Raises:
-        MailError: no server took it to look at.
-    """
-    if not place.user_was_said:
-        answers = _over(place.submission(sign_in=False), letter)
-        if not all(_wants_sign_in(answer) for _, answer in answers) or not place.can_sign_in:
-            return answers
-    return _over(place.submission(sign_in=True), letter)
-
-
-def _wants_sign_in(answer: Answer) -> bool:
-    return answer.code == 530 or (answer.permanent and answer.enhanced.startswith("5.7."))
-
-
-def _over(session: Submission, letter: Letter) -> Answers:
-    try:
-        if letter.size_octets < LARGE_OCTETS or not sys.stderr.isatty():
-            return session.send(letter)
-        columns = (BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
-        with Progress(*columns, console=output.progress_console(), transient=True) as progress:
-            bar = progress.add_task("", total=letter.size_octets)
-            return session.send(letter, lambda sent: progress.update(bar, completed=sent))
-    finally:
-        session.quit()
-
-
 def _tell(place: Place, made: Made, answers: Answers) -> None:
     ctx = place.ctx
     refused = [each for each in answers if not each[1].delivered]
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "message_id": made.message_id,
         "octets": made.letter.size_octets,
         "recipients": [
@@ -245,39 +203,10 @@ def _tell(place: Place, made: Made, answers: Answers) -> None:
             for address, answer in answers
         ],
     }
-    if not answer_json(ctx, told):
+    if not answer_json(ctx, facts):
         for line in [*tell_answers(answers), *tell_captured(place, answers)]:
             output.say(line)
+    if any(answer.code == SIGN_IN_NEEDED for _, answer in refused):
+        click.echo(f"mailnode: {SIGN_IN_HINT}", err=True)
     if refused:
         ctx.exit(exit_code(answers))
-
-
-def tell_answers(answers: Answers) -> list[str]:
-    """A line for each recipient, with the server's words."""
-    lines = []
-    for address, answer in answers:
-        if answer.delivered:
-            lines.append(f"sent to {address}: {answer}")
-        elif answer.stage == "dot" and not answer.code:
-            lines.append(f"{address}: nobody knows whether it was taken: {answer}")
-        elif answer.permanent:
-            lines.append(f"refused for {address}: {answer} (at {answer.stage})")
-        else:
-            lines.append(f"not taken now for {address}: {answer} (at {answer.stage})")
-    return lines
-
-
-def tell_captured(place: Place, answers: Answers) -> list[str]:
-    """A line when some of it stays here."""
-    kept = [who for who, answer in answers if answer.delivered and place.is_captured(who)]
-    if not kept:
-        return []
-    what = "what is for others stays here" if len(kept) < len(answers) else "it stays here"
-    return [f"{what}, captured for {', '.join(kept)}: `mailnode gear show` says why"]
-
-
-def exit_code(answers: Answers) -> int:
-    """75 where later may do for somebody, 69 where it won't."""
-    if any(answer.temporary for _, answer in answers):
-        return EX_TEMPFAIL
-    return EX_UNAVAILABLE

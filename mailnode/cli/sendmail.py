@@ -17,6 +17,7 @@ from mailnode.addresses import parse_address
 from mailnode.cli import output
 from mailnode.cli.frame import (
     EX_DATAERR,
+    EX_NOHOST,
     EX_NOPERM,
     EX_NOUSER,
     EX_TEMPFAIL,
@@ -26,7 +27,7 @@ from mailnode.cli.frame import (
     NodeCommand,
     answer_json,
 )
-from mailnode.cli.send import tell_answers
+from mailnode.cli.posting import tell_answers
 from mailnode.cli.sendmail_options import Wanted, read_options
 from mailnode.cli.sendmail_settings import (
     Settings,
@@ -48,7 +49,6 @@ from mailnode.errors import MailError
 from mailnode.outbound.words import Answer
 
 FOLLOWERS = 10  # of the spool that a mail which gets through takes along
-EX_NOHOST = 68
 _CODES = {"1.1": EX_NOUSER, "1.2": EX_NOHOST, "1.3": EX_DATAERR, "3.4": EX_DATAERR}
 _KINDS = {"6": EX_DATAERR, "7": EX_NOPERM}
 
@@ -67,7 +67,7 @@ class SendmailCommand(NodeCommand):
         return ["[-t] [-i] [-f SENDER] [-F NAME] [-C FILE] [-bp | -q] [--] [RECIPIENT...]"]
 
 
-@click.command(cls=SendmailCommand, example="mailnode sendmail -t -i < mail.txt\n"
+@click.command(cls=SendmailCommand, has_node=False, example="mailnode sendmail -t -i < mail.txt\n"
                "mailnode sendmail -q")  # fmt: skip
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

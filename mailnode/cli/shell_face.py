@@ -9,8 +9,8 @@ from contextlib import suppress
 from attrs import define
 
 from mailnode.cli import output
-from mailnode.cli.send import read_until_dot
 from mailnode.cli.shell_menu import Asked, Deed, Menu, read_yes
+from mailnode.cli.typed import read_until_dot
 
 NO_TEXT = "That line is no text in UTF-8: type it once more."
 ANYWHERE = "Ctrl-C goes back a level, Ctrl-D leaves."
@@ -18,6 +18,14 @@ ANYWHERE = "Ctrl-C goes back a level, Ctrl-D leaves."
 
 class Back(Exception):
     """A level up: somebody has pressed Ctrl-C."""
+
+
+class Interrupted(Back):
+    """The same in the midst of a text: what was typed until then."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
 
 
 class Leave(Exception):
@@ -82,8 +90,16 @@ class Face:
                 return asked
 
     def ask_text(self) -> str:
-        """Lines until a full stop alone; Ctrl-D ends them, too."""
-        return read_until_dot(self._lines())
+        """Lines until a full stop alone; Ctrl-D ends them, too.
+
+        Raises:
+            Interrupted: Ctrl-C does.
+        """
+        lines = list[str]()
+        try:
+            return read_until_dot(self._lines(), lines)
+        except Back:
+            raise Interrupted("".join(lines)) from None
 
     def _lines(self) -> Iterator[str]:
         while True:

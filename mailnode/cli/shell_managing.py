@@ -135,7 +135,7 @@ class Managing:
         self._list(0)
 
     def _read(self, rest: str) -> None:
-        for number in self._which("Which mail", rest):
+        for number in self._which("Read which mail", rest):
             octets = self.visit.work([number], lambda maildrop, found: fetch(maildrop, found[0]))
             show_mail(octets)
             self._current = number
@@ -143,7 +143,7 @@ class Managing:
     # Doing
 
     def _save(self, rest: str) -> None:
-        numbers = self._which("Which mails", rest)
+        numbers = self._which("Save which mails", rest)
         if not numbers:
             return
         shelf = Shelf(self._ask_folder(), self.place.user)
@@ -172,7 +172,7 @@ class Managing:
                 return folder
 
     def _delete(self, rest: str) -> None:
-        numbers = self._which("Which mails", rest)
+        numbers = self._which("Delete which mails", rest)
         new = self.visit.mark(numbers)
         if numbers and not new:
             self.face.say("Deleted already.")
@@ -207,7 +207,7 @@ class Managing:
         if which.trouble:
             self.face.say(which.trouble)
         if which.words:
-            return (visit.work((), lambda maildrop, _: find(maildrop, which.words)),)
+            return (visit.work((), lambda maildrop, _: find(maildrop, which.words, visit.sizes)),)
         return which.numbers
 
 

@@ -30,6 +30,7 @@ class Deed(Enum):
     BACK = "back"
     LEAVE = "leave"
     AGAIN = "again"
+    CHANGE = "change"
     KEEP = "keep"
     DROP = "drop"
     HELP = "help"
@@ -154,6 +155,7 @@ UNSENT = Menu(
     "It has not reached everybody. What now?",
     (
         Entry(Deed.AGAIN, "try again"),
+        Entry(Deed.CHANGE, "change who gets it: other addresses for those who have not got it"),
         Entry(Deed.KEEP, "keep it as a file here, and go back"),
         Entry(Deed.DROP, "throw it away"),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,27 +13,23 @@ from attrs import define
 from mailnode.cli import output
 from mailnode.cli.frame import told
 from mailnode.cli.places import Place
-from mailnode.cli.send import (
-    TEXT,
-    Answers,
-    author_of,
-    hand_over,
-    make,
-    tell_answers,
-    tell_captured,
-)
-from mailnode.cli.shell_face import Back, Face, Leave
+from mailnode.cli.posting import hand_over, make, tell_answers, tell_captured
+from mailnode.cli.send import author_of
+from mailnode.cli.shell_face import Back, Face, Interrupted, Leave
 from mailnode.cli.shell_menu import UNSENT, Deed
+from mailnode.cli.typed import TEXT
+from mailnode.cli.unsent import UNTITLED, for_others, keep_draft, keep_mail
+from mailnode.client.carrier import Answers
 from mailnode.client.composing import Made
 from mailnode.client.submission import Letter
 from mailnode.composing.drafts import Draft, fatal, look_over
 from mailnode.composing.people import Mailbox, parse_groups
 from mailnode.errors import BadAddress, MailError
-from mailnode.filenames import expanded, open_new, safe_name
+from mailnode.filenames import expanded
 
 NOBODY = "nobody"
 NO_FILES = "none"
-NO_SUBJECT = "no subject"
+NO_SUBJECT = UNTITLED
 
 T = TypeVar("T")
 
@@ -54,14 +49,17 @@ class Writing:
 
     def write(self) -> None:
         """Ask for a mail, and send it."""
+        self._tell_stopped_node()
         draft = self._ask_draft()
         try:
             made = make(draft)
         except (click.ClickException, MailError, OSError) as error:
             self.face.say(f"It can't be sent so: {told(error)[1]}")
+            self._keep_text(draft)
             return
         letter = made.letter
-        while left := self._send(letter):
+        left = self._send(letter)
+        while left:
             letter = attrs.evolve(letter, recipients=left)
             try:
                 deed = self.face.choose(UNSENT).deed
@@ -74,6 +72,12 @@ class Writing:
             if deed is Deed.DROP:
                 self.face.say("Thrown away.")
                 return
+            if deed is Deed.CHANGE:
+                changed = self._change(draft, left)
+                if changed is None:
+                    continue
+                draft, made, letter = changed
+            left = self._send(letter)
 
     def _ask_draft(self) -> Draft:
         face = self.face
@@ -84,7 +88,19 @@ class Writing:
         draft = Draft(sender=sender, to=to, cc=cc, subject=self._ask_subject(sender, to))
         draft = attrs.evolve(draft, files=self._ask_files(draft))
         face.say(TEXT)
-        return attrs.evolve(draft, text=face.ask_text())
+        try:
+            return attrs.evolve(draft, text=face.ask_text())
+        except Interrupted as interrupted:
+            if interrupted.text.strip():
+                self._keep_text(attrs.evolve(draft, text=interrupted.text))
+            raise
+
+    def _tell_stopped_node(self) -> None:
+        """Before anything is typed in vain; a mail that is written all the same can be kept."""
+        try:
+            self.place.require_running()
+        except click.ClickException as error:
+            self.face.say(f"It can't be sent now: {told(error)[1]}")
 
     def _ask_sender(self) -> Mailbox:
         place = self.place
@@ -164,19 +180,30 @@ class Writing:
             self.face.say(f"Sent ({output.size(letter.size_octets)}).")
         return left
 
+    def _change(self, draft: Draft, left: tuple[str, ...]) -> tuple[Draft, Made, Letter] | None:
+        """The mail for others than those who have not got it; None where there are none."""
+        try:
+            others = self._ask_people("To whom instead", ", ".join(left))
+            changed = for_others(draft, left, left, others)
+        except Back:
+            return None
+        except OSError as error:
+            self.face.say(f"It can't be sent so: {told(error)[1]}")
+            return None
+        if not changed[2].recipients:
+            self.face.say("That would be nobody who has not got it already.")
+            return None
+        return changed
+
     def _keep(self, draft: Draft, made: Made) -> None:
         """As a file that mail programs can open, in the folder where one is."""
-        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd, name = open_new(folder, safe_name(draft.subject, NO_SUBJECT) + ".eml")
-            with os.fdopen(fd, "wb") as file:
-                for piece in made.mail.pieces():
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
+            self.face.say(f"Kept as {keep_mail(draft, made)}.")
         except OSError as error:
             self.face.say(f"It could not be kept: {error.strerror}")
-        else:
-            self.face.say(f"Kept as {name}.")
-        finally:
-            os.close(folder)
+
+    def _keep_text(self, draft: Draft) -> None:
+        try:
+            self.face.say(f"Kept as {keep_draft(draft)}.")
+        except OSError as error:
+            self.face.say(f"It could not be kept: {error.strerror}")

@@ -12,10 +12,18 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from mailnode.addresses import bracketed
-from mailnode.client.trouble import Late, NotTrusted, Unreachable
+from mailnode.client.trouble import (
+    Late,
+    NoCertificates,
+    NoSuchHost,
+    NoTls,
+    NotTrusted,
+    Unreachable,
+)
 
 CONNECT_S = 30.0
 GREETING_S = 60.0
+PATIENCE_S = 5.0  # then it is said that no greeting has come
 SILENCE_S = 300.0
 CHUNK_OCTETS = 65536
 LINE_OCTETS = 65536
@@ -67,13 +75,15 @@ class Trust:
         """How to shake hands with it; on this machine any certificate does, unless one is named.
 
         Raises:
-            NotTrusted: the file holds no certificates.
+            NotTrusted: the file holds no certificates, or isn't there.
         """
         context = ssl.create_default_context()
         if self.file is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             try:
                 context.load_verify_locations(self.file)
+            except FileNotFoundError as error:
+                raise NoCertificates(f"{self.file}: {error.strerror}") from None
             except (OSError, ssl.SSLError) as error:
                 raise NotTrusted(f"{self.file} holds no certificates in PEM: {error}") from None
         if self.clear or (server.is_here and self.file is None):
@@ -83,17 +93,23 @@ class Trust:
         return context
 
 
+def _nobody(why: str) -> None:
+    """Nobody looks."""
+
+
 @define(eq=False)
 class Connection:
     """Octets to and from one server.
 
     Attributes:
         on_wire: told each piece as it goes, with True when it is ours; for `--debug`.
+        on_silence: told why, when no greeting has come after a while; it is waited for on.
     """
 
     server: Server
     trust: Trust
     on_wire: Callable[[bytes, bool], object] | None = None
+    on_silence: Callable[[str], object] = field(default=_nobody, kw_only=True)
     _socket: socket.socket = field(init=False)
     _buffer: bytearray = field(factory=bytearray, init=False)
 
@@ -106,7 +122,9 @@ class Connection:
         try:
             self._socket = socket.create_connection((server.host, server.port), CONNECT_S)
         except socket.gaierror as error:
-            raise Unreachable(f"{server.host} can't be found: {error.strerror}") from None
+            late = error.errno == socket.EAI_AGAIN
+            kind = Unreachable if late else NoSuchHost
+            raise kind(f"{server.host} can't be found: {error.strerror}") from None
         except TimeoutError:
             raise Unreachable(f"{server} does not answer within {CONNECT_S:.0f} s") from None
         except OSError as error:
@@ -147,13 +165,15 @@ class Connection:
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise NotTrusted(
-                f"the certificate of {self.server} is not to be trusted: {error.verify_message}; "
+                f"the certificate of {self.server} is not to be trusted: "
+                f"{error.verify_message.rstrip('.')}; "
                 "if you know the server, give its certificate: --trust FILE"
             ) from None
         except OSError as error:
             self.close()
             hint = "" if not self.server.implicit_tls else "; is this a port where TLS comes later?"
-            raise Unreachable(f"no TLS with {self.server}: {_reason(error)}{hint}") from None
+            kind = NoTls if isinstance(error, ssl.SSLError) else Unreachable
+            raise kind(f"no TLS with {self.server}: {_reason(error)}{hint}") from None
 
     def write(self, data: bytes) -> None:
         if self.on_wire is not None:
@@ -175,7 +195,12 @@ class Connection:
             data = bytes(self._buffer)
             self._buffer.clear()
             return data
-        data = self._receive()
+        try:
+            return self._taken(self._receive())
+        except TimeoutError:
+            raise self._late() from None
+
+    def _taken(self, data: bytes) -> bytes:
         if not data:
             raise self._lost(None)
         if self.on_wire is not None:
@@ -185,8 +210,8 @@ class Connection:
     def _receive(self) -> bytes:
         try:
             return self._socket.recv(CHUNK_OCTETS)
-        except TimeoutError:
-            raise self._late() from None
+        except TimeoutError:  # whoever waits for it knows what that means
+            raise
         except OSError as error:
             raise self._lost(error) from None
 
@@ -200,9 +225,15 @@ class Connection:
         Raises:
             Unreachable: the server closes, or says nothing for a minute.
         """
-        self.wait_at_most(GREETING_S)
+        self.wait_at_most(min(PATIENCE_S, GREETING_S))
         try:
-            self.put_back(self.read())
+            try:
+                greeting = self._taken(self._receive())
+            except TimeoutError:
+                self.on_silence(f"it says nothing yet{self._hint}")
+                self.wait_at_most(GREETING_S)
+                greeting = self.read()
+            self.put_back(greeting)
         except Late as error:
             raise Late(f"{error.text}{self._hint}") from None
         except Unreachable as error:

@@ -19,6 +19,12 @@ class NoPassword(MailError):
     exit_code = 77
 
 
+class NoPasswordFile(NoPassword):
+    """The file isn't there."""
+
+    exit_code = 66
+
+
 def from_file(path: Path) -> str:
     """The first line of a file.
 
@@ -27,6 +33,8 @@ def from_file(path: Path) -> str:
     """
     try:
         return _first_line(path.read_bytes(), str(path))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NoPasswordFile(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise NoPassword(f"{path}: {error.strerror}") from None
 

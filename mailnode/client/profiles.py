@@ -49,6 +49,9 @@ class Profile:
         password_command: its first line of output is the password.
         trust: file of certificates to believe.
         name: shown in From.
+        smtp_user, smtp_password_command, smtp_password_file: of a server that takes mail and knows
+            another user, or another password, than the one that gives it.
+        smtp_sign_in: whether to sign in to send.
     """
 
     address: str = ""
@@ -60,6 +63,10 @@ class Profile:
     password_command: str = ""
     password_file: str = ""
     trust: str = ""
+    smtp_user: str = ""
+    smtp_password_command: str = ""
+    smtp_password_file: str = ""
+    smtp_sign_in: bool = True
 
     @property
     def mailbox(self) -> str:
@@ -77,7 +84,13 @@ class Profile:
 
     def for_another(self) -> Profile:
         """Its servers alone, for one whose it is not."""
-        return Profile(server=self.server, smtp=self.smtp, pop3=self.pop3, trust=self.trust)
+        return Profile(
+            server=self.server,
+            smtp=self.smtp,
+            pop3=self.pop3,
+            smtp_sign_in=self.smtp_sign_in,
+            trust=self.trust,
+        )
 
 
 def profiles_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -142,7 +155,7 @@ def read_keys(kind: type[T], table: Mapping[str, object], where: str) -> T:
     for key, value in table.items():
         if key not in known:
             (near,) = difflib.get_close_matches(key, known, 1, 0)
-            raise BadProfile(f"{where}: there is no {key}; did you mean {near}?")
+            raise BadProfile(f"{where}: there is no key {key!r}; did you mean {near!r}?")
         if type(value) is not known[key]:
             word = "text" if known[key] is str else "true or false"
             raise BadProfile(f"{where}: {key} is {word}, not {value!r}")

@@ -8,13 +8,23 @@ from mailnode.errors import MailError
 class Unreachable(MailError):
     """There is no connection, or it was lost, or TLS can't be had: later may do."""
 
-    exit_code = 69
+    exit_code = 75
 
 
 class Late(Unreachable):
     """The server has not said a word for too long."""
 
-    exit_code = 75
+
+class NoSuchHost(Unreachable):
+    """Nobody knows a host of that name."""
+
+    exit_code = 68
+
+
+class NoTls(Unreachable):
+    """What the server speaks there is no TLS."""
+
+    exit_code = 76
 
 
 class NoReply(Unreachable):
@@ -27,6 +37,12 @@ class NotTrusted(MailError):
     """The certificate isn't one that we trust, or what is secret would go in clear."""
 
     smtp_code, enhanced, exit_code = 550, "5.7.10", 76
+
+
+class NoCertificates(NotTrusted):
+    """The file of certificates to believe isn't there."""
+
+    exit_code = 66
 
 
 class SignInRefused(MailError):

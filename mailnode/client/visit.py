@@ -281,6 +281,7 @@ class Visit:
     def _enter_again(self, why: str) -> None:
         before = dict(self._words)
         self._enter_patiently()
+        why = why.rstrip(".")
         self.told(f"The connection was lost ({why}). It is there again; nothing was deleted.")
         self._tell_lost()
         if any(self._words.get(number) != word for number, word in before.items()):
@@ -294,12 +295,23 @@ class Visit:
         self._marked = [batch for batch in left if batch]
         kept = sum(map(len, self._marked))
         if kept:
-            self.told(f"Still to be deleted when you leave: {kept}.")
-        if asked > kept:
+            self.told(f"Still to be deleted when you leave: {mails_with_numbers(self.marked)}.")
+        if gone := asked - kept:
+            mails = "1 mail, which is" if gone == 1 else f"{gone} mails, which are"
             self.told(
-                f"No longer to be deleted: {asked - kept}, which are gone, or which this server "
-                "can't tell from others."
+                f"No longer to be deleted: {mails} gone, or which this server can't tell from "
+                "others."
             )
+
+
+def mails_with_numbers(numbers: Sequence[int]) -> str:
+    """`1 mail (number 2)`, `2 mails (numbers 2, 5)`: a count alone reads as a mail's number."""
+    named = ", ".join(map(str, numbers))
+    return (
+        f"1 mail (number {named})"
+        if len(numbers) == 1
+        else f"{len(numbers)} mails (numbers {named})"
+    )
 
 
 def _is_lasting(word: str) -> bool:

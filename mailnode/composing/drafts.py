@@ -112,7 +112,7 @@ def look_over(draft: Draft) -> list[Doubt]:
     if not (draft.text.strip() or draft.html.strip() or draft.files or draft.enclosures):
         doubts.append(Doubt("body", "it is empty", False))
     for path in draft.files:
-        if why := _unreadable(path):
+        if why := unreadable(path):
             doubts.append(Doubt(str(path), why))
     return doubts
 
@@ -126,7 +126,8 @@ def _is_text(said: str) -> bool:
     return True
 
 
-def _unreadable(path: Path) -> str:
+def unreadable(path: Path) -> str:
+    """Why a file can't go with a mail; "" where it can."""
     try:
         if path.is_dir():
             return "is a folder; pack it first, as with zip or tar"

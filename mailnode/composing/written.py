@@ -31,7 +31,7 @@ class Written:
 
     Attributes:
         sender, to, cc, bcc: as they were typed.
-        text: lines ended by "\\n"; of HTML what it says in words.
+        text: lines ended by "\\n"; of HTML what it says in words, where that is known.
         html: "" for plain text.
         in_reply_to, references: message-ids with their brackets.
         answers: what it answers or passes on, "reply 3/17" (folder and uid); "" for nothing.
@@ -54,11 +54,6 @@ class Written:
     def typed_octets(self) -> int:
         """Of all but the text."""
         return sum(len(getattr(self, name).encode("utf-8", "replace")) for name in _SAID)
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing would be lost with it."""
-        return not any((self.to, self.cc, self.bcc, self.subject, self.text.strip(), self.html))
 
     @property
     def digest(self) -> bytes:

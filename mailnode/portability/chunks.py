@@ -37,6 +37,12 @@ class BackupFault(Exception):
     exit_code = 65
 
 
+class NoBackup(BackupFault):
+    """There is none."""
+
+    exit_code = 66
+
+
 class BackupBusy(BackupFault):
     """Not now."""
 
@@ -260,10 +266,12 @@ def require_backups(folder: Path) -> None:
     """Nothing, but where no backup was ever made.
 
     Raises:
-        BackupFault: it says so.
+        NoBackup: it says so.
     """
+    if not folder.is_dir():
+        raise NoBackup(f"there is no folder {folder}; name the one that holds the backups")
     if not (folder / BACKUPS).is_dir():
-        raise BackupFault(
+        raise NoBackup(
             f"there is no backup in {folder}; `mailnode backup {folder}` makes one beside the node"
         )
 

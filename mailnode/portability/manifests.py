@@ -248,28 +248,34 @@ class Pruned:
 PART_CHUNKS = 250_000
 
 
-def prune(chunks: Chunks, keep: int) -> Pruned:
+def prune(chunks: Chunks, keep: int, *, dry_run: bool = False) -> Pruned:
     """The newest `keep` backups stay, and of the chunks those that they name.
 
     A manifest is gone durably before any chunk that it names: a kill leaves chunks at most that
     the next prune takes out. Whoever calls it has the folder's lock.
+
+    Args:
+        dry_run: nothing is deleted; what would be is said.
     """
     there = find_manifests(chunks.folder)
     left = there[max(0, len(there) - keep) :]
     for manifest in left:
         manifest.check()
-    chunks.clear_unfinished()
+    if not dry_run:
+        chunks.clear_unfinished()
     old = there[: len(there) - len(left)]
-    for manifest in old:
-        manifest.path.unlink()
-    flush(chunks.folder / BACKUPS)
+    if not dry_run:
+        for manifest in old:
+            manifest.path.unlink()
+        flush(chunks.folder / BACKUPS)
     count = octets = 0
     parts = chunks.count() // PART_CHUNKS + 1
     for part in range(parts):
         for path in chunks.unnamed(_names(left), part, parts):
             octets += path.stat().st_size
-            path.unlink()
             count += 1
+            if not dry_run:
+                path.unlink()
     return Pruned(tuple(manifest.id for manifest in old), count, octets)
 
 

@@ -71,6 +71,8 @@ def guess_format(path: Path) -> str:
         return "eml"
     if not begin:
         raise Unknown("it is empty")
+    if path.name == USERINFO:
+        raise Unknown(f"name the folder that {USERINFO} lies in: {path.absolute().parent}")
     raise Unknown("it begins with no From line, so it is no mbox, and its name ends with no .eml")
 
 

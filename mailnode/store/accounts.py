@@ -203,7 +203,7 @@ class Accounts:
             leading = [alias for alias in _aliases(sql) if _leads(sql, alias.target) == account.key]
             if leading and not force:
                 names = ", ".join(alias.source for alias in leading)
-                raise AccountError(f"Aliases lead to {account.address}: {names}; delete them first")
+                raise AccountError(f"aliases lead to {account.address}: {names}; delete them first")
             sql.executemany("DELETE FROM alias WHERE id = ?", [(alias.id,) for alias in leading])
             sql.execute("DELETE FROM account WHERE id = ?", (account.id,))
 
@@ -261,7 +261,7 @@ class Accounts:
         with self.file.change() as sql:
             if not sql.execute(query, values).rowcount:
                 leads = f" to {target}" if target is not None else ""
-                raise NotFound(f"There is no alias {source}{leads}; see: mailnode alias list")
+                raise NotFound(f"there is no alias {source}{leads}; see: mailnode alias list")
 
     # What a node reads
 
@@ -303,12 +303,12 @@ def _find(sql: sqlite3.Connection, name: str) -> Account:
     if "@" not in name:
         first = one(sql, "SELECT name FROM domain ORDER BY id LIMIT 1")
         if first is None:
-            raise NotFound("There is no domain yet; add one with: mailnode domain add DOMAIN")
+            raise NotFound("there is no domain yet; add one with: mailnode domain add DOMAIN")
         full = f"{name}@{first[0]}"
     with suppress(BadAddress):
         if row := one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
             return _account(row)
-    raise NotFound(f"There is no account {full}; see: mailnode user list")
+    raise NotFound(f"there is no account {full}; see: mailnode user list")
 
 
 def _refuse_taken(

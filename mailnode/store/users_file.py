@@ -56,7 +56,7 @@ class UsersFile:
             except OSError as error:
                 raise StoreBroken(f"Can't make {path}: {error.strerror}") from None
         elif not path.exists():
-            raise NotFound(f"There is no {path}; make it with: mailnode init")
+            raise NotFound(f"there is no {path}; make it with: mailnode init")
         return cls(path, kept, *_connections(path, kept))
 
     def close(self) -> None:

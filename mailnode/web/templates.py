@@ -131,8 +131,18 @@ class Templates:
             csrf, cookie = self.guard.visitor_csrf(visit.request, visit.peer)
             cookies = (cookie,) if cookie else ()
         values |= {"guest": guest, "csrf": csrf, "path": visit.path}
-        text = self.text(template, flashes=self.flashes.take(visit), **values)
+        # What a script of the page asks for beside it is nobody's next page.
+        shown = visit.request.header("Sec-Fetch-Dest") in ("", "document")
+        flashes = self.flashes.take(visit) if shown else []
+        text = self.text(template, flashes=flashes, **values)
         return Answer(text, status, cookies=cookies)
+
+    def part(self, visit: Visit, template: str, /, **values: Any) -> Answer:
+        """A piece of a page, for a script of the page."""
+        guest = visit.guest
+        csrf = guest.session.csrf if guest.session is not None else ""
+        known = {"guest": guest, "csrf": csrf, "path": visit.path}
+        return Answer(self.text(template, **(known | values)))
 
     def refusal(self, request: WebRequest, status: int, title: str, text: str) -> str:
         """The page of a refusal, for whoever it is."""

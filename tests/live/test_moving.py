@@ -202,7 +202,7 @@ def test_a_pop3_server_that_lets_nobody_in_is_one_clear_line(node: Node, tmp_pat
     done = command(
         node.folder, "import", "pop3s://a@localhost:1", *words[2:], stdin="x\n", check=False
     )
-    assert done.returncode == 69
+    assert done.returncode == 75
     assert "there is no connection to localhost:1" in done.stderr
     assert "store" not in done.stderr
 

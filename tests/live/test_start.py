@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from tests.live.node import (
     twistd,
     without_ours,
 )
+from tests.live.world import free_port
 
 USAGE, UNAVAILABLE, TRY_AGAIN, NO_PERMISSION, CONFIG = 64, 69, 75, 77, 78
 
@@ -228,6 +230,7 @@ AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-group
 IMPORT = "import mailnode.store"
 BEGIN_ANOTHER = f"import subprocess, sys; subprocess.check_call([sys.executable, '-c', '{IMPORT}'])"
 SHED_AND_IMPORT = f"""
+import fcntl
 import os
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 import importlib.readers, mailnode.store
@@ -288,3 +291,27 @@ def test_uid_and_gid_are_shed_after_the_bind_and_mail_still_comes_in(open_folder
         assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
         node.send(b"Subject: a\r\n\r\n")
         assert len(node.mails()) == 1
+
+
+def test_make_run_names_a_node_that_runs_there_before_other_ports(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "var").mkdir()
+    installed = root / ".venv" / "installed"
+    if not installed.exists():
+        pytest.skip("this environment was not made by make")
+    ports = [f"{name}={free_port()}" for name in ("SMTP", "POP3")]
+    words = ["make", "-f", str(root / "Makefile"), f"VENV={root / '.venv'}", "-o", str(installed)]
+    with (tmp_path / "var" / "node.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [*words, "run", *ports],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    said = done.stderr.splitlines()
+    assert said[0] == "A node runs in this folder already: stop it first", done.stderr
+    assert "is taken" not in done.stderr

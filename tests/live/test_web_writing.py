@@ -294,7 +294,7 @@ def test_files_of_another_are_not_there(node: Node, alice: Browser, bob: Browser
 
 
 def test_sixty_mebibytes_go_up_and_out_with_little_memory(
-    node: Node, alice: Browser, tmp_path: Path
+    node: Node, alice: Browser, bob: Browser, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
@@ -318,6 +318,81 @@ def test_sixty_mebibytes_go_up_and_out_with_little_memory(
     assert file_part.get_payload(decode=True) == large.read_bytes()
     if after_start:
         assert peak - before < 32
+    inbox, uid = newest(node, "bob", "INBOX")
+    before, after_start = resident_mib(node), forget_peak(node)
+    form = form_of(bob.get(f"/write?forward={inbox}/{uid}"))
+    print(f"before {before:.1f} MiB, peak of looking at it {resident_mib(node, 'VmHWM'):.1f}")
+    assert bob.post("/write/0/send", form | {"to": "alice@example.test"}).status == 200
+    passed_on = resident_mib(node, "VmHWM")
+    print(f"peak of passing it on {passed_on:.1f} MiB")
+    if after_start:
+        assert passed_on - before < 32
+    (raw,) = node.mails("alice")
+    (file_part,) = parsed(raw).iter_attachments()
+    assert file_part.get_payload(decode=True) == large.read_bytes()
+
+
+LIMITS = {
+    "MAILNODE_LIMITS__MESSAGE_SIZE": "1 MiB",
+    "MAILNODE_OUTBOUND__BURST": "1",
+    "MAILNODE_OUTBOUND__RATE": "1",
+    "MAILNODE_QUOTA__OCTETS": "600 KiB",
+}
+
+
+def test_limits_are_told_where_they_are_met_and_what_was_typed_is_there(folder: Path) -> None:
+    with Node(folder, OPTIONS, settings=LIMITS) as node:
+        alice = Browser(node.port("http"))
+        alice.sign_in("alice@example.test", PASSWORD)
+        assert "of at most 1.0 MiB" in alice.get("/write").text
+        said = written(alice, to="a@x.example, b@x.example", subject="Many", text="kept")
+        page = alice.post("/write/0/send", said)
+        assert page.status == 422
+        assert "b@x.example: You have sent to too many recipients" in page.fault("to")
+        assert page.value("text") == "kept"
+        said |= {"to": "a@x.example"}
+        draft = "/write/" + page.draft
+        large = alice.post(f"{draft}/send", said, [("large", "text/plain", b"x" * 800_000)])
+        assert large.status == 422
+        assert "large (781.2 KiB) is too large: a mail may have 1.0 MiB" in large.fault("files")
+        assert large.value("text") == "kept"
+        file = [("half", "text/plain", b"x" * 500_000)]
+        assert alice.post(f"{draft}/files", {}, file, script=True).status == 200
+        full = alice.post("/write/0", written(alice), file, script=True)
+        assert "Your mailbox has no room" in full.json()["faults"]["files"][0]
+        sent = alice.post(f"{draft}/send", said)
+        assert sent.status == 200
+        assert "Kept here: mail does not leave this node" in sent.text
+
+
+def test_a_form_that_is_sent_again_after_a_crash_leads_to_the_mail_that_was_sent(
+    folder: Path,
+) -> None:
+    node = Node(folder, OPTIONS).start()
+    try:
+        alice = Browser(node.port("http"))
+        alice.sign_in("alice@example.test", PASSWORD)
+        said = written(alice, to="bob@example.test", subject="Crash", text="x")
+        first = alice.post("/write/0/send", said, follow=False)
+        node.kill()
+        node.start()
+        again = Browser(node.port("http"))
+        again.sign_in("alice@example.test", PASSWORD)
+        second = again.post("/write/0/send", said, follow=False)
+        assert first.headers["Location"] == second.headers["Location"]
+        assert len(node.mails("bob")) == 1
+        assert drafts_of(node, "alice") == 0
+    finally:
+        node.kill()
+
+
+def test_a_full_disk_takes_no_mail_and_says_so(folder: Path) -> None:
+    with Node(folder, OPTIONS, settings={"MAILNODE_STORE__FREE_SPACE": "9000 TiB"}) as node:
+        alice = Browser(node.port("http"))
+        alice.sign_in("alice@example.test", PASSWORD)
+        page = alice.post("/write/0/send", written(alice, to="bob@example.test"), script=True)
+        assert page.status == 507
+        assert "The disk is nearly full" in page.text
 
 
 # What is looked at beside the pages

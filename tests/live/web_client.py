@@ -55,6 +55,13 @@ class Page:
             for each in re.findall(rf'<input[^>]*name="{name}"[^>]*value="([^"]*)"', self.text)
         ]
 
+    @property
+    def draft(self) -> str:
+        """The number of the draft that its form writes on."""
+        found = re.search(r'data-draft="(\d+)"', self.text)
+        assert found, self.text
+        return found.group(1)
+
     def fault(self, name: str) -> str:
         """What the page says is wrong with a field, "all" for the mail."""
         found = re.search(rf'id="fault-{name}"[^>]*>([^<]*)<', self.text)

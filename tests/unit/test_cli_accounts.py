@@ -198,10 +198,21 @@ class Passwords(AccountCase):
         self.assertNotIn(PASSWORD, result.output)
         self.assertTrue(password_matches(self.account("alice").password_hash, PASSWORD))
 
+    def test_one_that_is_not_good_is_asked_for_again(self) -> None:
+        typed = ("short", " ", PASSWORD, PASSWORD)
+        for line in ("user passwd alice", "init --user eve@example.org"):
+            terminal = TypedPasswords(self, *typed)
+            told = self.run_command(line).stderr
+            self.assertIn("shorter than 8 characters: once more", told)
+            self.assertIn("the password is empty or blank: once more", told)
+            self.assertEqual([], terminal.left)
+
     def test_two_that_differ_change_nothing(self) -> None:
         before = self.account("alice").password_hash
-        TypedPasswords(self, PASSWORD, PASSWORD + "x")
-        self.assertIn("differ", self.refusal("user passwd alice", 65))
+        TypedPasswords(self, *(PASSWORD, PASSWORD + "x") * 3)
+        told = self.run_command("user passwd alice", exit_code=65).stderr.splitlines()
+        self.assertEqual(["the two passwords differ: once more"] * 2, told[:2])
+        self.assertIn("differ; nothing was changed", told[2])
         self.assertEqual(self.account("alice").password_hash, before)
 
     def test_only_the_first_line_is_taken_without_its_line_end(self) -> None:

@@ -238,7 +238,7 @@ class MistakeTests(BackupCase):
         self.assertIn("data folder itself", self.refusal("backup var/back", 64))
         self.assertIn("other things than backups", self.refusal("backup full", 73))
         self.assertIn("no folder", self.refusal("backup users.db", 73))
-        self.assertIn("`mailnode backup full` makes", self.refusal("backups list full", 65))
+        self.assertIn("`mailnode backup full` makes", self.refusal("backups list full", 66))
         self.make()
         self.assertIn("not empty", self.refusal("restore back --to full", 73))
         self.assertIn("make it first", self.refusal("restore back --to a/b", 73))

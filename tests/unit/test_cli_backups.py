@@ -221,7 +221,13 @@ class PruneTests(BackupCase):
         last = self.make()["backup"]
         stray = self.back / "chunks" / "ab" / ("ab" + "0" * 62)
         stray.write_text("of a backup that was killed")
+        there = sorted(Path("back").rglob("*"))
+        dry = self.run_json("backups prune back --keep 1 --dry-run")
+        self.assertEqual(there, sorted(Path("back").rglob("*")))
+        said = self.run_command("backups prune back --keep 1 --dry-run").stdout
+        self.assertIn("would be deleted", said)
         done = self.run_json("backups prune back --keep 1")
+        self.assertEqual({**dry, "dry_run": False}, done)
         self.assertEqual(done["deleted"], [first])
         self.assertGreater(done["octets"], len(LARGE))
         self.assertFalse(stray.exists())

@@ -87,6 +87,15 @@ class CheckTests(CommandCase):
         self.assertTrue(any("without a boundary: nobody can tell" in line for line in lines), lines)
         self.assertTrue(any("[boundary-missing, RFC 2046" in line for line in lines), lines)
 
+    def test_where_a_node_is_is_no_option_of_it(self) -> None:
+        for line in ("check", "sendmail", "backups list"):
+            told = self.run_command(f"{line} --help").stdout
+            self.assertIn("--json", told)
+            for option in ("--users", "--data", "--config"):
+                self.assertNotIn(option, told, line)
+        self.assertIn("--users", self.run_command("list --help").stdout)
+        self.run_command(f"check {self.file(letter())} --users elsewhere.db")
+
     def test_a_missing_file_a_folder_and_nothing_are_each_one_line(self) -> None:
         self.assertIn("there is no file x.eml", self.refusal("check x.eml", 66))
         self.assertIn("is a folder", self.refusal("check .", 66))

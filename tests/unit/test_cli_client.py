@@ -5,22 +5,26 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import click
 from attrs import define
 
-from mailnode.cli import output, places, progress
+from mailnode.cli import maildrop as commands
+from mailnode.cli import output, places, progress, watching
 from mailnode.cli.frame import Mistake
 from mailnode.cli.places import ClientCommand, Place
-from mailnode.client.connection import Server
+from mailnode.client import connection
+from mailnode.client.connection import Server, Trust
 from mailnode.client.discovery import Found
-from mailnode.client.trouble import SignInRefused
-from mailnode.outbound.words import Login
+from mailnode.client.trouble import SignInRefused, Unreachable
+from mailnode.outbound.words import Answer, Login
 from tests.unit.cli_case import CommandCase
 from tests.unit.client_case import ScriptedConnection
 from tests.unit.test_client_spool import TAKEN
@@ -54,6 +58,11 @@ class StoppedNodeTests(CommandCase):
         with patch.object(places, "discover", side_effect=Mistake("asked")) as asked:
             self.refusal("list bob@elsewhere.test", 65)
         asked.assert_called_once_with("bob@elsewhere.test")
+
+    def test_a_domain_that_tells_nothing_is_no_node_in_this_folder(self) -> None:
+        with patch.object(places, "discover", return_value=Found({})):
+            told = self.refusal("list bob@example.test", 78)
+        self.assertIn("there is no node in this folder; example.test does not say which", told)
 
     def test_without_a_node_the_domain_is_asked(self) -> None:
         with patch.object(places, "discover", side_effect=Mistake("asked")):
@@ -151,7 +160,7 @@ class OwnerTests(CommandCase):
         self.signed_in.clear()
         with (
             patch.object(places, "discover", found),
-            patch.object(places, "Connection", lambda server, trust: server),
+            patch.object(places, "Connection", lambda server, trust, **_: server),
             patch.object(places.Maildrop, "open", open_maildrop),
             patch.object(places.Submission, "open", open_submission),
             patch.object(places.passwords, "from_keyring", lambda user, host: f"{user} {host}"),
@@ -221,6 +230,60 @@ class OwnerTests(CommandCase):
                 self.sign_in("list bob@example.test"),
             )
 
+    def test_the_server_that_takes_mail_may_have_a_name_and_a_password_of_its_own(self) -> None:
+        self.profile(
+            'address = "carol@example.org"\npassword_command = "echo secret"\n'
+            'smtp_user = "c-out"\nsmtp_password_command = "echo other"'
+        )
+        letter = "send --to b@x.test --subject s hello"
+        self.assertEqual(("smtp.example.org:465", "c-out", "other"), self.sign_in(letter))
+        self.assertEqual(
+            ("pop.example.org:995", "carol@example.org", "secret"), self.sign_in("list")
+        )
+        self.profile(
+            'address = "carol@example.org"\npassword_command = "echo secret"\nsmtp_user = "c-out"'
+        )
+        self.assertEqual(("smtp.example.org:465", "c-out", "secret"), self.sign_in(letter))
+        _, user, password = self.sign_in(f"{letter} --from m@evil.example --user m@evil.example")
+        self.assertEqual("m@evil.example", user)
+        self.assertEqual("m@evil.example smtp.evil.example", password)
+
+    def test_a_server_that_takes_mail_without_a_sign_in_gets_no_password(self) -> None:
+        profile = (
+            'address = "carol@example.org"\npassword_command = "echo secret"\n'
+            'smtp = "localhost:1"\n'
+        )
+        self.profile(f"{profile}smtp_sign_in = false")
+        logins: list[Login | None] = []
+        answers = [("b@x.test", Answer(530, "5.7.0", "sign in first", "MAIL"))]
+
+        def open_submission(_server: Server, login: Login | None = None) -> object:
+            logins.append(login)
+            return SimpleNamespace(send=lambda *_: answers, quit=lambda: None)
+
+        with (
+            patch.object(places, "Connection"),
+            patch.object(places.Submission, "open", open_submission),
+            patch.object(places, "stdin_is_terminal", return_value=True),
+            patch.object(send, "stdin_is_terminal", return_value=False),
+        ):
+            self.run_command("send --to b@x.test --subject s hello", exit_code=77)
+            self.assertEqual([None], logins)
+            self.run_command("send --to b@x.test --subject s --user carol hello", exit_code=77)
+            self.assertEqual(Login("carol", "secret"), logins[-1])
+
+    def test_a_refused_sign_in_at_this_machine_names_the_way_without(self) -> None:
+        profile = 'address = "carol@example.org"\npassword_command = "echo secret"\n'
+        letter = "send --to b@x.test --subject s hello"
+        for server, told in (("localhost:1", True), ("mail.example.org", False)):
+            self.profile(f'{profile}smtp = "{server}"')
+            with (
+                patch.object(places, "Connection"),
+                patch.object(places.Submission, "open", side_effect=SignInRefused("not let in")),
+            ):
+                said = self.refusal(letter, 77)
+            self.assertEqual(told, "smtp_sign_in = false" in said, said)
+
     def test_what_was_typed_is_forgotten_and_the_profile_is_not(self) -> None:
         self.profile('address = "carol@example.org"\npassword_command = "echo wrong"')
         place = Place.of(click.Context(ClientCommand("x", example="x")))
@@ -259,7 +322,7 @@ class EndTests(CommandCase):
             write(data)
 
         connection.write = written  # type: ignore[method-assign]
-        for name, value in (("Connection", lambda *_: connection),
+        for name, value in (("Connection", lambda *_, **__: connection),
                             ("stdin_is_terminal", lambda: False)):  # fmt: skip
             change = patch.object(places, name, value)
             change.start()
@@ -272,7 +335,7 @@ class EndTests(CommandCase):
         self.assertIn("2 mails", self.run_command(f"stat {self.options}").output)
 
     def test_nobody_knows_what_was_deleted_where_it_is_gone_then(self) -> None:
-        for error, code in ((None, 69), (KeyboardInterrupt(), 130)):
+        for error, code in ((None, 75), (KeyboardInterrupt(), 130)):
             self.serve(self.LIST, self.OK, at_end=error)
             told = self.refusal(f"delete 1 {self.options}", code)
             self.assertIn("nobody knows whether they were deleted", told)
@@ -282,6 +345,52 @@ class EndTests(CommandCase):
         told = self.refusal(f"read bill {self.options}", 65)
         self.assertIn("2 mails have 'bill'", told)
         self.assertTrue(told.isprintable(), told)
+
+    def test_mails_are_deleted_by_numbers_and_ranges(self) -> None:
+        self.serve(self.LIST, self.OK + self.OK, self.OK)
+        told = self.run_command(f"delete 1-2 {self.options}").output
+        self.assertIn("deleted 2 mails", told)
+        for which, code, words in (
+            ("3-4", 67, "there is no mail 3 to 4; nothing was deleted"),
+            ("1 3", 67, "there is no mail 3; nothing was deleted"),
+            ("invoice", 64, "what is deleted is named by numbers"),
+            ("1 bob@x.test", 64, "stands in --user: `mailnode delete 1 --user bob@x.test`"),
+        ):
+            self.serve(self.LIST, self.OK)
+            self.assertIn(words, self.refusal(f"delete {which} {self.options}", code))
+        told = self.refusal(f"read 1 bob@x.test {self.options}", 64)
+        self.assertIn("`mailnode read 1 --user bob@x.test`", told)
+
+    def test_all_is_asked_about_on_a_terminal(self) -> None:
+        for options, answer, deleted in (
+            ("", False, 0), ("", True, 2), ("--yes", None, 2), ("--json", None, 2),
+        ):  # fmt: skip
+            self.serve(self.LIST, *((self.OK + self.OK,) if deleted else ()), self.OK)
+            with (
+                patch.object(commands, "stdin_is_terminal", lambda: True),
+                patch.object(commands.click, "confirm", return_value=answer) as asked,
+            ):
+                told = self.run_command(f"delete all {options} {self.options}").output
+            self.assertEqual(answer is not None, asked.called, options)
+            if asked.called:
+                self.assertEqual("Delete 2 mails of bob for good?", asked.call_args.args[0])
+            if options != "--json":
+                self.assertIn(f"deleted {deleted} mails", told)
+
+    def test_a_watch_says_what_it_watches_and_once_that_nobody_is_there(self) -> None:
+        looks: list[Any] = [([], set()), Unreachable("gone"), Unreachable("gone"), ([], set()),
+                            ([], set()), Unreachable("gone"), KeyboardInterrupt()]  # fmt: skip
+        self.serve()
+        with (
+            patch.object(watching, "look", side_effect=looks),
+            patch.object(watching.time, "sleep"),
+        ):
+            told = self.run_command(f"watch {self.options}").stderr.splitlines()
+        again = "mailnode: gone; it is tried again"
+        self.assertEqual(
+            ["mailnode: watching bob, every 5 s; Ctrl-C ends it", again,
+             "mailnode: it is there again", again], told,
+        )  # fmt: skip
 
     def test_an_empty_standard_input_is_an_empty_mail_and_a_note(self) -> None:
         with patch.object(send, "hand_over", return_value=[("b@x.test", TAKEN)]) as handed:
@@ -320,6 +429,19 @@ class SoonTimer:
         """It is over."""
 
 
+@define
+class FakeSocket:
+    """A socket of a pair, which has no TCP to be told of."""
+
+    socket: socket.socket
+
+    def setsockopt(self, *_: object) -> None:
+        """It has none."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+
 class ShownTests(CommandCase):
     def waited(self, stderr: io.StringIO) -> str:
         os.environ["TERM"] = "xterm"
@@ -333,6 +455,36 @@ class ShownTests(CommandCase):
         self.assertIn("waiting for mail.test\N{REPLACEMENT CHARACTER}[2J:995", shown)
         self.assertTrue(shown.endswith("\x1b[2K"), "its line is cleared")
         self.assertEqual("", self.waited(io.StringIO()))
+
+    def test_a_server_that_does_not_greet_is_told_with_what_it_may_wait_for(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        told: list[str] = []
+
+        def greet(why: str) -> None:
+            told.append(why)
+            theirs.sendall(b"+OK ready\r\n")
+
+        with (
+            patch.object(connection, "PATIENCE_S", 0.01),
+            patch.object(connection.socket, "create_connection", return_value=FakeSocket(ours)),
+        ):
+            found = connection.Connection(Server("localhost", 1), Trust(), on_silence=greet)
+            found.expect_greeting()
+        self.assertEqual(b"+OK ready", found.read_line())
+        (why,) = told
+        self.assertIn("it says nothing yet; does TLS begin at once there?", why)
+
+    def test_what_is_told_of_a_wait_stands_beside_it(self) -> None:
+        os.environ["TERM"] = "xterm"
+        with patch.object(progress, "Timer", SoonTimer), patch("sys.stderr", Terminal()) as stderr:
+            with progress.waiting_for("mail.test:995") as tell:
+                tell("it says nothing\x1b[2J")
+            shown = stderr.getvalue()
+        self.assertIn("waiting for mail.test:995: it says nothing\N{REPLACEMENT CHARACTER}", shown)
+        with progress.waiting_for("mail.test:995") as tell:
+            tell("nobody sees it")
 
     def test_a_sign_in_says_whom_it_waits_for(self) -> None:
         ctx = click.Context(ClientCommand("x", example="x"))

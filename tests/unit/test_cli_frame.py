@@ -157,7 +157,7 @@ class Mistakes(CommandCase):
         self.assertIn("`mailnode init`", self.refusal("user list", 78))
 
     def test_a_mail_server_that_is_not_there_is_no_fault_of_the_store(self) -> None:
-        self.assertEqual((69, "nobody listens"), frame.told(Unreachable("nobody listens")))
+        self.assertEqual((75, "nobody listens"), frame.told(Unreachable("nobody listens")))
         self.assertIn("the store has a fault", frame.told(StoreBroken())[1])
 
     def test_each_mail_error_has_its_own_exit_code(self) -> None:

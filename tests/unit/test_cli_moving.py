@@ -216,7 +216,7 @@ class ImportTests(MovingCase):
         self.assertIn("--to ADDRESS", self.refusal("import box", 64))
         self.assertIn("no account", self.refusal("import box --to eve@example.org", 67))
         self.assertIn("--format says", self.refusal(f"import what --to {CAROL}", 65))
-        self.assertIn("No such file", self.refusal(f"import gone --to {CAROL}", 69))
+        self.assertIn("No such file", self.refusal(f"import gone --to {CAROL}", 66))
         self.assertIn("goes with", self.refusal(f"import box --to {CAROL} --domain x", 64))
         self.assertIn("go with pop3s://", self.refusal(f"import box --to {CAROL} --delete", 64))
         for source in ("pop3s://host", "pop3://a:b@host", "pop3s://@host"):
@@ -248,6 +248,16 @@ class SystemTests(MovingCase):
                 f"old/USERS/{name}/my_mailbox.txt",
                 b"From: x\nSubject: to %s\nhi\n.\n" % name.encode(),
             )
+
+    def test_people_are_told_which_accounts_the_first_ten_of_them(self) -> None:
+        told = self.run_command("import old --dry-run", exit_code=65).stdout
+        self.assertIn(
+            "accounts would be made: 3 (ann@example.org, ben@example.org, nobody@example.org)", told
+        )
+        self.write("old/userinfo.txt", b"".join(b"u%d good passphrase\n" % n for n in range(12)))
+        told = self.run_command("import old", exit_code=65).stdout
+        self.assertIn("accounts made: 12 (u0@example.org, ", told)
+        self.assertIn("u9@example.org, and 2 more)", told)
 
     def test_users_get_accounts_with_their_passwords_and_all_their_mail(self) -> None:
         told = self.run_json("import old", exit_code=65)

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from mailnode.cli import maildrop as commands
 from mailnode.cli.places import Place
+from mailnode.cli.watching import look
 from mailnode.client.maildrop import Maildrop
 from tests.unit.cli_case import CommandCase
 from tests.unit.client_case import ScriptedConnection
@@ -32,6 +33,16 @@ class HostileCase(CommandCase):
     def read(self, mail: bytes, options: str = "") -> str:
         self.serve(LIST, body(mail), b"+OK\r\n")
         return self.run_command(f"read 1 {WHERE} {options}").stdout
+
+    def test_several_are_read_one_after_the_other(self) -> None:
+        two = b"+OK\r\n1 100\r\n2 100\r\n.\r\n"
+        for which in ("1-2", "1 2", "all", "2,1"):
+            self.serve(two, body(HEAD + b"\r\nfirst"), body(HEAD + b"\r\nsecond"), b"+OK\r\n")
+            shown = self.run_command(f"read {which} {WHERE}").stdout
+            self.assertIn("first", shown)
+            self.assertIn("second", shown)
+        self.serve(two, body(HEAD), body(HEAD), b"+OK\r\n")
+        self.assertEqual([1, 2], [each["number"] for each in self.run_json(f"read 1-2 {WHERE}")])
 
     def test_numbers_that_no_mailbox_has_are_one_line(self) -> None:
         for digits in (400, 5000):
@@ -79,5 +90,5 @@ class HostileCase(CommandCase):
 
     def test_a_uidl_of_a_mail_that_is_not_there_is_passed_over(self) -> None:
         self.serve(b"+OK\r\n1 a\r\n7 b\r\n.\r\n", LIST, body(HEAD), b"+OK\r\n")
-        (line,), known = commands._look(Place(None), {"x"})  # type: ignore[arg-type]
+        (line,), known = look(Place(None), {"x"})  # type: ignore[arg-type]
         self.assertEqual((1, {"a", "b"}), (line.number, known))

@@ -58,7 +58,7 @@ class Routes(RouteCase):
             (added["user"], added["password_file"], added["tls"]),
             ("carol", str(self.folder / "secret"), "verify"),
         )
-        self.assertIn("nowhere: No such file", self.refusal(f"{line} nowhere", 69))
+        self.assertIn("nowhere: No such file", self.refusal(f"{line} nowhere", 66))
         Path("secret").write_text("\n")
         self.assertIn("holds no password", self.refusal(f"{line} secret", 78))
 

@@ -10,8 +10,9 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.cli.frame import Mistake
 from mailnode.cli.shell import Shell
-from mailnode.cli.shell_face import Back, Face, Leave
+from mailnode.cli.shell_face import Back, Face, Interrupted, Leave
 from mailnode.cli.shell_menu import (
     MAIN,
     MANAGE,
@@ -150,7 +151,7 @@ class Faces(SynchronousTestCase):
     def test_a_text_ends_with_a_full_stop_or_ctrl_d(self) -> None:
         self.assertEqual("a\n..\n", Typist("a", "..", ".", "rest").ask_text())
         self.assertEqual("a\n", Typist("a", D).ask_text())
-        self.assertRaises(Back, Typist("a", C).ask_text)
+        self.assertEqual("a\n", self.assertRaises(Interrupted, Typist("a", C).ask_text).text)
 
 
 class Shells(SynchronousTestCase):
@@ -167,6 +168,7 @@ class Shells(SynchronousTestCase):
             profile=Profile(name="Me"), user="", address="", user_was_said=False,
             likely_address=lambda: "me@x.test", maildrop=self.maildrop, forget=lambda: None,
             is_captured=lambda recipient: recipient == "eve@away.test",
+            require_running=lambda: None,
         )  # fmt: skip
 
     def maildrop(self) -> object:
@@ -227,6 +229,50 @@ class Shells(SynchronousTestCase):
             self.run_shell(*self.MAIL, *typed, *end)
             self.assertEqual(kept, len(list(Path().glob("hello*.eml"))), typed)
 
+    def test_who_was_refused_is_named_anew_and_the_text_is_kept(self) -> None:
+        refused = Answer(550, "5.1.1", "no such user", "RCPT")
+        self.answers = [{"al@x.test": refused}, {}]
+        text = self.run_shell(*self.MAIL, "change", "alan@x.test, bob@x.test", D)
+        self.assertIn("To whom instead [al@x.test]: ", text)
+        self.assertEqual(("alan@x.test",), self.sent[1].recipients)
+        raw = self.sent[1].open().read()
+        self.assertIn(b"To: bob@x.test, alan@x.test\r\n", raw)
+        self.assertIn(b"text", raw)
+        self.answers = [{"al@x.test": refused}]
+        text = self.run_shell(*self.MAIL, "change", C, "2", "bob@x.test", "keep", D)
+        self.assertIn("nobody who has not got it already", text)
+
+    def test_a_text_that_ctrl_c_breaks_off_is_kept(self) -> None:
+        text = self.run_shell(*self.MAIL[:-2], "all that I said", C, D)
+        self.assertIn("Kept as hello.eml.", text)
+        self.assertIn("all that I said", Path("hello.eml").read_text())
+        self.run_shell(*self.MAIL[:-2], C, D)
+        self.assertEqual(1, len(list(Path().glob("*.eml"))))
+
+    def test_a_mail_whose_file_is_gone_by_now_is_kept_without_it(self) -> None:
+        Path("plan").write_text("x")
+        typist = Typist(*self.MAIL[:5], "plan", "text", ".", D)
+        read = typist.read
+
+        def and_remove(question: str) -> str:
+            said = read(question)
+            if said == "text":
+                Path("plan").unlink()
+            return said
+
+        typist.read = and_remove
+        Shell(self.place, typist).run()
+        self.assertIn("It can't be sent so: plan: No such file", typist.text)
+        self.assertIn("Kept as hello.eml.", typist.text)
+
+    def test_a_stopped_node_is_told_before_the_first_question(self) -> None:
+        def stopped() -> None:
+            raise Mistake("the node in this folder does not run")
+
+        self.place.require_running = stopped
+        text = self.run_shell("1", C, D)
+        self.assertLess(text.index("It can't be sent now: the node"), text.index("From ["))
+
     def test_a_subject_that_is_too_long_is_asked_about(self) -> None:
         self.answers = [{}]
         long = "s" * 151
@@ -259,6 +305,16 @@ class Shells(SynchronousTestCase):
         text = self.run_shell("2", "", "save 1", name, C, D)
         self.assertIn(f"That is not right: {name}: nobody knows that user's folder", text)
         self.assertIn("In which folder [mails]: ", text[text.index("That is not right") :])
+
+    def test_a_question_says_what_becomes_of_the_mails(self) -> None:
+        self.place.maildrop = lambda: Session(Box(["a"]), ["a"])
+        text = self.run_shell("2", "", "5", C, "4", C, "3", C, C, D)
+        for words in (
+            "Delete which mails [1]: ",
+            "Save which mails [1]: ",
+            "Read which mail [1]: ",
+        ):
+            self.assertIn(words, text)
 
     def test_a_fault_of_ours_lets_nobody_believe_that_mails_are_deleted(self) -> None:
         box = Box(["a", "b"])

@@ -108,7 +108,11 @@ class ProfileTests(SynchronousTestCase):
     def test_what_is_wrong_names_the_mend(self) -> None:
         for text, name, words in (
             ("[a]\n", "b", "no profile 'b' in .*; there is: a"),
-            ('[a]\nadress = "x"\n', "a", r"\[a\]: there is no adress; did you mean address"),
+            (
+                '[a]\nadress = "x"\n',
+                "a",
+                r"\[a\]: there is no key 'adress'; did you mean 'address'",
+            ),
             ("[a]\nuser = 3\n", "a", "user is text, not 3"),
             ("a = 3\n", "a", "a is no profile"),
             ("default = 3\n", "", "default is the name"),

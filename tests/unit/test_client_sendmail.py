@@ -220,7 +220,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_a_mistake_in_it_names_the_mend(self) -> None:
         for text, words in (
-            ('smpt = "x"', "there is no smpt; did you mean smtp"),
+            ('smpt = "x"', "there is no key 'smpt'; did you mean 'smtp'"),
             ("insecure = 1", "insecure is true or false, not 1"),
             ("smtp = true", "smtp is text, not True"),
             ('domain = "a b"', "domain 'a b'"),

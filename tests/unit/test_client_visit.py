@@ -62,7 +62,7 @@ class Session:
         if verb in self.box.breaks:
             self.box.breaks.remove(verb)
             self.over = True
-            raise Unreachable("broken off")
+            raise Unreachable("broken off.")
         if verb in self.box.refuses:
             raise Denied(self.box.refuses.pop(verb))
 
@@ -174,7 +174,7 @@ class Visits(SynchronousTestCase):
         self.assertEqual("b", self.read(visit, 2))
         self.assertEqual(
             ["The connection was lost (broken off). It is there again; nothing was deleted.",
-             "Still to be deleted when you leave: 1.",
+             "Still to be deleted when you leave: 1 mail (number 2).",
              "The numbers of the mails have changed: list them again."],
             self.told,
         )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from mailnode.web.pages.signin import BUSY, WRONG
-from tests.documents import DOCS, read
 from tests.unit.web_case import PASSWORD, WebCase
 
 
@@ -148,24 +147,6 @@ class ElsewhereTests(WebCase):
 
 
 class DocsTests(WebCase):
-    def test_every_route_stands_in_its_page_with_who_may_ask_and_no_other(self) -> None:
-        row = (
-            r"^``(/(?!admin)[^`]*)``\s{2,}([A-Z, ]+?)\s{2,}(nobody|user|administrator)\s{2,}(\S.*)$"
-        )
-        told = {
-            (path, verb.strip(), who, about)
-            for path, verbs, who, about in re.findall(row, read(DOCS / "web.rst"), re.M)
-            for verb in verbs.split(",")
-            if path not in ("/livez", "/readyz", "/metrics")
-        }
-        who = ("nobody", "user", "administrator")
-        there = {
-            (route.path, verb, who[route.need], route.about)
-            for route in self.web.routes
-            for verb in route.methods
-        }
-        self.assertEqual(told, there)
-
     def test_the_licences_of_others_stand_beside_their_files(self) -> None:
         from mailnode.web import assets
         from tests.vendored import FOLDER, PACKAGES

@@ -5,6 +5,7 @@ from __future__ import annotations
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from mmap import ACCESS_READ
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mailnode.composing.written import Written
 from mailnode.reading.parts import parts_of
 from mailnode.store.drafts import Upload
 from mailnode.web.bodies import Form
+from mailnode.web.pages.originals import Mapped
 from mailnode.web.pages.writing_files import sent_octets
 from mailnode.web.pages.writing_form import (
     Desktop,
@@ -162,3 +164,24 @@ class Pieces(SynchronousTestCase):
         raw = mail.as_bytes().replace(b"\n", b"\r\n")
         for part in parts_of(raw).attachments():
             self.assertEqual(part.content(), b"".join(part.pieces()), part.path)
+
+    def test_a_mail_in_a_file_is_read_like_one_in_memory(self) -> None:
+        mail = EmailMessage()
+        mail.set_content("text\n" * 1000)
+        for number in range(5):
+            octets = bytes(range(256)) * 3000 + bytes([number])
+            mail.add_attachment(octets, "application", "octet-stream", filename=f"{number}")
+        raw = mail.as_bytes().replace(b"\n", b"\r\n")
+        path = Path(self.mktemp())
+        path.write_bytes(raw)
+        with path.open("rb") as file, Mapped(file.fileno(), 0, access=ACCESS_READ) as mapped:
+            lying: Any = mapped
+            there, here = parts_of(lying), parts_of(raw)
+            self.assertEqual([each.path for each in here], [each.path for each in there])
+            self.assertEqual([each.name for each in here], [each.name for each in there])
+            for one, other in zip(here, there, strict=True):
+                self.assertEqual(one.content(), b"".join(other.pieces()))
+            self.assertEqual(raw.find(b"nowhere"), mapped.find(b"nowhere"))
+            for wanted in (raw[(1 << 20) - 3 : (1 << 20) + 40], raw[-20:]):
+                self.assertEqual(raw.find(wanted), mapped.find(wanted))
+                self.assertEqual(raw.find(wanted, 77, 1 << 20), mapped.find(wanted, 77, 1 << 20))

@@ -20,7 +20,7 @@ from mailnode.web.api.operations import (
     answer_json,
     time_of,
 )
-from mailnode.web.api.problems import Fault, Faulty
+from mailnode.web.api.problems import Conflict, Fault, Faulty
 from mailnode.web.api.schemas import (
     Schema,
     flag,
@@ -132,13 +132,14 @@ class Accounts:
                 about="Sets a password, quota, whether it is an administrator's, or shut",
                 bodies=[Content(JSON, thing({"password": _PASSWORD, **_FLAGS, **_QUOTA}, needs=(),
                         least=1), {"admin": True})],
-                results=[Result(200, "It.", ref("Account"))], failures=[404], **of_one, **account,
+                results=[Result(200, "It.", ref("Account"))], failures=[404, 409], **of_one,
+                **account,
             ),
             Operation(
                 name="deleteAccount", method="DELETE", path="/accounts/{address}",
                 answer=self.delete_account, about="Deletes an account and its mail",
                 query={"force": flag("The aliases that lead to it go too.", default=False)},
-                results=[_GONE], failures=[400, 404], **of_one, **account,
+                results=[_GONE], failures=[400, 404, 409], **of_one, **account,
             ),
             Operation(
                 name="listAliases", method="GET", path="/aliases", answer=self.list_aliases,
@@ -236,6 +237,8 @@ class Accounts:
 
         def change() -> Account:
             account = accounts.account(call.places["address"])
+            if body.get("admin") is False or body.get("disabled"):
+                _require_another(call, account)
             name = str(account.address)
             if password_hash:
                 accounts.set_password(name, password_hash)
@@ -254,10 +257,12 @@ class Accounts:
         return answer_json(self._facts(await self._change(change)))
 
     async def delete_account(self, call: Call) -> Answer:
-        force = call.query["force"]
-        await self._change(
-            lambda: self.accounts.delete_account(call.places["address"], force=force)
-        )
+        def delete() -> None:
+            account = self.accounts.account(call.places["address"])
+            _require_another(call, account)
+            self.accounts.delete_account(str(account.address), force=call.query["force"])
+
+        await self._change(delete)
         return NOTHING
 
     # Aliases
@@ -341,6 +346,15 @@ class Accounts:
             "created_at": time_of(account.created_at),
             "changed_at": time_of(account.changed_at),
         }
+
+
+def _require_another(call: Call, account: Account) -> None:
+    """
+    Raises:
+        Conflict: who asks would shut himself out.
+    """
+    if account.id == call.account_id:
+        raise Conflict("That is your own account: let another administrator do it")
 
 
 def _address(body: dict[str, Any], name: str) -> Address:

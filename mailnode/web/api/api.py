@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from mailnode.web.api import accounts, captured, queue, sending, shapes
+from mailnode.web.api import accounts, captured, queue, searching, sending, shapes
 from mailnode.web.api.operations import Operation
 from mailnode.web.api.schemas import Schema
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMAS: Mapping[str, Schema] = {
     **sending.SCHEMAS,
     **shapes.SCHEMAS,
+    **searching.SCHEMAS,
     **captured.SCHEMAS,
     **accounts.SCHEMAS,
     **queue.SCHEMAS,

@@ -22,7 +22,7 @@ from mailnode.web.api.operations import (
     time_of,
 )
 from mailnode.web.api.paging import PAGING, answer_page, place
-from mailnode.web.api.schemas import instant, or_null, page_of, ref, text, thing, whole
+from mailnode.web.api.schemas import NUMBER, instant, or_null, page_of, ref, text, thing, whole
 from mailnode.web.api.shapes import MAIL_ID_FIELD
 from mailnode.web.api.shapes import SCHEMAS as SHAPES
 from mailnode.web.api.watching import WANTED, Waiters, Wanted
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25
 LOOKED_AT = 200
-ID = text("Of the row in the queue.", pattern=r"^[1-9][0-9]{0,17}$", says="a number", example="3")
+ID = text("Of the row in the queue.", pattern=NUMBER, says="a number", example="3")
 _LINE = {
     "id": whole(example=3),
     "mail_id": MAIL_ID_FIELD,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from mailnode.web.api.operations import Call, Content, Operation, Result, answer_json
-from mailnode.web.api.schemas import list_of, ref, text, thing, whole
+from mailnode.web.api.schemas import NUMBER, list_of, ref, text, thing, whole
 from mailnode.web.api.shapes import folder_facts
 from mailnode.web.routes import JSON, Answer
 
 if TYPE_CHECKING:
     from mailnode.store.folders import Folders as StoredFolders
 
-ID = text("A folder's id.", pattern=r"^[1-9][0-9]{0,17}$", says="a number", example="7")
+ID = text("A folder's id.", pattern=NUMBER, says="a number", example="7")
 NAME = Content(
     JSON, thing({"name": text(least=1, most=200, example="Archive")}), {"name": "Archive"}
 )

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from mailnode.web.api.checking import checked, faults_of, read_json, unknown
 from mailnode.web.api.problems import Fault, Faulty, UnknownKind
-from mailnode.web.api.schemas import Schema, thing
+from mailnode.web.api.schemas import NUMBER, Schema, thing
 from mailnode.web.refusals import BadRequest, NoSuchPage
 from mailnode.web.routes import JSON, Answer, Need, Route, Taken
 
@@ -115,7 +115,7 @@ class Operation:
 
     def route(self) -> Route:
         """For the web."""
-        path = _PLACE.sub(lambda found: f"<{_WITH_SLASH.get(found[1], '')}{found[1]}>", self.path)
+        path = _PLACE.sub(lambda found: f"<{self._converter(found[1])}{found[1]}>", self.path)
         return Route(
             BASE + path,
             (self.method,),
@@ -126,7 +126,13 @@ class Operation:
             self.takes,
         )
 
-    async def _answer(self, visit: Visit, **places: str) -> Answer:
+    def _converter(self, name: str) -> str:
+        """For Klein: a number is none of the words that may stand in its place."""
+        is_number = self.places[name].get("pattern") == NUMBER
+        return "int:" if is_number else _WITH_SLASH.get(name, "")
+
+    async def _answer(self, visit: Visit, **matched: Any) -> Answer:
+        places = {name: str(said) for name, said in matched.items()}
         for name, schema in self.places.items():
             if faults_of(places[name], schema):
                 raise NoSuchPage()

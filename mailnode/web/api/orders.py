@@ -378,12 +378,8 @@ def order_of_mail(
         Faulty: nobody is named, or an address is none.
     """
     reading = _Reading(own)
-    named = query.get("to", ())
-    if named:
-        many = len(named) > 1
-        reading.name_people(
-            "to", [(f"to[{at}]" if many else "to", each) for at, each in enumerate(named)]
-        )
+    if "to" in query:
+        reading.name_people("to", [("to", query["to"])])
     else:
         _read_header(mail, reading)
     sender = reading.sender(query.get("from", "")).address

@@ -20,6 +20,7 @@ from mailnode.web.api.operations import (
 from mailnode.web.api.paging import PAGING, answer_page, place
 from mailnode.web.api.problems import Fault, Faulty
 from mailnode.web.api.schemas import (
+    NUMBER,
     Schema,
     flag,
     instant,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 ACTIONS = ("retry", "hold", "release", "bounce", "drop")
 STATES = ("waiting", "bouncing", "leased", "held", "captured")
 MOST_NAMED = 500
-ID = text("A row's number.", pattern=r"^[1-9][0-9]{0,17}$", says="a number", example="4711")
+ID = text("A row's number.", pattern=NUMBER, says="a number", example="4711")
 _FILTERS: dict[str, Schema] = {
     "sender": text("The reverse-path; empty for reports.", most=320),
     "recipient": text(most=320),

@@ -8,6 +8,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 MOST_WHOLE = 1 << 53  # what a number in JSON holds exactly
+NUMBER = r"^[1-9][0-9]{0,17}$"
 INSTANT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
 SAYS = "x-says"  # what a text must be, in the words of a refusal
 

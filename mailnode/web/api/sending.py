@@ -113,10 +113,10 @@ class Sending:
                 "multipart/form-data. A mail that is whole already (message/rfc822) goes to those "
                 "whom `to` names, or else its To, Cc and Bcc; its Bcc is taken out.",
                 query={
-                    "to": list_of(text(least=3, most=600),
-                                  "Of a mail that is whole already.", most=1000),
+                    "to": text("Of a mail that is whole already: to whom, parted by commas.",
+                               least=3, most=900, example="dave@example.com"),
                     "from": text("Of a mail that is whole already: its reverse-path.", least=3,
-                                 most=600),
+                                 most=320),
                     "keep": flag("Of a mail that is whole already: a copy in Sent.", default=True),
                     "partial": FIELDS["partial"],
                 },

@@ -122,6 +122,12 @@ class Lists:
         return (
             Route("/mail", ("GET",), self.lead_to_inbox, "Leads to the inbox"),
             Route(
+                "/places",
+                ("GET",),
+                self.show_places,
+                "The folders beside a page, as they are now: ``current`` is marked",
+            ),
+            Route(
                 "/mail/<int:folder_id>",
                 ("GET",),
                 self.show,
@@ -170,6 +176,10 @@ class Lists:
     async def lead_to_inbox(self, visit: Visit) -> Answer:
         inbox = await self.desk.folders.named(visit.guest.account.id, INBOX)
         return see_other(f"/mail/{inbox.folder_id}")
+
+    async def show_places(self, visit: Visit) -> Answer:
+        shelf = await shelf_of(self.desk, visit, _number(visit, "current"))
+        return self.templates.part(visit, "sidebar.html", shelf=shelf)
 
     async def show(self, visit: Visit, folder_id: int) -> Answer:
         account_id, desk = visit.guest.account.id, self.desk

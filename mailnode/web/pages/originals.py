@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mailnode.web.desk import Desk
 
 MOST_OFFERED = 100
+WINDOW_OCTETS = 1 << 20
+AROUND_OCTETS = 1 << 20
 
 
 @frozen
@@ -57,14 +59,43 @@ class Offered:
     content_id: str = ""
 
 
-class _Mapped(mmap.mmap):
-    """A mail that lies in a file, without its octets being held: looked at like any octets."""
+class Mapped(mmap.mmap):
+    """A mail that lies in a file, looked at like octets: what was looked at is not held."""
 
     def startswith(self, prefix: bytes | tuple[bytes, ...], start: int = 0, end: int = -1) -> bool:
         """As `bytes` have it."""
         stop = len(self) if end < 0 else end
         longest = max(map(len, prefix)) if isinstance(prefix, tuple) else len(prefix)
-        return self[start : min(stop, start + longest)].startswith(prefix)
+        return super().__getitem__(slice(start, min(stop, start + longest))).startswith(prefix)
+
+    def find(self, wanted: Any, start: int = 0, end: int | None = None) -> int:
+        """As `bytes` have it; -1 for nowhere."""
+        stop = len(self) if end is None else min(end, len(self))
+        at = start
+        while at < stop:
+            behind = min(stop, at + WINDOW_OCTETS)
+            found = super().find(wanted, at, min(stop, behind + len(wanted) - 1))
+            if found >= 0:
+                return found
+            self._let_go(at, behind)
+            at = behind
+        return -1
+
+    def __getitem__(self, place: Any) -> Any:
+        octets = super().__getitem__(place)
+        if isinstance(place, slice) and len(octets) > mmap.PAGESIZE:
+            start, stop, _step = place.indices(len(self))
+            self._let_go(start, stop)
+        return octets
+
+    def _let_go(self, start: int, stop: int) -> None:
+        """These pages are the file's again, and come back when they are looked at.
+
+        Some before them, too: the kernel maps pages around one that it is asked for.
+        """
+        start = max(0, start - AROUND_OCTETS)
+        start -= start % mmap.PAGESIZE
+        self.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 @define(eq=False)
@@ -111,7 +142,7 @@ class Originals:
             yield parts_of(body)
             return
         with self.desk.blobs.path_of(body.key).open("rb") as file:
-            mapped: Any = _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped: Any = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
             try:
                 yield parts_of(mapped)
             finally:

@@ -17,6 +17,7 @@ from mailnode.composing.replies import pass_on, reply_to
 from mailnode.composing.written import Written, keep_written
 from mailnode.errors import MailError, NoSuchMail
 from mailnode.model import DRAFTS
+from mailnode.reading.text import text_of_html
 from mailnode.telling import size
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.originals import Originals, Place
@@ -176,7 +177,8 @@ class Writing:
         except MailError as error:
             return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
         if by_script(visit) or faults:
-            return await self._page(visit, desktop, faults, 422 if faults.of("files") else 200)
+            failed = bool(faults.of("files")) and not by_script(visit)  # its text is kept
+            return await self._page(visit, desktop, faults, 422 if failed else 200)
         self.templates.flashes.add(visit, "The draft is kept.")
         return see_other(f"/write?draft={desktop.place}")
 
@@ -320,6 +322,9 @@ class Writing:
             told = {**state_of(desktop, most), "faults": faults.by_field}
             return Answer(json.dumps(told), status, kind=JSON)
         written = desktop.written
+        if written.html and not written.text:  # what the page shows without its script
+            words = await self.files.in_thread(text_of_html, written.html)
+            written = evolve(written, text=words)
         own, sender = self._senders(visit.guest.account, written.sender)
         return self.templates.page(
             visit,

@@ -98,10 +98,8 @@ def read_written(form: Form) -> Written:
     said = {name: form.get(name).strip() for name in _FIELDS}
     said["subject"] = _printable(said["subject"])
     html = _lines(form.get("html")) if form.get("format") == "html" else ""
-    text = _lines(form.get("text"))
+    text = "" if html else _lines(form.get("text"))
     written = Written(sender=form.get("from").strip(), html=html, text=text, **said)
-    if html:
-        written = evolve(written, text=text_of_html(html))
     if written.typed_octets > TYPED_OCTETS:
         raise BadRequest(f"The fields of a mail may have {size(TYPED_OCTETS)} together")
     if not _KEY.fullmatch(written.key):

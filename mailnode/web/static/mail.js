@@ -78,21 +78,22 @@
 
   // New mail: one page of a browser listens, and tells the others.
   async function renew() {
-    if (document.hidden && !list()) return;
-    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const places = document.getElementById("places");
+    const now = list();
+    const current = (places && places.dataset.current) || "0";
+    const address = now ? location.href : `/places?current=${current}`;
+    const response = await fetch(address, { headers: { Accept: "text/html" } });
     if (!response.ok || response.redirected) return;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const places = page.getElementById("places");
-    if (places && document.getElementById("places") && !document.querySelector(".new-folder[open]")) {
-      document.getElementById("places").replaceWith(places);
-    }
-    const now = list();
+    const others = page.getElementById("places");
+    if (places && others && !places.contains(document.activeElement)) places.replaceWith(others);
     const then = page.getElementById("list");
-    if (now && then && now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) {
+    if (!now || !then) return;
+    if (now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) {
       tellTimes(then);
       now.replaceWith(then);
     }
-    if (list() && page.title) document.title = page.title;
+    if (page.title) document.title = page.title;
   }
 
   let waits = null;
