@@ -51,8 +51,7 @@ def make_api(
     waiters, database = Waiters(), house.database
 
     async def complete() -> None:
-        house.mail_log.tell_late()
-        house.journal.flush()
+        house.bell.ring("journal")
         # Behind what was flushed, in the same queue.
         await database.transact("complete journal", lambda connection: None)
 

@@ -12,7 +12,7 @@ from mailnode.background import background
 from mailnode.model import Blob
 from mailnode.reading.decoding import decode_pieces
 from mailnode.reading.octets import Octets, Span
-from mailnode.web.pouring import pour
+from mailnode.web.outflow import pour
 from mailnode.web.refusals import NoSuchPage, TakesTooLong
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -68,3 +69,10 @@ class Outflow:
                 room.callback(None)
             else:
                 room.errback(result)
+
+
+async def pour(request: WebRequest, next_piece: Callable[[], Awaitable[bytes]]) -> None:
+    """All pieces go out, each asked for when there is room for it; b"" is the end."""
+    async with Outflow(request) as out:
+        while piece := await next_piece():
+            await out.write(piece)

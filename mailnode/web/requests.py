@@ -94,9 +94,9 @@ class WebRequest(Request):
             return None
 
     def header(self, name: str) -> str:
-        """The last value of a header field, "" without one."""
-        values = self.requestHeaders.getRawHeaders(name)
-        return str(values[-1]) if values else ""
+        """The last value of a header field, "" without one; what isn't UTF-8 is marked so."""
+        values = self.requestHeaders.getRawHeaders(name.encode())
+        return values[-1].decode("utf-8", "replace") if values else ""
 
     def _admitted(self, admission: Admission | None) -> None:
         self._go_on()

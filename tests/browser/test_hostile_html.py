@@ -1,9 +1,9 @@
 """The corpus of hostile HTML in a browser: cleaned, none of it runs, loads or leads away.
 
-Each vector is looked at three times: in a sandboxed frame under the policy that a mail's document is
-served with; with pictures from outside allowed; and naked, with no sandbox and no policy, where a
-script that is left in it would run. The last of these is tried with the vectors as they came, too:
-it finds them.
+Each vector is looked at three times: in a sandboxed frame under the policy that a mail's document
+is served with; with pictures from outside allowed; and naked, with no sandbox and no policy, where
+a script that is left in it would run. The last of these is tried with the vectors as they came,
+too: it finds them.
 """
 
 from __future__ import annotations
@@ -41,21 +41,25 @@ for (const name of ["alert", "confirm", "prompt", "print", "open"]) {
 """
 _PROVOKE = """
 () => {
-  const kinds = "click dblclick mouseover mouseenter mousemove mousedown mouseup pointerenter pointerover"
-    + " pointerdown touchstart focus focusin blur keydown keyup keypress input change submit reset toggle"
-    + " wheel scroll load error begin end repeat animationstart animationend transitionend copy cut paste"
-    + " drag dragstart drop beforetoggle resize hashchange pageshow message popstate contextmenu select";
+  const kinds = "click dblclick mouseover mouseenter mousemove mousedown mouseup pointerenter"
+    + " pointerover pointerdown touchstart focus focusin blur keydown keyup keypress input change"
+    + " submit reset toggle wheel scroll load error begin end repeat animationstart animationend"
+    + " transitionend copy cut paste drag dragstart drop beforetoggle resize hashchange pageshow"
+    + " message popstate contextmenu select";
   const left = [];
   for (const frame of document.querySelectorAll("iframe")) {
     const view = frame.contentWindow, page = frame.contentDocument;
     const note = (what) => left.push(`${new URL(frame.src).pathname} has ${what}`);
     if (!page) { note("a document from elsewhere"); continue; }
     for (const each of page.querySelectorAll("*")) {
-      for (const kind of kinds.split(" ")) each.dispatchEvent(new view.Event(kind, { bubbles: true }));
+      for (const kind of kinds.split(" ")) {
+        each.dispatchEvent(new view.Event(kind, { bubbles: true }));
+      }
       if (each.tagName === "DETAILS") each.open = !each.open;
       const link = each.getAttribute("href") || each.getAttribute("xlink:href");
       if (link !== null) {
-        const to = URL.canParse(link, page.baseURI) ? new URL(link, page.baseURI).protocol : "https:";
+        const fit = URL.canParse(link, page.baseURI);
+        const to = fit ? new URL(link, page.baseURI).protocol : "https:";
         if (!["http:", "https:", "mailto:"].includes(to)) note(`a link to ${link}`);
       }
       if (/^(script|iframe|frame|object|embed|form|base|link|applet|portal)$/i.test(each.tagName)) {

@@ -141,7 +141,7 @@ class ApiCase(NodeCase):
         if body is not None:
             lines += [f"Content-Type: {kind}", f"Content-Length: {len(octets)}"]
         text = "\r\n".join([*lines, *headers, "", ""])
-        return Asking(self.server, text.encode() + octets)
+        return Asking(self.server, text.encode("utf-8", "surrogateescape") + octets)
 
     async def ask(self, method: str, path: str, *arguments: Any, **more: Any) -> Said:
         asking = self.send_off(method, path, *arguments, **more)

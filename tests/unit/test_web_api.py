@@ -152,6 +152,16 @@ class Roles(ApiCase):
 
 
 class Refusals(ApiCase):
+    async def test_octets_that_are_no_text_in_a_header_break_nothing(self) -> None:
+        await self.begin()
+        for field in ("Authorization: Bearer \udcd7", "Cookie: mailnode-8080=\udcff", "X-Y: \udc80",
+                      "Content-Type: \udcff", "Origin: \udcff", "Sec-Fetch-Site: \udcff",
+                      "X-CSRF-Token: \udcff", "If-None-Match: \udcff"):  # fmt: skip
+            for method, path, token in (("GET", "/folders", None), ("POST", "/send", "alice")):
+                body = {"to": "bob@example.test"} if method == "POST" else None
+                said = await self.ask(method, path, body, field, token=token)
+                self.assertLess(said.status, 500, field)
+
     async def test_what_nobody_knows_is_named_with_what_is_nearest(self) -> None:
         await self.begin()
         said = await self.ask("GET", "/messages?limt=3")

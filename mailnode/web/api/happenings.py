@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import MailError
-from mailnode.web.pouring import pour
+from mailnode.web.outflow import pour
 
 if TYPE_CHECKING:
     from mailnode.store.folder_lists import Copy, Folder

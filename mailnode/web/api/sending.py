@@ -51,7 +51,6 @@ JSON_OCTETS = 8 << 20
 MOST_AT_ONCE = 4  # mails that are held in memory: those of large JSON
 _KEY = re.compile(r"[!-~]{1,200}")
 _EXAMPLE = {
-    "from": "Carol <carol@example.org>",
     "to": ["dave@example.com"],
     "subject": "Welcome",
     "text": "Hello.\n",

@@ -23,7 +23,7 @@ from mailnode.telling import size
 TEXT_CHARACTERS = 200_000
 TEXT_OCTETS = 1 << 20
 HTML_OCTETS = 2 << 20
-FOUND_IN_OCTETS = 4 << 20
+FOUND_IN_OCTETS = 1 << 20
 SHOWN_FILES = 200
 MOST_LINKS = 2_000
 SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")

@@ -147,7 +147,8 @@
   }
   function press(end) {
     const button = [...document.querySelectorAll("#list .tools button")].find((each) => (each.getAttribute("formaction") || "").endsWith(end));
-    if (button) button.click();
+    const one = document.querySelector(`section.acts form[action$="${end}"] button`);  // of a mail's page
+    if (button || one) (button || one).click();
   }
   function help() {
     const dialog = document.createElement("dialog");
