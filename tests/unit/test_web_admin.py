@@ -11,7 +11,6 @@ from mailnode.errors import NotFound
 from mailnode.routes import read_route
 from mailnode.web.pages.admin_accounts import make_password
 from mailnode.web.routes import Need
-from tests.documents import DOCS, read
 from tests.unit.admin_case import AdminCase
 
 
@@ -56,17 +55,6 @@ class WhoTests(AdminCase):
         form = {"csrf": "forged", "name": "example.org"}
         self.assertEqual(403, self.ask("/admin/domains", form=form).status)
         self.assertEqual(1, len(self.users.domains()))
-
-    def test_each_stands_in_the_documentation_and_no_other(self) -> None:
-        row = r"^``(/admin[^`]*)``\s{2,}(GET|POST)\s{2,}(\S.*)$"
-        told = set(re.findall(row, read(DOCS / "web.rst"), re.M))
-        there = {
-            (each.path, verb, each.about)
-            for each in self.web.routes
-            for verb in each.methods
-            if each.path.startswith("/admin")
-        }
-        self.assertEqual(there, told)
 
 
 class AccountTests(AdminCase):

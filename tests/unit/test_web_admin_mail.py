@@ -142,6 +142,16 @@ class QueueTests(AdminCase):
             self.assertNotIn("<script>alert", self.ask(path).text)
             self.assertNotIn("<img src=x", self.ask(path).text)
 
+    def test_numbers_that_no_row_can_have_are_none(self) -> None:
+        huge = "9" * 40
+        for path in (f"queue/{huge}", f"captured/{huge}", f"captured/{huge}/eml",
+                     f"accounts/{huge}"):  # fmt: skip
+            self.assertEqual(404, self.ask(f"/admin/{path}").status, path)
+        for query in (f"queue?after={huge}", f"captured?before={huge}", f"journal?before={huge}",
+                      f"accounts?after={huge}"):  # fmt: skip
+            self.assertEqual(200, self.ask(f"/admin/{query}").status, query)
+        self.assertEqual(400, self.sent("/admin/queue/change", do="hold", row=huge).status)
+
 
 class CapturedTests(AdminCase):
     def setUp(self) -> None:

@@ -13,7 +13,7 @@ from mailnode.reading.parts import parts_of
 from mailnode.reading.text import text_of
 from mailnode.signposts import GEARS_MEAN
 from mailnode.web.outflow import Outflow
-from mailnode.web.pages.admin_forms import number_of
+from mailnode.web.pages.admin_forms import MOST_NUMBER, number_of
 from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route
 from mailnode.wire import header_fields
@@ -150,7 +150,7 @@ class AdminCaptured:
         return Answer(kind="message/rfc822", headers=headers, produce=produce)
 
     async def _find(self, row_id: int) -> tuple[QueueRow, QueuedMail]:
-        found = await self.desk.queue.mail(row_id)
+        found = await self.desk.queue.mail(min(row_id, MOST_NUMBER))
         if found is None or found[1] is None:
             raise NoSuchPage("That mail is not captured, or not here any more")
         return found[0], found[1]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mailnode.web.bodies import Form
 
 MOST_CHARACTERS = 4000
+MOST_NUMBER = (1 << 63) - 1  # that a row can have
 
 
 @define(eq=False)
@@ -46,8 +47,8 @@ class Typed:
         return not self.faults
 
 
-def number_of(said: str, most: int = (1 << 63) - 1) -> int:
+def number_of(said: str) -> int:
     """A row's number; 0 for what is none."""
-    if said.isascii() and said.isdigit() and len(said) < 20 and int(said) <= most:
+    if said.isascii() and said.isdigit() and len(said) < 20 and int(said) <= MOST_NUMBER:
         return int(said)
     return 0

@@ -12,7 +12,7 @@ from mailnode.addresses import parse_address, parse_domain
 from mailnode.errors import BadAddress
 from mailnode.signposts import GEARS_MEAN
 from mailnode.telling import age, count
-from mailnode.web.pages.admin_forms import Typed, number_of
+from mailnode.web.pages.admin_forms import MOST_NUMBER, Typed, number_of
 from mailnode.web.refusals import BadRequest, NoSuchPage
 from mailnode.web.routes import Answer, Need, Route, see_other
 
@@ -115,7 +115,7 @@ class AdminQueue:
         )
 
     async def show_row(self, visit: Visit, row_id: int) -> Answer:
-        found = await self.desk.queue.mail(row_id)
+        found = await self.desk.queue.mail(min(row_id, MOST_NUMBER))
         if found is None:
             raise NoSuchPage("That is not in the queue any more; the journal says where it went")
         row, _mail = found
