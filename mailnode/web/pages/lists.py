@@ -179,7 +179,7 @@ class Lists:
         return see_other(f"/mail/{inbox.folder_id}")
 
     async def show_places(self, visit: Visit) -> Answer:
-        shelf = await shelf_of(self.desk, visit, _number(visit, "current"))
+        shelf = await shelf_of(self.desk, visit, number_asked(visit, "current"))
         return self.templates.part(visit, "sidebar.html", shelf=shelf)
 
     async def show(self, visit: Visit, folder_id: int) -> Answer:
