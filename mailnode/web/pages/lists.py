@@ -250,10 +250,9 @@ class Lists:
     async def undo(self, visit: Visit) -> Answer:
         """What a move said: where the mails lie now, and where they lay."""
         form, account = visit.form, visit.guest.account
-        try:
-            now, before = int(form.get("from")), int(form.get("to"))
-        except ValueError:
-            raise BadRequest("There is nothing to undo") from None
+        now, before = digits_of(form.get("from")), digits_of(form.get("to"))
+        if not now or not before:
+            raise BadRequest("There is nothing to undo")
         uids = read_ranges(form.get("uids"))
         moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
         self._say(visit, f"{_mails(len(moved))} moved back.")
@@ -265,8 +264,8 @@ class Lists:
     async def _target(self, visit: Visit) -> Folder:
         form, account_id = visit.form, visit.guest.account.id
         said = form.get("to") or form.get("target")  # a button, or what was chosen beside one
-        if said.isascii() and said.isdigit() and len(said) < 19:
-            return await self.desk.folders.folder(account_id, int(said))
+        if folder_id := digits_of(said):
+            return await self.desk.folders.folder(account_id, folder_id)
         if not said:
             raise NoSuchFolder("Choose the folder that they are to be moved to")
         return await self.desk.folders.named(account_id, said)
@@ -331,7 +330,11 @@ def _title(folder: Folder) -> str:
 
 
 def _number(visit: Visit, name: str) -> int:
-    said = visit.query(name)
+    return digits_of(visit.query(name))
+
+
+def digits_of(said: str) -> int:
+    """0 for what is no number, or larger than any."""
     return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
 
 

@@ -10,7 +10,7 @@ from attrs import define, frozen
 
 from mailnode.model import TRASH
 from mailnode.reading.query import BadQuery, read_query
-from mailnode.web.pages.lists import PAGE_MAILS, lines_of, shelf_of
+from mailnode.web.pages.lists import PAGE_MAILS, digits_of, lines_of, shelf_of
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates, folder_title
 
@@ -85,7 +85,7 @@ class Searches:
                 account_id,
                 read_query(typed),
                 folder_ids=[f.folder_id for f in folders] or None,
-                before=int(before) if before.isascii() and before.isdigit() else None,
+                before=digits_of(before) or None,
                 limit=PAGE_MAILS,
             )
         except BadQuery as error:
