@@ -1,16 +1,20 @@
 """Bodies of requests, taken as they come: small ones into memory, large ones to the disk.
 
 A body has its bounds from the header on. What goes to the disk goes there in a thread, and no more
-is read until it is there: what an upload costs in memory is a few pieces. Files have no name, so
-they are gone when the process is, whatever becomes of it.
+is read until it is there: what an upload costs in memory is a few pieces. All files of a body lie
+in one, so that many small ones cost one descriptor; it has no name, so it is gone when the process
+is, whatever becomes of it.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, BinaryIO, Protocol, cast
 from urllib.parse import parse_qsl
 
 from attrs import define, field
@@ -18,12 +22,13 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from twisted.internet.defer import Deferred
 
 from mailnode.filenames import safe_name
-from mailnode.web.refusals import BadRequest, BodyTooLarge
+from mailnode.web.refusals import BadRequest, BodyTooLarge, NoRoom, TooManyBodies
 
 MOST_FIELDS = 1000
 MOST_FIELD_OCTETS = 1 << 20  # of all fields of a form beside its files
 MOST_NAME_CHARACTERS = 200
 PIECE_OCTETS = 256 << 10
+MOST_LARGE, MOST_LARGE_OF_ACCOUNT = 500, 100
 
 InThread = Callable[..., Deferred[Any]]
 
@@ -75,7 +80,7 @@ class UploadedFile:
         field: its name in the form, "" for a body that is all file.
         name: safe for a file's name.
         kind: the Content-Type that was said, without parameters; "" where none was.
-        file: at its beginning once it is whole; it has no name on the disk.
+        file: it can be read once the body is whole; it has no name on the disk.
     """
 
     field: str
@@ -86,6 +91,63 @@ class UploadedFile:
 
     def close(self) -> None:
         self.file.close()
+
+
+class _Window(io.RawIOBase):
+    """A file that lies in another one, read where it stands: several may be at once."""
+
+    def __init__(self, file: IO[bytes], start: int) -> None:
+        super().__init__()
+        self._file, self._start, self._at = file, start, 0
+        self.size_octets = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        from_ = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size_octets}[whence]
+        self._at = max(0, from_ + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises ValueError: it was closed."""
+        count = max(0, min(len(buffer), self.size_octets - self._at))
+        found = os.pread(self._file.fileno(), count, self._start + self._at)
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+@define(eq=False)
+class Large:
+    """How many large bodies come at the moment; each costs a descriptor and room on the disk."""
+
+    _of_accounts: Counter[int] = field(factory=Counter, init=False)
+
+    def come(self, account_id: int) -> Callable[[], None]:
+        """One comes; it has come, or never will, when what this gives is called.
+
+        Raises:
+            TooManyBodies.
+        """
+        of_account = self._of_accounts[account_id]
+        if of_account >= MOST_LARGE_OF_ACCOUNT or self._of_accounts.total() >= MOST_LARGE:
+            raise TooManyBodies()
+        self._of_accounts[account_id] += 1
+        left = [account_id]
+
+        def leave() -> None:
+            if left:
+                self._of_accounts[left.pop()] -= 1
+                self._of_accounts += Counter()  # those with one stay
+
+        return leave
 
 
 @define(eq=False)
@@ -162,6 +224,8 @@ class ToDisk:
     Args:
         boundary: of multipart/form-data; "" where all of it is one file.
         judge: is called with the form before the first file of it is taken, and may refuse.
+        has_room: whether the disk takes more.
+        leave: is called when nobody needs it any more.
     """
 
     most_octets: int
@@ -170,6 +234,8 @@ class ToDisk:
     boundary: str = ""
     kind: str = ""
     judge: Callable[[Form], object] = field(default=lambda form: None)
+    has_room: Callable[[], bool] = field(default=lambda: True)
+    leave: Callable[[], None] = field(default=lambda: None)
     uploads: Uploads = field(factory=Uploads, init=False)
     _octets: int = field(default=0, init=False)
     _waiting: list[bytes] = field(factory=list, init=False)
@@ -181,6 +247,9 @@ class ToDisk:
     _field_octets: int = field(default=0, init=False)
     _judged: bool = field(default=False, init=False)
     _dropped: bool = field(default=False, init=False)
+    _file: IO[bytes] | None = field(default=None, init=False)
+    _file_octets: int = field(default=0, init=False)
+    _window: _Window | None = field(default=None, init=False)
     _writing: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -194,6 +263,8 @@ class ToDisk:
         self._octets += len(data)
         if self._octets > self.most_octets:
             raise BodyTooLarge.past(self.most_octets)
+        if not self.has_room():
+            raise NoRoom()
         self._waiting.append(data)
         self._waiting_octets += len(data)
         return self._work(last=False) if self._waiting_octets >= PIECE_OCTETS else None
@@ -206,7 +277,13 @@ class ToDisk:
         self._dropped = True
         self._waiting = []
         if not self._writing:
-            self.uploads.close()
+            self._close()
+
+    def _close(self) -> None:
+        self.uploads.close()
+        if self._file is not None:
+            self._file.close()
+        self.leave()
 
     def _work(self, last: bool) -> Deferred[Any]:
         data, self._waiting, self._waiting_octets = b"".join(self._waiting), [], 0
@@ -217,7 +294,7 @@ class ToDisk:
     def _written(self, result: Any) -> Any:
         self._writing = False
         if self._dropped:
-            self.uploads.close()
+            self._close()
         return result
 
     # In a thread, one call at a time
@@ -232,9 +309,8 @@ class ToDisk:
                 self._write_parts(data, last)
             except MultipartError as error:
                 raise BadRequest("The form can't be read", detail=str(error)) from error
-        if last:
-            for each in self.uploads.files:
-                each.file.seek(0)
+        if last and self._file is not None:
+            self._file.flush()
 
     def _write_parts(self, data: bytes, last: bool) -> None:
         for event in self._parser.parse(data) if data else ():
@@ -266,14 +342,19 @@ class ToDisk:
             self.judge(self.uploads.form)
 
     def _begin_file(self, name: str, given: str, kind: str) -> None:
-        file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+        self._window = _Window(self._file, self._file_octets)
+        file = cast(BinaryIO, self._window)
         self.uploads.files.append(UploadedFile(name, safe_name(given, "file"), kind[:200], file))
 
     def _append(self, data: bytes) -> None:
         if self._value is None:
-            into = self.uploads.files[-1]
-            into.file.write(data)
-            into.size_octets += len(data)
+            assert self._file is not None and self._window is not None
+            self._file.write(data)
+            self._file_octets += len(data)
+            self._window.size_octets += len(data)
+            self.uploads.files[-1].size_octets += len(data)
             return
         self._field_octets += len(data)
         if self._field_octets > MOST_FIELD_OCTETS:

@@ -126,7 +126,8 @@ class Guard:
         Raises:
             WrongHost: it names another server: a page of a stranger's may stand behind it.
         """
-        name = host_name(request.header("Host"))
+        hosts = request.requestHeaders.getRawHeaders(b"Host") or ()
+        name = host_name(request.header("Host")) if len(hosts) == 1 else None
         if name is None or not (
             name == "localhost"
             or name.endswith(".localhost")

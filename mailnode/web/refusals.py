@@ -104,6 +104,13 @@ class TooManyStreams(WebRefused):
     text = "Too many event streams are open for this account"
 
 
+class TooManyBodies(WebRefused):
+    http_status = 429
+    title = "Too many"
+    text = "Too much is being sent at once: wait until some of it is there"
+    closes = True
+
+
 class TakesTooLong(MailError):
     http_status = 503
     title = "This mail takes too long to show"

@@ -101,6 +101,8 @@ class WebRequest(Request):
     def _admitted(self, admission: Admission | None) -> None:
         self._go_on()
         if self._disconnected:
+            if admission is not None:
+                admission.body.drop()
             return
         if admission is not None:
             self.admission, self._body = admission, admission.body

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from attrs import define, field
+from attrs import define, evolve, field
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
@@ -23,11 +23,13 @@ from mailnode.web.bodies import (
     Form,
     InMemory,
     InThread,
+    Large,
     Nothing,
     ToDisk,
     form_boundary,
 )
 from mailnode.web.guard import CSRF_FIELD, CSRF_HEADER, Admission, Guard, is_unsafe
+from mailnode.web.guest import Guest
 from mailnode.web.refusals import (
     BadRequest,
     BodyTooLarge,
@@ -45,9 +47,9 @@ from mailnode.web.visit import Visit
 _log = Logger(namespace="mailnode")
 
 API = "/api/"
+MOST_NUMBER = 1 << 63
 REASONS = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
 PROBLEM = "application/problem+json"
-MOST_ID = (1 << 63) - 1
 
 
 class Pages(Protocol):
@@ -80,6 +82,7 @@ class Web:
     routes: list[Route] = field(factory=list, init=False)
     resource: KleinResource = field(init=False)
     _klein: Klein = field(factory=Klein, init=False)
+    _large: Large = field(factory=Large, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._klein.url_map.merge_slashes = False
@@ -128,7 +131,7 @@ class Web:
         def judge(form: Form) -> None:
             guard.require_csrf(request, peer, guest, form.get(CSRF_FIELD))
 
-        body = self._body_for(request, route, judge)
+        body = self._body_for(request, route, guest, judge)
         return Admission(route, arguments, peer, guest, body)
 
     def _find(self, request: WebRequest) -> tuple[Route, dict[str, Any]]:
@@ -145,12 +148,20 @@ class Web:
             raise refusal from None
         except (HTTPException, RequestRedirect):
             raise NoSuchPage() from None
+        if any(isinstance(each, int) and each >= MOST_NUMBER for each in arguments.values()):
+            raise NoSuchPage()  # nothing has such a number, and the database no room for it
         return self.routes[int(endpoint)], dict(arguments)
 
-    def _body_for(self, request: WebRequest, route: Route, judge: Callable[[Form], object]) -> Body:
+    def _body_for(
+        self,
+        request: WebRequest,
+        route: Route,
+        guest: Guest | None,
+        judge: Callable[[Form], object],
+    ) -> Body:
         """
         Raises:
-            BodyTooLarge, NoRoom, BadRequest: it isn't taken.
+            BodyTooLarge, NoRoom, TooManyBodies, BadRequest: it isn't taken.
             Forged: a large one comes whose page isn't ours.
         """
         if not is_unsafe(request):
@@ -168,6 +179,7 @@ class Web:
         boundary = form_boundary(kind)
         if not boundary:  # its header must say that it is from a page of ours: it has no field
             judge(Form())
+        leave = self._large.come(0 if guest is None else guest.account.id)
         return ToDisk(
             takes.most_octets,
             self.folder,
@@ -175,6 +187,8 @@ class Web:
             boundary=boundary,
             kind=kind.partition(";")[0].strip().lower(),
             judge=judge,
+            has_room=self.has_room,
+            leave=leave,
         )
 
     # Behind the body
@@ -183,8 +197,10 @@ class Web:
         admission = request.admission
         if admission is None or admission.route is not route:
             raise NoSuchPage()
-        if any(isinstance(each, int) and each > MOST_ID for each in arguments.values()):
-            raise NoSuchPage()  # no store has so many of anything
+        if is_unsafe(request):  # while its body came, who sent it may have been signed out
+            guest = await self.guard.guest_of(request, admission.peer, route)
+            self.guard.require_role(admission.peer, route, guest)
+            admission = evolve(admission, guest=guest)
         visit = Visit(request, admission)
         if is_unsafe(request):
             said = "" if request.header(CSRF_HEADER) else visit.form.get(CSRF_FIELD)

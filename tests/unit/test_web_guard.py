@@ -111,6 +111,17 @@ class GuardTests(WebCase):
             self.assertEqual(200, self.ask("/sign-in", host=host).status, host)
         self.assertEqual(200, self.ask("/livez", host="anything").status)
 
+    def test_two_names_are_none(self) -> None:
+        reply = self.ask("/sign-in", "Host: localhost", host="evil.example")
+        self.assertEqual(421, reply.status)
+
+    def test_a_number_that_nothing_can_have_is_not_there(self) -> None:
+        self.sign_in()
+        csrf = self.csrf()
+        for number in (1 << 63, 10**40):
+            reply = self.ask(f"/settings/tokens/{number}/revoke", form={"csrf": csrf})
+            self.assertEqual(404, reply.status)
+
     def test_nobody_signs_in_in_clear_but_programs_of_this_machine(self) -> None:
         there = "192.0.2.7"
         reply = self.ask("/sign-in", client=there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from typing import Any
 
 from attrs import define, field
@@ -27,6 +28,8 @@ class Trials:
 
     asked: list[Any] = field(factory=list)
     files: list[Any] = field(factory=list)
+    read: list[bytes] = field(factory=list)
+    descriptors: int = 0
     waits: Deferred[None] | None = None
 
     def routes(self) -> list[Route]:
@@ -34,6 +37,7 @@ class Trials:
         return [
             Route("/large", ("POST",), self.large, "x", takes=large),
             Route("/api/v1/large", ("POST",), self.large, "x", scope="send", takes=large),
+            Route("/in", ("POST",), self.small, "x"),
             Route("/small", ("POST",), self.small, "x", Need.NOBODY),
             Route("/json", ("POST",), self.json, "x", scope="send"),
             Route("/slow", ("GET",), self.slow, "x", Need.NOBODY),
@@ -44,6 +48,10 @@ class Trials:
     async def large(self, visit: Any) -> Answer:
         uploads = visit.uploads
         self.files += uploads.files
+        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.read = [each.file.read() for each in reversed(uploads.files)][::-1]
+        for each in uploads.files:
+            each.file.seek(0)
         told = [f"{name}={uploads.form.get(name)}" for name in uploads.form.names()]
         told += [
             f"{each.field}:{each.name}:{each.kind}:{each.size_octets}:{len(each.file.read())}"
@@ -323,6 +331,46 @@ class LargeTests(RequestCase):
         while writes:
             self.finish(writes.pop(0))
         self.assertIn(f":{LARGE}:{LARGE}", read_reply(wire.value()).text)
+
+    def test_who_is_signed_out_while_a_body_comes_has_sent_nothing(self) -> None:
+        self.trials.waits = None
+        for kind, path in (("text/plain", "/large"), ("application/x-www-form-urlencoded", "/in")):
+            self.sign_in()
+            say = f"X-CSRF-Token: {self.csrf()}"
+            channel, wire = self.begin(
+                f"POST {path} HTTP/1.1\n{say}\nContent-Type: {kind}\nContent-Length: 3", b"a="
+            )
+            self.guests.sessions_by.clear()
+            channel.dataReceived(b"b")
+            self.assertEqual(401, read_reply(wire.value()).status)
+        self.assertEqual([], self.trials.asked + self.trials.files)
+
+    def test_many_files_of_a_body_cost_one_descriptor(self) -> None:
+        kind, body = self.multipart(*[("a", f"{n}.txt", b"%d" % n) for n in range(500)])
+        head = f"POST /large HTTP/1.1\n{self.say}\n{kind}\nContent-Length: {len(body)}"
+        before = len(os.listdir("/proc/self/fd"))
+        _channel, wire = self.begin(head, body)
+        self.assertLessEqual(self.trials.descriptors, before + 1)
+        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        self.assertIn("a:499.txt:text/plain:3:3", read_reply(wire.value()).text)
+        self.assertEqual([b"%d" % n for n in range(500)], self.trials.read)
+
+    def test_so_many_large_bodies_of_an_account_come_at_a_time(self) -> None:
+        self.patch(bodies, "MOST_LARGE_OF_ACCOUNT", 2)
+        head = f"POST /large HTTP/1.1\n{self.say}\nContent-Type: text/plain\nContent-Length: 9"
+        channels = [self.begin(head, b"x")[0] for _ in range(2)]
+        self.assertEqual(429, read_reply(self.begin(head)[1].value()).status)
+        channels.pop().connectionLost(Failure(ConnectionDone()))
+        _channel, wire = self.begin(head, b"x" * 9)
+        self.assertEqual(200, read_reply(wire.value()).status)
+        self.assertEqual(200, read_reply(self.begin(head, b"x" * 9)[1].value()).status)
+
+    def test_a_body_ends_where_the_disk_has_no_more_room(self) -> None:
+        head = f"POST /large HTTP/1.1\n{self.say}\nContent-Type: text/plain\nContent-Length: 9"
+        channel, wire = self.begin(head, b"x")
+        self.room = False
+        channel.dataReceived(b"x" * 8)
+        self.assertEqual(507, read_reply(wire.value()).status)
 
     def finish(self, write: tuple[Any, Any, Deferred[Any]]) -> None:
         function, arguments, done = write

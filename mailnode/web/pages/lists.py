@@ -255,7 +255,7 @@ class Lists:
     async def undo(self, visit: Visit) -> Answer:
         """What a move said: where the mails lie now, and where they lay."""
         form, account = visit.form, visit.guest.account
-        now, before = _id(form.get("from")), _id(form.get("to"))
+        now, before = digits_of(form.get("from")), digits_of(form.get("to"))
         if not now or not before:
             raise BadRequest("There is nothing to undo")
         uids = read_ranges(form.get("uids"))
@@ -272,8 +272,8 @@ class Lists:
     async def _target(self, visit: Visit) -> Folder:
         form, account_id = visit.form, visit.guest.account.id
         said = form.get("to") or form.get("target")  # a button, or what was chosen beside one
-        if number := _id(said):
-            return await self.desk.folders.folder(account_id, number)
+        if folder_id := digits_of(said):
+            return await self.desk.folders.folder(account_id, folder_id)
         if not said:
             raise NoSuchFolder("Choose the folder that they are to be moved to")
         return await self.desk.folders.named(account_id, said)
@@ -339,11 +339,11 @@ def _title(folder: Folder) -> str:
 
 def number_asked(visit: Visit, name: str) -> int:
     """What the address says of it; 0 for nothing, or for what is no number."""
-    return _id(visit.query(name))
+    return digits_of(visit.query(name))
 
 
-def _id(said: str) -> int:
-    """0 for what is none."""
+def digits_of(said: str) -> int:
+    """0 for what is no number, or larger than any."""
     return int(said) if said.isascii() and said.isdigit() and len(said) < 19 else 0
 
 
