@@ -146,7 +146,7 @@ class Sending(ApiCase):
 
     async def test_a_key_that_is_none_is_refused(self) -> None:
         await self.begin()
-        for key in ("x" * 201, "with blank", "gr\xfc\xdfe", "\udcd7"):
+        for key in ("", "x" * 201, "with blank", "gr\xfc\xdfe", "\udcd7"):
             said = await self.order(None, f"Idempotency-Key: {key}")
             self.assertEqual(422, said.status, key)
 
@@ -258,6 +258,12 @@ class Sending(ApiCase):
         self.assertEqual(429, said.status)
         self.assertTrue(0 < int(said.fields["retry-after"]) <= 61, said.fields)
         self.assertEqual(202, (await self.order()).status)
+
+    async def test_what_is_of_a_whole_mail_alone_is_not_passed_over_for_others(self) -> None:
+        await self.begin()
+        said = await self.ask("POST", "/send?keep=false", {"to": BOB, "text": "x"})
+        self.assertEqual((422, {"keep"}), (said.status, set(said.errors)))
+        self.assertEqual([], await self.inbox())
 
     async def test_another_kind_of_body_is_415_and_names_those_that_are_taken(self) -> None:
         await self.begin()

@@ -141,6 +141,9 @@ class Sending:
         if kind not in ("", JSON, URLENCODED, MULTIPART_FORM, RAW):
             known = ", ".join((JSON, MULTIPART_FORM, URLENCODED, RAW))
             raise UnknownKind(f"A mail is sent as {known}")
+        if kind != RAW and (given := list(call.visit.request.args)):
+            words = "is for a mail that is whole already; others have it as a field"
+            raise Faulty([Fault(each.decode(), words) for each in given])
         if kind not in ("", JSON) or _file_octets(call) < PIECE_OCTETS:
             return await self._send(call, kind, key)
         await self._large.acquire()
@@ -286,10 +289,13 @@ def _key_of(call: Call) -> str:
     Raises:
         Faulty: it is none.
     """
-    said = call.visit.request.header("Idempotency-Key")
-    if said and not _KEY.fullmatch(said):
+    request = call.visit.request
+    if not request.requestHeaders.hasHeader(b"Idempotency-Key"):
+        return ""
+    said = request.header("Idempotency-Key")
+    if not _KEY.fullmatch(said):
         raise Faulty([Fault("Idempotency-Key", "must be 1 to 200 printable characters")])
-    return f"api {said}" if said else ""
+    return f"api {said}"
 
 
 def _file_octets(call: Call) -> int:
