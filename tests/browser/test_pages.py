@@ -102,3 +102,17 @@ def test_pages_of_an_account(open_window: Open, device: Device, scheme: str) -> 
     judge(page, "settings", device, scheme)
     page.goto("/api/v1")
     judge(page, "api", device, scheme)
+
+
+@pytest.mark.parametrize(("device", "scheme"), LOOKS)
+def test_pages_for_administrators(
+    open_window: Open, filled: Node, device: Device, scheme: str
+) -> None:
+    page = open_window("alice", device, scheme)
+    page.goto("/admin")
+    places = page.get_by_role("navigation", name="Administration").get_by_role("link")
+    addresses = [each.get_attribute("href") or "" for each in places.all()]
+    assert len(addresses) > 6, addresses
+    for address in addresses:
+        page.goto(address)
+        judge(page, f"admin{address.removeprefix('/admin').replace('/', '-')}", device, scheme)
