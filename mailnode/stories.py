@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mailnode.model import Event, in_ranges
 from mailnode.telling import size, when
@@ -77,13 +77,41 @@ def events_for(events: Sequence[Event], address: str) -> list[Event]:
     own = [event for event in events if _is_of(event, address)]
     if not sent and not own:
         return []
-    return [
+    told = [
         event
         for event in events
         if event.name == "accepted"
         or (sent and event.name in _OF_RECIPIENTS)
         or _is_of(event, address)
     ]
+    return as_asked(told, address)
+
+
+def as_asked(events: Sequence[Event], address: str = "") -> list[Event]:
+    """The events as who sent the mail may know them: whom an alias leads to is not named.
+
+    Args:
+        address: of whom they are told; a copy in that mailbox is named.
+    """
+    behind = {
+        event.recipient: str(event.detail["alias"])
+        for event in events
+        if event.name == "queued" and event.detail.get("alias")
+    }
+    return [_as_asked(event, behind, address) for event in events]
+
+
+def _as_asked(event: Event, behind: Mapping[str | None, str], address: str) -> Event:
+    if event.name in _OF_QUEUE and event.recipient in behind:
+        detail = {name: event.detail[name] for name in _OF_ALIAS if name in event.detail}
+        return evolve(event, recipient=behind[event.recipient], detail=detail)
+    if event.name == "delivered" and event.detail.get("mailbox") not in (None, address):
+        return evolve(event, detail={k: v for k, v in event.detail.items() if k != "mailbox"})
+    return event
+
+
+_OF_QUEUE = frozenset(("queued", "relayed", "deferred", "bounced", "interrupted", "queue-changed"))
+_OF_ALIAS = ("captured", "due_at", "action")  # no word of where, and of what was answered there
 
 
 def _is_of(event: Event, address: str) -> bool:

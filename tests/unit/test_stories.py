@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import (
+    Accepted,
     Bounced,
     CopyKept,
     Delivered,
@@ -17,7 +18,7 @@ from mailnode.model import (
     Queued,
     Relayed,
 )
-from mailnode.stories import fates_of
+from mailnode.stories import as_asked, events_for, fates_of, tell_story
 
 X, Y = "x@elsewhere.test", "y@elsewhere.test"
 
@@ -55,6 +56,25 @@ class Fates(SynchronousTestCase):
         for action, state in (("held", "held"), ("released", "queued"), ("dropped", "dropped")):
             self.assertEqual(state, self.state(at(1, Queued), at(2, QueueChanged, action=action)))
         self.assertEqual("queued", self.state(at(1, Queued), at(2, QueueChanged, action="other")))
+
+    def test_whom_an_alias_leads_to_is_told_to_nobody_who_sends_to_it(self) -> None:
+        alias, sender = "team@here.test", "eve@here.test"
+        events = [
+            at(0, Accepted, "", account=sender),
+            at(1, Delivered, alias, mailbox="bob@here.test"),
+            at(1, Queued, X, alias=alias, domain="elsewhere.test"),
+            at(2, PutOff, X, reply=f"450 {X} busy", host="mx.elsewhere.test", due_at=62.0),
+            at(3, Bounced, X, reply=f"550 {X} unknown", host="mx.elsewhere.test"),
+            at(4, Queued, Y),
+        ]
+        for seen in (as_asked(events), events_for(events, sender)):
+            told = repr(fates_of(seen)) + repr(tell_story("M", seen))
+            self.assertNotIn("bob@", told)
+            self.assertNotIn("x@elsewhere", told)
+            self.assertNotIn("mx.elsewhere", told)
+            states = [(fate.recipient, fate.state) for fate in fates_of(seen)]
+            self.assertEqual([(alias, "bounced"), (Y, "queued")], states)
+        self.assertIn("bob@here.test", repr(tell_story("M", events_for(events, "bob@here.test"))))
 
     def test_a_copy_that_is_kept_is_no_recipient(self) -> None:
         self.assertEqual([], fates_of([at(1, CopyKept, folder="Sent")]))

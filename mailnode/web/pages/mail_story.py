@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from attrs import evolve, frozen
 
 from mailnode.model import Event
-from mailnode.stories import Fate, Line, fates_of, tell_story
+from mailnode.stories import Fate, Line, as_asked, fates_of, tell_story
 
 # Of who sent it, whose sign-in and session only the sender and administrators are told of.
 _SENDERS_OWN = ("account", "dialog")
@@ -45,7 +45,7 @@ def tell_owner(
     """
     sent = any(each.name == "accepted" and is_own(_signed_in(each)) for each in events)
     lines = tell_story(mail_id, list(_own(events, sent, folder_ids))).lines
-    fates = tuple(map(_plain, fates_of(events))) if sent else ()
+    fates = tuple(map(_plain, fates_of(as_asked(events)))) if sent else ()
     return Told(lines, fates)
 
 

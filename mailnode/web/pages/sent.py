@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from mailnode.model import MAIL_ID_LENGTH, Accepted
-from mailnode.stories import fates_of
+from mailnode.stories import as_asked, fates_of
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.refusals import WebRefused
 from mailnode.web.routes import Answer, Route
@@ -86,7 +86,7 @@ class SentMail:
             for event in events
         ):
             raise NotSent()
-        fates = fates_of(events)
+        fates = fates_of(as_asked(events))
         states = {fate.state for fate in fates}
         again_s = SOON_S if "queued" in states else LATER_S if states & _UNSETTLED else 0
         return self.templates.page(
