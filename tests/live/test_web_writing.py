@@ -173,6 +173,22 @@ def test_a_mail_that_is_sent_twice_is_sent_once(node: Node, alice: Browser) -> N
     assert len(node.mails("bob")) == 2
 
 
+def test_two_mails_that_are_sent_at_once_under_one_name_are_not_taken_for_each_other(
+    node: Node, alice: Browser
+) -> None:
+    said = written(alice, to="bob@example.test", subject="Two tabs", text="x")
+    both = [
+        (Browser(alice.port, dict(alice.cookies), alice.csrf), said | {"text": text * 2000})
+        for text in ("one ", "two ")
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        pages = list(pool.map(lambda each: each[0].post("/write/0/send", each[1]), both))
+    assert sorted(each.status for each in pages) == [200, 409]
+    (refused,) = [each for each in pages if each.status == 409]
+    assert refused.value("text").startswith(both[pages.index(refused)][1]["text"][:100])
+    assert len(node.mails("bob")) == 1
+
+
 def test_a_mail_that_is_asked_for_at_once_from_two_clicks_is_sent_once(
     node: Node, alice: Browser
 ) -> None:

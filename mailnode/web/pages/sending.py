@@ -57,9 +57,9 @@ class Sending:
     under_way: Together = field(factory=Together, init=False)
 
     async def once(
-        self, account_id: int, key: str, send: Callable[[], Awaitable[Sent | Faults]]
+        self, account_id: int, written: Written, send: Callable[[], Awaitable[Sent | Faults]]
     ) -> Sent | Faults:
-        """What `send` gives, or what another's under the same key does.
+        """What `send` gives, or what another's of the same mail does.
 
         It goes on when whoever asked is gone.
         """
@@ -67,7 +67,9 @@ class Sending:
         async def run() -> Sent | Faults:
             return await send()
 
-        done: Sent | Faults = await self.under_way.run((account_id, key), run)
+        done: Sent | Faults = await self.under_way.run(
+            (account_id, written.key, written.digest), run
+        )
         return done
 
     async def find(self, account_id: int, written: Written) -> Sent | None:

@@ -168,7 +168,7 @@ class Writing:
 
     async def save(self, visit: Visit, draft_id: int) -> Answer:
         """Kept, whatever is wrong with it; a mail that was sent already isn't kept again."""
-        written = read_written(visit.form)
+        written = await self._written(visit)
         sent = await self.sending.find(visit.guest.account.id, written)
         if sent is not None:
             return await self._sent_before(visit, Desktop(written=written), sent)
@@ -182,6 +182,15 @@ class Writing:
         self.templates.flashes.add(visit, "The draft is kept.")
         return see_other(f"/write?draft={desktop.place}")
 
+    async def _written(self, visit: Visit) -> Written:
+        """What was typed; as much HTML as there may be takes a while to be read.
+
+        Raises:
+            BadRequest.
+        """
+        written: Written = await self.files.in_thread(read_written, visit.form)
+        return written
+
     async def _keep(self, visit: Visit, draft_id: int, written: Written) -> tuple[Desktop, Faults]:
         """The draft and the files that came with it are kept, and what of it could not be.
 
@@ -193,7 +202,8 @@ class Writing:
         if draft_id and source is not None:  # it may be the draft itself, whose mail is replaced
             await self._take(draft_id, source, paths, faults)
         uploads = await drafts.uploads(account_id, draft_id) if draft_id else []
-        written = evolve(written, html=with_cids(written.html, uploads))
+        html: str = await self.files.in_thread(with_cids, written.html, uploads)
+        written = evolve(written, html=html)
         raw = await self.files.in_thread(keep_written, written)
         try:
             saved = await drafts.save(account_id, raw, draft_id)
@@ -233,7 +243,7 @@ class Writing:
     # Sending
 
     async def send(self, visit: Visit, draft_id: int) -> Answer:
-        account, written = visit.guest.account, read_written(visit.form)
+        account, written = visit.guest.account, await self._written(visit)
         answer: list[Answer] = []
 
         async def send() -> Sent | Faults:
@@ -245,7 +255,7 @@ class Writing:
             return await self._send(visit, account, written, draft_id, answer)
 
         try:
-            result = await self.sending.once(account.id, written.key, send)
+            result = await self.sending.once(account.id, written, send)
         except MailError as error:
             return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
         if isinstance(result, Sent):

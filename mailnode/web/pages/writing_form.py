@@ -125,6 +125,9 @@ def shown_html(html: str, uploads: Sequence[Upload]) -> str:
         if each.content_id
     }
 
+    if not places:
+        return html
+
     def lead(found: re.Match[str]) -> str:
         place = places.get(unquote(unescape(found.group(2))))
         return f"{found.group(1)}{place}{found.group(3)}" if place else found.group()
@@ -135,6 +138,9 @@ def shown_html(html: str, uploads: Sequence[Upload]) -> str:
 def with_cids(html: str, uploads: Sequence[Upload]) -> str:
     """The page as it is kept and sent: pictures are those of its own mail."""
     ids = {str(each.upload_id): each.content_id for each in uploads if each.content_id}
+
+    if not ids:
+        return html
 
     def lead(found: re.Match[str]) -> str:
         content_id = ids.get(found.group(2))
