@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check mends faults soak bench bench-peers vendor clean
+.PHONY: run test check mends faults soak bench bench-web bench-peers vendor clean
 
 SMTP ?= 2525
 POP3 ?= 1100
@@ -67,6 +67,11 @@ BENCH = $(if $(CELLS),--cells $(CELLS)) $(if $(PEERS),--peers $(PEERS)) $(if $(R
 bench: $(VENV)/installed
 	@BENCH_COMMAND="$(strip make bench $(foreach name,CELLS PEERS REPEATS SECONDS FEWER PAGE,$(if \
 	    $($(name)),$(name)=$($(name)))))" $(BIN)/python -m tests.bench $(BENCH)
+
+bench-web: $(VENV)/installed
+	@$(BIN)/python -m tests.bench.web $(if $(PARTS),--parts $(PARTS)) $(if $(MAILS),--mails $(MAILS)) \
+	    $(if $(REPEATS),--repeats $(REPEATS)) $(if $(PAIRS),--pairs $(PAIRS)) \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WORKERS),--workers $(WORKERS))
 
 vendor: $(VENV)/installed-test
 	@$(BIN)/python -m tests.vendored

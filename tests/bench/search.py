@@ -39,7 +39,9 @@ QUERIES = (
 )  # fmt: skip
 
 
-def mail(chance: random.Random, number: int, weights: list[float]) -> tuple[Envelope, Message]:
+def mail(
+    chance: random.Random, number: int, weights: list[float], account_id: int
+) -> tuple[Envelope, Message]:
     words = chance.choices(range(WORDS), cum_weights=weights, k=200)
     text = " ".join(f"w{word}" for word in words)
     raw = (
@@ -49,13 +51,14 @@ def mail(chance: random.Random, number: int, weights: list[float]) -> tuple[Enve
         + (f"References: <{number - 1}@example.org>\r\n" if number % 4 else "")
         + f"\r\n{text}\r\n"
     ).encode()
-    to = Recipient(parse_address("alice@example.test"), 1, "alice@example.test")
+    to = Recipient(parse_address("alice@example.test"), account_id, "alice@example.test")
     at = 1_700_000_000.0 + 60 * number
     envelope = Envelope(new_mail_id(at), None, (to,), Client(host="192.0.2.1"), received_at=at)
     return envelope, Message(b"", raw, len(raw), hashlib.sha256(raw).digest())
 
 
-def fill(data: Path, mails: int) -> None:
+def fill(data: Path, mails: int, account_id: int = 1) -> None:
+    """A mail.db with so many mails in that account's inbox."""
     chance = random.Random(1)
     weights = [0.0]
     for word in range(1, WORDS):
@@ -68,7 +71,7 @@ def fill(data: Path, mails: int) -> None:
         for at in range(0, mails, BATCH):
             connection.execute("BEGIN IMMEDIATE")
             some = range(at, min(mails, at + BATCH))
-            accept_mails(connection, [mail(chance, number, weights) for number in some])
+            accept_mails(connection, [mail(chance, number, weights, account_id) for number in some])
             connection.execute("COMMIT")
         connection.execute("UPDATE delivery SET flags = 1 WHERE uid % 100 <> 0")
         connection.execute("UPDATE delivery SET flags = flags | 4 WHERE uid IN (5, 77, 900)")

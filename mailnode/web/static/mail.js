@@ -96,10 +96,19 @@
     if (page.title) document.title = page.title;
   }
 
-  let waits = null;
+  // At once after a quiet while; of changes without end it looks less and less often, each 5 s at last.
+  const SOON_MS = 150, SELDOM_MS = 5000;
+  let waits = null, looked = 0, gap = SOON_MS;
   function heard() {
-    clearTimeout(waits);
-    waits = setTimeout(() => renew().catch(() => {}), 150);
+    if (waits) return;
+    const quiet = Date.now() - looked;
+    if (quiet > 2 * SELDOM_MS) gap = SOON_MS;
+    waits = setTimeout(() => {
+      waits = null;
+      looked = Date.now();
+      gap = Math.min(2 * gap, SELDOM_MS);
+      renew().catch(() => {});
+    }, Math.max(SOON_MS, gap - quiet));
   }
 
   function listen() {
