@@ -89,6 +89,10 @@ class UploadedFile:
     file: IO[bytes]
     size_octets: int = 0
 
+    def open(self) -> BinaryIO:
+        """Another reader of it from its beginning, which closes for itself."""
+        return cast(BinaryIO, cast(_Window, self.file).again())
+
     def close(self) -> None:
         self.file.close()
 
@@ -100,6 +104,18 @@ class _Window(io.RawIOBase):
         super().__init__()
         self._file, self._start, self._at = file, start, 0
         self.size_octets = 0
+        self._is_again = False
+
+    def again(self) -> _Window:
+        """Of a descriptor of its own."""
+        made = _Window(os.fdopen(os.dup(self._file.fileno()), "rb"), self._start)
+        made.size_octets, made._is_again = self.size_octets, True
+        return made
+
+    def close(self) -> None:
+        super().close()
+        if self._is_again:
+            self._file.close()
 
     def readable(self) -> bool:
         return True

@@ -6,10 +6,9 @@ import base64
 import binascii
 import io
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
@@ -319,11 +318,7 @@ def _of_file(file: UploadedFile, reading: _Reading) -> Enclosure:
         reading.faults.append(Fault("inline", "must have a name of letters and digits"))
         content_id = ""
 
-    def again() -> BinaryIO:
-        file.file.seek(0)
-        return cast(BinaryIO, os.fdopen(os.dup(file.file.fileno()), "rb"))
-
-    return Enclosure(file.name, file.kind or kind_of(file.name), file.size_octets, again,
+    return Enclosure(file.name, file.kind or kind_of(file.name), file.size_octets, file.open,
                      content_id)  # fmt: skip
 
 
