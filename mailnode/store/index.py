@@ -22,6 +22,7 @@ from mailnode.reading.summary import Summary
 from mailnode.store import index_asking
 from mailnode.store.index_asking import PAGE_MAILS, Hits, Progress
 from mailnode.store.index_files import IndexFiles, empty
+from mailnode.store.index_unread import Unindexed
 from mailnode.store.indexing import Indexer
 from mailnode.store.sqlite import damage_error
 
@@ -53,6 +54,7 @@ class Indexes:
     writes: Callable[[], int] = _none
     indexer: Indexer = field(init=False)
     _readers: IndexFiles = field(init=False)
+    _unindexed: Unindexed = field(init=False)
     _pool: ThreadPoolExecutor = field(
         factory=lambda: ThreadPoolExecutor(THREADS, "mail-search"), init=False
     )
@@ -61,6 +63,7 @@ class Indexes:
     def __attrs_post_init__(self) -> None:
         self.indexer = Indexer(self.data, self.writes)
         self._readers = IndexFiles(self.data, READERS_OPEN)
+        self._unindexed = Unindexed(self.data)
 
     def start(self) -> None:
         """What mail there is, and what comes, is indexed from now on by this process."""
@@ -96,7 +99,7 @@ class Indexes:
     ) -> Deferred[dict[int, Summary]]:
         """What lists show of these mails of the account; others are left out.
 
-        What is not indexed yet is read at once.
+        What is not indexed yet is read at once, unless much was lately; then it is left out, too.
 
         Args:
             message_ids: 200 at most.
@@ -109,7 +112,7 @@ class Indexes:
         ids = list(message_ids)
         return self._ask(
             account_id,
-            lambda connection: index_asking.summaries(connection, self.data, account_id, ids),
+            lambda connection: index_asking.summaries(connection, self._unindexed, account_id, ids),
         )
 
     def search(

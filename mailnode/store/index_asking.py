@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -17,7 +16,8 @@ from attrs import field, frozen
 from mailnode.model import FLAGGED, SEEN
 from mailnode.reading.query import BadQuery, Query, Words
 from mailnode.reading.summary import Summary
-from mailnode.store.index_filling import ROW, Row, read_entry
+from mailnode.store.index_filling import ROW, Row
+from mailnode.store.index_unread import Unindexed
 from mailnode.store.sqlite import padded
 
 PAGE_MAILS = 200
@@ -289,9 +289,9 @@ def _copies(
 
 
 def summaries(
-    connection: sqlite3.Connection, data: Path, account_id: int, ids: Sequence[int]
+    connection: sqlite3.Connection, unindexed: Unindexed, account_id: int, ids: Sequence[int]
 ) -> dict[int, Summary]:
-    """Of the account's own mails alone; those that are not indexed yet are read.
+    """Of the account's own mails alone; those that are not indexed yet are read, the newest first.
 
     Raises:
         sqlite3.Error.
@@ -301,15 +301,21 @@ def summaries(
     folders = folder_names(connection, account_id)
     copies = _copies(connection, ids, folders)
     found = {each: hit.summary for each, hit in _hits(connection, ids, folders).items()}
-    for message_id in copies.keys() - found.keys():
-        row = connection.execute(
-            f"SELECT d.uid, {ROW} FROM node.delivery AS d JOIN node.message AS m"
-            " ON m.id = d.message_id WHERE d.folder_id = ? AND d.uid = ?",
-            (copies[message_id][0].folder_id, copies[message_id][0].uid),
-        ).fetchone()
-        if row is not None:
-            found[message_id] = read_entry(Row(*row), data).summary
+    for message_id in sorted(copies.keys() - found.keys(), reverse=True):
+        place = copies[message_id][0]
+        summary = unindexed.summary(message_id, lambda: _row(connection, place))  # noqa: B023
+        if summary is not None:
+            found[message_id] = summary
     return found
+
+
+def _row(connection: sqlite3.Connection, place: Place) -> Row | None:
+    row = connection.execute(
+        f"SELECT d.uid, {ROW} FROM node.delivery AS d JOIN node.message AS m"
+        " ON m.id = d.message_id WHERE d.folder_id = ? AND d.uid = ?",
+        (place.folder_id, place.uid),
+    ).fetchone()
+    return None if row is None else Row(*row)
 
 
 def thread(connection: sqlite3.Connection, account_id: int, message_id: int) -> list[int]:

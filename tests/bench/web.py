@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote_plus, urlencode
 
@@ -28,7 +29,7 @@ from attrs import define, field
 from mailnode.addresses import Address
 from mailnode.store.accounts import Accounts
 from tests.bench.measuring import build_load, load
-from tests.bench.processes import MIB, Peak, family, memory, proportional_octets
+from tests.bench.processes import MIB, Peak, cpu_s, family, memory, proportional_octets
 from tests.bench.results import describe_run
 from tests.bench.search import fill
 from tests.bench.targets import Trouble, password_hash
@@ -225,20 +226,23 @@ def crowd(bench: Bench) -> None:
     arguments = ("-p", bench.node.port("smtp"), "-s", 20, "-k", "-R", RATE, "-T", bench.seconds,
                  "-u", USERS)  # fmt: skip
     load("smtpload", *arguments)
-    ratios, alone, beside, refused = [], [], [], 0
+    ratios, alone, beside, cpu_ms = [], [], [], []
+    refused = 0
     for number in range(bench.pairs):
         pair = {}
         for with_them in (False, True) if number % 2 else (True, False):
-            if with_them:
-                with looking.looking():
-                    record = load("smtpload", *arguments)
-            else:
+            cpu, pages_before = cpu_s(bench.pids()), len(looking.took_ms)
+            with looking.looking() if with_them else nullcontext():
                 record = load("smtpload", *arguments)
+            record["cpu_s"] = cpu_s(bench.pids()) - cpu
+            record["pages"] = len(looking.took_ms) - pages_before
             refused += record["failed"] + record["connfail"]
             pair[with_them] = record
         alone.append(pair[False]["p99_ms"])
         beside.append(pair[True]["p99_ms"])
         ratios.append(pair[True]["p99_ms"] / pair[False]["p99_ms"])
+        more_s = pair[True]["cpu_s"] - pair[False]["cpu_s"]
+        cpu_ms.append(more_s * 1000 / max(1, pair[True]["pages"]))
         print(
             f"# pair {number + 1}: p50 {pair[False]['p50_ms']:.1f} and {pair[True]['p50_ms']:.1f},"
             f" p99 {alone[-1]:.1f} and {beside[-1]:.1f} ms; {pair[True]['acked']} mails, load"
@@ -256,6 +260,7 @@ def crowd(bench: Bench) -> None:
     took = sorted(looking.took_ms)
     figure = f"{statistics.median(took):.1f} ms, p99 {took[int(len(took) * 0.99)]:.1f}, {len(took)}"
     bench.tell(f"list pages of {BROWSERS} browsers beside it", figure)
+    bench.tell("CPU of such a page", f"{statistics.median(cpu_ms):.1f} ms")
     refusals = looking.refused
     bench.tell("pages refused", f"{len(refusals)} {refusals[:1]}", "none", not refusals)
 
