@@ -118,7 +118,7 @@ def test_alice_comes_in_and_goes_out_with_and_without_tls(web_node: Node) -> Non
         assert not browser.is_in
         assert browser.sign_in(password="wrong password").status == 401
         assert browser.sign_in().where == "/"
-        assert browser.ask("/").where == "/settings"
+        assert browser.ask("/").where == "/mail"
         assert f"alice@{DOMAIN}" in browser.ask("/settings").text
         kept = list(browser.jar)
         csrf = browser.ask("/settings").csrf
