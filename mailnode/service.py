@@ -10,7 +10,7 @@ Usable from `twistd`, from a `.tac` and in a test:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.internet.defer import Deferred, DeferredList
@@ -43,8 +43,9 @@ from mailnode.store.blobs import PIECE_OCTETS
 from mailnode.store.directory import Account
 from mailnode.store.locks import MaildropLocks
 from mailnode.taking import Taking
-from mailnode.web.guest import IWebGuest
-from mailnode.web_house import WebHouse, web_guest
+
+if TYPE_CHECKING:
+    from mailnode.web_house import WebHouse
 
 __all__ = ["Node", "StartFailed"]
 
@@ -117,7 +118,9 @@ class Node(House):
         self.pop3_sessions = self._make_sessions("pop3")
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
         self._make_servers()
-        if any(each.kind in WEB_KINDS for each in self.listeners):
+        if self._serves_web:
+            from mailnode.web_house import WebHouse
+
             self.web = WebHouse.of(
                 self,
                 portal=self.portal,
@@ -143,6 +146,10 @@ class Node(House):
             now=self.due.now,
         )
 
+    @property
+    def _serves_web(self) -> bool:
+        return any(each.kind in WEB_KINDS for each in self.listeners)
+
     def _make_sessions(self, server: str) -> Sessions:
         return Sessions(self.reactor)
 
@@ -152,7 +159,11 @@ class Node(House):
     def _make_portal(self) -> SignInPortal:
         factories: Any = {IMessageDeliveryFactory: self.taking.postbox}
         factories[IMailboxPOP3] = self.maildrops.open
-        factories[IWebGuest] = web_guest
+        if self._serves_web:
+            from mailnode.web.guest import IWebGuest  # 0.4 s that a node without a web is spared
+            from mailnode.web_house import web_guest
+
+            factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
         own = AccountChecker(self.directory, self.passwords)
         others = CheckersInTurn(self._other_checkers)

@@ -63,12 +63,18 @@ class Flashes:
     ) -> None:
         session = visit.guest.session
         if session is not None:
-            waiting = self._waiting.setdefault(session.key_hash, [])
-            self._waiting.move_to_end(session.key_hash)
-            waiting.append(Flash(text, kind, form))
-            del waiting[:-MOST_FLASHES]
-            if len(self._waiting) > MOST_FLASHED:
-                self._waiting.popitem(last=False)
+            self.add_for(session.key_hash, text, kind, form)
+
+    def add_for(
+        self, key_hash: bytes, text: str, kind: str = "done", form: FlashForm | None = None
+    ) -> None:
+        """The session of that key is told so."""
+        waiting = self._waiting.setdefault(key_hash, [])
+        self._waiting.move_to_end(key_hash)
+        waiting.append(Flash(text, kind, form))
+        del waiting[:-MOST_FLASHES]
+        if len(self._waiting) > MOST_FLASHED:
+            self._waiting.popitem(last=False)
 
     def take(self, visit: Visit) -> list[Flash]:
         session = visit.visitor.session if visit.visitor else None

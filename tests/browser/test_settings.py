@@ -82,7 +82,7 @@ def test_a_new_password_counts_and_ends_the_other_sessions(open_window: Open, wa
     change(password_of("dave"), NEW, f"{NEW}!")
     expect(here.get_by_role("status")).to_contain_text("The two new passwords differ")
     change("not this one", NEW, NEW)
-    expect(here.get_by_role("status")).to_contain_text("The password now is another one")
+    expect(here.get_by_role("status")).to_contain_text("The current password is wrong")
     change(password_of("dave"), NEW, NEW)
     expect(here.get_by_role("heading", name="Settings", exact=True)).to_be_visible()
     expect(here.get_by_role("row").filter(has_text="this one")).to_have_count(1)

@@ -88,6 +88,13 @@ class AccountTests(AdminCase):
         self.assertEqual((2 << 30, 7), (account.quota_octets, account.quota_mails))
         self.assertNotIn("correct horse", self.ask(f"/admin/accounts/{account.id}").text)
 
+    def test_what_was_typed_is_the_password_whatever_is_ticked_beside_it(self) -> None:
+        self.sent("/admin/accounts", address="carol@example.test", password="correct horse")
+        account = self.users.account("carol")
+        self.assertEqual("hash of correct horse", account.password_hash)
+        self.sent(f"/admin/accounts/{account.id}/password", password="another horse")
+        self.assertEqual("hash of another horse", self.users.account("carol").password_hash)
+
     def test_each_mistake_is_told_at_its_field_and_what_was_typed_stays(self) -> None:
         for field, wrong, words in (
             ("address", "", "has an address"),

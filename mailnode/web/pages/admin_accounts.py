@@ -149,7 +149,7 @@ class AdminAccounts:
         except MailError as error:
             typed.mistake("address", error)
             return await self.show(visit, typed, 422)
-        made = password if typed.get("typed") != "yes" else ""
+        made = "" if _is_typed(visit, typed) else password
         self._say(visit, f"{added.address} has an account and can receive mail.")
         if not made:
             return see_other(f"/admin/accounts/{added.id}")
@@ -177,7 +177,7 @@ class AdminAccounts:
         """What was typed, or one that is made; "" where others judge passwords."""
         if not self.desk.sets_passwords:
             return ""
-        if typed.get("typed") != "yes":
+        if not _is_typed(visit, typed):
             return make_password()
         password = visit.form.get("password")
         if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
@@ -253,7 +253,7 @@ class AdminAccounts:
             lambda: self.desk.accounts.set_password(str(account.address), password_hash)
         )
         self._say(visit, f"{account.address} has a new password; it is signed out everywhere.")
-        if typed.get("typed") == "yes":
+        if _is_typed(visit, typed):
             return see_other(f"/admin/accounts/{account_id}")
         return await self._page(visit, self._find(account_id), made=password)
 
@@ -342,6 +342,11 @@ def _state(account: Account) -> str:
     words = ["disabled"] if account.disabled else ["active"]
     words += ["demo"] if account.demo else []
     return ", ".join([*words, *(["administrator"] if account.admin else [])])
+
+
+def _is_typed(visit: Visit, typed: Typed) -> bool:
+    """Whether its password stands in the form, whatever is ticked: what was typed is meant."""
+    return typed.get("typed") == "yes" or bool(visit.form.get("password"))
 
 
 def _read_quota(typed: Typed) -> tuple[int | None, int | None]:

@@ -158,14 +158,15 @@ class Settings:
         try:
             await self.sign_ins.portal.login(typed, None, IWebGuest)
         except SignInRefused:
-            return await self._refused(visit, "The password now is another one.")
+            return await self._refused(visit, "The current password is wrong.")
         except SignInBusy as error:
             return await self._refused(visit, f"{error.text}.", 503)
         await self.set_password(account, new)
         changed = self.sign_ins.find_account(account.id)
         if changed is None:
             return see_other("/sign-in")
-        return await self.sign_ins.begin(visit, changed, "/settings")
+        told = "The password is changed; other browsers are signed out, and tokens have ended."
+        return await self.sign_ins.begin(visit, changed, "/settings", told)
 
     def _say(self, visit: Visit, text: str) -> None:
         self.templates.flashes.add(visit, text)

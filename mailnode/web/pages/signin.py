@@ -104,11 +104,13 @@ class SignIns:
             return self._page(visit, 401, fault=WRONG, name=name, next=wanted)
         return await self.begin(visit, account, wanted or "/")
 
-    async def begin(self, visit: Visit, account: Account, path: str) -> Answer:
-        """A new session, and there."""
+    async def begin(self, visit: Visit, account: Account, path: str, told: str = "") -> Answer:
+        """A new session, and there, where that is told first."""
         agent = visit.request.header("User-Agent")
         agent = "".join(c for c in agent if c.isprintable())
         secret, session = await self.guests.open_session(account, visit.peer.client, agent)
+        if told:
+            self.templates.flashes.add_for(session.key_hash, told)
         max_age_s = int(session.expires_at - session.made_at)
         cookie = self.guard.session_cookie(visit.request, visit.peer, secret, max_age_s)
         return see_other(path).with_cookies(cookie)

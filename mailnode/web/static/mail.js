@@ -38,9 +38,6 @@
   document.addEventListener("change", (event) => {
     if (event.target.id === "choose-all") for (const box of boxes()) box.checked = event.target.checked;
     if (event.target.closest("#list")) showChoice();
-    if (event.target.id === "move-to" && event.target.value && chosen().length) {
-      event.target.parentElement.querySelector("button").click();
-    }
   });
 
   let last = null;
