@@ -18,7 +18,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "mailnode" / "web" / "static" / "vendor"
+import mailnode
+
+FOLDER = Path(mailnode.__file__).parent / "web" / "static" / "vendor"
 
 # package@version: (SHA-512 as the registry tells it, {file here: file there})
 PACKAGES = {
