@@ -340,6 +340,8 @@ def test_a_node_of_several_processes_is_looked_after_alike(
         until(lambda: "Hello" in alice.get("/admin/journal").text)
 
         def counted() -> bool:
+            node.send(MAIL, "carol")  # what came before the first look is in no minute
+            time.sleep(0.5)
             said = alice.get("/admin/figures").json()
             return any(row[1 + said["names"].index("accepted")] for row in said["rows"])
 
