@@ -27,7 +27,8 @@ from mailnode.store.indexing import Indexer
 from mailnode.store.sqlite import damage_error
 
 THREADS = 2
-READERS_OPEN = 12
+READERS_OPEN = 40  # the last that closes a file flushes it, and accepts wait for the disk
+READER_CACHE_OCTETS = 512 << 10
 MOST_WAITING = 200
 LONGEST_S = 5.0
 OPCODES = 50_000  # of SQLite, about a millisecond, between looks at the time
@@ -62,7 +63,7 @@ class Indexes:
 
     def __attrs_post_init__(self) -> None:
         self.indexer = Indexer(self.data, self.writes)
-        self._readers = IndexFiles(self.data, READERS_OPEN)
+        self._readers = IndexFiles(self.data, READERS_OPEN, READER_CACHE_OCTETS)
         self._unindexed = Unindexed(self.data)
 
     def start(self) -> None:

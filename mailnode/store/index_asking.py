@@ -18,7 +18,7 @@ from mailnode.reading.query import BadQuery, Query, Words
 from mailnode.reading.summary import Summary
 from mailnode.store.index_filling import ROW, Row
 from mailnode.store.index_unread import Unindexed
-from mailnode.store.sqlite import padded
+from mailnode.store.sqlite import packed_rows, padded, unpack_rows
 
 PAGE_MAILS = 200
 THREAD_MAILS = 500
@@ -235,11 +235,15 @@ def _phrase(words: Words) -> str:
 
 # What is shown
 
+# In one row each: between two rows the interpreter would go to another thread and come back.
+_SHOWN_ROWS = packed_rows("s.id", "s.mail_id", "m.received_at", "m.size_octets", "s.sender_name",
+                          "s.sender_address", "s.recipients", "s.subject", "s.snippet", "s.files",
+                          "s.message_id", "s.reply_to", "s.sent_at")  # fmt: skip
 _SHOWN = (
-    "SELECT s.id, s.mail_id, m.received_at, m.size_octets, s.sender_name, s.sender_address,"
-    " s.recipients, s.subject, s.snippet, s.files, s.message_id, s.reply_to, s.sent_at"
-    " FROM main.shown AS s JOIN main.mail AS m ON m.id = s.id WHERE s.id IN ({})"
+    f"SELECT {_SHOWN_ROWS} FROM main.shown AS s JOIN main.mail AS m ON m.id = s.id"
+    " WHERE s.id IN ({})"
 )
+_PLACES = packed_rows("message_id", "folder_id", "uid", "flags")
 
 
 def _hits(
@@ -250,7 +254,8 @@ def _hits(
     copies = _copies(connection, ids, folders)
     marks, values = padded(ids)
     found = {}
-    for row in connection.execute(_SHOWN.format(marks), values):
+    (rows,) = connection.execute(_SHOWN.format(marks), values).fetchone()
+    for row in unpack_rows(rows):
         message_id, mail_id, received_at, size, *shown = row
         if message_id in copies:
             places = tuple(copies[message_id])
@@ -279,11 +284,12 @@ def _copies(
     marks, values = padded(ids)
     own = ",".join(map(str, folders)) or "-1"
     copies: dict[int, list[Place]] = {}
-    for message_id, *place in connection.execute(
-        "SELECT message_id, folder_id, uid, flags FROM node.delivery"
+    (rows,) = connection.execute(
+        f"SELECT {_PLACES} FROM node.delivery"
         f" WHERE message_id IN ({marks}) AND +folder_id IN ({own})",
         values,
-    ):
+    ).fetchone()
+    for message_id, *place in unpack_rows(rows):
         copies.setdefault(message_id, []).append(Place(*place))
     return copies
 

@@ -69,7 +69,7 @@ class IndexFile:
     retired: bool = False
 
     @classmethod
-    def open(cls, data: Path, account_id: int) -> IndexFile:
+    def open(cls, data: Path, account_id: int, cache_octets: int) -> IndexFile:
         """It is there, of this version, and of this mail.db: else it is empty now.
 
         Raises:
@@ -78,22 +78,22 @@ class IndexFile:
         path = index_path(data, account_id)
         with _making(data):
             try:
-                return cls._open(data, path)
+                return cls._open(data, path, cache_octets)
             except DAMAGED as error:
                 if not is_damage(error):
                     raise
                 delete_index(data, account_id)
                 log.warn("{path} is damaged, it is made anew: {error}", path=path, error=str(error))
-                return cls._open(data, path)
+                return cls._open(data, path, cache_octets)
 
     @classmethod
-    def _open(cls, data: Path, path: Path) -> IndexFile:
+    def _open(cls, data: Path, path: Path, cache_octets: int) -> IndexFile:
         if not path.exists():
             prepare(path)
             for each in (path, *(Path(f"{path}{suffix}") for suffix in BESIDE)):
                 if each.exists():
                     own_as(each, data)
-        connection = connect(path, cache_octets=CACHE_OCTETS)
+        connection = connect(path, cache_octets=cache_octets)
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -221,6 +221,7 @@ class IndexFiles:
 
     data: Path
     most: int
+    cache_octets: int = CACHE_OCTETS
     _open: OrderedDict[int, IndexFile] = field(factory=OrderedDict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _closed: bool = field(default=False, init=False)
@@ -267,7 +268,7 @@ class IndexFiles:
                 file.retire()
                 file = None
             if file is None:
-                file = IndexFile.open(self.data, account_id)
+                file = IndexFile.open(self.data, account_id, self.cache_octets)
             self._open[account_id] = file
             closing = []
             while len(self._open) > self.most:
