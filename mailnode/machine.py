@@ -16,6 +16,7 @@ from mailnode.errors import BadAddress
 
 FILES_AT_LEAST = 192  # databases, threads' pipes, ports, the log, HTTP
 FILES_FOR_HTTP = 100  # of these
+INDEXES_AT_LEAST = 12
 FILES_PART = 16  # and a part for bodies on their way to a file or from one
 
 _log = Logger(namespace="mailnode")
@@ -74,6 +75,15 @@ def http_room(wanted: int, descriptors: int | None = None) -> int:
     if descriptors == resource.RLIM_INFINITY:
         return wanted
     return min(wanted, max(FILES_FOR_HTTP, descriptors // 4))
+
+
+def index_room(wanted: int, descriptors: int | None = None) -> int:
+    """`wanted` indexes that are kept open, six files each, or a dozen where there is less room."""
+    if descriptors is None:
+        descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(INDEXES_AT_LEAST, descriptors // 100))
 
 
 def find_hostname() -> str:

@@ -17,6 +17,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 
 from mailnode.errors import StoreBusy
+from mailnode.machine import index_room
 from mailnode.reading.query import Query
 from mailnode.reading.summary import Summary
 from mailnode.store import index_asking
@@ -63,7 +64,7 @@ class Indexes:
 
     def __attrs_post_init__(self) -> None:
         self.indexer = Indexer(self.data, self.writes)
-        self._readers = IndexFiles(self.data, READERS_OPEN, READER_CACHE_OCTETS)
+        self._readers = IndexFiles(self.data, index_room(READERS_OPEN), READER_CACHE_OCTETS)
         self._unindexed = Unindexed(self.data)
 
     def start(self) -> None:

@@ -16,6 +16,7 @@ from mailnode.machine import (
     address_key,
     connection_room,
     find_hostname,
+    index_room,
     is_loopback,
     outward_addresses,
     plain_address,
@@ -207,3 +208,10 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(OSError, write_durably, self.path, b"two")
         self.assertEqual(b"one", self.path.read_bytes())
         self.assertEqual([self.path], list(self.folder.iterdir()))
+
+
+class IndexRoomTests(SynchronousTestCase):
+    def test_indexes_are_kept_open_as_there_are_descriptors_for(self) -> None:
+        rooms = [index_room(40, each) for each in (256, 1024, 2000, 20_000)]
+        self.assertEqual([12, 12, 20, 40], rooms)
+        self.assertEqual(40, index_room(40, resource.RLIM_INFINITY))
