@@ -9,6 +9,7 @@
 # make soak    half an hour of mixed load with faults; SOAK_SECONDS=300 chooses, PAGE=yes rewrites docs/reliability.rst
 # make fuzz    shows that the corpus reaches 95 % of the branches, that planted faults are found, and holds
 #              10 million inputs against the protocols' models; INPUTS=100000 SECONDS=60 (a target) for fewer
+# make screenshots  makes the pictures of docs/images anew
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
 # make vendor  fetches the scripts and styles of others from npm and compares them with those here
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check mends faults soak bench bench-web bench-peers vendor clean
+.PHONY: run test check screenshots mends faults soak bench bench-web bench-peers vendor clean
 
 SMTP ?= 2525
 POP3 ?= 1100
@@ -72,6 +73,10 @@ bench-web: $(VENV)/installed
 	@$(BIN)/python -m tests.bench.web $(if $(PARTS),--parts $(PARTS)) $(if $(MAILS),--mails $(MAILS)) \
 	    $(if $(REPEATS),--repeats $(REPEATS)) $(if $(PAIRS),--pairs $(PAIRS)) \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WORKERS),--workers $(WORKERS))
+
+screenshots: $(VENV)/installed-test
+	@tests/browser/install-browser
+	SCREENSHOTS=yes $(BIN)/python -m pytest -q -p no:pytest_twisted tests/browser/test_pages.py </dev/null
 
 vendor: $(VENV)/installed-test
 	@$(BIN)/python -m tests.vendored

@@ -30,14 +30,19 @@ FLAGS = [
 OTHERS = ("carol", "dave")
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the demo accounts, and with others; it ends without complaint."""
-    folder = tmp_path_factory.mktemp("browser") / "node"
+def demo_folder(folder: Path) -> Path:
+    """A node's folder with the demo accounts, alice's and bob's, and with others."""
     folder.mkdir()
     shutil.copy2(ROOT / "users.db", folder / "users.db")
     for name in OTHERS:
         command(folder, "user", "add", f"{name}@example.test", stdin=f"{PASSWORD}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with the demo accounts, and with others; it ends without complaint."""
+    folder = demo_folder(tmp_path_factory.mktemp("browser") / "node")
     node = Node(folder, options=("--smtp", "0", "--pop3", "0", "--http", "0")).start()
     try:
         yield node
@@ -73,6 +78,7 @@ class Visitors:
     """
 
     browser: Browser
+    node: Node
     origin: str
     kept: dict[str, Any]
     watch: Watch
@@ -93,6 +99,11 @@ class Visitors:
         self.watch.follow(context)
         return context.new_page()
 
+    def deliver(self, to: str, subject: str) -> None:
+        """A mail from elsewhere."""
+        head = f"From: sender@elsewhere.example\r\nTo: {to}@example.test\r\nSubject: {subject}\r\n"
+        self.node.send(f"{head}\r\nHello.\r\n".encode(), to)
+
     def close(self) -> None:
         while self.contexts:
             self.contexts.pop().close()
@@ -109,9 +120,11 @@ def watch(node: Node) -> Watch:
 
 
 @pytest.fixture
-def visitors(browser: Browser, watch: Watch, kept: dict[str, Any]) -> Iterator[Visitors]:
+def visitors(
+    browser: Browser, node: Node, watch: Watch, kept: dict[str, Any]
+) -> Iterator[Visitors]:
     """Windows; a test fails for whatever a page of them did that none may."""
-    made = Visitors(browser, watch.origin, kept, watch)
+    made = Visitors(browser, node, watch.origin, kept, watch)
     yield made
     made.close()
     watch.assert_quiet()

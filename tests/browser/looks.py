@@ -64,3 +64,52 @@ def assert_fits(page: Page) -> None:
     """Nothing is wider than the window, and no text is cut off."""
     found = page.evaluate(_TOO_WIDE)
     assert not found, f"{page.url}\n" + "\n".join(found)
+
+
+# What a person could use, in the order of the page; each with a number that the walk reads.
+_USABLE = """
+() => {
+  const seen = (each) => each.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+  const all = [...document.querySelectorAll(
+    "a[href], button, input:not([type=hidden]), select, textarea, summary, iframe,"
+    + " [contenteditable=true]"
+  )].filter((each) => seen(each) && !each.disabled && each.tabIndex >= 0);
+  all.forEach((each, at) => { each.dataset.walked = at; });
+  return all.map((each) => each.outerHTML.slice(0, 120));
+}
+"""
+_HERE = """
+() => {
+  const here = document.activeElement;
+  if (!here || here === document.body) return null;
+  const style = getComputedStyle(here), box = here.getBoundingClientRect();
+  const shown = (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1)
+    || here.id === "drawer"  // its label shows it
+    || here.tagName === "IFRAME"  // what has it is in there
+    || here.type === "datetime-local";  // the browser marks the part of it that has the focus
+  const inside = box.bottom > 0 && box.right > 0 && box.top < innerHeight && box.left < innerWidth;
+  return [Number(here.dataset.walked ?? -1), shown, inside, here.outerHTML.slice(0, 120)];
+}
+"""
+
+
+def assert_keyboard_reaches_all(page: Page) -> None:
+    """The tabulator comes to whatever can be used, which is in the window then, and marked."""
+    usable = page.evaluate(_USABLE)
+    walked: set[int] = set()
+    last = -1
+    for _ in range(2 * len(usable) + 40):
+        page.keyboard.press("Tab")
+        here = page.evaluate(_HERE)
+        if here is None:
+            continue  # the end of the page, before its beginning
+        if here[0] in walked and here[0] != last:
+            break  # a date is one thing with several places
+        last, shown, inside, what = here
+        assert shown, f"{page.url}: nothing shows that this has the focus: {what}"
+        assert inside, f"{page.url}: out of the window: {what}"
+        if last >= 0:  # else it is something that scrolls
+            walked.add(last)
+    missed = [each for at, each in enumerate(usable) if at not in walked]
+    missed = [each for each in missed if 'type="radio"' not in each]  # arrows go through these
+    assert not missed, f"{page.url}: not reached:\n" + "\n".join(missed)

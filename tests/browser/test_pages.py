@@ -1,118 +1,131 @@
 """How every page looks: nothing shuts anybody out, nothing sticks out, on any width, light or dark.
 
-With SCREENSHOTS=yes they are kept in docs/images, for the documentation.
+With SCREENSHOTS=yes, which `make screenshots` says, the main ones are kept in docs/images.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import smtplib
-from email.message import EmailMessage
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Open
-from tests.browser.looks import assert_accessible, assert_fits
-from tests.browser.visitor import DESKTOP, PHONE, ZOOMED, Device
-from tests.live.node import Node
-
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
-KEPT = os.environ.get("SCREENSHOTS") == "yes"
-HTML = (
-    "<html><body><h1>Your order</h1><p>Thank you, <b>Bob</b>."
-    ' <img src="https://shop.example/t.png" width=1 height=1>'
-    ' <img src="https://shop.example/boat.png" alt="a boat"></p>'
-    "<table><tr><td>1 boat</td><td>42</td></tr></table>"
-    '<p><a href="https://evil.example/pay">https://bank.example/pay</a></p></body></html>'
+from tests.browser import pictures
+from tests.browser.admin_scenes import ADMIN_SCENES, CAPTURED, HELD
+from tests.browser.conftest import Visitors, demo_folder
+from tests.browser.looks import assert_accessible, assert_fits, assert_keyboard_reaches_all
+from tests.browser.mails import NOW, bring_in, mail, of_bob, of_dave
+from tests.browser.scenes import SCENES, Scene
+from tests.browser.visitor import (
+    DESKTOP,
+    PHONE,
+    ZOOMED,
+    ZOOMED_FAR,
+    Device,
+    address_of,
+    password_of,
 )
-LOOKS = [
-    pytest.param(DESKTOP, "light", id="desktop"),
-    pytest.param(DESKTOP, "dark", id="desktop-dark"),
-    pytest.param(PHONE, "light", id="phone"),
-    pytest.param(ZOOMED, "light", id="zoomed"),
-]
+from tests.browser.watch import Watch
+from tests.documents import DOCS
+from tests.live.node import Node, command
 
-
-def mails() -> list[EmailMessage]:
-    found = []
-    for who, subject, text in (
-        ("Ann Smith <ann@example.org>", "Minutes of Monday", "We met at nine."),
-        ("Zoë <zoe@example.org>", "Lunch?", "At one, by the harbour."),
-        ("Build <build@example.org>", "main is green again", "2,767 tests passed."),
-        ("Shop <orders@shop.example>", "Your order 4711", "See the HTML."),
-    ):
-        mail = EmailMessage()
-        mail["From"], mail["To"], mail["Subject"] = who, "bob@example.test", subject
-        mail.set_content(text)
-        found.append(mail)
-    found[-1].add_alternative(HTML, subtype="html")
-    found[0].add_attachment(b"minutes", "application", "pdf", filename="minutes.pdf")
-    return found
+ALL = (*SCENES, *ADMIN_SCENES)
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+# What answers a GET and is no page: files, streams, JSON, a picture in a mail's frame, and what is
+# printed, where no script may run, not even one that judges.
+NO_PAGES = re.compile(
+    r"/(livez|readyz|metrics|static/.*|manifest.webmanifest|favicon.ico|events|places"
+    r"|admin/figures|write/.+|api/v1/.+|mail/.*/(cid/<path>|eml|print|part/<path>)"
+    r"|admin/captured/.*/eml)"
+)
+# Playwright's own clock reaches into a mail's frame, too, where no script may run.
+_CLOCK = f"""{{
+  const Real = Date, then = {int(NOW.timestamp() * 1000)};
+  globalThis.Date = class extends Real {{
+    constructor(...said) {{ if (said.length) super(...said); else super(then); }}
+    static now() {{ return then; }}
+  }};
+}}"""
 
 
 @pytest.fixture(scope="module")
-def filled(node: Node) -> Node:
-    """Mail of every sort in Bob's inbox."""
-    with smtplib.SMTP("127.0.0.1", node.port("smtp")) as client:
-        for mail in mails():
-            client.send_message(mail, from_addr="someone@example.org")
-    return node
+def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose mail is the same every time, and that no other test changes."""
+    folder = demo_folder(tmp_path_factory.mktemp("looked-at") / "node")
+    bring_in(folder, "bob", of_bob())
+    bring_in(folder, "dave", of_dave())
+    command(folder, "alias", "add", "sales@example.test", "alice@example.test")
+    command(folder, "route", "add", HELD, "hold")
+    command(folder, "gear", "set", "allow-list", "--allow", HELD)
+    with Node(folder, options=("--smtp", "0", "--pop3", "0", "--http", "0")) as node:
+        for domain in (HELD, CAPTURED):
+            with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=60) as client:
+                client.login(address_of("alice"), password_of("alice"))
+                to = f"zoe@{domain}"
+                client.send_message(mail(30, "alice@example.test", "The boat", "Soon.\n", to=to))
+        yield node
 
 
-def judge(page: Page, name: str, device: Device, scheme: str) -> None:
-    assert_accessible(page)
-    assert_fits(page)
-    if KEPT and device is not ZOOMED:
-        IMAGES.mkdir(exist_ok=True)
-        how = "" if (device, scheme) == (DESKTOP, "light") else f"-{device.name}-{scheme}"
-        page.screenshot(path=IMAGES / f"{name}{how}.png")
+@pytest.fixture(scope="module")
+def kept_here() -> dict[str, Any]:
+    return {}
 
 
-@pytest.mark.parametrize(("device", "scheme"), LOOKS)
-def test_pages_of_mail(open_window: Open, filled: Node, device: Device, scheme: str) -> None:
-    page = open_window("bob", device, scheme)
-    page.goto("/mail")
-    expect(page.get_by_role("link", name=re.compile("Your order 4711"))).to_be_visible()
-    judge(page, "list", device, scheme)
-    page.get_by_role("link", name=re.compile("Your order 4711")).first.click()
-    expect(page.frame_locator("iframe").get_by_role("heading", name="Your order")).to_be_visible()
-    expect(page.get_by_text("Careful")).to_be_visible()
-    judge(page, "reading", device, scheme)
-    for tab in ("Headers", "Source", "Story"):
-        page.get_by_role("link", name=tab, exact=True).click()
-        expect(page.get_by_role("heading", name="Your order 4711")).to_be_visible()
-        judge(page, tab.lower(), device, scheme)
-    page.goto("/search?q=order")
-    expect(page.get_by_role("link", name=re.compile("Your order 4711")).first).to_be_visible()
-    judge(page, "search", device, scheme)
-    page.goto("/write")
-    judge(page, "writing", device, scheme)
+@pytest.fixture
+def onlookers(browser: Browser, looked_at: Node, kept_here: dict[str, Any]) -> Iterator[Visitors]:
+    watch = Watch(f"http://localhost:{looked_at.port('http')}")
+    made = Visitors(browser, looked_at, watch.origin, kept_here, watch)
+    yield made
+    made.close()
+    watch.assert_quiet()
 
 
-@pytest.mark.parametrize(("device", "scheme"), LOOKS)
-def test_pages_of_an_account(open_window: Open, device: Device, scheme: str) -> None:
-    page = open_window("", device, scheme)
-    page.goto("/sign-in")
-    judge(page, "sign-in", device, scheme)
-    page = open_window("bob", device, scheme)
-    page.goto("/settings")
-    judge(page, "settings", device, scheme)
-    page.goto("/api/v1")
-    judge(page, "api", device, scheme)
-
-
-@pytest.mark.parametrize(("device", "scheme"), LOOKS)
-def test_pages_for_administrators(
-    open_window: Open, filled: Node, device: Device, scheme: str
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+@pytest.mark.parametrize("scene", ALL, ids=lambda scene: scene.name)
+def test_a_page_shuts_nobody_out_and_nothing_sticks_out(
+    onlookers: Visitors, scene: Scene, device: Device
 ) -> None:
-    page = open_window("alice", device, scheme)
-    page.goto("/admin")
-    places = page.get_by_role("navigation", name="Administration").get_by_role("link")
-    addresses = [each.get_attribute("href") or "" for each in places.all()]
-    assert len(addresses) > 6, addresses
-    for address in addresses:
-        page.goto(address)
-        judge(page, f"admin{address.removeprefix('/admin').replace('/', '-')}", device, scheme)
+    onlookers.watch.expect(*scene.expects)
+    page = onlookers.open(scene.who, device)
+    page.add_init_script(_CLOCK)
+    scene.show(page)
+    assert_fits(page)
+    for scheme in SCHEMES[:1] if scene.long else SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        assert_accessible(page)
+        if scene.picture:
+            how = "" if (device, scheme) == (DESKTOP, "light") else f"-{device.name}-{scheme}"
+            pictures.take(page, f"{scene.name}{how}", lively=scene.lively)
+    if device is DESKTOP:
+        if not scene.long:
+            assert_keyboard_reaches_all(page)
+        for zoomed in (ZOOMED, ZOOMED_FAR):
+            page.set_viewport_size({"width": zoomed.width, "height": zoomed.height})
+            assert_fits(page)
+
+
+def test_what_is_printed_says_whose_mail_it_is(onlookers: Visitors) -> None:
+    page = onlookers.open("bob")
+    page.goto("/mail")
+    line = page.locator("#list .line").filter(has_text="Your order 4711").locator("a")
+    page.goto(f"{line.first.get_attribute('href')}/print")
+    for words in ("Your order 4711", "orders@shop.example", "Thank you", "A boat, red"):
+        expect(page.locator("body")).to_contain_text(words)
+
+
+def test_every_page_is_looked_at() -> None:
+    rows = re.findall(r"^``(/\S*)`` +GET", (DOCS / "web.rst").read_text("utf-8"), re.M)
+    pages = {path for path in rows if not NO_PAGES.fullmatch(path)}
+    assert len(pages) > 20
+    assert pages - {path for scene in ALL for path in scene.covers} == set()
+
+
+def test_the_pictures_of_the_documentation_are_there_and_small() -> None:
+    for scene in ALL:
+        if scene.picture:
+            for how in ("", "-desktop-dark", "-phone-light", "-phone-dark"):
+                octets = (pictures.IMAGES / f"{scene.name}{how}.png").stat().st_size
+                assert 2000 < octets < 100_000, (scene.name, how, octets)

@@ -1,0 +1,87 @@
+"""Every page for administrators, of whom alice is one, and the way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.scenes import Scene, path_to, same_times
+
+# Where mail waits for an administrator, and where it is captured.
+HELD, CAPTURED = "held.example", "elsewhere.example"
+
+
+def _dashboard(page: Page) -> None:
+    page.goto("/admin")
+    expect(page.get_by_role("navigation", name="Administration")).to_be_visible()
+    expect(page.locator("main svg").first).to_be_attached()
+
+
+def _first(path: str) -> Callable[[Page], None]:
+    """The page of the first of a list."""
+
+    def show(page: Page) -> None:
+        page.goto(path)
+        leads = page.locator(f'main a[href^="{path}/"]').first.get_attribute("href")
+        page.goto(leads or "")
+
+    return show
+
+
+def _journal(page: Page) -> None:
+    page.goto(f"/admin/journal?recipient=zoe@{HELD}")
+    expect(page.locator('main a[href^="/admin/journal/"]').first).to_be_visible()
+
+
+def _life(page: Page) -> None:
+    _journal(page)
+    leads = page.locator('main a[href^="/admin/journal/"]').first.get_attribute("href")
+    page.goto(leads or "")
+
+
+def _queue(page: Page) -> None:
+    page.goto("/admin/queue")
+    expect(page.locator("main table").last).to_contain_text(HELD)
+    same_times(page)
+
+
+def _sure(page: Page) -> None:
+    _queue(page)
+    page.locator('main table input[type="checkbox"]').first.check()
+    page.get_by_role("button", name="Drop").first.click()
+    expect(page.locator("main form")).to_be_visible()
+
+
+def _mistaken(page: Page) -> None:
+    page.goto("/admin/accounts")
+    address = page.locator('input[name="address"]').first
+    address.fill("erin@nowhere.example")
+    address.press("Enter")
+    expect(page.locator('[aria-invalid="true"], .failed').first).to_be_visible()
+
+
+def _account(page: Page) -> None:
+    page.goto("/admin/accounts")
+    page.locator("main a", has_text="carol@").click()
+    expect(page.locator("main")).to_contain_text("carol@")
+
+
+ADMIN_SCENES = (
+    Scene("admin", "alice", _dashboard, ("/admin",), picture=True, lively=True),
+    Scene("accounts", "alice", path_to("/admin/accounts", "carol@"), ("/admin/accounts",)),
+    Scene("account", "alice", _account, ("/admin/accounts/<int:account_id>",)),
+    Scene("mistaken", "alice", _mistaken, (), expects=("status of 4",)),
+    Scene("domains", "alice", path_to("/admin/domains", "example.test"), ("/admin/domains",)),
+    Scene("aliases", "alice", path_to("/admin/aliases", "sales@"), ("/admin/aliases",)),
+    Scene("routes", "alice", path_to("/admin/routes?test=a@b.example", HELD), ("/admin/routes",)),
+    Scene("queue", "alice", _queue, ("/admin/queue",), picture=True),
+    Scene("row", "alice", _first("/admin/queue"), ("/admin/queue/<int:row_id>",)),
+    Scene("sure-to-drop", "alice", _sure, ()),
+    Scene("captured", "alice", path_to("/admin/captured", CAPTURED), ("/admin/captured",)),
+    Scene("captured-mail", "alice", _first("/admin/captured"), ("/admin/captured/<int:row_id>",)),
+    Scene("journal", "alice", _journal, ("/admin/journal",)),
+    Scene("life", "alice", _life, ("/admin/journal/<mail_id>",)),
+    Scene("sessions", "alice", path_to("/admin/sessions", "SMTP"), ("/admin/sessions",)),
+    Scene("not-admin", "bob", path_to("/admin", "administrators"), (), expects=("status of 403",)),
+)

@@ -1,0 +1,56 @@
+"""A list of mail as people go through it: by touch, by mouse and by keys."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Open, Visitors
+from tests.browser.visitor import DESKTOP, PHONE, Device
+
+
+def line_of(page: Page, subject: str) -> Locator:
+    return page.locator("#list .line").filter(has_text=subject)
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_a_mail_is_chosen_deleted_and_brought_back(
+    open_window: Open, visitors: Visitors, device: Device
+) -> None:
+    subject = f"To be thrown away on a {device.name}"
+    visitors.deliver("bob", subject)
+    page = open_window("bob", device)
+    page.goto("/mail")
+    line_of(page, subject).get_by_role("checkbox").check()
+    page.get_by_role("button", name=re.compile("^(Delete|Move to Trash)$")).click()
+    expect(line_of(page, subject)).to_have_count(0)
+    page.get_by_role("status").get_by_role("button", name="Undo").click()
+    expect(line_of(page, subject)).to_be_visible()
+
+
+def test_keys_walk_through_the_list_and_the_mails_and_answer(
+    open_window: Open, visitors: Visitors
+) -> None:
+    for at in (1, 2):
+        visitors.deliver("bob", f"Walked to {at}")
+    page = open_window("bob")
+    page.goto("/mail")
+    expect(line_of(page, "Walked to 2")).to_be_visible()
+    first = page.get_by_role("heading", name="Walked to 1")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(line_of(page, "Walked to 1")).to_have_class(re.compile(r"\bhere\b"))
+    page.keyboard.press("Enter")
+    expect(first).to_be_visible()
+    page.keyboard.press("k")
+    expect(page.get_by_role("heading", name="Walked to 2")).to_be_visible()
+    page.keyboard.press("j")
+    expect(first).to_be_visible()
+    page.keyboard.press("u")
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    line_of(page, "Walked to 1").get_by_role("link").click()
+    expect(first).to_be_visible()
+    page.keyboard.press("r")
+    expect(page.get_by_label("Subject")).to_have_value("Re: Walked to 1")

@@ -1,0 +1,96 @@
+"""A mail as people write it: with looks, with dropped files, and put off until tomorrow."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import FilePayload, JSHandle, Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.visitor import DESKTOP, PHONE, Device, address_of
+
+PLAN: FilePayload = {"name": "plan ü.txt", "mimeType": "text/plain", "buffer": b"kitchen\n" * 300}
+COST: FilePayload = {"name": "cost.csv", "mimeType": "text/csv", "buffer": b"what,cost\r\n"}
+
+
+def send(page: Page) -> None:
+    page.get_by_role("button", name="Send", exact=True).first.click()
+    expect(page.get_by_role("heading", name="Sent", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_what_is_bold_for_who_writes_is_bold_for_who_reads(
+    open_window: Open, device: Device
+) -> None:
+    subject = f"In bold on a {device.name}"
+    alice, bob = open_window("alice", device), open_window("bob", device)
+    alice.goto("/mail")
+    if device.touch:
+        alice.locator("label.drawer").click()
+    alice.locator("#places .write").click()
+    alice.get_by_label("To", exact=True).fill(address_of("bob"))
+    alice.get_by_label("Subject").fill(subject)
+    alice.get_by_label("Formatted").check()
+    alice.get_by_role("textbox", name="Text").click()
+    alice.keyboard.type("Hello Bob, here is ")
+    alice.get_by_role("button", name="Bold").click()
+    alice.keyboard.type("the plan")
+    send(alice)
+
+    bob.goto("/mail")
+    line = bob.locator("#list .line").filter(has_text=subject)
+    expect(line).to_contain_text("Hello Bob, here is the plan")
+    expect(line).to_have_class(re.compile(r"\bunread\b"))
+    line.get_by_role("link").click()
+    expect(bob.frame_locator("iframe.letter").locator("b, strong")).to_have_text("the plan")
+    bob.get_by_role("button", name="Reply", exact=True).first.click()
+    expect(bob.get_by_label("Subject")).to_have_value(f"Re: {subject}")
+    bob.get_by_role("textbox", name="Text").press("Control+Home")
+    bob.keyboard.type("I see it.\n")
+    send(bob)
+    bob.goto("/mail")
+    expect(line).not_to_have_class(re.compile(r"\bunread\b"))
+    expect(line).to_contain_text("answered")
+
+
+def test_a_draft_outlives_the_window_that_it_was_written_in(open_window: Open) -> None:
+    page = open_window("alice")
+    page.goto("/write")
+    page.get_by_label("Subject").fill("Not done yet")
+    page.get_by_label("Text", exact=True).fill("More of this tomorrow")
+    page.get_by_label("Add files").set_input_files([COST])
+    expect(page.locator("#file-list").get_by_role("link", name=COST["name"])).to_be_visible()
+    expect(page.locator("#saved")).to_contain_text("Kept at")
+    page.close(run_before_unload=False)
+    page = open_window("alice")
+    page.goto("/mail")
+    page.get_by_role("link", name="Drafts").click()
+    page.locator("#list .line").filter(has_text="Not done yet").get_by_role("link").click()
+    expect(page.get_by_label("Text", exact=True)).to_have_value("More of this tomorrow")
+    expect(page.locator("#file-list").get_by_role("link", name=COST["name"])).to_be_visible()
+
+
+def dropped(page: Page, *files: FilePayload) -> JSHandle:
+    """A DataTransfer that holds the files, as a desktop's file browser makes one."""
+    told = [[each["name"], each["mimeType"], each["buffer"].decode()] for each in files]
+    return page.evaluate_handle(
+        """(files) => {
+          const held = new DataTransfer();
+          for (const [name, type, text] of files) held.items.add(new File([text], name, { type }));
+          return held;
+        }""",
+        told,
+    )
+
+
+def test_files_are_dropped_on_a_mail_and_taken_off_again(open_window: Open) -> None:
+    page = open_window("alice")
+    page.goto("/write")
+    held = dropped(page, COST, PLAN)
+    page.dispatch_event("#files", "dragover", {"dataTransfer": held})
+    page.dispatch_event("#files", "drop", {"dataTransfer": held})
+    names = page.locator("#file-list").get_by_role("link")
+    expect(names).to_have_text([COST["name"], PLAN["name"]])
+    page.get_by_role("button", name=f"Remove {PLAN['name']}").click()
+    expect(names).to_have_text([COST["name"]])
