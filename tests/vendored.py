@@ -28,10 +28,6 @@ PACKAGES = {
         "oF7JgXhDW9UXCy/k1ZYFUQgzu/rm19ORWPSPNL91vPluB2PB9+MV55tyQdH/w7o2EAbTYUG5SDW1R60mdkdqGg==",
         {"htmx.min.js": "dist/htmx.min.js", "htmx.LICENSE": "LICENSE"},
     ),
-    "@alpinejs/csp@3.17.4": (
-        "SlRXmqO6kYhnxlg+99etmuzJtE9Lk4QbKjBHqerXzaMflJqoJXdz/SI3IvHJGZ/vRVyC3bR0SSBz40oY7goBeg==",
-        {"alpine-csp.min.js": "dist/cdn.min.js"},
-    ),
     "@picocss/pico@2.1.1": (
         "kIDugA7Ps4U+2BHxiNHmvgPIQDWPDU4IeU6TNRdvXQM1uZX+FibqDQT2xUOnnO2yq/LUHcwnGlu1hvf4KfXnMg==",
         {"pico.min.css": "css/pico.min.css", "pico.LICENSE": "LICENSE.md"},

@@ -50,11 +50,6 @@ class Visit:
         path: str = self.request.path.decode("ascii", "replace")
         return path
 
-    @property
-    def by_htmx(self) -> bool:
-        """It wants a part of a page."""
-        return self.request.header("HX-Request") == "true"
-
     def query(self, name: str, otherwise: str = "") -> str:
         """The last value of that name behind `?`.
 
