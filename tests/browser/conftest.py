@@ -28,6 +28,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
 ]
 OTHERS = ("carol", "dave")
+LATER = "later.test"  # mail for it may leave, and nobody takes it
 
 
 def demo_folder(folder: Path) -> Path:
@@ -36,6 +37,8 @@ def demo_folder(folder: Path) -> Path:
     shutil.copy2(ROOT / "users.db", folder / "users.db")
     for name in OTHERS:
         command(folder, "user", "add", f"{name}@example.test", stdin=f"{PASSWORD}\n")
+    command(folder, "route", "add", LATER, "smtp://127.0.0.1:1")
+    command(folder, "gear", "set", "allow-list", "--allow", LATER)
     return folder
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import FilePayload, JSHandle, Page, expect
+from playwright.sync_api import FilePayload, JSHandle, Page, Route, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import LATER, Open
 from tests.browser.visitor import DESKTOP, PHONE, Device, address_of
 
 PLAN: FilePayload = {"name": "plan ü.txt", "mimeType": "text/plain", "buffer": b"kitchen\n" * 300}
@@ -52,6 +52,36 @@ def test_what_is_bold_for_who_writes_is_bold_for_who_reads(
     bob.goto("/mail")
     expect(line).not_to_have_class(re.compile(r"\bunread\b"))
     expect(line).to_contain_text("answered")
+
+
+def test_what_becomes_of_a_mail_is_looked_up_again_while_it_waits(open_window: Open) -> None:
+    page = open_window("alice")
+    page.clock.install()
+    page.goto("/write")
+    page.get_by_label("To", exact=True).fill(f"eve@{LATER}")
+    page.get_by_label("Subject").fill("Later")
+
+    def at_first_soon(route: Route) -> None:
+        """As the page is while the first attempt is made, which is over here in a moment."""
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("30s", "2s"))
+
+    page.route("**/sent/*", at_first_soon, times=1)
+    send(page)
+    state = page.get_by_role("row", name=f"eve@{LATER}")
+    page.clock.run_for(5_000)  # at first it may be on its way
+    expect(state).to_contain_text("Waits for another attempt")
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url) if "/sent/" in request.url else None
+    )
+    page.clock.run_for(20_000)
+    page.wait_for_timeout(300)
+    for count in (1, 2, 3):
+        page.clock.run_for(31_000)
+        page.wait_for_timeout(300)
+        assert len(asked) == count, asked
+    expect(state).to_contain_text("Waits for another attempt")
 
 
 def test_a_draft_outlives_the_window_that_it_was_written_in(open_window: Open) -> None:
