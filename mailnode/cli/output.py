@@ -59,23 +59,26 @@ def show_table(
     right: Sequence[str] = (),
     cut: Sequence[str] = (),
 ) -> None:
-    """Rows under their heads.
+    """Rows under their heads; on a terminal without the columns that hold nothing.
 
     Args:
         right: columns that are set to the right.
         cut: columns that have one line on a terminal, however long it would be.
     """
-    out = console()
+    out, lines = console(), list(rows)
+    shown = [
+        at for at in range(len(columns)) if not out.is_terminal or any(line[at] for line in lines)
+    ]
     table = Table(box=SIMPLE_HEAD if out.is_terminal else None, pad_edge=False)
-    for column in columns:
+    for column in (columns[at] for at in shown):
         table.add_column(
             column,
             justify="right" if column in right else "left",
             overflow="ellipsis" if column in cut else "fold",
             no_wrap=column in cut,
         )
-    for row in rows:
-        table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
+    for line in lines:
+        table.add_row(*(Text(printable(line[at], keep="\n")) for at in shown))
     _print(out, table)
 
 

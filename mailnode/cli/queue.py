@@ -171,6 +171,7 @@ def queue_list(ctx: click.Context, /, limit: int, **given: Any) -> None:
             for row in rows
         ],
         right=["row", "tries"],
+        cut=["mail id"],
     )
     if total > len(rows):
         output.say(f"the first {len(rows)} of {total}; all of them: --limit 0")

@@ -100,7 +100,7 @@ def _next_step(domains: list[str], has_user: bool) -> str:
         return "next: mailnode domain add example.org"
     if not has_user:
         return f"next: mailnode user add NAME@{domains[0]}"
-    return "next: twistd -n mailnode --smtp 2525 --pop3 1100"
+    return "next: twistd -n mailnode --smtp 2525 --pop3 1100 --http 8080"
 
 
 @click.group(cls=NodeGroup, example="mailnode config show")

@@ -70,7 +70,7 @@ class FileBlobs:
 
     def __attrs_post_init__(self) -> None:
         try:
-            for folder in (self.spool, self.kept):
+            for folder in (self.data, self.spool, self.kept):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _flush_folder(self.data)
             with suppress(PermissionError):  # whoever let us into it made it

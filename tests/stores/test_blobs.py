@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 
+from twisted.internet import reactor
 from zope.interface.verify import verifyObject
 
 from mailnode.errors import StoreBroken, StoreFull
@@ -233,3 +234,9 @@ class BlobTests(StoreCase):
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         for folder in (path.parent, self.blobs.kept, self.blobs.spool):
             self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+
+    async def test_so_is_a_folder_of_blobs_that_was_not_there(self):
+        data = self.data / "uploads"
+        self.addCleanup(os.umask, os.umask(0o022))
+        FileBlobs(data, reactor.callFromThread)
+        self.assertEqual(data.stat().st_mode & 0o777, 0o700)

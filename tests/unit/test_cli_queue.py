@@ -10,6 +10,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
 
@@ -86,6 +87,19 @@ class LookingTests(QueueCase):
         told = self.run_command("queue list").stdout
         for words in ("b@example.net", "451 4.7.1 Greylisted", mail_id):
             self.assertIn(words, told)
+
+    def test_on_a_terminal_of_80_columns_a_mails_id_stays_whole_and_empty_columns_are_left_out(
+        self,
+    ) -> None:
+        mail_id = self.queue("anybody@example.com", sender="app@example.org", captured=True)
+        with patch(
+            "mailnode.cli.output.console",
+            lambda: Console(width=80, force_terminal=True, color_system=None),
+        ):
+            told = self.run_command("queue list").stdout
+        self.assertIn(mail_id, told)
+        self.assertNotIn("last reply", told)
+        self.assertIn("last reply", self.run_command("queue list").stdout)
 
     def test_an_empty_queue_is_said(self) -> None:
         self.write_mail(lambda connection: None)
