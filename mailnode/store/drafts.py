@@ -26,6 +26,7 @@ from mailnode.store.sqlite import padded, reserve_ids
 from mailnode.store.use import FolderUse, make_folders
 from mailnode.wire import header_of
 
+UPLOADS_FOLDER = "uploads"
 FILES_OF_A_DRAFT = 100
 YOUNG_S = 86400.0  # a file whose draft was never saved, and one that no row names
 

@@ -51,8 +51,8 @@ class RestoredTests(BackupCase):
     def test_locks_sockets_logs_and_what_a_start_makes_are_not_in_it(self) -> None:
         for name in ("node.lock", "writer.lock", "listening.json", "reserve", "twistd.log"):
             (self.var / name).touch()
-        for name in ("spool/half", "locks/maildrops", "kept/mail.db-schema-1-x"):
-            (self.var / name).parent.mkdir(exist_ok=True)
+        for name in ("spool/half", "locks/maildrops", "kept/mail.db-schema-1-x", "uploads/spool/a"):
+            (self.var / name).parent.mkdir(parents=True, exist_ok=True)
             (self.var / name).touch()
         os.mkfifo(self.var / "bell.sock")
         self.make()
