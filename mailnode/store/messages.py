@@ -6,14 +6,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mailnode.background import background
-from mailnode.errors import StoreBroken
+from mailnode.errors import MailError, StoreBroken
 from mailnode.model import INBOX, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import AcceptNote, accept_mails, open_inboxes
@@ -81,7 +81,7 @@ class Messages:
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _snapshots: Snapshots = field(factory=Snapshots, init=False)
-    _accepts: WriteKind[tuple[Envelope, Message], tuple[Filed, ...]] = field(init=False)
+    _accepts: WriteKind[tuple[Envelope, Message], Any] = field(init=False)
     _deletes: WriteKind[tuple[int, Sequence[int]], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,7 +119,7 @@ class Messages:
 
     def _accept_mails(
         self, connection: sqlite3.Connection, mails: list[tuple[Envelope, Message]]
-    ) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
+    ) -> tuple[list[tuple[Filed, ...] | MailError], AcceptNote]:
         return accept_mails(connection, mails, self.claims)
 
     def _accepted(self, note: AcceptNote) -> None:
