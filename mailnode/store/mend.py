@@ -7,9 +7,11 @@ octets left becomes a note that says from whom it was. Uids are never given agai
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -23,7 +25,7 @@ from mailnode.store.octets import MARK, PIECE_OCTETS, Measured, measure, note_of
 from mailnode.store.removal import HELD_BY_NOTHING
 
 AHEAD = 1 << 20  # ids are skipped where nobody knows which were given
-_FILED = "event IN ('delivered', 'imported', 'kept', 'moved')"  # and says where a copy lies
+FILED = "event IN ('delivered', 'imported', 'kept', 'moved')"  # and says where a copy lies
 MOST_UID = (1 << 32) - 1
 COUNTERS = {"message": "messages", "queue": "the queue"}
 
@@ -124,7 +126,7 @@ class Mending:
     def _owner_in_journal(self, folder_id: int) -> int | None:
         row = self._one(
             "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            f" AND {_FILED} ORDER BY id DESC",
+            f" AND {FILED} ORDER BY id DESC",
             folder_id,
         )
         return self.account_of(row[0]) if row and row[0] else None
@@ -179,15 +181,34 @@ class Mending:
         )
         return copy is not None and copy[1] == len(served_head(sender, copy[0], prefix)) + size
 
-    def _filed(self, folder_id: int, uid: int) -> tuple[str, str, str] | None:
-        """What the journal says was filed there: (mail id, recipient, mailbox)."""
+    def _filed(self, folder_id: int, uid: int) -> tuple[str, str] | None:
+        """What the journal says was filed there: (mail id, mailbox)."""
         row = self._one(
-            "SELECT mail_id, recipient, coalesce(mailbox, recipient) FROM journal"
-            f" WHERE {_FILED} AND folder_id = ? AND uid = ?",
+            "SELECT mail_id, coalesce(mailbox, recipient) FROM journal"
+            f" WHERE {FILED} AND folder_id = ? AND uid = ?",
             folder_id,
             uid,
         )
         return row if row and row[0] and row[1] else None
+
+    def _recipient(self, folder_id: int, uid: int) -> str:
+        """What Delivered-To of a copy says, "" for none: mail that its owner kept or brought."""
+        filed = self._filed(folder_id, uid)
+        if filed is None:
+            row = self._one("SELECT recipient FROM delivery WHERE folder_id = ?", folder_id)
+            return str(row[0]) if row else ""
+        mail_id, mailbox = filed
+        row = self._one(
+            "SELECT CASE event WHEN 'delivered' THEN recipient ELSE '' END FROM journal"
+            " WHERE mail_id = ? AND coalesce(mailbox, recipient) = ?"
+            " AND event IN ('delivered', 'imported', 'kept')"
+            " ORDER BY folder_id = ? AND uid = ? DESC LIMIT 1",
+            mail_id,
+            mailbox,
+            folder_id,
+            uid,
+        )
+        return str(row[0]) if row else mailbox
 
     def _file_what_lies_nowhere(self) -> None:
         """Copies whose page is gone are made again from the index, or from the journal."""
@@ -200,27 +221,41 @@ class Mending:
         ).fetchall()
         for message_id, folder_id, uid in rows:
             if isinstance(message_id, int) and isinstance(folder_id, int) and isinstance(uid, int):
-                filed = self._filed(folder_id, uid)
-                self._make_copy(message_id, folder_id, uid, filed[1] if filed else "")
+                self._make_copy(message_id, folder_id, uid)
         unfiled = self.new.execute(
             f"SELECT id, mail_id FROM message WHERE {HELD_BY_NOTHING}"
         ).fetchall()
         for message_id, mail_id in unfiled:
-            for folder_id, uid, recipient in self.new.execute(
-                "SELECT folder_id, uid, recipient FROM journal WHERE mail_id = ?"
-                f" AND {_FILED}"
-                " AND folder_id IS NOT NULL AND uid IS NOT NULL",
-                (mail_id,),
-            ).fetchall():
+            for folder_id, uid in self._places(mail_id):
                 if not self._one(
                     "SELECT 1 FROM delivery WHERE folder_id = ? AND uid = ?", folder_id, uid
                 ):
-                    self._make_copy(message_id, folder_id, uid, recipient or "")
+                    self._make_copy(message_id, folder_id, uid)
 
-    def _make_copy(self, message_id: int, folder_id: int, uid: int, recipient: str) -> None:
-        if not recipient:
-            row = self._one("SELECT recipient FROM delivery WHERE folder_id = ?", folder_id)
-            recipient = row[0] if row else ""
+    def _places(self, mail_id: str) -> list[tuple[int, int]]:
+        """Where the journal says that a mail was put, but for where it was taken from."""
+        found: dict[tuple[int, int], None] = {}
+        for folder_id, uid, event, detail in self.new.execute(
+            "SELECT folder_id, uid, event, detail FROM journal WHERE mail_id = ?"
+            f" AND {FILED} AND folder_id IS NOT NULL AND uid IS NOT NULL ORDER BY id",
+            (mail_id,),
+        ).fetchall():
+            if event == "moved":
+                with suppress(ValueError, AttributeError):
+                    told = json.loads(detail)
+                    source = self._one(
+                        "SELECT source.id FROM folder AS source JOIN folder AS target"
+                        " ON target.account_id = source.account_id"
+                        " WHERE target.id = ? AND source.name = ?",
+                        folder_id,
+                        told.get("from_folder"),
+                    )
+                    found.pop((source[0] if source else 0, told.get("from_uid")), None)
+            found[folder_id, uid] = None
+        return list(found)
+
+    def _make_copy(self, message_id: int, folder_id: int, uid: int) -> None:
+        recipient = self._recipient(folder_id, uid)
         row = self._one("SELECT mail_id, received_at FROM message WHERE id = ?", message_id)
         mail_id, received_at = row or ("", self.now)
         self.new.execute(
@@ -262,7 +297,7 @@ class Mending:
                 return row[0], row[1]
         for (address,) in self.new.execute(
             "SELECT DISTINCT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            f" AND {_FILED} UNION SELECT DISTINCT recipient FROM delivery"
+            f" AND {FILED} UNION SELECT DISTINCT recipient FROM delivery"
             " WHERE folder_id = ?",
             (folder_id, folder_id),
         ):
@@ -281,12 +316,17 @@ class Mending:
         for (old,) in self.new.execute(
             "SELECT uid FROM delivery WHERE folder_id = ? ORDER BY uid", (source,)
         ).fetchall():
-            self.new.execute(
-                "UPDATE delivery SET folder_id = ?, uid = ? WHERE folder_id = ? AND uid = ?",
-                (target, uid, source, old),
-            )
+            self._put(source, old, target, uid)
             uid += 1
         self.new.execute("UPDATE folder SET uid_next = ? WHERE id = ?", (uid, target))
+
+    def _put(self, source: int, old: int, target: int, uid: int) -> None:
+        """A copy lies elsewhere, and the draft that it is the text of with it."""
+        for table in ("delivery", "draft"):
+            self.new.execute(
+                f"UPDATE {table} SET folder_id = ?, uid = ? WHERE folder_id = ? AND uid = ?",
+                (target, uid, source, old),
+            )
 
     def _make_messages(self) -> None:
         """What names a message that is gone gets one, by what indexes and journal know of it."""
@@ -311,8 +351,7 @@ class Mending:
             )
             key = None
             if self.rebuilt:
-                row = self._one("SELECT a FROM hint_message_blob WHERE b = ?", message_id)
-                key = row[0] if row and blob_path(self.data, str(row[0])).is_file() else None
+                key = self._key_of(message_id)
             self.new.execute(
                 "INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,"
                 " received_at, blob_key, prefix, body)"
@@ -326,6 +365,15 @@ class Mending:
                     b"" if key is None else None,
                 ),
             )
+
+    def _key_of(self, message_id: int) -> str | None:
+        """Of its blob, as an index says; one of `upload` has the same shape, and other files."""
+        for (key,) in self.new.execute(
+            "SELECT a FROM hint_message_blob WHERE b = ?", (message_id,)
+        ).fetchall():
+            if str(key).isalnum() and blob_path(self.data, str(key)).is_file():
+                return str(key)
+        return None
 
     def _mail_id(self, message_id: int, folder_id: int, uid: int) -> str:
         if self.rebuilt:
@@ -411,10 +459,7 @@ class Mending:
                 folder_id,
             )
             if made:
-                self.new.execute(
-                    "UPDATE delivery SET uid = ? WHERE folder_id = ? AND uid = ?",
-                    (made[0], folder_id, uid),
-                )
+                self._put(folder_id, uid, folder_id, made[0])
 
     def _make_note(self, message_id: int, why: str) -> None:
         """What tells its owner which mail is lost stands in the place of its octets."""
@@ -443,7 +488,7 @@ class Mending:
         rows = self.new.execute(
             "SELECT id, uid_next, max(coalesce((SELECT max(uid) FROM delivery"
             " WHERE folder_id = folder.id), 0), coalesce((SELECT max(uid) FROM journal WHERE"
-            f" folder_id = folder.id AND {_FILED}), 0)) FROM folder"
+            f" folder_id = folder.id AND {FILED}), 0)) FROM folder"
         ).fetchall()
         for folder_id, uid_next, last_uid in rows:
             if last_uid < uid_next < MOST_UID // 2:
@@ -464,12 +509,14 @@ class Mending:
         uids = self.new.execute(
             "SELECT uid FROM delivery WHERE folder_id = ? ORDER BY received_at, uid", (folder_id,)
         ).fetchall()
+        self.new.execute(  # whose text is gone: another mail would get its number
+            "DELETE FROM draft WHERE folder_id = ? AND NOT EXISTS (SELECT 1 FROM delivery"
+            " WHERE delivery.folder_id = draft.folder_id AND delivery.uid = draft.uid)",
+            (folder_id,),
+        )
         for sign in (-1, 1):  # by way of numbers that nobody has
             for number, (uid,) in enumerate(uids, 1):
-                self.new.execute(
-                    "UPDATE delivery SET uid = ? WHERE folder_id = ? AND uid = ?",
-                    (sign * number, folder_id, uid if sign < 0 else -number),
-                )
+                self._put(folder_id, uid if sign < 0 else -number, folder_id, sign * number)
         self.new.execute(
             "UPDATE folder SET uid_next = ?, uidvalidity = max(uidvalidity + 1, ?) WHERE id = ?",
             (len(uids) + 1, int(self.now), folder_id),
