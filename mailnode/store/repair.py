@@ -31,7 +31,8 @@ from mailnode.store.exchange import (
     put_in_place,
 )
 from mailnode.store.lists import MAIL_DATABASE, wrong_types
-from mailnode.store.mend import AHEAD, FILED, Mending, Told
+from mailnode.store.mend import AHEAD, Mending, Told
+from mailnode.store.mend_places import FILED
 from mailnode.store.pages import Pages
 from mailnode.store.salvage import Salvaged, salvage
 from mailnode.store.sqlite import PAGE_OCTETS, connect, migrate, schema_scripts
