@@ -27,6 +27,7 @@ from mailnode.store.removal import (
     delete_copies,
     delete_unheld_messages,
     drop_some,
+    owners,
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
 from mailnode.store.sqlite import packed, unpack
@@ -266,18 +267,11 @@ class Messages:
             background(self.blobs.delete(removed.blob_keys), "deleting blobs")
 
     async def account_ids(self) -> list[int]:
-        """Accounts that own a folder."""
-        return await self.database.read(
-            lambda connection: unpack(
-                connection.execute(
-                    f"SELECT {packed('account_id')} FROM (SELECT DISTINCT account_id FROM folder)"
-                    " AS owners"
-                ).fetchone()[0]
-            )
-        )
+        """Accounts that own a folder, or anything else."""
+        return await self.database.read(owners)
 
     async def drop_accounts(self, gone_ids: Collection[int]) -> int:
-        """The folders of accounts that no longer exist are gone; how many copies they held.
+        """All that accounts had which no longer exist is gone; how many copies that were.
 
         Each copy leaves a `Dropped` row in the journal.
         """
