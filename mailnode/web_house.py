@@ -28,7 +28,7 @@ from mailnode.resolver import Resolver
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.correspondents import correspondents_of, read_heads
-from mailnode.store.drafts import Drafts
+from mailnode.store.drafts import UPLOADS_FOLDER, Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.store.journal import read_trace
@@ -328,7 +328,9 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         return account is not None and house.room.in_mailbox(account, octets)
 
     files = FileBlobs(
-        house.config.data_path / "uploads", house.reactor.callFromThread, house.database.reserve
+        house.config.data_path / UPLOADS_FOLDER,
+        house.reactor.callFromThread,
+        house.database.reserve,
     )
     return Desk(
         directory=house.directory,

@@ -11,14 +11,16 @@ from attrs import frozen
 from mailnode.config import Config
 from mailnode.listening import LISTENING
 from mailnode.store.beside import WRITER_LOCK
+from mailnode.store.drafts import UPLOADS_FOLDER
 from mailnode.store.exchange import KEPT
 from mailnode.store.index_files import INDEX_FOLDER
 from mailnode.store.lists import MAIL_DATABASE
 from mailnode.store.reserve import NAME as RESERVE
 
 USERS, DATA, SETTINGS = "users.db", "var", "mailnode.toml"
-# Bodies go by the rows that name them, and indexes are made anew from them.
-_FOLDERS = {"blobs", "spool", "locks", INDEX_FOLDER, KEPT}
+# Bodies go by the rows that name them, and indexes are made anew from them. Files that wait for a
+# draft come and go all the time: as belongings they would have to stand still.
+_FOLDERS = {"blobs", "spool", "locks", INDEX_FOLDER, KEPT, UPLOADS_FOLDER}
 _FILES = {LISTENING, RESERVE, WRITER_LOCK}
 _ENDINGS = (".lock", ".log", ".pid", ".new", ".part", ".next", "-wal", "-shm", "-journal")
 _DATABASE = b"SQLite format 3\0"

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence, Set
 
 from attrs import define, frozen
 
+from mailnode.errors import MailError
 from mailnode.model import INBOX, Accepted, Blob, Delivered, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
-from mailnode.store.answers import keep_answers
+from mailnode.store.answers import AnsweredBefore, keep_answers
 from mailnode.store.enqueue import Leaving, enqueue
 from mailnode.store.journal import insert_events
 from mailnode.store.keeping import KeptMail, keep_copies
@@ -83,26 +84,31 @@ def accept_mails(
     connection: sqlite3.Connection,
     mails: list[tuple[Envelope, Message]],
     claims: Claims | None = None,
-) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
+) -> tuple[list[tuple[Filed, ...] | MailError], AcceptNote]:
     """File every mail into the INBOX of each recipient; missing INBOXes are made.
 
-    Its recipients elsewhere get rows in the queue, leased where the relay claims them.
+    Its recipients elsewhere get rows in the queue, leased where the relay claims them. One whose
+    key was answered already is filed nowhere (AnsweredBefore), and the others of its batch are.
     """
     now = time.time()
+    answered = [envelope for envelope, _ in mails if envelope.once is not None]
+    late = keep_answers(connection, answered, now) if answered else ()
     message_id = reserve_ids(connection, "message", len(mails))
     inboxes = open_inboxes(
         connection, {to.account_id for envelope, _ in mails for to in envelope.recipients}, now
     )
-    results: list[tuple[Filed, ...]] = []
+    results: list[tuple[Filed, ...] | MailError] = []
     events: list[Event] = []
     messages: list[object] = []
     deliveries: list[object] = []
     blob_keys: list[str] = []
     leaving: list[Leaving] = []
     keeping: list[KeptMail] = []
-    answered: list[Envelope] = []
     for envelope, message in mails:
         mail_id, received_at = envelope.mail_id, envelope.received_at
+        if mail_id in late:
+            results.append(AnsweredBefore())
+            continue
         sender = "" if envelope.sender is None else str(envelope.sender)
         body = message.body
         blob_key = body.key if isinstance(body, Blob) else None
@@ -158,15 +164,11 @@ def accept_mails(
             leaving.append((message_id, envelope, message))
         if envelope.kept is not None:
             keeping.append(KeptMail(message_id, envelope.kept, envelope, message))
-        if envelope.once is not None:
-            answered.append(envelope)
         results.append(tuple(copies))
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
     uses = _count(connection, inboxes.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
-    if answered:
-        keep_answers(connection, answered, now)
     if keeping:
         uses += keep_copies(connection, keeping, events, now)
     queued, begun = set[Key](), list[Begun]()

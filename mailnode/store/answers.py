@@ -78,16 +78,16 @@ _INSERT = """
 """
 
 
-def keep_answers(connection: sqlite3.Connection, envelopes: Iterable[Envelope], now: float) -> None:
-    """The rows of a batch.
-
-    Raises:
-        AnsweredBefore: one of them is there; the batch is done again mail by mail.
-    """
+def keep_answers(
+    connection: sqlite3.Connection, envelopes: Iterable[Envelope], now: float
+) -> set[str]:
+    """The rows of a batch; ids of the mails whose key had an answer already: they are not filed."""
+    late: set[str] = set()
     for envelope in envelopes:
         once = envelope.once
         if once is None:
             continue
         values = (once.account_id, once.key, once.request_digest, envelope.mail_id, once.answer)
         if not connection.execute(_INSERT, (*values, now)).rowcount:
-            raise AnsweredBefore()
+            late.add(envelope.mail_id)
+    return late

@@ -26,6 +26,7 @@ from mailnode.store.sqlite import padded, reserve_ids
 from mailnode.store.use import FolderUse, make_folders
 from mailnode.wire import header_of
 
+UPLOADS_FOLDER = "uploads"
 FILES_OF_A_DRAFT = 100
 YOUNG_S = 86400.0  # a file whose draft was never saved, and one that no row names
 
@@ -132,16 +133,19 @@ class Drafts:
             NoSuchMail.
         """
 
+        now = time.time()
+
         def write(connection: sqlite3.Connection) -> int | None:
             there = connection.execute(_OWN_COPY, (folder_id, uid, account_id)).fetchone()
             if there is None:
                 return None
-            row = connection.execute(
-                "INSERT INTO draft (account_id, folder_id, uid, saved_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (folder_id, uid) DO UPDATE SET saved_at = saved_at RETURNING id",
-                (account_id, folder_id, uid, time.time()),
+            known = connection.execute(
+                "SELECT id FROM draft WHERE folder_id = ? AND uid = ? AND account_id = ?",
+                (folder_id, uid, account_id),
             ).fetchone()
-            return int(row[0])
+            if known is not None:
+                return int(known[0])
+            return _insert(connection, account_id, folder_id, uid, now)
 
         found = await self.messages.database.transact("open draft", write)
         if found is None:
@@ -303,12 +307,8 @@ def _save(
                 continue
         filed = _file(connection, save, note)
         if before is None:
-            row = connection.execute(
-                "INSERT INTO draft (account_id, folder_id, uid, saved_at) VALUES (?, ?, ?, ?)"
-                " RETURNING id",
-                (save.account_id, filed.folder_id, filed.uid, save.at),
-            ).fetchone()
-            results.append(SavedDraft(row[0], filed.folder_id, filed.uid, filed.address))
+            made = _insert(connection, save.account_id, filed.folder_id, filed.uid, save.at)
+            results.append(SavedDraft(made, filed.folder_id, filed.uid, filed.address))
         else:
             connection.execute(
                 "UPDATE draft SET folder_id = ?, uid = ?, saved_at = ? WHERE id = ?",
@@ -319,6 +319,16 @@ def _save(
             note.removed.blob_keys += removed.blob_keys
             results.append(SavedDraft(save.draft_id, filed.folder_id, filed.uid, filed.address))
     return results, note
+
+
+def _insert(
+    connection: sqlite3.Connection, account_id: int, folder_id: int, uid: int, saved_at: float
+) -> int:
+    (made,) = connection.execute(
+        "INSERT INTO draft (account_id, folder_id, uid, saved_at) VALUES (?, ?, ?, ?) RETURNING id",
+        (account_id, folder_id, uid, saved_at),
+    ).fetchone()
+    return int(made)
 
 
 def _file(connection: sqlite3.Connection, save: _Save, note: _Note) -> Filed:

@@ -74,7 +74,7 @@ def place_of(folder: Folder) -> tuple[int, str]:
 # What runs in the threads
 
 Counted = Mapping[int, tuple[int, int]]
-"""(modseq, unread mails) by folder, as they were."""
+"""(modseq, unread mails) by folder, as they were; the reactor's thread goes on changing it."""
 
 _FOLDERS = """
     SELECT id, account_id, name, uidvalidity, mails, octets, modseq, 0, uid_next FROM folder
@@ -183,6 +183,19 @@ def require_folder(connection: sqlite3.Connection, account_id: int, folder_id: i
     ).fetchone()
     if found is None:
         raise NoSuchFolder()
+
+
+def rename_folder(
+    connection: sqlite3.Connection, account_id: int, folder_id: int, name: str
+) -> bool:
+    """Whether it was there, and no other of the account's has that name."""
+    renamed = connection.execute(
+        "UPDATE folder SET name = ?1, modseq = modseq + 1 WHERE id = ?2 AND account_id = ?3"
+        " AND NOT EXISTS (SELECT 1 FROM folder AS other"
+        " WHERE other.account_id = ?3 AND other.name = ?1 AND other.id <> ?2)",
+        (name, folder_id, account_id),
+    )
+    return bool(renamed.rowcount)
 
 
 def remove_folder(connection: sqlite3.Connection, account_id: int, folder_id: int) -> bool:

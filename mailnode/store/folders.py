@@ -31,6 +31,7 @@ from mailnode.store.folder_lists import (
     read_places_of,
     read_uids,
     remove_folder,
+    rename_folder,
     require_folder,
 )
 from mailnode.store.jobs import WriteKind
@@ -115,9 +116,8 @@ class Folders:
         raise NoSuchFolder(f'There is no folder "{name[:NAME_CHARACTERS]}"')
 
     async def _read(self, account_id: int) -> list[Folder]:
-        counted = dict(self._unread)
         found = await self._database.read(
-            lambda connection: read_folders(connection, account_id, counted)
+            lambda connection: read_folders(connection, account_id, self._unread)
         )
         for each in found:
             self._unread[each.folder_id] = (each.modseq, each.unread)
@@ -155,13 +155,12 @@ class Folders:
         others = [f for f in await self.folders(account_id) if f.folder_id != folder_id]
         self._require_new(others, name)
 
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE folder SET name = ?, modseq = modseq + 1 WHERE id = ? AND account_id = ?",
-                (name, folder_id, account_id),
-            )
+        def write(connection: sqlite3.Connection) -> bool:
+            return rename_folder(connection, account_id, folder_id, name)
 
-        await self._database.transact("rename folder", write)
+        if not await self._database.transact("rename folder", write):  # somebody was quicker
+            self._require_new(await self.folders(account_id), name)
+            raise NoSuchFolder()
         self.messages.tell(account_id, folder_id)
         return evolve(folder, name=name, modseq=folder.modseq + 1)
 

@@ -22,7 +22,7 @@ from mailnode.reading.query import Query
 from mailnode.reading.summary import Summary
 from mailnode.store import index_asking
 from mailnode.store.index_asking import PAGE_MAILS, Hits, Progress
-from mailnode.store.index_files import IndexFiles, empty
+from mailnode.store.index_files import BegunAnew, IndexFiles, empty
 from mailnode.store.index_unread import Unindexed
 from mailnode.store.indexing import Indexer
 from mailnode.store.sqlite import damage_error
@@ -212,7 +212,7 @@ class Indexes:
             try:
                 with self._readers.use(account_id) as file:
                     return _in_time(file.connection, function)
-            except StoreBusy:  # it was damaged, and is another now
+            except BegunAnew:
                 if last:
                     raise
         raise AssertionError

@@ -43,6 +43,12 @@ _OF_DAMAGE = {
 }
 
 
+class BegunAnew(StoreBusy):
+    """It was damaged, and another one is there for who asks again."""
+
+    text = "The index of this mailbox is made anew"
+
+
 def is_damage(error: BaseException) -> bool:
     """Whether beginning anew mends it; a query that can't be read is no damage."""
     if isinstance(error, UnicodeDecodeError):
@@ -82,7 +88,7 @@ class IndexFile:
             except DAMAGED as error:
                 if not is_damage(error):
                     raise
-                delete_index(data, account_id)
+                _delete(path)
                 log.warn("{path} is damaged, it is made anew: {error}", path=path, error=str(error))
                 return cls._open(data, path, cache_octets)
 
@@ -201,8 +207,14 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def delete_index(data: Path, account_id: int) -> None:
-    """Its files are gone, if there were any."""
+    """Its files are gone, if there were any: all of one index, and none of another's beginning."""
     path = index_path(data, account_id)
+    if path.parent.is_dir():
+        with _making(data):
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
     for each in (path, *(Path(f"{path}{suffix}") for suffix in BESIDE)):
         each.unlink(missing_ok=True)
 
@@ -231,7 +243,8 @@ class IndexFiles:
         """The file, for this thread alone while it uses it.
 
         Raises:
-            StoreBusy: it is damaged, and begun anew; or no more is opened.
+            BegunAnew: it was damaged.
+            StoreBusy: no more is opened.
             sqlite3.Error, OSError.
         """
         file = self._take(account_id)
@@ -248,7 +261,7 @@ class IndexFiles:
             )
             self.forget(account_id)
             delete_index(self.data, account_id)
-            raise StoreBusy("The index of this mailbox is made anew", detail=str(error)) from error
+            raise BegunAnew(detail=str(error)) from error
 
     def _take(self, account_id: int) -> IndexFile:
         """The file, locked."""

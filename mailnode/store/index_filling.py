@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field, frozen
+from twisted.logger import Logger
 
 from mailnode.errors import StoreBroken
 from mailnode.reading.fields import addresses_of, decoded
@@ -32,6 +33,8 @@ GONE_AT_ONCE = 64
 MOST_STEPS = 64
 
 Rest = Callable[[], None]
+
+log = Logger()
 
 
 @frozen
@@ -59,18 +62,33 @@ class Row:
     mail_id: str
     received_at: float
     size_octets: int
+    sender: str
+    subject: str
     prefix: bytes
     blob_key: str | None
     body: bytes | None
 
 
-ROW = f"""m.id, m.mail_id, m.received_at, d.size_octets, m.prefix, m.blob_key,
+ROW = f"""m.id, m.mail_id, m.received_at, d.size_octets, m.sender, m.subject, m.prefix, m.blob_key,
     substr(m.body, 1, {ROW_OCTETS})"""
 
 
 def read_entry(row: Row, data: Path) -> Entry:
-    """Of a mail; of one that can't be read, what is known without it."""
-    raw = octets_of(row, data)
+    """Of a mail; of one that can't be read, what is known without it.
+
+    Any mail may be sent by a stranger, and one that nobody foresaw is in the way of no other.
+    """
+    try:
+        summary, texts = _read(octets_of(row, data))
+    except Exception:
+        log.failure("mail {mail_id} can't be read for lists and search", mail_id=row.mail_id)
+        summary = Summary(sender_address=row.sender, subject=row.subject)
+        texts = (row.sender, "", row.subject, "", "")
+    clean = tuple(each.encode("utf-8", "replace").decode() for each in texts)
+    return Entry(row.id, row.mail_id, row.received_at, row.size_octets, summary, clean)
+
+
+def _read(raw: bytes) -> tuple[Summary, tuple[str, ...]]:
     parts = parts_of(raw)
     text = text_of(parts, TEXT_OCTETS)[:TEXT_OCTETS]
     summary = summary_of(parts, text)
@@ -79,9 +97,7 @@ def read_entry(row: Row, data: Path) -> Entry:
     to = [*fields.get("to", ()), *fields.get("cc", ()), *fields.get("bcc", ())]
     recipients = " ".join(" ".join(each) for each in addresses_of(to))
     subject = decoded(fields.get("subject", [""])[0])
-    texts = (sender, recipients, subject, " ".join(summary.attachments), text)
-    clean = tuple(each.encode("utf-8", "replace").decode() for each in texts)
-    return Entry(row.id, row.mail_id, row.received_at, row.size_octets, summary, clean)
+    return summary, (sender, recipients, subject, " ".join(summary.attachments), text)
 
 
 def octets_of(row: Row, data: Path) -> bytes:

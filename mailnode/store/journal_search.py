@@ -1,8 +1,8 @@
 """The journal searched by anything that somebody knows of a mail, newest first, a piece at a time.
 
 An address leads to its rows by an index, and a time to where its rows begin, however old they are.
-For all else `SCANNED_ROWS` rows are looked at in one go: who wants older ones asks on from there,
-and nobody waits long for a thread that reads.
+`SCANNED_ROWS` rows, of the address or of all, are looked at in one go: who wants older ones asks on
+from there, and nobody waits long for a thread that reads.
 """
 
 from __future__ import annotations
@@ -117,8 +117,7 @@ def search_journal(
         ceiling = _first_at(connection, sought.until, ceiling)
     top = min(before, ceiling) if before else ceiling
     floor = 0 if sought.since is None else _first_at(connection, sought.since, newest + 1) - 1
-    if not _keys(sought):
-        floor = max(floor, top - 1 - scanned_rows)
+    floor = max(floor, _lowest(connection, _keys(sought), top, scanned_rows) - 1)
     where, values = _condition(sought)
     found: list[FoundMail] = []
     seen: set[str] = set()
@@ -152,6 +151,24 @@ def _keys(sought: Sought) -> list[tuple[str, str]]:
     if sought.sender:  # of the null sender there are too many
         return [("sender", sought.sender)]
     return []
+
+
+def _lowest(
+    connection: sqlite3.Connection, keys: Sequence[tuple[str, str]], top: int, rows: int
+) -> int:
+    """The lowest id that is looked at: so many of the rows below `top` that the keys lead to."""
+    if not keys:
+        return top - rows
+    lowest = 1
+    for column, value in keys:
+        row = connection.execute(
+            f"SELECT id FROM journal WHERE {column} = ? AND id < ?"
+            " ORDER BY id DESC LIMIT 1 OFFSET ?",
+            (value, top, rows),
+        ).fetchone()
+        if row is not None:
+            lowest = max(lowest, row[0] + 1)
+    return lowest
 
 
 def _candidates(

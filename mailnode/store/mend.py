@@ -14,16 +14,16 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from mailnode.model import INBOX, new_mail_id
+from mailnode.model import new_mail_id
 from mailnode.store.accept import served_head
 from mailnode.store.blobs import blob_path
 from mailnode.store.exchange import make_kept_folder
+from mailnode.store.mend_places import FILED, Places
 from mailnode.store.mend_queue import hold_rows_of, judge_queue, lose_rows_of
 from mailnode.store.octets import MARK, PIECE_OCTETS, Measured, measure, note_of
 from mailnode.store.removal import HELD_BY_NOTHING
 
 AHEAD = 1 << 20  # ids are skipped where nobody knows which were given
-_FILED = "event IN ('delivered', 'imported', 'kept', 'moved')"  # and says where a copy lies
 MOST_UID = (1 << 32) - 1
 COUNTERS = {"message": "messages", "queue": "the queue"}
 
@@ -69,15 +69,17 @@ class Mending:
     account_of: Callable[[str], int | None]
     told: list[Told] = field(factory=list)
     now: float = field(factory=time.time)
+    places: Places = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.places = Places(self.new, self.rebuilt, self.account_of, self.tell, self.now)
 
     def run(self) -> None:
         """All of it, in the open transaction."""
         if self.rebuilt:
-            self._judge_folders()
-            self._judge_copies()
-            self._file_what_lies_nowhere()
+            self.places.judge()
         judge_queue(self.new, self.tell)
-        self._make_folders()
+        self.places.make_folders()
         self._make_messages()
         if self.rebuilt:
             self._keep_the_unfiled()
@@ -92,201 +94,7 @@ class Mending:
         row: tuple | None = self.new.execute(text, values).fetchone()  # type: ignore[type-arg]
         return row
 
-    # What is whose
-
-    def _judge_folders(self) -> None:
-        """Where a folder and the index disagree whose it is, the journal decides, or the index."""
-        hints = "hint_sqlite_autoindex_folder_1"
-        for folder_id, account_id, name in self.new.execute(
-            f"SELECT id, account_id, name FROM folder WHERE NOT EXISTS"
-            f" (SELECT 1 FROM {hints} WHERE a = account_id AND b = name AND c = id)"
-        ).fetchall():
-            moved = self._one(f"SELECT c FROM {hints} WHERE a = ? AND b = ?", account_id, name)
-            owner = self._one(f"SELECT a, b FROM {hints} WHERE c = ?", folder_id)
-            if owner is not None:
-                kept = account_id == self._owner_in_journal(folder_id)
-                self.new.execute(
-                    "UPDATE OR IGNORE folder SET account_id = ?, name = ? WHERE id = ?",
-                    (
-                        account_id if kept else owner[0],
-                        INBOX if INBOX in (name, owner[1]) else owner[1],
-                        folder_id,
-                    ),
-                )
-            elif moved is not None:
-                self.new.execute(
-                    "UPDATE OR IGNORE folder SET id = ? WHERE id = ?", (moved[0], folder_id)
-                )
-            else:
-                continue
-            self.tell("mended", "folder", folder_id, "was another's")
-
-    def _owner_in_journal(self, folder_id: int) -> int | None:
-        row = self._one(
-            "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            f" AND {_FILED} ORDER BY id DESC",
-            folder_id,
-        )
-        return self.account_of(row[0]) if row and row[0] else None
-
-    def _judge_copies(self) -> None:
-        """Where a copy and the index disagree, the journal and the size say which is right.
-
-        A mail must not come to lie in another's maildrop.
-        """
-        self.new.execute("CREATE INDEX temp.hint_copy ON hint_delivery_message (b, c)")
-        self.new.execute("CREATE INDEX temp.hint_mail ON hint_delivery_message (a)")
-        rows = self.new.execute(
-            "SELECT folder_id, uid, message_id FROM delivery WHERE NOT EXISTS (SELECT 1 FROM"
-            " hint_delivery_message WHERE a = message_id AND b = folder_id AND c = uid)"
-        ).fetchall()
-        for folder_id, uid, message_id in rows:
-            if self._fits(folder_id, uid, message_id):
-                continue
-            other = self._one(
-                "SELECT a FROM hint_delivery_message WHERE b = ? AND c = ?", folder_id, uid
-            )
-            where = "WHERE folder_id = ? AND uid = ?"
-            if other is not None:
-                self.new.execute(
-                    f"UPDATE delivery SET message_id = ? {where}", (other[0], folder_id, uid)
-                )
-                self.tell("mended", "mail", f"folder {folder_id} uid {uid}", "named another mail")
-            elif self._one("SELECT 1 FROM hint_delivery_message WHERE a = ?", message_id):
-                self.new.execute(f"DELETE FROM delivery {where}", (folder_id, uid))
-                self.tell("mended", "mail", f"folder {folder_id} uid {uid}", "lay in a wrong place")
-
-    def _fits(self, folder_id: int, uid: int, message_id: int) -> bool:
-        """Whether the journal, or else the size, says that this copy is of that mail."""
-        message = self._one(
-            "SELECT mail_id, sender, prefix, size_octets FROM message WHERE id = ?", message_id
-        )
-        if message is None:
-            return (
-                self._one(
-                    "SELECT 1 FROM hint_delivery_message WHERE b = ? AND c = ?", folder_id, uid
-                )
-                is None
-            )
-        mail_id, sender, prefix, size = message
-        filed = self._filed(folder_id, uid)
-        if filed is not None:
-            return bool(filed[0] == mail_id)
-        copy = self._one(
-            "SELECT recipient, size_octets FROM delivery WHERE folder_id = ? AND uid = ?",
-            folder_id,
-            uid,
-        )
-        return copy is not None and copy[1] == len(served_head(sender, copy[0], prefix)) + size
-
-    def _filed(self, folder_id: int, uid: int) -> tuple[str, str, str] | None:
-        """What the journal says was filed there: (mail id, recipient, mailbox)."""
-        row = self._one(
-            "SELECT mail_id, recipient, coalesce(mailbox, recipient) FROM journal"
-            f" WHERE {_FILED} AND folder_id = ? AND uid = ?",
-            folder_id,
-            uid,
-        )
-        return row if row and row[0] and row[1] else None
-
-    def _file_what_lies_nowhere(self) -> None:
-        """Copies whose page is gone are made again from the index, or from the journal."""
-        self.new.execute(
-            "CREATE INDEX IF NOT EXISTS temp_journal ON journal (event, folder_id, uid)"
-        )
-        rows = self.new.execute(
-            "SELECT a, b, c FROM hint_delivery_message WHERE NOT EXISTS (SELECT 1 FROM delivery"
-            " WHERE folder_id = b AND uid = c)"
-        ).fetchall()
-        for message_id, folder_id, uid in rows:
-            if isinstance(message_id, int) and isinstance(folder_id, int) and isinstance(uid, int):
-                filed = self._filed(folder_id, uid)
-                self._make_copy(message_id, folder_id, uid, filed[1] if filed else "")
-        unfiled = self.new.execute(
-            f"SELECT id, mail_id FROM message WHERE {HELD_BY_NOTHING}"
-        ).fetchall()
-        for message_id, mail_id in unfiled:
-            for folder_id, uid, recipient in self.new.execute(
-                "SELECT folder_id, uid, recipient FROM journal WHERE mail_id = ?"
-                f" AND {_FILED}"
-                " AND folder_id IS NOT NULL AND uid IS NOT NULL",
-                (mail_id,),
-            ).fetchall():
-                if not self._one(
-                    "SELECT 1 FROM delivery WHERE folder_id = ? AND uid = ?", folder_id, uid
-                ):
-                    self._make_copy(message_id, folder_id, uid, recipient or "")
-
-    def _make_copy(self, message_id: int, folder_id: int, uid: int, recipient: str) -> None:
-        if not recipient:
-            row = self._one("SELECT recipient FROM delivery WHERE folder_id = ?", folder_id)
-            recipient = row[0] if row else ""
-        row = self._one("SELECT mail_id, received_at FROM message WHERE id = ?", message_id)
-        mail_id, received_at = row or ("", self.now)
-        self.new.execute(
-            "INSERT OR IGNORE INTO delivery (folder_id, uid, message_id, recipient, modseq,"
-            " size_octets, received_at) VALUES (?, ?, ?, ?, 1, 0, ?)",
-            (folder_id, uid, message_id, recipient, received_at),
-        )
-        self.tell("kept", "mail", f"folder {folder_id} uid {uid}", "is in its maildrop", mail_id)
-
-    # What is gone
-
-    def _make_folders(self) -> None:
-        missing = self.new.execute(
-            "SELECT DISTINCT folder_id FROM delivery WHERE folder_id NOT IN (SELECT id FROM folder)"
-        ).fetchall()
-        for (folder_id,) in missing:
-            account_id, name = self._owner(folder_id)
-            taken = self._one(
-                "SELECT id FROM folder WHERE account_id = ? AND name = ?", account_id, name
-            )
-            if account_id is not None and taken:
-                self._pour(folder_id, taken[0])
-            elif account_id is not None:
-                self.new.execute(
-                    "INSERT INTO folder (id, account_id, name, uidvalidity) VALUES (?, ?, ?, ?)",
-                    (folder_id, account_id, name, int(self.now)),
-                )
-                self.tell("kept", "folder", folder_id, "made again; clients see its mail as new")
-            else:
-                self.new.execute("DELETE FROM delivery WHERE folder_id = ?", (folder_id,))
-                self.tell("lost", "folder", folder_id, "nobody knows whose it was")
-
-    def _owner(self, folder_id: int) -> tuple[int | None, str]:
-        if self.rebuilt:
-            row = self._one(
-                "SELECT a, b FROM hint_sqlite_autoindex_folder_1 WHERE c = ?", folder_id
-            )
-            if row and isinstance(row[0], int) and isinstance(row[1], str):
-                return row[0], row[1]
-        for (address,) in self.new.execute(
-            "SELECT DISTINCT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-            f" AND {_FILED} UNION SELECT DISTINCT recipient FROM delivery"
-            " WHERE folder_id = ?",
-            (folder_id, folder_id),
-        ):
-            if address and (account_id := self.account_of(address)) is not None:
-                return account_id, INBOX
-        return None, INBOX
-
-    def _pour(self, source: int, target: int) -> None:
-        """All copies of one folder lie in another, under new uids."""
-        row = self._one(
-            "SELECT max(uid_next, coalesce((SELECT max(uid) + 1 FROM delivery"
-            " WHERE folder_id = folder.id), 1)) FROM folder WHERE id = ?",
-            target,
-        )
-        uid = row[0] if row else 1
-        for (old,) in self.new.execute(
-            "SELECT uid FROM delivery WHERE folder_id = ? ORDER BY uid", (source,)
-        ).fetchall():
-            self.new.execute(
-                "UPDATE delivery SET folder_id = ?, uid = ? WHERE folder_id = ? AND uid = ?",
-                (target, uid, source, old),
-            )
-            uid += 1
-        self.new.execute("UPDATE folder SET uid_next = ? WHERE id = ?", (uid, target))
+    # Messages
 
     def _make_messages(self) -> None:
         """What names a message that is gone gets one, by what indexes and journal know of it."""
@@ -311,8 +119,7 @@ class Mending:
             )
             key = None
             if self.rebuilt:
-                row = self._one("SELECT a FROM hint_message_blob WHERE b = ?", message_id)
-                key = row[0] if row and blob_path(self.data, str(row[0])).is_file() else None
+                key = self._key_of(message_id)
             self.new.execute(
                 "INSERT INTO message (id, mail_id, sender, subject, size_octets, dot_lines, digest,"
                 " received_at, blob_key, prefix, body)"
@@ -327,12 +134,21 @@ class Mending:
                 ),
             )
 
+    def _key_of(self, message_id: int) -> str | None:
+        """Of its blob, as an index says; one of `upload` has the same shape, and other files."""
+        for (key,) in self.new.execute(
+            "SELECT a FROM hint_message_blob WHERE b = ?", (message_id,)
+        ).fetchall():
+            if str(key).isalnum() and blob_path(self.data, str(key)).is_file():
+                return str(key)
+        return None
+
     def _mail_id(self, message_id: int, folder_id: int, uid: int) -> str:
         if self.rebuilt:
             row = self._one("SELECT a FROM hint_sqlite_autoindex_message_1 WHERE b = ?", message_id)
             if row and isinstance(row[0], str):
                 return row[0]
-        filed = self._filed(folder_id, uid)
+        filed = self.places.filed(folder_id, uid)
         return filed[0] if filed else new_mail_id()
 
     def _keep_the_unfiled(self) -> None:
@@ -411,10 +227,7 @@ class Mending:
                 folder_id,
             )
             if made:
-                self.new.execute(
-                    "UPDATE delivery SET uid = ? WHERE folder_id = ? AND uid = ?",
-                    (made[0], folder_id, uid),
-                )
+                self.places.put(folder_id, uid, folder_id, made[0])
 
     def _make_note(self, message_id: int, why: str) -> None:
         """What tells its owner which mail is lost stands in the place of its octets."""
@@ -443,7 +256,7 @@ class Mending:
         rows = self.new.execute(
             "SELECT id, uid_next, max(coalesce((SELECT max(uid) FROM delivery"
             " WHERE folder_id = folder.id), 0), coalesce((SELECT max(uid) FROM journal WHERE"
-            f" folder_id = folder.id AND {_FILED}), 0)) FROM folder"
+            f" folder_id = folder.id AND {FILED}), 0)) FROM folder"
         ).fetchall()
         for folder_id, uid_next, last_uid in rows:
             if last_uid < uid_next < MOST_UID // 2:
@@ -464,12 +277,14 @@ class Mending:
         uids = self.new.execute(
             "SELECT uid FROM delivery WHERE folder_id = ? ORDER BY received_at, uid", (folder_id,)
         ).fetchall()
+        self.new.execute(  # whose text is gone: another mail would get its number
+            "DELETE FROM draft WHERE folder_id = ? AND NOT EXISTS (SELECT 1 FROM delivery"
+            " WHERE delivery.folder_id = draft.folder_id AND delivery.uid = draft.uid)",
+            (folder_id,),
+        )
         for sign in (-1, 1):  # by way of numbers that nobody has
             for number, (uid,) in enumerate(uids, 1):
-                self.new.execute(
-                    "UPDATE delivery SET uid = ? WHERE folder_id = ? AND uid = ?",
-                    (sign * number, folder_id, uid if sign < 0 else -number),
-                )
+                self.places.put(folder_id, uid if sign < 0 else -number, folder_id, sign * number)
         self.new.execute(
             "UPDATE folder SET uid_next = ?, uidvalidity = max(uidvalidity + 1, ?) WHERE id = ?",
             (len(uids) + 1, int(self.now), folder_id),

@@ -7,12 +7,19 @@ ones that came, are held: an administrator looks and releases them, or drops the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from typing import Protocol
 
 from mailnode.store.leases import STATES
 from mailnode.store.verify import UNTOLD
 
-Tell = Callable[[str, str, object, str, str], None]
+
+class Tell(Protocol):
+    """Hears of one thing that was found: `mend.Told`."""
+
+    def __call__(
+        self, kind: str, what: str, where: object, text: str, mail_id: str = "", /
+    ) -> None: ...
+
 
 _NOT_OF_ITS_MAIL = """
     SELECT queue.id, queue.mail_id, queue.recipient,

@@ -6,14 +6,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence, Set
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from mailnode.background import background
-from mailnode.errors import StoreBroken
+from mailnode.errors import MailError, StoreBroken
 from mailnode.model import INBOX, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import AcceptNote, accept_mails, open_inboxes
@@ -27,6 +27,7 @@ from mailnode.store.removal import (
     delete_copies,
     delete_unheld_messages,
     drop_some,
+    owners,
 )
 from mailnode.store.snapshots import Snapshot, Snapshots
 from mailnode.store.sqlite import packed, unpack
@@ -81,7 +82,7 @@ class Messages:
     _folders: dict[int, FolderUse] = field(factory=dict, init=False)
     _usage: dict[int, tuple[int, int]] = field(factory=dict, init=False)
     _snapshots: Snapshots = field(factory=Snapshots, init=False)
-    _accepts: WriteKind[tuple[Envelope, Message], tuple[Filed, ...]] = field(init=False)
+    _accepts: WriteKind[tuple[Envelope, Message], Any] = field(init=False)
     _deletes: WriteKind[tuple[int, Sequence[int]], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,7 +120,7 @@ class Messages:
 
     def _accept_mails(
         self, connection: sqlite3.Connection, mails: list[tuple[Envelope, Message]]
-    ) -> tuple[list[tuple[Filed, ...]], AcceptNote]:
+    ) -> tuple[list[tuple[Filed, ...] | MailError], AcceptNote]:
         return accept_mails(connection, mails, self.claims)
 
     def _accepted(self, note: AcceptNote) -> None:
@@ -266,18 +267,11 @@ class Messages:
             background(self.blobs.delete(removed.blob_keys), "deleting blobs")
 
     async def account_ids(self) -> list[int]:
-        """Accounts that own a folder."""
-        return await self.database.read(
-            lambda connection: unpack(
-                connection.execute(
-                    f"SELECT {packed('account_id')} FROM (SELECT DISTINCT account_id FROM folder)"
-                    " AS owners"
-                ).fetchone()[0]
-            )
-        )
+        """Accounts that own a folder, or anything else."""
+        return await self.database.read(owners)
 
     async def drop_accounts(self, gone_ids: Collection[int]) -> int:
-        """The folders of accounts that no longer exist are gone; how many copies they held.
+        """All that accounts had which no longer exist is gone; how many copies that were.
 
         Each copy leaves a `Dropped` row in the journal.
         """

@@ -110,15 +110,29 @@ _COPIES_OF_FOLDER = f"""
 """
 
 
+# Beside the folders; each has a column account_id. Files of drafts go once no row names them.
+OWNED = ("draft", "upload", "web_session", "token", "idempotency")
+
+
+def owners(connection: sqlite3.Connection) -> list[int]:
+    """Accounts that there is anything of."""
+    each = " UNION ".join(f"SELECT account_id FROM {table}" for table in ("folder", *OWNED))
+    row = connection.execute(f"SELECT {packed('account_id')} FROM ({each}) AS owners").fetchone()
+    return unpack(row[0])
+
+
 def drop_some(connection: sqlite3.Connection, account_id: int) -> Removed:
     """Take out some copies of an account that is gone, each with a journal row.
 
-    A folder goes when it is empty. Nothing was left when neither copies nor folders went.
+    A folder goes when it is empty. Nothing was left when neither copies nor folders went: then what
+    else it had is gone, too.
     """
     row = connection.execute(
         "SELECT id FROM folder WHERE account_id = ? ORDER BY id LIMIT 1", (account_id,)
     ).fetchone()
     if row is None:
+        for table in OWNED:
+            connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (account_id,))
         return Removed()
     (folder_id,) = row
     copies = connection.execute(_COPIES_OF_FOLDER, (folder_id,)).fetchall()

@@ -32,6 +32,7 @@ from mailnode.store.exchange import (
 )
 from mailnode.store.lists import MAIL_DATABASE, wrong_types
 from mailnode.store.mend import AHEAD, Mending, Told
+from mailnode.store.mend_places import FILED
 from mailnode.store.pages import Pages
 from mailnode.store.salvage import Salvaged, salvage
 from mailnode.store.sqlite import PAGE_OCTETS, connect, migrate, schema_scripts
@@ -187,6 +188,8 @@ def _mend_sequences(new: sqlite3.Connection, salvaged: Salvaged) -> None:
         ("folder", "SELECT max(folder_id) FROM journal"),
         ("journal", "SELECT 0"),
         ("token", "SELECT 0"),
+        ("draft", "SELECT max(draft_id) FROM upload"),
+        ("upload", "SELECT 0"),
     ):
         (there,) = new.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         (told,) = new.execute(known).fetchone()
@@ -299,15 +302,13 @@ def _name_owners(mail: Path, users: Path, report: Report) -> None:
     with closing(connect(mail, read_only=True)) as reader, closing(connect(users)) as accounts:
         known = {key: number for number, key in accounts.execute("SELECT id, key FROM account")}
         domain = accounts.execute("SELECT name FROM domain ORDER BY id LIMIT 1").fetchone()
-        for account_id, folder_id in reader.execute(
-            "SELECT account_id, min(id) FROM folder GROUP BY account_id"
-        ).fetchall():
+        for (account_id,) in reader.execute("SELECT DISTINCT account_id FROM folder").fetchall():
             if account_id in known.values():
                 continue
             row = reader.execute(
-                "SELECT coalesce(mailbox, recipient) FROM journal WHERE folder_id = ?"
-                " AND event IN ('delivered', 'imported') ORDER BY id DESC LIMIT 1",
-                (folder_id,),
+                f"SELECT coalesce(mailbox, recipient) FROM journal WHERE {FILED} AND folder_id IN"
+                " (SELECT id FROM folder WHERE account_id = ?) ORDER BY id DESC LIMIT 1",
+                (account_id,),
             ).fetchone()
             key = row[0].casefold() if row and row[0] and "@" in row[0] else ""
             if not key or key in known:

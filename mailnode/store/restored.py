@@ -16,9 +16,11 @@ from mailnode.errors import StoreBroken
 from mailnode.store.exchange import BESIDE
 from mailnode.store.guests import has_guests
 from mailnode.store.leases import has_queue
-from mailnode.store.sqlite import PAGE_OCTETS, connect, damage_error
+from mailnode.store.sqlite import PAGE_OCTETS, connect, damage_error, raise_sequences
 
 UIDS_LEFT_OUT = 1_000_000  # more mails than came into one mailbox between backup and restore
+IDS_LEFT_OUT = 1_000_000
+_TOLD = (("draft", 0), ("token", 0))  # a browser that keeps a draft knows its number
 _INNER = 5  # https://www.sqlite.org/fileformat.html: an inner page of a table's tree
 LAST_UID = 4_000_000_000  # of 32 bits; a folder that comes so far is left where it is
 
@@ -41,7 +43,8 @@ def settle(path: Path, gone_blobs: Iterable[str], *, in_use: bool = True) -> Set
 
     Mails whose blobs were deleted while the backup was made are deleted. No new mail gets a uid
     that a mail had which came after the backup: mail programs would take it for one that they
-    have. What was in the queue is held, for it may have been sent since. Web sessions end.
+    have. Drafts and tokens get none either. What was in the queue is held, for it may have been
+    sent since. Web sessions end.
 
     Args:
         in_use: False for the first alone, to look at it.
@@ -64,6 +67,7 @@ def settle(path: Path, gone_blobs: Iterable[str], *, in_use: bool = True) -> Set
                     done.held = connection.execute(_HOLD).rowcount
                 if has_guests(connection):  # who signed out since is not signed in again
                     connection.execute("DELETE FROM web_session")
+                raise_sequences(connection, _TOLD, ahead=IDS_LEFT_OUT)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if in_use:

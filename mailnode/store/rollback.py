@@ -30,7 +30,7 @@ from mailnode.store.guests import has_guests
 from mailnode.store.leases import has_queue
 from mailnode.store.lists import MAIL_DATABASE
 from mailnode.store.removal import HELD_BY_NOTHING, IN_NO_FOLDER
-from mailnode.store.sqlite import connect
+from mailnode.store.sqlite import connect, raise_sequences
 from mailnode.store.upgrade import Copy, copies
 
 MAILS = "mails"
@@ -265,17 +265,17 @@ _UNCOUNT = """
 
 
 def _give_no_uid_again(newer: sqlite3.Connection, older: sqlite3.Connection) -> None:
-    """A uid that a mail had since names no other mail."""
+    """A uid or another number that was told since names nothing else."""
     rows = newer.execute("SELECT uid_next, id FROM folder").fetchall()
     older.execute("BEGIN IMMEDIATE")
     older.executemany("UPDATE folder SET uid_next = max(uid_next, ?) WHERE id = ?", rows)
-    (last_id,) = newer.execute(
-        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'folder'"
-    ).fetchone()
-    if last_id is not None:
-        older.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'folder'", (last_id,)
-        )
+    raise_sequences(
+        older,
+        newer.execute(
+            "SELECT name, seq FROM sqlite_sequence"
+            " WHERE name IN ('folder', 'token', 'draft', 'upload')"
+        ).fetchall(),
+    )
     older.execute("COMMIT")
 
 

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
@@ -132,6 +132,29 @@ def migrate(connection: sqlite3.Connection, scripts: dict[int, str]) -> int:
                 connection.execute("ROLLBACK")
             raise
     return newest
+
+
+def raise_sequences(
+    connection: sqlite3.Connection, last_ids: Iterable[tuple[str, int]], *, ahead: int = 0
+) -> None:
+    """No id up to these is given any more; inside a transaction.
+
+    Args:
+        last_ids: (table, id); a table that isn't there is passed over.
+        ahead: so many are left out beyond what was given.
+    """
+    for table, last_id in last_ids:
+        there = connection.execute(
+            "SELECT (SELECT max(seq) FROM sqlite_sequence WHERE name = ?1)"
+            " FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            (table,),
+        ).fetchone()
+        if there is not None:
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            connection.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)",
+                (table, max(there[0] or 0, last_id) + ahead),
+            )
 
 
 # Errors

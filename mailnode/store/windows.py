@@ -93,16 +93,17 @@ class Windows:
             start += len(piece)
 
     def _block(self, number: int) -> bytes:
-        block = self._blocks.get(number)
-        if block is None:
-            start = number * BLOCK_OCTETS
-            block = self._read(start, min(BLOCK_OCTETS, self._size - start))
-            with self._lock:
-                self._blocks[number] = block
-                if len(self._blocks) > KEPT_BLOCKS:
-                    self._blocks.popitem(last=False)
-        else:
-            self._blocks.move_to_end(number)
+        with self._lock:
+            block = self._blocks.get(number)
+            if block is not None:
+                self._blocks.move_to_end(number)
+                return block
+        start = number * BLOCK_OCTETS
+        block = self._read(start, min(BLOCK_OCTETS, self._size - start))
+        with self._lock:
+            self._blocks[number] = block
+            if len(self._blocks) > KEPT_BLOCKS:
+                self._blocks.popitem(last=False)
         return block
 
     def _read(self, start: int, count: int) -> bytes:

@@ -283,6 +283,20 @@ class OwnFolderTests(FolderCase):
         )
         self.assertEqual("MINE", (await self.folders.rename(1, mine.folder_id, "MINE")).name)
 
+    async def test_two_that_get_one_name_at_once_are_one_and_a_refusal_that_fails_no_batch(self):
+        one, other = await self.folders.make(1, "one"), await self.folders.make(1, "other")
+        renamed = await gatherResults(
+            [
+                Deferred.fromCoroutine(self.folders.rename(1, each.folder_id, "same")).addErrback(
+                    lambda failure: failure.value
+                )
+                for each in (one, other)
+            ]
+        )
+        self.assertEqual("same", renamed[0].name)
+        self.assertIn("already", renamed[1].text)
+        self.assertEqual(0, self.database.stats.failed_batches)
+
     async def test_an_account_has_so_many_folders_and_no_more(self):
         names = [f"f{number}" for number in range(MOST_FOLDERS - len(STANDARD_FOLDERS))]
         await self.folders.folders(1)

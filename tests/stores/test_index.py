@@ -15,12 +15,13 @@ from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from mailnode.errors import StoreBusy
 from mailnode.model import FLAGGED, SEEN
 from mailnode.reading.query import BadQuery, read_query
-from mailnode.store import index_filling, index_threads
+from mailnode.store import index, index_files, index_filling, index_threads
 from mailnode.store.index import Indexes
 from mailnode.store.index_files import IndexFiles, index_path
 from mailnode.store.indexing import (
@@ -229,6 +230,22 @@ class SearchTests(IndexCase):
             await self.search(typed)
         self.assertEqual(len(await self.search("")), 1)
 
+    async def test_what_takes_too_long_is_given_up_once(self):
+        await self.file(mail())
+        self.patch(index, "LONGEST_S", 0.1)
+        asked: list[int] = []
+
+        def endless(connection: sqlite3.Connection) -> None:
+            asked.append(1)
+            connection.execute(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                " SELECT count(*) FROM n"
+            ).fetchone()
+
+        error = await self.assertFailure(self.indexes._ask(1, endless), StoreBusy)
+        self.assertIn("too long", error.text)
+        self.assertEqual(asked, [1])
+
 
 class ShownTests(IndexCase):
     async def test_what_is_not_indexed_yet_is_shown_the_same(self):
@@ -252,6 +269,22 @@ class ShownTests(IndexCase):
         other = await self.file(mail("found"))
         await self.fill()
         self.assertEqual(await self.search("found"), [other])
+
+    async def test_a_mail_that_breaks_its_reader_stands_in_the_way_of_no_other(self):
+        real = index_filling.parts_of
+
+        def parts_of(raw, *more):
+            if b"broken" in raw:
+                raise RecursionError("deeper than anybody thought")
+            return real(raw, *more)
+
+        self.patch(index_filling, "parts_of", parts_of)
+        broken, other = await self.file(mail("broken")), await self.file(mail("found"))
+        await self.indexes.summaries(1, [broken])
+        await self.fill()
+        self.assertEqual(await self.search("found"), [other])
+        self.assertEqual(await self.search("larger:1"), [other, broken])
+        self.flushLoggedErrors(RecursionError)
 
     async def test_a_page_has_two_hundred_mails_at_most(self):
         await self.assertFailure(self.indexes.summaries(1, range(201)), ValueError)
@@ -428,6 +461,16 @@ class MadeAnewTests(IndexCase):
         await self.fill()
         self.assertTrue((await self.indexes.progress(1)).is_done)
         self.assertEqual(len(await self.search("body")), 3)
+
+    async def test_none_is_deleted_while_another_is_made_in_its_place(self):
+        await self.filled()
+        path = index_path(self.data, 1)
+        with index_files._making(self.data):
+            deleting = deferToThread(index_files.delete_index, self.data, 1)
+            await deferLater(reactor, 0.05)
+            self.assertTrue(path.exists())
+        await deleting
+        self.assertFalse(path.exists())
 
     async def test_files_are_closed_for_others(self):
         for account_id in range(1, 31):

@@ -116,6 +116,22 @@ class SearchTests(StoreCase):
         self.assertEqual(["M1"], await self.ids(address="carol@example.test", scanned=10))
         self.assertEqual(["M2"], await self.ids(since=201.0, until=301.0, scanned=10))
 
+    async def test_of_an_address_with_much_mail_so_much_is_looked_at_in_one_go(self):
+        await self.a_few()
+        many = [Delivered(at=400.0 + n, mail_id=f"N{n}", recipient="carol@example.test")
+                for n in range(30)]  # fmt: skip
+        await self.insert(*many)
+        sought = {"address": "carol@example.test", "outcome": "accepted"}
+        page = await self.seek(**sought, scanned=10)
+        self.assertEqual((), page.mails)
+        self.assertEqual(419.0, page.reached_at)
+        pages = 1
+        while page.before and pages < 9:
+            page = await self.seek(**sought, scanned=10, before=page.before)
+            pages += 1
+        self.assertEqual(["M1"], [mail.mail_id for mail in page.mails])
+        self.assertEqual((4, None), (pages, page.reached_at))
+
     async def test_a_page_of_a_long_journal_is_there_soon(self):
         rows = [
             Accepted(at=float(n), mail_id=f"N{n}", sender=f"u{n}@example.net", client="192.0.2.1")

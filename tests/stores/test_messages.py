@@ -172,6 +172,7 @@ class OnceTests(StoreCase):
         await self.assertFailure(second, AnsweredBefore)
         await other
         self.assertEqual(self.rows("SELECT count(*) FROM message"), [(2,)])
+        self.assertEqual(0, self.database.stats.failed_batches)
         self.assertEqual([], list(verify(self.data)))
 
     async def test_old_answers_are_swept(self):

@@ -235,6 +235,23 @@ class SweepTests(StoreCase):
         self.assertEqual(await self.messages.account_ids(), [2])
         self.assertEqual(self.messages.usage(1), (0, 0))
 
+    async def test_of_an_account_that_is_gone_nothing_stays_though_it_had_no_mail(self):
+        await self.messages.file_message(envelope(1, 2), message())
+        tables = {
+            "draft": "(NULL, {0}, 1, {0}, 1.5)",
+            "upload": "(NULL, {0}, {0}, '', '', 1, 'key{0}', '', 1.5)",
+            "web_session": "(x'0{0}', {0}, 1.5, 1.5, 9e9, '', '', 'c')",
+            "token": "(NULL, x'0{0}', {0}, 'n', 'read', 1.5, NULL, NULL, NULL)",
+            "idempotency": "({0}, 'k', x'00', 'm', '', 1.5)",
+        }
+        for table, values in tables.items():
+            for account_id in (1, 2, 3):
+                await self.write(f"INSERT INTO {table} VALUES {values.format(account_id)}")
+        self.accounts.ids = {2}
+        await self.sweep.run()
+        for table in tables:
+            self.assertEqual(self.rows(f"SELECT account_id FROM {table}"), [(2,)], table)
+
     async def test_under_another_users_db_no_mail_is_dropped(self):
         await self.messages.file_message(envelope(1, 2), message())
         self.accounts.ids = {7}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from pathlib import Path
+from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -40,6 +42,19 @@ class WindowsTests(SynchronousTestCase):
                 whole.startswith((wanted, b"ab"), start, end),
                 mail.startswith((wanted, b"ab"), start, end),
             )
+
+    def test_what_another_thread_forgets_while_it_is_looked_up_is_still_found(self) -> None:
+        class Watched(OrderedDict):
+            def get(self, key, default=None):
+                found = super().get(key, default)
+                other = Thread(target=mail.forget)
+                other.start()
+                other.join(0.05)
+                return found
+
+        mail = self.open(b"", b"0123456789")
+        mail._blocks = Watched()
+        self.assertEqual([b"01", b"23"], [mail[0:2], mail[2:4]])
 
     def test_no_more_blocks_are_kept_than_so_many(self) -> None:
         mail = self.open(b"", b"x" * 1000)

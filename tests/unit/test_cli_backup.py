@@ -51,8 +51,8 @@ class RestoredTests(BackupCase):
     def test_locks_sockets_logs_and_what_a_start_makes_are_not_in_it(self) -> None:
         for name in ("node.lock", "writer.lock", "listening.json", "reserve", "twistd.log"):
             (self.var / name).touch()
-        for name in ("spool/half", "locks/maildrops", "kept/mail.db-schema-1-x"):
-            (self.var / name).parent.mkdir(exist_ok=True)
+        for name in ("spool/half", "locks/maildrops", "kept/mail.db-schema-1-x", "uploads/spool/a"):
+            (self.var / name).parent.mkdir(parents=True, exist_ok=True)
             (self.var / name).touch()
         os.mkfifo(self.var / "bell.sock")
         self.make()
@@ -87,6 +87,15 @@ class RestoredTests(BackupCase):
             self.rows(new, "SELECT uid_next, uidvalidity FROM folder"),
             [(before + UIDS_LEFT_OUT, validity)],
         )
+
+    def test_no_new_draft_or_token_gets_the_number_of_one_that_came_after_the_backup(self) -> None:
+        self.make()
+        with closing(sqlite3.connect(self.restore() / "var" / "mail.db")) as mail:
+            mail.execute("INSERT INTO draft VALUES (NULL, 1, 1, 1, 1.5)")
+            mail.execute("INSERT INTO token VALUES (NULL, x'01', 1, 'n', '', 1.5, 0, 0, '')")
+            for table in ("draft", "token"):
+                ((number,),) = mail.execute(f"SELECT id FROM {table}").fetchall()
+                self.assertGreater(number, 1000, table)
 
     def test_what_was_in_the_queue_is_held_for_it_may_have_been_sent_since(self) -> None:
         remote = Remote(parse_address("carol@example.com"), "carol@example.com")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import time
+from contextlib import closing
 
 from mailnode.addresses import parse_address
-from mailnode.model import Envelope, Message, Remote, new_mail_id
+from mailnode.model import Envelope, Kept, Message, Remote, new_mail_id
 from mailnode.store.accept import accept_mails
 from mailnode.store.locks import lock_folder
+from mailnode.store.rearranging import Move, move_copies
+from mailnode.store.use import make_folders
 from tests.unit.cli_case import CommandCase
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -53,13 +57,19 @@ class RepairTests(CommandCase):
         self.write_mail(lambda connection: accept_mails(connection, [(envelope, message)]))
         return envelope.mail_id
 
-    def spoil_pages(self) -> None:
-        """The schema's page is gone: every row is looked for, and none is led to."""
+    def spoil_pages(self, *more: int) -> None:
+        """The schema's page is gone: every row is looked for, and none is led to.
+
+        Args:
+            more: pages that are gone, too.
+        """
         connection = sqlite3.connect(self.mail_db)
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.close()
         octets = bytearray(self.mail_db.read_bytes())
         octets[100:4096] = bytes(3996)
+        for page in more:
+            octets[(page - 1) * 4096 : page * 4096] = bytes(4096)
         self.mail_db.write_bytes(octets)
 
     def test_the_queue_stays_whatever_led_to_its_rows(self) -> None:
@@ -90,6 +100,65 @@ class RepairTests(CommandCase):
         self.run_command(f"token add {ALICE} anew --scope read")
         ((number,),) = self.rows("SELECT id FROM token")
         self.assertGreater(number, 2)
+
+    def test_what_an_index_says_of_drafts_is_taken_for_no_mail_in_a_mailbox(self) -> None:
+        # As an entry of an index of copies it would say: mail 3, which is BOB's, lies in folder 1.
+        self.file_mail(BOB, body=RAW)
+        self.change("UPDATE message SET digest = ? WHERE id = 3", hashlib.sha256(RAW).digest())
+        self.change("INSERT INTO draft VALUES (9, 2, 3, 1, 100.5)")
+        before = self.rows("SELECT folder_id, uid, message_id FROM delivery ORDER BY 1, 2")
+        self.spoil_pages()
+        self.run_json("repair")
+        after = self.rows("SELECT folder_id, uid, message_id FROM delivery ORDER BY 1, 2")
+        self.assertEqual(after, before)
+        self.assertEqual(self.rows("SELECT * FROM draft"), [(9, 2, 3, 1, 100.5)])
+
+    def test_a_blob_of_a_draft_is_taken_for_no_body_of_a_mail(self) -> None:
+        self.change("DELETE FROM delivery WHERE message_id <> 1")
+        key, octets = "ab" * 16, b"a large mail\r\n"
+        blob = self.folder / "var" / "blobs" / "ab" / key
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(octets)
+        self.change("UPDATE message SET body = NULL, blob_key = ? WHERE id = 1", key)
+        self.change(f"INSERT INTO upload VALUES (1, 1, 1, '', '', 1, '{'cd' * 16}', '', 1.5)")
+        for text in (
+            "DROP INDEX message_blob",
+            "CREATE TABLE gap (x)",  # so that what uploads say is met first
+            "CREATE INDEX message_blob ON message (blob_key) WHERE blob_key IS NOT NULL",
+        ):
+            self.change(text)
+        ((root,),) = self.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'message'")
+        self.spoil_pages(root)
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT blob_key, size_octets FROM message WHERE id = 1"),
+                         [(key, len(octets))])  # fmt: skip
+
+    def test_a_draft_is_found_where_its_text_lies_whatever_uid_that_gets(self) -> None:
+        where = "SELECT folder_id, uid FROM delivery WHERE message_id = 1"
+        self.change("INSERT INTO draft VALUES (1, 1, 1, 1, 100.5)")
+        self.change("UPDATE message SET body = body || x'21' WHERE id = 1")
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT folder_id, uid FROM draft"), [(1, 3)])
+        self.assertEqual(self.rows(where), [(1, 3)])
+        self.change("INSERT INTO draft VALUES (2, 1, 1, 1, 100.5)")  # its text is gone
+        self.change("UPDATE delivery SET uid = uid + 3000000000 WHERE folder_id = 1")
+        self.change("UPDATE draft SET uid = uid + 3000000000 WHERE id = 1")
+        self.run_command("repair")
+        self.assertEqual(self.rows("SELECT id, folder_id, uid FROM draft"), [(1, 1, 1)])
+        self.assertEqual(self.rows(where), [(1, 1)])
+
+    def test_no_number_of_a_draft_or_of_a_file_is_given_again(self) -> None:
+        self.change("INSERT INTO draft VALUES (5, 1, 1, 1, 100.5)")
+        self.change(f"INSERT INTO upload VALUES (7, 1, 5, '', '', 1, '{'cd' * 16}', '', 1.5)")
+        self.change("DELETE FROM draft")
+        self.change("DELETE FROM upload")
+        self.spoil_pages()
+        self.run_command("repair")
+        self.change("INSERT INTO draft VALUES (NULL, 1, 1, 1, 1.5)")
+        ((number,),) = self.rows("SELECT id FROM draft")
+        self.assertGreater(number, 5)
+        sequence = self.rows("SELECT seq FROM sqlite_sequence WHERE name = 'upload'")
+        self.assertGreaterEqual(sequence[0][0], 7)
 
     def test_a_queued_mail_whose_octets_changed_is_held(self) -> None:
         self.queue_mail("a@example.com")
@@ -200,6 +269,35 @@ class RepairTests(CommandCase):
         self.assertEqual(copies, [(1, ALICE), (2, ALICE), (2, BOB)])
         self.run_command("verify")
 
+    def lose_copies(self) -> None:
+        self.change("DELETE FROM delivery")
+        self.mail_db.write_bytes(b"\0" * 100 + self.mail_db.read_bytes()[100:])
+
+    def test_a_mail_without_a_place_goes_back_to_where_it_was_moved_and_nowhere_else(self) -> None:
+        ((alice,),) = self.rows("SELECT account_id FROM folder WHERE id = 1")
+
+        def move(connection: sqlite3.Connection) -> None:
+            make_folders(connection, alice, ["Archive"])
+            for source, uid, target in ((1, 1, 3), (3, 1, 1), (1, 3, 3)):
+                move_copies(connection, [Move(alice, source, [uid], target, ALICE, time.time())])
+
+        self.write_mail(move)
+        self.lose_copies()
+        self.run_command("repair")
+        copies = self.rows("SELECT message_id, folder_id, uid, recipient FROM delivery ORDER BY 1")
+        self.assertEqual(copies, [(1, 3, 2, ALICE), (2, 1, 2, ALICE), (2, 2, 1, BOB)])
+        self.run_command("verify")
+
+    def test_a_copy_that_its_sender_kept_comes_back_as_it_was(self) -> None:
+        kept = Envelope(new_mail_id(), None, (), kept=Kept(1, ALICE))
+        message = Message(b"Received: x\r\n", RAW, len(RAW), hashlib.sha256(RAW).digest())
+        self.write_mail(lambda connection: accept_mails(connection, [(kept, message)]))
+        text = "SELECT folder_id, uid, recipient, size_octets FROM delivery WHERE message_id = 3"
+        before = self.rows(text)
+        self.lose_copies()
+        self.run_command("repair")
+        self.assertEqual(self.rows(text), before)
+
     def change_beside_its_index(self, index: str, text: str) -> None:
         """As a flipped bit does: the index knows nothing of it."""
         where = f"WHERE name = '{index}'"
@@ -247,6 +345,16 @@ class RepairTests(CommandCase):
         self.assertIn(f"mailnode user passwd {ALICE}", said)
         self.assertEqual([row["address"] for row in self.run_json("user list")], [ALICE, BOB])
         self.assertEqual([row["mails"] for row in self.run_json("mailbox list")], [2, 1])
+
+    def test_an_owner_who_only_sent_is_named_by_what_was_kept(self) -> None:
+        kept = Envelope(new_mail_id(), None, (), kept=Kept(77, "carol@example.test"))
+        message = Message(b"", RAW, len(RAW), hashlib.sha256(RAW).digest())
+        self.write_mail(lambda connection: accept_mails(connection, [(kept, message)]))
+        with closing(sqlite3.connect(self.folder / "users.db", isolation_level=None)) as users:
+            users.execute("UPDATE domain SET created_at = 'x'")
+        self.run_command("repair", exit_code=65)
+        addresses = [row["address"] for row in self.run_json("user list")]
+        self.assertIn("carol@example.test", addresses)
 
     def test_without_its_mail_db_a_folder_keeps_its_blobs(self) -> None:
         blob = self.folder / "var" / "blobs" / "ab" / ("ab" * 16)

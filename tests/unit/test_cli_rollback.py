@@ -185,6 +185,18 @@ class RollbackTests(CommandCase):
         self.file_mail(ALICE)
         self.assertEqual(self.rows(self.mail_db, "SELECT uid FROM delivery"), [(1,), (4,)])
 
+    def test_no_number_of_a_draft_or_a_token_that_was_made_since_is_given_again(self) -> None:
+        self.upgrade()
+        with connect(self.mail_db) as connection:
+            connection.execute("INSERT INTO draft VALUES (7, 1, 1, 1, 1.5)")
+            connection.execute("UPDATE sqlite_sequence SET seq = 9 WHERE name = 'journal'")
+            connection.execute("INSERT INTO token VALUES (8, x'01', 1, 'n', '', 1.5, 0, 0, '')")
+        connection.close()
+        self.roll_back()
+        self.assertEqual([], self.rows(self.mail_db, "SELECT * FROM draft"))
+        found = dict(self.rows(self.mail_db, "SELECT name, seq FROM sqlite_sequence"))
+        self.assertEqual((7, 8), (found["draft"], found["token"]))
+
     def test_accounts_that_were_made_since_stay(self) -> None:
         self.upgrade()
         with newer_version():

@@ -25,7 +25,7 @@ class UnindexedTests(SynchronousTestCase):
         self.now += TAKES_S
         self.read.append(number)
         raw = f"Subject: mail {number}\r\nMessage-ID: <{number}{more}@x>\r\n\r\nWords\r\n".encode()
-        return Row(number, number, f"id{number}", self.now, len(raw), b"", None, raw)
+        return Row(number, number, f"id{number}", self.now, len(raw), "", "", b"", None, raw)
 
     def summary(self, number: int, more: str = "") -> Summary | None:
         return self.unindexed.summary(number, lambda: self.row(number, more))

@@ -241,6 +241,11 @@ class WordsTests(SupervisorCase):
             self.assertIn(["ring", "accounts"], process.told)
         self.assertIn("warn: [node] changed: it needs a restart", self.lines)
 
+    def test_what_the_web_takes_lies_in_files_from_the_size_on_that_is_set(self) -> None:
+        node = self.serving(listen__http=("0",), store__blob_over=1000)
+        assert node.taking is not None
+        self.assertEqual(1000, node.taking.counter.blob_over)
+
     async def test_an_account_is_known_to_all_before_its_maker_goes_on(self) -> None:
         self.serving()
         first, second = self.spawned
