@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.message import EmailMessage
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
 from mailnode.web.letters import LOOK_S, Letter, Letters
-from mailnode.web.outflow import pour
+from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
@@ -358,6 +359,19 @@ class LettersTests(SynchronousTestCase):
         self.failureResultOf(pouring)
         self.assertEqual([True], ended)
 
+    def test_a_file_goes_out_as_far_as_was_said_and_is_closed_whoever_leaves(self) -> None:
+        octets = bytes(PIECE_OCTETS) + b"ab"
+        for full_after, told in ((9, octets[:-1]), (1, octets[:PIECE_OCTETS])):
+            request, reader = FakeRequest(), FakeReader(octets)
+            request.full_after = full_after
+            asked: Any = request
+            pouring = Deferred.fromCoroutine(pours(reader, len(octets) - 1)(asked))  # type: ignore[arg-type]
+            self.assertEqual(told, b"".join(request.written))
+            request._disconnected = True
+            pouring.cancel()
+            pouring.addErrback(lambda _gone: None)
+            self.assertTrue(reader.is_closed)
+
 
 class FakeRequest:
     """Takes so many pieces before its client is to be waited for."""
@@ -380,3 +394,16 @@ class FakeRequest:
         self.written.append(data)
         if len(self.written) >= self.full_after:
             self.producer.pauseProducing()
+
+
+class FakeReader:
+    """A file that is read as a blob is."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.file, self.is_closed = BytesIO(octets), False
+
+    def read(self, count: int) -> Deferred[bytes]:
+        return succeed(self.file.read(count))
+
+    def close(self) -> None:
+        self.is_closed = True
