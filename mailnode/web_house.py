@@ -219,7 +219,7 @@ class WebHouse:
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
-        guests.on_end.append(events.end_all)
+        guests.on_end.append(events.end_of)
         crowd = Crowd(is_proxy=gate.is_proxy)
         made = cls(guests, desk, web, crowd, admin.figures, house, threads, happenings)
         made.apply(config.limits)
