@@ -19,7 +19,7 @@ from mailnode.model import (
     TRASH,
     ranges_of,
 )
-from mailnode.web.pages.selection import Selection, read_ranges
+from mailnode.web.pages.selection import Selection, read_ranges, those_in
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import FlashForm, Templates, folder_title
@@ -258,7 +258,11 @@ class Lists:
         now, before = digits_of(form.get("from")), digits_of(form.get("to"))
         if not now or not before:
             raise BadRequest("There is nothing to undo")
-        uids = read_ranges(form.get("uids"))
+        ranges = read_ranges(form.get("uids"))
+        there = await self.desk.folders.uids(
+            account.id, now, max((last for _, last in ranges), default=0)
+        )
+        uids = those_in(ranges, there)
         moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
         self._say(visit, f"{_mails(len(moved))} moved back.")
         return see_other(f"/mail/{before}")
