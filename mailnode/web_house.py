@@ -190,7 +190,7 @@ class WebHouse:
         )
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
-        reading = Reading(templates, desk, letters, time.time)
+        reading = Reading(templates, desk, letters, guests, time.time)
         lists = Lists(templates, desk)
         pages: list[Pages] = [
             templates.assets,

@@ -20,6 +20,7 @@ from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
 from mailnode.web.refusals import TakesTooLong
 
+HASH = b"\x0a" * 32
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
@@ -214,25 +215,26 @@ class KeyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
         self.keys = Keys(lambda: self.now)
-        self.key = self.keys.make(3, 5, 7)
+        self.key = self.keys.make(HASH, 5, 7)
 
     def test_a_key_opens_the_mail_that_it_was_made_for(self) -> None:
-        self.assertEqual(3, self.keys.account_of(self.key, 5, 7))
+        self.assertEqual(HASH, self.keys.session_of(self.key, 5, 7))
 
     def test_it_opens_no_other_and_nothing_for_another(self) -> None:
-        self.assertIsNone(self.keys.account_of(self.key, 5, 8))
-        self.assertIsNone(self.keys.account_of(self.key, 6, 7))
-        self.assertIsNone(self.keys.account_of("4" + self.key[1:], 5, 7))
-        self.assertIsNone(self.keys.account_of(self.key.replace("4600", "9999"), 5, 7))
-        for forged in ("", "x", "3", "3.9999", "3.9999.", "\u0663.9999.00", "-1.1.1"):
-            self.assertIsNone(self.keys.account_of(forged, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, 5, 8))
+        self.assertIsNone(self.keys.session_of(self.key, 6, 7))
+        self.assertIsNone(self.keys.session_of("4" + self.key[1:], 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), 5, 7))
+        of = HASH.hex()
+        for forged in ("", "x", of, f"{of}.9999", f"{of}.9999.", f"{of}.\u0663.00", f"{of}.-1.1"):
+            self.assertIsNone(self.keys.session_of(forged, 5, 7))
 
     def test_it_opens_nothing_after_an_hour(self) -> None:
         self.now += KEY_S + 1
-        self.assertIsNone(self.keys.account_of(self.key, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, 5, 7))
 
     def test_another_process_has_other_keys(self) -> None:
-        self.assertIsNone(Keys(lambda: self.now).account_of(self.key, 5, 7))
+        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, 5, 7))
 
 
 class StoryTests(SynchronousTestCase):
