@@ -60,12 +60,26 @@ class ListTests(MailCase):
 
     async def test_drafts_are_written_on_and_what_one_sent_names_who_it_is_for(self) -> None:
         await self.begin()
-        inbox = await self.fill("one", "two")
+        inbox = await self.fill("one")
         await self.post(f"/mail/{inbox}/move", uid="1", to="Sent")
-        await self.post(f"/mail/{inbox}/move", uid="2", to="Drafts")
-        sent, drafts = await self.folder_id("Sent"), await self.folder_id("Drafts")
+        drafts = self.web.desk.drafts
+        saved = await self.done(drafts.save(self.ids["alice"], b"To: x@example.org\r\n\r\nx\r\n"))
+        sent, place = await self.folder_id("Sent"), f"{saved.folder_id}/{saved.uid}"
         self.assertIn("To: alice@example.test", await self.page(f"/mail/{sent}"))
-        self.assertIn(f'href="/write?draft={drafts}/1"', await self.page(f"/mail/{drafts}"))
+        page = await self.page(f"/mail/{saved.folder_id}")
+        self.assertIn(f'href="/write?draft={place}"', page)
+        self.assertIn("To: x@example.org", page)
+        self.assertIn('value="x@example.org"', await self.page(f"/write?draft={place}"))
+
+    async def test_a_mail_that_was_moved_into_drafts_is_read_and_never_replaced(self) -> None:
+        await self.begin()
+        inbox = await self.fill("one")
+        await self.post(f"/mail/{inbox}/move", uid="1", to="Drafts")
+        drafts = await self.folder_id("Drafts")
+        page = await self.page(f"/mail/{drafts}")
+        self.assertIn(f'href="/mail/{drafts}/1"', page)
+        self.assertIn("Zed", page)
+        self.assertEqual(404, (await self.look(f"/write?draft={drafts}/1")).status)
 
 
 class MarkTests(MailCase):

@@ -10,6 +10,7 @@ from attrs import define, frozen
 from mailnode.errors import NoSuchFolder
 from mailnode.model import (
     ANSWERED,
+    DRAFT,
     DRAFTS,
     FLAGGED,
     INBOX,
@@ -89,10 +90,11 @@ def lines_of(
 
 def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) -> Line:
     name = names.get(copy.folder_id, "")
+    is_draft = name == DRAFTS and bool(copy.flags & DRAFT)
     who = copy.sender or "(nobody)"
     if summary is not None:
         who = summary.sender_name or summary.sender_address or who
-        if name in (SENT, DRAFTS):
+        if name == SENT or is_draft:
             who = f"To: {summary.to}" if summary.to else "To nobody yet"
     where = f"{copy.folder_id}/{copy.uid}"
     return Line(
@@ -107,7 +109,7 @@ def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) ->
         unread=not copy.flags & SEEN,
         flagged=bool(copy.flags & FLAGGED),
         answered=bool(copy.flags & ANSWERED),
-        href=f"/write?draft={where}" if name == DRAFTS else f"/mail/{where}",
+        href=f"/write?draft={where}" if is_draft else f"/mail/{where}",
     )
 
 
