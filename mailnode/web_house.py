@@ -49,6 +49,7 @@ from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.originals import Originals
+from mailnode.web.pages.own_folders import OwnFolders
 from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.search import Searches
 from mailnode.web.pages.sending import Sending
@@ -191,12 +192,12 @@ class WebHouse:
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
         reading = Reading(templates, desk, letters, guests, time.time)
-        lists = Lists(templates, desk)
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
             First("/mail"),
-            lists,
+            Lists(templates, desk),
+            OwnFolders(templates, desk),
             Searches(templates, desk),
             reading,
             *_writing_pages(house, desk, templates),

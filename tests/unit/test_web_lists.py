@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 from mailnode.model import ANSWERED, FLAGGED, SEEN, STANDARD_FOLDERS
@@ -326,7 +328,11 @@ class OwnFolderTests(MailCase):
             for path in ("/folders", f"/folders/{own}/rename"):
                 said = await self.post(path, name=name)
                 self.assertEqual(400, said.status, (path, name))
-                self.assertIn(words, said.octets.decode())
+                page = said.octets.decode()
+                self.assertIn(words, html.unescape(page.partition('role="alert">')[2]), name)
+                typed = re.search(rf'action="{path}".*?name="name" value="([^"]*)"', page, re.S)
+                assert typed, page
+                self.assertEqual(name, html.unescape(typed[1]))
         self.assertEqual(303, (await self.post(f"/folders/{own}/rename", name="BILLS")).status)
         self.assertEqual(400, (await self.post("/folders")).status)
 

@@ -1,4 +1,4 @@
-"""Folders and lists of mail: what lies where, newest first, and what an owner does with it."""
+"""Lists of mail: what lies in a folder, newest first, and what its owner does with it."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) ->
 
 @define(eq=False)
 class Lists:
-    """The pages of folders."""
+    """The pages of lists."""
 
     templates: Templates
     desk: Desk
@@ -156,22 +156,6 @@ class Lists:
                 f"Moves mails to Trash, and deletes those in it for good; {listed}",
             ),
             Route("/mail/undo", ("POST",), self.undo, "Moves mails back"),
-            Route("/folders", ("POST",), self.make_folder, "Makes a folder: ``name``"),
-            Route(
-                "/folders/<int:folder_id>", ("GET",), self.show_folder, "A folder's name, to change"
-            ),
-            Route(
-                "/folders/<int:folder_id>/rename",
-                ("POST",),
-                self.rename_folder,
-                "Renames a folder: ``name``",
-            ),
-            Route(
-                "/folders/<int:folder_id>/remove",
-                ("POST",),
-                self.remove_folder,
-                "Removes a folder; what lies in it goes to Trash",
-            ),
         )
 
     # Lists
@@ -188,7 +172,7 @@ class Lists:
         account_id, desk = visit.guest.account.id, self.desk
         before, after = number_asked(visit, "before"), number_asked(visit, "after")
         shelf = await shelf_of(desk, visit, folder_id)
-        folder = _of(shelf.folders, folder_id)
+        folder = one_of(shelf.folders, folder_id)
         copies = await desk.folders.page(
             account_id, folder_id, before=before, after=after, limit=PAGE_MAILS + 1
         )
@@ -251,7 +235,7 @@ class Lists:
         gone = await self.desk.folders.delete(
             account.id, folder_id, selection.uids, str(account.address)
         )
-        self._say(visit, f"{_mails(gone)} deleted for good.")
+        self._say(visit, f"{count_mails(gone)} deleted for good.")
         return selection.back()
 
     async def undo(self, visit: Visit) -> Answer:
@@ -266,7 +250,7 @@ class Lists:
         )
         uids = those_in(ranges, there)
         moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
-        self._say(visit, f"{_mails(len(moved))} moved back.")
+        self._say(visit, f"{count_mails(len(moved))} moved back.")
         return see_other(f"/mail/{before}")
 
     async def _selection(self, visit: Visit, folder_id: int) -> Selection:
@@ -298,40 +282,15 @@ class Lists:
             "to": str(folder_id),
             "uids": ranges_of([uid for _before, uid in moved]),
         }
-        text = f"{_mails(len(moved))} moved to {folder_title(target.name)}."
+        text = f"{count_mails(len(moved))} moved to {folder_title(target.name)}."
         self.templates.flashes.add(visit, text, form=FlashForm("/mail/undo", "Undo", fields))
-
-    # Folders of one's own
-
-    async def make_folder(self, visit: Visit) -> Answer:
-        account_id = visit.guest.account.id
-        made = await self.desk.folders.make(account_id, visit.form.get("name"))
-        return see_other(f"/mail/{made.folder_id}")
-
-    async def show_folder(self, visit: Visit, folder_id: int) -> Answer:
-        shelf = await shelf_of(self.desk, visit, folder_id)
-        folder = _of(shelf.folders, folder_id)
-        return self.templates.page(
-            visit, "folder.html", title=folder.name, shelf=shelf, folder=folder
-        )
-
-    async def rename_folder(self, visit: Visit, folder_id: int) -> Answer:
-        name = visit.form.get("name")
-        await self.desk.folders.rename(visit.guest.account.id, folder_id, name)
-        return see_other(f"/mail/{folder_id}")
-
-    async def remove_folder(self, visit: Visit, folder_id: int) -> Answer:
-        account = visit.guest.account
-        folder = await self.desk.folders.folder(account.id, folder_id)
-        moved = await self.desk.folders.remove(account.id, folder_id, str(account.address))
-        self._say(visit, f"The folder {folder.name} is gone; {_mails(moved)} went to Trash.")
-        return see_other("/mail")
 
     def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
         self.templates.flashes.add(visit, text, kind)
 
 
-def _of(folders: Sequence[Folder], folder_id: int) -> Folder:
+def one_of(folders: Sequence[Folder], folder_id: int) -> Folder:
+    """Raises NoSuchFolder."""
     for folder in folders:
         if folder.folder_id == folder_id:
             return folder
@@ -362,5 +321,5 @@ def _flags(names: Sequence[str]) -> int:
     return flags
 
 
-def _mails(number: int) -> str:
+def count_mails(number: int) -> str:
     return "1 mail" if number == 1 else f"{number:,} mails"
