@@ -49,6 +49,7 @@ from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.originals import Originals
+from mailnode.web.pages.own_folders import OwnFolders
 from mailnode.web.pages.reading import Reading
 from mailnode.web.pages.search import Searches
 from mailnode.web.pages.sending import Sending
@@ -190,13 +191,13 @@ class WebHouse:
         )
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
         letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
-        reading = Reading(templates, desk, letters, time.time)
-        lists = Lists(templates, desk)
+        reading = Reading(templates, desk, letters, guests, time.time)
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
             First("/mail"),
-            lists,
+            Lists(templates, desk),
+            OwnFolders(templates, desk),
             Searches(templates, desk),
             reading,
             *_writing_pages(house, desk, templates),
@@ -219,7 +220,7 @@ class WebHouse:
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
         )
-        guests.on_end.append(events.end_all)
+        guests.on_end.append(events.end_of)
         crowd = Crowd(is_proxy=gate.is_proxy)
         made = cls(guests, desk, web, crowd, admin.figures, house, threads, happenings)
         made.apply(config.limits)

@@ -210,13 +210,14 @@ class Guests:
         find_account: an account by its id, from memory.
 
     Attributes:
-        on_end: called when any session or token was ended; what is open looks whether it still may.
+        on_end: called with whose sessions or tokens were ended, None for anybody's; what is open
+            looks whether it still may.
     """
 
     _database: Database
     _now: Callable[[], float]
     _find_account: Callable[[int], Account | None]
-    on_end: list[Callable[[], None]] = field(factory=list, init=False)
+    on_end: list[Callable[[Collection[int] | None], None]] = field(factory=list, init=False)
     _sessions: OrderedDict[bytes, tuple[Session, float]] = field(factory=OrderedDict, init=False)
     _tokens: OrderedDict[bytes, tuple[Token, float]] = field(factory=OrderedDict, init=False)
     _noted: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
@@ -264,7 +265,11 @@ class Guests:
 
     async def session(self, secret: str) -> Session | None:
         """The session that a cookie stands for, if it still counts; its use is noted."""
-        key_hash, now = hash_secret(secret), self._now()
+        return await self.session_of(hash_secret(secret))
+
+    async def session_of(self, key_hash: bytes) -> Session | None:
+        """The same by its hash, which lets nobody in by itself."""
+        now = self._now()
         known = self._sessions.get(key_hash)
         if known is not None and 0 <= now - known[1] < REMEMBER_S:
             session = known[0]
@@ -308,15 +313,16 @@ class Guests:
         """Whether there was one of this account; nobody is signed in by it any more."""
         return bool(
             await self._end(
-                "DELETE FROM web_session WHERE key_hash = ? AND account_id = ?",
-                (key_hash, account_id),
+                "DELETE FROM web_session WHERE account_id = ? AND key_hash = ?",
+                account_id,
+                key_hash,
             )
         )
 
     async def end_sessions(self, account_id: int, but: bytes = b"") -> int:
         """All of an account but one; how many."""
         return await self._end(
-            "DELETE FROM web_session WHERE account_id = ? AND key_hash <> ?", (account_id, but)
+            "DELETE FROM web_session WHERE account_id = ? AND key_hash <> ?", account_id, but
         )
 
     # Tokens
@@ -376,7 +382,7 @@ class Guests:
         await self._database.transact(
             "end token", lambda connection: delete_token(connection, token_id, account_id)
         )
-        self.forget()
+        self.forget((account_id,))
 
     # Ends
 
@@ -395,7 +401,7 @@ class Guests:
                     f"DELETE FROM {table} WHERE account_id = ? AND made_at < ?", stale
                 )
 
-        self.forget()
+        self.forget(account_ids)
         await self._database.transact("end guests", delete, frees=True)
 
     async def sweep(self) -> None:
@@ -410,19 +416,20 @@ class Guests:
 
         await self._database.transact("sweep guests", delete, frees=True)
 
-    def forget(self) -> None:
-        """Nothing is remembered: somebody else may have ended something."""
+    def forget(self, account_ids: Collection[int] | None = None) -> None:
+        """Nothing is remembered: something was ended, of these accounts, or nobody says of whom."""
         self._ends += 1
         self._sessions.clear()
         self._tokens.clear()
         for listener in self.on_end:
-            listener()
+            listener(account_ids)
 
-    async def _end(self, statement: str, values: tuple[object, ...]) -> int:
+    async def _end(self, statement: str, account_id: int, key_hash: bytes) -> int:
         count = await self._database.transact(
-            "end web session", lambda connection: connection.execute(statement, values).rowcount
+            "end web session",
+            lambda connection: connection.execute(statement, (account_id, key_hash)).rowcount,
         )
-        self.forget()
+        self.forget((account_id,))
         return count
 
     def _counts(self, account_id: int, made_at: float) -> bool:

@@ -7,7 +7,7 @@ events that nobody has read yet are one event, and a client that doesn't read co
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -44,10 +44,10 @@ class Events:
     def __len__(self) -> int:
         return sum(map(len, self._streams.values()))
 
-    def end_all(self) -> None:
-        """Somebody's session or token was ended: who still may be served asks again."""
-        for streams in list(self._streams.values()):
-            for stream in list(streams):
+    def end_of(self, account_ids: Collection[int] | None) -> None:
+        """A session or token of these was ended, or anybody's: who may be served asks again."""
+        for account_id in list(self._streams) if account_ids is None else account_ids:
+            for stream in list(self._streams.get(account_id, ())):
                 stream.end()
 
     def routes(self) -> Sequence[Route]:

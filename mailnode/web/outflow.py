@@ -13,6 +13,8 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from mailnode.web.requests import WebRequest
 
+PIECE_OCTETS = 256 << 10
+
 
 @implementer(IPushProducer)
 @define(eq=False)
@@ -76,3 +78,23 @@ async def pour(request: WebRequest, next_piece: Callable[[], Awaitable[bytes]]) 
     async with Outflow(request) as out:
         while piece := await next_piece():
             await out.write(piece)
+
+
+def pours(reader: Any, octets: int) -> Callable[[WebRequest], Awaitable[None]]:
+    """So many octets of a reader, as a blob has one, which is closed then; for `Answer.produce`."""
+
+    async def produce(request: WebRequest) -> None:
+        left = octets
+
+        async def next_piece() -> bytes:
+            nonlocal left
+            piece: bytes = await reader.read(min(left, PIECE_OCTETS)) if left > 0 else b""
+            left -= len(piece)
+            return piece
+
+        try:
+            await pour(request, next_piece)
+        finally:
+            reader.close()
+
+    return produce

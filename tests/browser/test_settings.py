@@ -31,6 +31,7 @@ def make_token(page: Page, name: str) -> str:
     page.get_by_role("button", name="Make a token").click()
     secret = page.locator("code.secret")
     expect(secret).to_be_visible()
+    expect(secret).to_be_in_viewport()
     return secret.inner_text()
 
 

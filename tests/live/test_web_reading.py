@@ -177,6 +177,19 @@ def test_a_picture_in_the_html_comes_without_a_cookie_by_the_key_of_its_page_alo
     assert nobody.ask(address.replace(path, other)).status == 403
 
 
+def test_a_pictures_key_ends_with_the_session_of_its_page(web: Node) -> None:
+    path = deliver(web, with_picture())
+    one, another = Browser(web).sign_in(), Browser(web).sign_in()
+    addresses = [
+        next(link for link in each.ask(f"{path}/html").links() if "/cid/" in link)
+        for each in (one, another)
+    ]
+    nobody = Browser(web)
+    assert [nobody.ask(each).status for each in addresses] == [200, 200]
+    assert one.send("/sign-out").status == 303
+    assert [nobody.ask(each).status for each in addresses] == [403, 200]
+
+
 def assert_guarded_octets(page: Page) -> None:
     assert "sandbox" in page.policy
     assert page.fields["X-Content-Type-Options"] == "nosniff"

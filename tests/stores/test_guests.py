@@ -173,11 +173,21 @@ class SessionTests(GuestCase):
         kept, gone = await self.sign_in(), await self.sign_in()
         session = await self.guests.session(kept)
         assert session is not None
-        ended: list[int] = []
-        self.guests.on_end.append(lambda: ended.append(1))
         self.assertEqual(1, await self.guests.end_sessions(1, session.key_hash))
         self.assertEqual((True, False), (await self.counts(kept), await self.counts(gone)))
-        self.assertTrue(ended)
+
+    async def test_whose_sessions_and_tokens_ended_is_told(self) -> None:
+        told: list[Any] = []
+        self.guests.on_end.append(told.append)
+        session = await self.guests.session(await self.sign_in(2))
+        assert session is not None
+        await self.guests.end_session(2, session.key_hash)
+        await self.guests.end_sessions(1)
+        _secret, token = await self.guests.make_token(2, "script", ["read"], None)
+        await self.guests.end_token(2, token.id)
+        await self.guests.end_all_of({1, 2})
+        self.guests.forget()  # what the bell calls
+        self.assertEqual([{2}, {1}, {2}, {1, 2}, None], [each and set(each) for each in told])
 
     async def test_the_one_unused_for_longest_makes_room(self) -> None:
         self.patch(guests_module, "MOST_SESSIONS", 3)

@@ -10,14 +10,16 @@ from twisted.internet.task import Clock
 
 from mailnode.addresses import parse_address
 from mailnode.admission import Sessions
-from mailnode.model import Accepted, Bounced, Delivered, Queued, RefusedMail
+from mailnode.model import Accepted, Bounced, Delivered, Moved, Queued, RefusedMail
 from mailnode.routes import Gear
 from mailnode.timings import LABELS
 from mailnode.web.figures import KEPT, Figures
+from mailnode.web.templates import when
 from tests.unit.admin_case import AdminCase
 from tests.unit.web_case import AT
 
 ID = "01JD3V8Q6ZK7M2T9X4B5C6D7E8"
+OTHER = "01JD3V8Q6ZK7M2T9X4B5C6D7E9"
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 
 
@@ -276,6 +278,36 @@ class JournalTests(AdminCase):
         page = self.ask("/admin/journal?q=shop@example.net").text
         self.assertIn('class="state delivered"', page)
         self.assertIn("given up for dave@example.net", page)
+
+    def test_the_list_tells_the_last_that_happened_with_its_time(self) -> None:
+        day = 86400.0
+        self.tell(
+            RefusedMail(at=AT + day, mail_id=OTHER, sender="slow@example.org",
+                        recipient="y@example.test", client="192.0.2.8",
+                        detail={"stage": "rcpt", "code": 450, "text": "Come back later"}),
+            Delivered(at=AT + day, mail_id=OTHER, recipient="bob@example.test", folder_id=1, uid=5),
+            Moved(at=AT + 9 * day, mail_id=OTHER, recipient="bob@example.test", folder_id=2, uid=1,
+                  detail={"from_folder": "INBOX", "from_uid": 5, "to_folder": "Bills"}),
+        )  # fmt: skip
+        page = self.ask("/admin/journal?q=slow@example.org").text
+        head, refused, moved = re.findall(r"<p.*?</p>", page.partition('class="stories"')[2])[:3]
+        self.assertIn(when(AT + 9 * day), head)
+        self.assertIn(when(AT + day), refused)
+        self.assertIn("Come back later", refused)
+        self.assertIn("Bills", moved)
+        self.assertNotIn("UTC", moved)
+        page = self.ask("/admin/journal?q=shop@example.net").text
+        told = re.findall(r"<p.*?</p>", page.partition('class="stories"')[2].partition("</li>")[0])
+        self.assertEqual(1, len(told), told)  # each recipient's fate says it
+
+    def test_a_mail_that_never_was_here_is_not_called_one_that_is_gone(self) -> None:
+        self.tell(RefusedMail(at=AT, mail_id=OTHER, sender="a@example.org", detail={"code": 550}))
+        for mail_id, heading in (
+            (OTHER, "A refused mail"),
+            (ID, "A mail whose subject is not here"),
+        ):
+            page = self.ask(f"/admin/journal/{mail_id}").text
+            self.assertIn(f">{heading}</h1>", page)
 
     def test_what_is_no_time_or_address_is_told_at_its_field_and_kept(self) -> None:
         for name, wrong in (("since", "yesterday"), ("until", "9999-99-99"), ("client", "host"),

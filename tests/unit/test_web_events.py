@@ -92,10 +92,18 @@ class Streams(SynchronousTestCase):
         self.clock.advance(LONGEST_S)
         self.successResultOf(running)
 
-    def test_all_end_when_somebodys_sign_in_did_for_who_may_asks_again(self) -> None:
-        opened = [self.open(number) for number in (1, 1, 2)]
-        self.events.end_all()
-        for _reader, running in opened:
+    def test_all_of_an_account_end_when_a_sign_in_of_it_did_and_no_others(self) -> None:
+        opened = [self.open(number)[1] for number in (1, 1, 2)]
+        self.events.end_of({1, 3})
+        for running in opened[:2]:
+            self.successResultOf(running)
+        self.assertNoResult(opened[2])
+        self.assertEqual((1, 1), (len(self.events), len(self.changes)))
+
+    def test_all_end_when_nobody_knows_whose_sign_in_did_for_who_may_asks_again(self) -> None:
+        opened = [self.open(number)[1] for number in (1, 1, 2)]
+        self.events.end_of(None)
+        for running in opened:
             self.successResultOf(running)
         self.assertEqual((0, 0), (len(self.events), len(self.changes)))
 

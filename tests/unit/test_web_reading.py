@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.message import EmailMessage
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
 from mailnode.web.letters import LOOK_S, Letter, Letters
-from mailnode.web.outflow import pour
+from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
 from mailnode.web.refusals import TakesTooLong
 
+HASH = b"\x0a" * 32
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
@@ -213,25 +215,26 @@ class KeyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
         self.keys = Keys(lambda: self.now)
-        self.key = self.keys.make(3, 5, 7)
+        self.key = self.keys.make(HASH, 5, 7)
 
     def test_a_key_opens_the_mail_that_it_was_made_for(self) -> None:
-        self.assertEqual(3, self.keys.account_of(self.key, 5, 7))
+        self.assertEqual(HASH, self.keys.session_of(self.key, 5, 7))
 
     def test_it_opens_no_other_and_nothing_for_another(self) -> None:
-        self.assertIsNone(self.keys.account_of(self.key, 5, 8))
-        self.assertIsNone(self.keys.account_of(self.key, 6, 7))
-        self.assertIsNone(self.keys.account_of("4" + self.key[1:], 5, 7))
-        self.assertIsNone(self.keys.account_of(self.key.replace("4600", "9999"), 5, 7))
-        for forged in ("", "x", "3", "3.9999", "3.9999.", "\u0663.9999.00", "-1.1.1"):
-            self.assertIsNone(self.keys.account_of(forged, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, 5, 8))
+        self.assertIsNone(self.keys.session_of(self.key, 6, 7))
+        self.assertIsNone(self.keys.session_of("4" + self.key[1:], 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), 5, 7))
+        of = HASH.hex()
+        for forged in ("", "x", of, f"{of}.9999", f"{of}.9999.", f"{of}.\u0663.00", f"{of}.-1.1"):
+            self.assertIsNone(self.keys.session_of(forged, 5, 7))
 
     def test_it_opens_nothing_after_an_hour(self) -> None:
         self.now += KEY_S + 1
-        self.assertIsNone(self.keys.account_of(self.key, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, 5, 7))
 
     def test_another_process_has_other_keys(self) -> None:
-        self.assertIsNone(Keys(lambda: self.now).account_of(self.key, 5, 7))
+        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, 5, 7))
 
 
 class StoryTests(SynchronousTestCase):
@@ -358,6 +361,19 @@ class LettersTests(SynchronousTestCase):
         self.failureResultOf(pouring)
         self.assertEqual([True], ended)
 
+    def test_a_file_goes_out_as_far_as_was_said_and_is_closed_whoever_leaves(self) -> None:
+        octets = bytes(PIECE_OCTETS) + b"ab"
+        for full_after, told in ((9, octets[:-1]), (1, octets[:PIECE_OCTETS])):
+            request, reader = FakeRequest(), FakeReader(octets)
+            request.full_after = full_after
+            asked: Any = request
+            pouring = Deferred.fromCoroutine(pours(reader, len(octets) - 1)(asked))  # type: ignore[arg-type]
+            self.assertEqual(told, b"".join(request.written))
+            request._disconnected = True
+            pouring.cancel()
+            pouring.addErrback(lambda _gone: None)
+            self.assertTrue(reader.is_closed)
+
 
 class FakeRequest:
     """Takes so many pieces before its client is to be waited for."""
@@ -380,3 +396,16 @@ class FakeRequest:
         self.written.append(data)
         if len(self.written) >= self.full_after:
             self.producer.pauseProducing()
+
+
+class FakeReader:
+    """A file that is read as a blob is."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.file, self.is_closed = BytesIO(octets), False
+
+    def read(self, count: int) -> Deferred[bytes]:
+        return succeed(self.file.read(count))
+
+    def close(self) -> None:
+        self.is_closed = True

@@ -13,12 +13,13 @@ from attrs import define, frozen
 from mailnode.addresses import parse_address
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH
-from mailnode.stories import Fate, fates_of, tell_story
+from mailnode.stories import Fate, Line, fates_of, tell_story
 from mailnode.web.pages.admin_forms import Typed, number_of
 from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
+    from mailnode.model import Event
     from mailnode.store.journal_search import FoundMail
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.visit import Visit
@@ -35,16 +36,18 @@ OUTCOMES = {
     "bounced": "it was given up",
 }
 
+_REFUSED = {"refused", "refused-more"}
+
 
 @frozen
 class StoryLine:
     """A mail in the list.
 
     Attributes:
-        at: of the newest that fits, or of its begin.
+        at: of the last that happened.
         refused: it was, or was put off.
         bad: that, or it did not get through.
-        words: what happened, where no recipients tell it.
+        told: why it was refused, and the last that happened where no recipient's fate tells it.
         fates: of the first recipients; `more` others have theirs, too.
         dialog: of a session that got no mail through.
     """
@@ -55,7 +58,7 @@ class StoryLine:
     subject: str
     refused: bool
     bad: bool
-    words: str
+    told: Sequence[Line]
     fates: Sequence[Fate]
     more: int
     dialog: str = ""
@@ -129,8 +132,7 @@ class AdminJournal:
         return self.desk.templates.page(
             visit,
             "admin_story.html",
-            title=subject or "A mail",
-            subject=subject,
+            title=_heading(subject, events),
             story=story,
             fates=fates_of(events),
         )
@@ -175,21 +177,29 @@ def _line(found: FoundMail) -> StoryLine:
     events = found.events
     story = tell_story(found.mail_id, events)
     fates = fates_of(events)
-    refused = [line for line in story.lines if line.event in ("refused", "refused-more")]
+    refused = [line for line in story.lines if line.event in _REFUSED]
+    settled_at = max((each.at for each in fates), default=float("-inf"))
+    last = [each for each in story.lines[-1:] if each.at > settled_at and each not in refused]
     first = next((event for event in events if event.sender is not None), None)
-    told = refused or ([] if fates else list(story.lines))
     return StoryLine(
         found.mail_id,
-        events[-1].at if events else 0.0,
+        max((event.at for event in events), default=0.0),
         None if first is None else first.sender,
         found.subject,
         bool(refused),
         bool(refused) or any(each.state in ("bounced", "deferred") for each in fates),
-        told[-1].words if told else "",
+        [*refused[-1:], *last],
         fates[:MOST_FATES],
         max(0, len(fates) - MOST_FATES),
         "" if found.mail_id else story.dialog,
     )
+
+
+def _heading(subject: str, events: Sequence[Event]) -> str:
+    if subject:
+        return subject
+    names = {event.name for event in events}
+    return "A refused mail" if names <= _REFUSED else "A mail whose subject is not here"
 
 
 def _is_mail_id(said: str) -> bool:

@@ -11,12 +11,12 @@ from attrs import define
 
 from mailnode.composing.written import Written
 from mailnode.errors import MailError
+from mailnode.web.outflow import pours
 from mailnode.web.pages.writing import FILES_FIELD, NO_FILE, Writing, by_script
 from mailnode.web.pages.writing_files import SHOWN_KINDS
 from mailnode.web.pages.writing_form import Desktop, Faults, state_of
 from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import JSON, Answer, Route, Taken
-from mailnode.web.streams import writes
 
 if TYPE_CHECKING:
     from mailnode.store.drafts import Upload
@@ -110,7 +110,7 @@ class Attaching:
             return Answer(
                 kind=each.kind if shown else "application/octet-stream",
                 headers=headers,
-                produce=writes(drafts.files.open(each.blob_key), each.size_octets),
+                produce=pours(drafts.files.open(each.blob_key), each.size_octets),
             )
         raise NoSuchPage()
 

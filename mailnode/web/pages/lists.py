@@ -1,4 +1,4 @@
-"""Folders and lists of mail: what lies where, newest first, and what an owner does with it."""
+"""Lists of mail: what lies in a folder, newest first, and what its owner does with it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from attrs import define, frozen
 from mailnode.errors import NoSuchFolder
 from mailnode.model import (
     ANSWERED,
+    DRAFT,
     DRAFTS,
     FLAGGED,
     INBOX,
@@ -19,7 +20,7 @@ from mailnode.model import (
     TRASH,
     ranges_of,
 )
-from mailnode.web.pages.selection import Selection, read_ranges
+from mailnode.web.pages.selection import Selection, read_ranges, those_in
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import FlashForm, Templates, folder_title
@@ -89,10 +90,11 @@ def lines_of(
 
 def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) -> Line:
     name = names.get(copy.folder_id, "")
+    is_draft = name == DRAFTS and bool(copy.flags & DRAFT)
     who = copy.sender or "(nobody)"
     if summary is not None:
         who = summary.sender_name or summary.sender_address or who
-        if name in (SENT, DRAFTS):
+        if name == SENT or is_draft:
             who = f"To: {summary.to}" if summary.to else "To nobody yet"
     where = f"{copy.folder_id}/{copy.uid}"
     return Line(
@@ -107,13 +109,13 @@ def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) ->
         unread=not copy.flags & SEEN,
         flagged=bool(copy.flags & FLAGGED),
         answered=bool(copy.flags & ANSWERED),
-        href=f"/write?draft={where}" if name == DRAFTS else f"/mail/{where}",
+        href=f"/write?draft={where}" if is_draft else f"/mail/{where}",
     )
 
 
 @define(eq=False)
 class Lists:
-    """The pages of folders."""
+    """The pages of lists."""
 
     templates: Templates
     desk: Desk
@@ -154,22 +156,6 @@ class Lists:
                 f"Moves mails to Trash, and deletes those in it for good; {listed}",
             ),
             Route("/mail/undo", ("POST",), self.undo, "Moves mails back"),
-            Route("/folders", ("POST",), self.make_folder, "Makes a folder: ``name``"),
-            Route(
-                "/folders/<int:folder_id>", ("GET",), self.show_folder, "A folder's name, to change"
-            ),
-            Route(
-                "/folders/<int:folder_id>/rename",
-                ("POST",),
-                self.rename_folder,
-                "Renames a folder: ``name``",
-            ),
-            Route(
-                "/folders/<int:folder_id>/remove",
-                ("POST",),
-                self.remove_folder,
-                "Removes a folder; what lies in it goes to Trash",
-            ),
         )
 
     # Lists
@@ -186,7 +172,7 @@ class Lists:
         account_id, desk = visit.guest.account.id, self.desk
         before, after = number_asked(visit, "before"), number_asked(visit, "after")
         shelf = await shelf_of(desk, visit, folder_id)
-        folder = _of(shelf.folders, folder_id)
+        folder = one_of(shelf.folders, folder_id)
         copies = await desk.folders.page(
             account_id, folder_id, before=before, after=after, limit=PAGE_MAILS + 1
         )
@@ -249,7 +235,7 @@ class Lists:
         gone = await self.desk.folders.delete(
             account.id, folder_id, selection.uids, str(account.address)
         )
-        self._say(visit, f"{_mails(gone)} deleted for good.")
+        self._say(visit, f"{count_mails(gone)} deleted for good.")
         return selection.back()
 
     async def undo(self, visit: Visit) -> Answer:
@@ -258,9 +244,13 @@ class Lists:
         now, before = digits_of(form.get("from")), digits_of(form.get("to"))
         if not now or not before:
             raise BadRequest("There is nothing to undo")
-        uids = read_ranges(form.get("uids"))
+        ranges = read_ranges(form.get("uids"))
+        there = await self.desk.folders.uids(
+            account.id, now, max((last for _, last in ranges), default=0)
+        )
+        uids = those_in(ranges, there)
         moved = await self.desk.folders.move(account.id, now, uids, before, str(account.address))
-        self._say(visit, f"{_mails(len(moved))} moved back.")
+        self._say(visit, f"{count_mails(len(moved))} moved back.")
         return see_other(f"/mail/{before}")
 
     async def _selection(self, visit: Visit, folder_id: int) -> Selection:
@@ -292,40 +282,15 @@ class Lists:
             "to": str(folder_id),
             "uids": ranges_of([uid for _before, uid in moved]),
         }
-        text = f"{_mails(len(moved))} moved to {folder_title(target.name)}."
+        text = f"{count_mails(len(moved))} moved to {folder_title(target.name)}."
         self.templates.flashes.add(visit, text, form=FlashForm("/mail/undo", "Undo", fields))
-
-    # Folders of one's own
-
-    async def make_folder(self, visit: Visit) -> Answer:
-        account_id = visit.guest.account.id
-        made = await self.desk.folders.make(account_id, visit.form.get("name"))
-        return see_other(f"/mail/{made.folder_id}")
-
-    async def show_folder(self, visit: Visit, folder_id: int) -> Answer:
-        shelf = await shelf_of(self.desk, visit, folder_id)
-        folder = _of(shelf.folders, folder_id)
-        return self.templates.page(
-            visit, "folder.html", title=folder.name, shelf=shelf, folder=folder
-        )
-
-    async def rename_folder(self, visit: Visit, folder_id: int) -> Answer:
-        name = visit.form.get("name")
-        await self.desk.folders.rename(visit.guest.account.id, folder_id, name)
-        return see_other(f"/mail/{folder_id}")
-
-    async def remove_folder(self, visit: Visit, folder_id: int) -> Answer:
-        account = visit.guest.account
-        folder = await self.desk.folders.folder(account.id, folder_id)
-        moved = await self.desk.folders.remove(account.id, folder_id, str(account.address))
-        self._say(visit, f"The folder {folder.name} is gone; {_mails(moved)} went to Trash.")
-        return see_other("/mail")
 
     def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
         self.templates.flashes.add(visit, text, kind)
 
 
-def _of(folders: Sequence[Folder], folder_id: int) -> Folder:
+def one_of(folders: Sequence[Folder], folder_id: int) -> Folder:
+    """Raises NoSuchFolder."""
     for folder in folders:
         if folder.folder_id == folder_id:
             return folder
@@ -356,5 +321,5 @@ def _flags(names: Sequence[str]) -> int:
     return flags
 
 
-def _mails(number: int) -> str:
+def count_mails(number: int) -> str:
     return "1 mail" if number == 1 else f"{number:,} mails"

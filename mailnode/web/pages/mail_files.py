@@ -22,7 +22,7 @@ from mailnode.web.refusals import NoSuchPage, NotAllowed
 from mailnode.web.routes import TEXT, Answer
 
 if TYPE_CHECKING:
-    from mailnode.store.directory import Account
+    from mailnode.store.guests import Guests
     from mailnode.web.visit import Visit
 
 KEY_S = 3600.0
@@ -86,6 +86,8 @@ def disposition(how: str, name: str) -> str:
 class Keys:
     """Let a mail's frame load the mail's pictures: it has no cookie, for it has no origin of ours.
 
+    A key is a session's: it opens nothing once that has ended.
+
     Args:
         now: UTC epoch seconds.
     """
@@ -93,23 +95,27 @@ class Keys:
     now: Callable[[], float]
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
-    def make(self, account_id: int, folder_id: int, uid: int) -> str:
-        return self._key(account_id, folder_id, uid, int(self.now() + KEY_S))
+    def make(self, key_hash: bytes, folder_id: int, uid: int) -> str:
+        """
+        Args:
+            key_hash: of the session.
+        """
+        return self._key(key_hash, folder_id, uid, int(self.now() + KEY_S))
 
-    def _key(self, account_id: int, folder_id: int, uid: int, until: int) -> str:
-        said = f"{account_id}.{until}"
+    def _key(self, key_hash: bytes, folder_id: int, uid: int, until: int) -> str:
+        said = f"{key_hash.hex()}.{until}"
         sealed = new_hmac(self._secret, f"{said}.{folder_id}.{uid}".encode(), sha256)
         return f"{said}.{sealed.hexdigest()}"
 
-    def account_of(self, key: str, folder_id: int, uid: int) -> int | None:
-        """Whose mail it opens; None: it opens nothing, or no longer."""
-        numbers = re.match(r"([0-9]{1,19})\.([0-9]{1,12})\.", key)
-        if numbers is None:
+    def session_of(self, key: str, folder_id: int, uid: int) -> bytes | None:
+        """The hash of its session; None: it opens nothing, or no longer."""
+        parts = re.match(r"([0-9a-f]{64})\.([0-9]{1,12})\.", key)
+        if parts is None:
             return None
-        account_id, until = int(numbers[1]), int(numbers[2])
-        wanted = self._key(account_id, folder_id, uid, until)
+        key_hash, until = bytes.fromhex(parts[1]), int(parts[2])
+        wanted = self._key(key_hash, folder_id, uid, until)
         same = compare_digest(wanted.encode(), key.encode("utf-8", "replace"))
-        return account_id if same and until > self.now() else None
+        return key_hash if same and until > self.now() else None
 
 
 @define(eq=False)
@@ -118,7 +124,7 @@ class Files:
 
     letters: Letters
     keys: Keys
-    find_account: Callable[[int], Account | None]
+    guests: Guests
 
     async def source(self, letter: Letter) -> Answer:
         """All of it, as text."""
@@ -163,11 +169,11 @@ class Files:
 
     async def picture(self, visit: Visit, folder_id: int, uid: int, path: str) -> Answer:
         """A picture of a mail's page, for who has the key that the page was given."""
-        account_id = self.keys.account_of(visit.query("key"), folder_id, uid)
-        account = None if account_id is None else self.find_account(account_id)
-        if account is None or account.disabled:
+        key_hash = self.keys.session_of(visit.query("key"), folder_id, uid)
+        session = None if key_hash is None else await self.guests.session_of(key_hash)
+        if session is None:
             raise NotAllowed("That picture is for the mail's page alone: load it again")
-        letter = await self.letters.open(account.id, folder_id, uid)
+        letter = await self.letters.open(session.account_id, folder_id, uid)
         piece = await self._piece(letter, path)
         if piece.picture not in SHOWN_PICTURES:
             raise NoSuchPage()

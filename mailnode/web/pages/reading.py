@@ -27,8 +27,8 @@ from mailnode.web.templates import Templates
 from mailnode.wire import header_fields
 
 if TYPE_CHECKING:
-    from mailnode.store.directory import Account
     from mailnode.store.folder_lists import Folder
+    from mailnode.store.guests import Guests
     from mailnode.web.desk import Desk
     from mailnode.web.visit import Visit
 
@@ -52,16 +52,14 @@ class Reading:
     templates: Templates
     desk: Desk
     letters: Letters
+    guests: Guests
     now: Callable[[], float]
     keys: Keys = field(init=False)
     files: Files = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.keys = Keys(self.now)
-        self.files = Files(self.letters, self.keys, self._find_account)
-
-    def _find_account(self, account_id: int) -> Account | None:
-        return self.desk.directory.find_by_id(account_id)
+        self.files = Files(self.letters, self.keys, self.guests)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -156,8 +154,8 @@ class Reading:
         )
 
     def _cid_url(self, visit: Visit, letter: Letter) -> Callable[[str], str]:
-        copy = letter.copy
-        key = self.keys.make(visit.guest.account.id, copy.folder_id, copy.uid)
+        copy, session = letter.copy, visit.guest.session
+        key = "" if session is None else self.keys.make(session.key_hash, copy.folder_id, copy.uid)
         return lambda path: f"{letter.path}/cid/{quote(path)}?key={key}"
 
     async def show_frame(self, visit: Visit, letter: Letter) -> Answer:

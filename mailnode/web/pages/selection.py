@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from mailnode.web.visit import Visit
 
 MOST_UID = (1 << 32) - 1
-MOST_RANGED = 1_000_000
 
 
 @frozen
@@ -67,17 +68,24 @@ def _uid(said: str) -> int:
     raise BadRequest("A mail's number is missing or is none")
 
 
-def read_ranges(said: str) -> list[int]:
-    """What `model.ranges_of` wrote.
+def read_ranges(said: str) -> list[tuple[int, int]]:
+    """What `model.ranges_of` wrote: the first and the last of each, as they stand there.
 
     Raises:
-        BadRequest: it didn't, or it is more than a folder holds.
+        BadRequest: it didn't.
     """
-    uids: list[int] = []
+    ranges = []
     for part in filter(None, said.split(",")):
         low, _, high = part.partition("-")
-        first, last = _uid(low), _uid(high or low)
-        if len(uids) + last - first >= MOST_RANGED:
-            raise BadRequest("These are more mails than a folder holds")
-        uids += range(first, last + 1)
-    return uids
+        ranges.append((_uid(low), _uid(high or low)))
+    return ranges
+
+
+def those_in(ranges: Sequence[tuple[int, int]], uids: Sequence[int]) -> list[int]:
+    """Of these uids, which ascend, those that lie in one of the ranges, each once."""
+    found, at = list[int](), 0
+    for first, last in sorted(ranges):
+        begin = bisect_left(uids, first, at)
+        at = max(begin, bisect_right(uids, last, begin))
+        found += uids[begin:at]
+    return found

@@ -16,7 +16,7 @@ from mailnode.composing.people import Mailbox, read_each
 from mailnode.composing.replies import pass_on, reply_to
 from mailnode.composing.written import Written, keep_written
 from mailnode.errors import MailError, NoSuchMail
-from mailnode.model import DRAFTS
+from mailnode.model import DRAFT, DRAFTS
 from mailnode.reading.text import text_of_html
 from mailnode.telling import size
 from mailnode.web.pages.lists import shelf_of
@@ -126,7 +126,8 @@ class Writing:
         """
         drafts, account_id = self.desk.drafts, place.account_id
         folder = await self.desk.folders.folder(account_id, place.folder_id)
-        if folder.name != DRAFTS:  # its mail would be replaced by what is saved
+        copy = await self.desk.folders.copy(account_id, place.folder_id, place.uid)
+        if folder.name != DRAFTS or not copy.flags & DRAFT:  # it would be replaced by what is saved
             raise NoSuchMail("That is no draft")
         draft_id = await drafts.find(account_id, place.folder_id, place.uid)
         written, offered = await self.originals.draft(place)
