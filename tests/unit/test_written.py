@@ -92,7 +92,7 @@ class Kept(SynchronousTestCase):
     def test_a_page_comes_back_with_what_it_says_in_words(self) -> None:
         html = "<p>Grüße</p>\n<p>an <b>alle</b></p>"
         back = self.back(Written(html=html, key="k" * 32))
-        self.assertEqual((html, "Grüße\nan alle"), (back.html, back.text))
+        self.assertEqual((html, "Grüße\n\nan alle"), (back.html, back.text))
 
     def test_five_hundred_recipients_come_back(self) -> None:
         to = ", ".join(f"Person {n} <person.{n}@domain-{n}.example>" for n in range(500))
