@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from email.headerregistry import Address as Shown
+from itertools import chain, islice
 
 from attrs import field, frozen
 
@@ -38,20 +39,19 @@ class Mailbox:
         return Shown(undecoded(self.name), self.address.local, self.address.domain)
 
 
-def read_mailboxes(text: str) -> tuple[Mailbox, ...]:
-    """The mailboxes in a comma-separated list, with or without names.
+def read_mailboxes(text: str, most: int | None = None) -> tuple[Mailbox, ...]:
+    """The mailboxes in a list as people type them, with or without names; the first so many.
 
     Raises:
         BadAddress: which is wrong, and why.
     """
     found = []
-    for part in _COMMA.split(text):
-        if said := part.strip():
-            match = _NAMED.fullmatch(said)
-            name, address = match.groups() if match else ("", said)
-            found.append(Mailbox(read_address(address), _unquoted(name.strip())))
+    for each in islice(_each(text), most):
+        if isinstance(each, Wrong):
+            raise BadAddress(each.words)
+        found.append(each)
     if not found:
-        raise BadAddress(f"{text!r} names nobody")
+        raise BadAddress(f"{text[:40]!r} names nobody")
     return tuple(found)
 
 
@@ -72,35 +72,40 @@ def read_each(text: str) -> list[Mailbox | Wrong]:
 
     A list that was pasted may have its addresses on lines of their own, or semicolons.
     """
-    found: list[Mailbox | Wrong] = []
-    for part in _between_ends(text):
+    return list(_each(text))
+
+
+def _each(text: str) -> Iterator[Mailbox | Wrong]:
+    for part in chain.from_iterable(map(_parts, text.split("\n"))):
         if said := " ".join(part.split()):
             if len(said) > MAILBOX_CHARACTERS:
-                found.append(Wrong(said, f"{said[:40]!r}... is longer than a name and an address"))
+                yield Wrong(said, f"{said[:40]!r}... is longer than a name and an address")
                 continue
             match = _NAMED.fullmatch(said)
             name, address = match.groups() if match else ("", said)
             try:
-                found.append(Mailbox(read_address(address), _unquoted(name.strip())))
+                yield Mailbox(read_address(address), _unquoted(name.strip()))
             except BadAddress as error:
-                found.append(Wrong(said, error.text))
-    return found
+                yield Wrong(said, error.text)
 
 
-def _between_ends(text: str) -> Iterator[str]:
-    """What stands between commas, semicolons and line ends, but for those between quotes."""
-    part: list[str] = []
-    for piece in _PIECES.findall(text):
-        if piece in (",", ";", "\n"):
-            yield "".join(part)
-            part = []
-        else:
-            part.append(piece)
-    yield "".join(part)
+def _parts(line: str) -> Iterator[str]:
+    """What stands between commas and semicolons, but for those between quotes that are closed."""
+    closed = _CLOSED.match(line)
+    assert closed is not None
+    begin = 0
+    for found in chain(_QUOTED_OR_END.finditer(line, 0, closed.end()),
+                       _END.finditer(line, closed.end())):  # fmt: skip
+        if found.group() in (",", ";"):
+            yield line[begin : found.start()]
+            begin = found.end()
+    yield line[begin:]
 
 
-_PIECES = re.compile(r'[,;\n]|"(?:[^"\\\n]|\\.){0,100}"|"|[^,;\n"]+')
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # but for those between quotes
+# They pass each character once, whatever was pasted: nothing else runs while an expression does.
+_CLOSED = re.compile(r'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+')
+_QUOTED_OR_END = re.compile(r'"(?:[^"\\]++|\\.)*+"|[,;]')
+_END = re.compile(r"[,;]")
 _NAMED = re.compile(r"(.*?)<([^<>]*)>", re.S)
 
 

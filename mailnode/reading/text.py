@@ -20,6 +20,10 @@ _BLOCKS = frozenset(
      "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr",
      "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul")
 )  # fmt: skip
+_PARAGRAPHS = frozenset(("p", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table"))
+# What stands behind one of these is on another line, whatever it is.
+_CLOSED = ",".join(sorted(_BLOCKS - {"br", "hr", "li", "dd", "dt", "td", "th", "tr"}))
+_ENDED = "\f"
 _UNSEEN = ("script", "style", "head", "title", "template", "noscript", "svg", "math", "select")
 # What has no end, or ends where the next one begins: they nest only in others.
 _FLAT = frozenset(
@@ -28,6 +32,7 @@ _FLAT = frozenset(
 )
 _TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9:_-]{0,30})")
 _BLANKS = re.compile(r"[ \t\r\f\v\xa0]+")
+_ENDS = re.compile(r"\f[ \f]*\n?")
 _GAPS = re.compile(r"\n{3,}")
 _QUOTED = re.compile(r"^(?:[ \t]*>|-- ?$).*(?:\n|\Z)", re.M)
 
@@ -52,31 +57,49 @@ def html_of(part: Part, most_octets: int = HTML_OCTETS) -> str:
     return part.text(min(most_octets, HTML_OCTETS))
 
 
-def text_of_html(html: str) -> str:
-    """The words of a page, a line a block; nothing of it is fetched."""
+def text_of_html(html: str, *, marked: bool = False) -> str:
+    """The words of a page, a line a block; nothing of it is fetched.
+
+    Args:
+        marked: behind a link stands where it leads, before each item of a list a star.
+    """
     page = html.encode("utf-8", "replace")[:HTML_OCTETS]
     page = page[: _depth_ends(page)]
     try:
         tree = LexborHTMLParser(page.decode("utf-8", "ignore"))
         tree.strip_tags(list(_UNSEEN), recursive=True)
+        for node in tree.css(_CLOSED):
+            node.insert_after(_ENDED)
+        if marked:
+            _name_links(tree)
     except Exception:  # it says that it may
         return ""
-    words: list[str] = []
+    words, item = list[str](), "\n* " if marked else "\n"
     if tree.root is not None:
         for node in tree.root.traverse(include_text=True):
-            _add_words(node, words)
-    lines = (_BLANKS.sub(" ", line).strip() for line in "".join(words).split("\n"))
+            _add_words(node, words, item)
+    text = _ENDS.sub("\n", "".join(words))
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
     return _GAPS.sub("\n\n", "\n".join(lines)).strip()
 
 
-def _add_words(node: LexborNode, words: list[str]) -> None:
+def _add_words(node: LexborNode, words: list[str], item: str) -> None:
     tag = node.tag
     if tag == "-text":
         text = node.text_content
         if text:
             words.append(text.replace("\n", " ").replace("\0", ""))
+    elif tag == "li":
+        words.append(item)
     elif tag in _BLOCKS:
-        words.append("\n")
+        words.append("\n\n" if tag in _PARAGRAPHS else "\n")
+
+
+def _name_links(tree: LexborHTMLParser) -> None:
+    for node in tree.css("a[href]"):
+        href = (node.attributes.get("href") or "").strip()
+        if href.startswith(("http:", "https:", "mailto:")):
+            node.insert_after(f" <{href}>")
 
 
 def _depth_ends(page: bytes) -> int:

@@ -7,7 +7,7 @@ Who may send what to whom stands in `transaction` and `submission`, and in the d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -33,6 +33,8 @@ from mailnode.wire import ChunkReader
 
 if TYPE_CHECKING:
     from mailnode.store.directory import Account
+
+CHUNK_OCTETS = 256 << 10
 
 _log = Logger()
 
@@ -213,6 +215,15 @@ class Posting:
         body = self._opened()
         return body.take(body.reader.feed(chunk), self._office.most_octets)
 
+    async def write_all(
+        self, pieces: Iterator[bytes], in_thread: Callable[..., Awaitable[bytes]]
+    ) -> None:
+        """The rest of the mail; its pieces are made in a thread."""
+        while chunk := await in_thread(_joined, pieces):
+            wait = self.write(chunk)
+            if wait is not None:
+                await wait
+
     async def end(self, once: Once | None = None) -> Posted:
         """The mail is taken, durably, for all who were named.
 
@@ -260,6 +271,18 @@ class Posting:
         only = str(users[0]) if len(users) == 1 else ""
         client, hostname = self._origin.client, self._office.hostname
         return received_field(client, hostname, self.mail_id, only)[:-2]
+
+
+def _joined(pieces: Iterator[bytes]) -> bytes:
+    """The next ones, as many as are worth a turn of a thread."""
+    found: list[bytes] = []
+    octets = 0
+    for piece in pieces:
+        found.append(piece)
+        octets += len(piece)
+        if octets >= CHUNK_OCTETS:
+            break
+    return b"".join(found)
 
 
 def _abandon(delivery: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from mailnode.model import Client
 from mailnode.web.bodies import Form, InMemory, ToDisk, Uploads, read_form
 from mailnode.web.refusals import BadRequest, MustSignIn
 
@@ -43,6 +44,16 @@ class Visit:
         if self.admission.guest is None:
             raise MustSignIn()
         return self.admission.guest
+
+    @property
+    def client(self) -> Client:
+        """Who submits a mail, for Received and the journal."""
+        return Client(
+            host=self.peer.client,
+            protocol="HTTPS" if self.peer.secure else "HTTP",
+            account=str(self.guest.account.address),
+            loopback=self.peer.local,
+        )
 
     @property
     def path(self) -> str:

@@ -91,7 +91,7 @@ def test_the_page_of_the_docs_works_as_it_is_shown(tmp_path: Path) -> None:
         sent = json.loads(next(text for line, text in told.items() if "order-66" in line))
         assert [each["state"] for each in sent["recipients"]] == ["accepted", "accepted"]
         (waited,) = [json.loads(text) for line, text in told.items() if "/messages/wait" in line]
-        assert (waited["mail_id"], waited["text"]) == (sent["id"], "Hello.\n")
+        assert (waited["subject"], waited["text"]) == ("Your code", "4711\n")
         (captured,) = [json.loads(text) for line, text in told.items() if "/captured/wait" in line]
         assert (captured["mail_id"], captured["recipient"]) == (sent["id"], "dave@example.com")
         assert "Subject: Welcome" in said and '"is_ready": true' in said

@@ -222,8 +222,8 @@ class MailTests(SynchronousTestCase):
         folder.mkdir()
         for name in (b"a\nb.txt", b"\xff.txt"):
             Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x")
-        people = read_mailboxes("A\r\nBcc: b <a@x.test>")
-        mail = parsed(draft(sender=people[0], to=people, files=tuple(sorted(folder.iterdir()))))
+        person = Mailbox(read_address("a@x.test"), "A\r\nBcc: b")
+        mail = parsed(draft(sender=person, to=(person,), files=tuple(sorted(folder.iterdir()))))
         self.assertEqual('"A Bcc: b" <a@x.test>', mail["To"])
         names = [each.get_filename() for each in mail.iter_attachments()]
         self.assertEqual(["a b.txt", "\N{REPLACEMENT CHARACTER}.txt"], names)

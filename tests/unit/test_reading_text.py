@@ -21,16 +21,38 @@ class HtmlTests(SynchronousTestCase):
                 "<html><head><title>t</title><style>p{}</style></head><body><p>One &amp; <b>two</b>"
                 "<p>three<br>four<script>bad()</script><ul><li>five</ul><table><tr><td>a<td>b"
             ),
-            "One & two\nthree\nfour\n\nfive\n\na\nb",
+            "One & two\n\nthree\nfour\n\nfive\n\na\nb",
         )
+
+    def test_what_stands_behind_a_block_is_on_another_line(self):
+        for page, words in (
+            ("<p>One</p>two", "One\ntwo"),
+            ("<div>a</div><div>b</div><div><br></div><div>c</div>", "a\nb\n\nc"),
+            ("<ul><li>x</li><li>y</li></ul>z", "x\ny\nz"),
+            ("<div><div><div>a</div></div></div> b", "a\nb"),
+            ("<table><tr><td>a</td></tr></table>c", "a\nc"),
+            ("x<span>y</span>z", "xyz"),
+        ):
+            self.assertEqual(words, text_of_html(page), page)
+
+    def test_links_and_items_are_marked_where_that_is_wanted(self):
+        for page, words in (
+            ("<ul><li>a<li>b</ul>", "* a\n* b"),
+            ("<a href='https://a.test/'>here</a>&amp;", "here <https://a.test/>&"),
+            ('<a x="1" HREF = " https://a.test/?b&amp;c">d</a>', "d <https://a.test/?b&c>"),
+            ("<a href=mailto:a@b>d</a>", "d <mailto:a@b>"),
+            ("<a hrefs='https://x'>d</a><a href='javascript:x'>y</a>", "dy"),
+        ):
+            self.assertEqual(words, text_of_html(page, marked=True), page)
 
     def test_no_page_takes_long(self):
         for piece in ("<div>", "<b>", "<table>", "<b><p>", "<a><p>", "<p><button>", "<div></x>",
                       "<div><svg></div>", "<select><option>", "<td><table></table>", "<font><p>",
-                      "<a x=", "<!--", "&amp", "<svg><p>", "<template>", "<frameset>"):  # fmt: skip
+                      "<a x=", "<a href='http:x'>", "<li>", "<!--", "&amp", "<svg><p>",
+                      "<template>", "<frameset>"):  # fmt: skip
             page = "<p>begin</p>" + piece * (2 * HTML_OCTETS // len(piece))
             began = time.monotonic()
-            text_of_html(page)
+            text_of_html(page, marked=True)
             self.assertLess(time.monotonic() - began, LONGEST_S, piece)
 
     def test_what_stands_before_a_page_becomes_too_deep_is_read(self):
@@ -39,6 +61,7 @@ class HtmlTests(SynchronousTestCase):
     @given(st.text(max_size=200))
     def test_whatever_the_page_is_nothing_is_raised(self, page):
         text_of_html(page)
+        text_of_html(page, marked=True)
 
 
 class TextTests(SynchronousTestCase):

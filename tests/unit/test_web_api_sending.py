@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Any
 
 from mailnode.web.api.orders import FIELDS, FORM_FIELDS
-from tests.unit.api_case import ApiCase, Said
+from tests.unit.api_case import JSON, ApiCase, Said
 
 ALICE, BOB, FAR = "alice@example.test", "bob@example.test", "dave@elsewhere.example"
 FORM = "application/x-www-form-urlencoded"
@@ -240,6 +241,26 @@ class Sending(ApiCase):
             said = await self.ask("POST", "/send", raw, kind=RAW)
             self.assertIn(said.status, (400, 403, 422), (raw, said))
         self.assertEqual([], await self.inbox())
+
+    async def test_whatever_names_them_there_are_a_thousand_recipients_at_most(self) -> None:
+        await self.begin()
+        many = [f"u{at}@x.example" for at in range(1001)]
+        people = ",".join(many)
+        raw = f"From: {ALICE}\r\nTo: {people}\r\n\r\nx".encode()
+        for body, kind, field in (({"to": many[:600], "cc": many[600:]}, JSON, "cc[400]"),
+                                  (f"to={people}", FORM, "to"), (raw, RAW, "to")):  # fmt: skip
+            said = await self.ask("POST", "/send", body, kind=kind)
+            words = {field: "a mail has 1000 recipients at most"}
+            self.assertEqual((422, words), (said.status, said.errors), field)
+
+    async def test_a_form_s_list_of_people_keeps_nobody_waiting(self) -> None:
+        await self.begin()
+        for list_ in (b"," * 1_000_000, b"a@x.example," * 80_000):
+            began = time.process_time()
+            form = parts(("to", "", list_))
+            said = await self.ask("POST", "/send", form, kind=MULTIPART)
+            self.assertEqual((422, ["to"]), (said.status, list(said.errors)), said)
+            self.assertLess(time.process_time() - began, 5)
 
     async def test_too_much_json_and_too_large_a_mail_are_413(self) -> None:
         await self.begin(limits__message_size=100_000)

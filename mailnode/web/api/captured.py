@@ -25,7 +25,7 @@ from mailnode.web.api.paging import PAGING, answer_page, place
 from mailnode.web.api.schemas import NUMBER, instant, or_null, page_of, ref, text, thing, whole
 from mailnode.web.api.shapes import MAIL_ID_FIELD
 from mailnode.web.api.shapes import SCHEMAS as SHAPES
-from mailnode.web.api.watching import WANTED, Waiters, Wanted
+from mailnode.web.api.watching import NONE_CAME, WANTED, Waiters, Wanted
 from mailnode.web.letters import Letter
 from mailnode.web.routes import Answer, Need
 
@@ -85,10 +85,7 @@ class Captured:
                 name="waitForCaptured", method="GET", path="/captured/wait", answer=self.wait,
                 about="Waits for a mail that is captured, for tests of programs that send some",
                 query=WANTED,
-                results=[
-                    Result(200, "The mail.", ref("CapturedMessage")),
-                    Result(204, "None came.", None, ""),
-                ],
+                results=[Result(200, "The mail.", ref("CapturedMessage")), NONE_CAME],
                 failures=[429], **whose,
             ),
             Operation(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -15,7 +17,9 @@ from mailnode.web.api.schemas import SAYS, Schema
 from mailnode.web.refusals import BadRequest
 
 MOST_DEPTH = 16
+MOST_VALUES = 4_000  # each that is wrong costs two kilobytes before the first fault is told
 MOST_DIGITS = 30
+_MARKS = re.compile(r'\\.|["\[\]{},]', re.S)
 _KINDS = {
     "string": "a text",
     "integer": "a whole number",
@@ -31,15 +35,14 @@ _KINDS = {
 
 
 def read_json(octets: bytes) -> Any:
-    """A value of JSON that is well-formed to the letter, and not nested without end.
+    """A value of JSON that is well-formed to the letter, and neither deep nor of many values.
 
     Raises:
         BadRequest: it isn't.
     """
     try:
         text = octets.decode("utf-8")
-        if _depth(text) > MOST_DEPTH:
-            raise BadRequest(f"The JSON is nested deeper than {MOST_DEPTH}")
+        _require_bounded(text)
         value = json.loads(
             text, parse_constant=_no_constant, parse_int=_whole, object_pairs_hook=_object
         )
@@ -49,28 +52,30 @@ def read_json(octets: bytes) -> Any:
     return value
 
 
-def _depth(text: str) -> int:
-    """How deep brackets stand in each other; those in texts count, too, where they are many."""
-    if text.count("[") + text.count("{") <= MOST_DEPTH:
-        return 0
-    depth = deepest = 0
-    in_text = escaped = False
-    for char in text:
-        if in_text:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_text = False
-        elif char == '"':
-            in_text = True
-        elif char in "[{":
+def _require_bounded(text: str) -> None:
+    """
+    Raises:
+        BadRequest: there is more in it than anybody asks for.
+    """
+    if text.count(",") < MOST_VALUES and text.count("[") + text.count("{") <= MOST_DEPTH:
+        return
+    values, depth, in_text = 1, 0, False
+    for found in _MARKS.finditer(text):
+        mark = found.group()
+        if mark == '"':
+            in_text = not in_text
+        elif in_text:
+            continue
+        elif mark == ",":
+            values += 1
+        elif mark in "[{":
             depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
+        elif mark in "]}":
             depth -= 1
-    return deepest
+        if depth > MOST_DEPTH:
+            raise BadRequest(f"The JSON is nested deeper than {MOST_DEPTH}")
+        if values > MOST_VALUES:
+            raise BadRequest(f"The JSON has more than {MOST_VALUES:,} values")
 
 
 def _no_constant(name: str) -> Any:
@@ -108,13 +113,13 @@ def faults_of(value: Any, schema: Schema) -> list[Fault]:
     """What is wrong, in no more than so many words."""
     found: list[Fault] = []
     for error in Draft202012Validator(schema).iter_errors(value):
-        found += _faults(error)
+        found += islice(_faults(error), MOST_FAULTS)
         if len(found) >= MOST_FAULTS:
             break
     return found
 
 
-def _faults(error: ValidationError) -> Iterable[Fault]:
+def _faults(error: ValidationError) -> Iterator[Fault]:
     where, schema = field_of(error.absolute_path), error.schema
     known = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
     if error.validator == "additionalProperties":

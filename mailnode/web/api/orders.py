@@ -146,8 +146,10 @@ class _Reading:
     def name_people(self, name: str, values: Sequence[tuple[str, str]]) -> None:
         """Recipients of a field: (field, text) of each."""
         for where, said in values:
+            if len(self.recipients) > MOST_RECIPIENTS:
+                break
             try:
-                found = read_mailboxes(said)
+                found = read_mailboxes(said, MOST_RECIPIENTS + 1)
             except BadAddress as error:
                 self.faults.append(Fault(where, error.text, error.enhanced))
                 continue
@@ -155,8 +157,6 @@ class _Reading:
                 if self._good_name(where, each):
                     self.people[name].append(each)
                     self.recipients.append((where, each.address))
-        if len(self.recipients) > MOST_RECIPIENTS:
-            self.faults.append(Fault(name, f"a mail has {MOST_RECIPIENTS} recipients at most"))
 
     def sender(self, said: str) -> Mailbox:
         if not said.strip():
@@ -197,6 +197,9 @@ class _Reading:
         """
         if not self.recipients and not self.faults:
             self.faults.append(Fault("to", "names nobody", "5.5.1"))
+        if len(self.recipients) > MOST_RECIPIENTS:
+            where, _address = self.recipients[MOST_RECIPIENTS]
+            self.faults.append(Fault(where, f"a mail has {MOST_RECIPIENTS} recipients at most"))
         if self.faults:
             raise Faulty(self.faults)
 

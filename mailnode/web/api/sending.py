@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -14,7 +15,7 @@ from twisted.internet.defer import DeferredSemaphore
 from mailnode.background import Together
 from mailnode.composing.mails import Composed, compose
 from mailnode.errors import MailError
-from mailnode.model import Client, Kept, Once
+from mailnode.model import Kept, Once
 from mailnode.web.api.checking import read_json
 from mailnode.web.api.operations import Call, Content, Operation, Result
 from mailnode.web.api.orders import (
@@ -197,7 +198,7 @@ class Sending:
         try:
             posting = await self.post_office.begin(
                 account,
-                client_of(call),
+                call.visit.client,
                 sender=order.sender,
                 size_octets=size_octets,
                 kept=kept,
@@ -209,10 +210,7 @@ class Sending:
         ended = False
         try:
             recipients = await _name(posting, order)
-            if composed is not None:
-                await self._write(posting, composed.pieces())
-            elif order.mail is not None:
-                await self._write(posting, iter(lambda: order.mail.read(PIECE_OCTETS), b""))  # type: ignore[union-attr]
+            await posting.write_all(_pieces(order, composed), self.in_thread)
             told = json.dumps(
                 {
                     "id": posting.mail_id,
@@ -229,11 +227,12 @@ class Sending:
                 posting.abandon()
         return told
 
-    async def _write(self, posting: Posting, pieces: Iterator[bytes]) -> None:
-        while piece := await self.in_thread(_joined, pieces):
-            wait = posting.write(piece)
-            if wait is not None:
-                await wait
+
+def _pieces(order: Order, composed: Composed | None) -> Iterator[bytes]:
+    if composed is not None:
+        return composed.pieces()
+    assert order.mail is not None
+    return iter(partial(order.mail.read, PIECE_OCTETS), b"")
 
 
 async def _name(posting: Posting, order: Order) -> list[dict[str, str]]:
@@ -271,17 +270,6 @@ def _refused(faults: list[Fault], refusals: list[MailError]) -> Faulty:
     refused = Faulty(faults, None, first.http_status)
     refused.retry_after_s = max(getattr(each, "retry_after_s", 0) for each in refusals)
     return refused
-
-
-def client_of(call: Call) -> Client:
-    """Who submits it, for Received and the journal."""
-    peer = call.visit.peer
-    return Client(
-        host=peer.client,
-        protocol="HTTPS" if peer.secure else "HTTP",
-        account=str(call.account.address),
-        loopback=peer.local,
-    )
 
 
 def _key_of(call: Call) -> str:
@@ -323,18 +311,6 @@ def _read(call: Call, kind: str) -> tuple[Order, bytes]:
     if body.size_octets > JSON_OCTETS:
         raise BodyTooLarge.past(JSON_OCTETS)
     return order_of_json(read_json(body.file.read()), own), digest.digest()
-
-
-def _joined(pieces: Iterator[bytes]) -> bytes:
-    """The next ones, as many as are worth a turn of a thread."""
-    found: list[bytes] = []
-    octets = 0
-    for piece in pieces:
-        found.append(piece)
-        octets += len(piece)
-        if octets >= PIECE_OCTETS:
-            break
-    return b"".join(found)
 
 
 def _answer(told: str, order: Order, *, again: bool = False) -> Answer:

@@ -31,9 +31,13 @@ WANTED: dict[str, Schema] = {
     "to": text("The address that it was sent to, or the beginning of it up to the @.", most=320),
     "from": text("The reverse-path.", most=320),
     "subject": text("Stands in its subject, in capitals or not.", most=200),
-    "since": instant("A mail that came at that time or later does, too; else it must come now."),
+    "since": instant(
+        "A time before the mail was caused: it may be there before it is waited for. "
+        "One counts that came then or later; without it, one that comes from now on."
+    ),
     "timeout": whole("Seconds to wait.", 1, LONGEST_S, default=USUAL_S),
 }
+NONE_CAME = Result(204, "None came; with `since` one that was there before counts.", None, "")
 
 
 @frozen
@@ -103,10 +107,7 @@ class Watching:
                 more="Answers as soon as one is there, and 204 when none came in that time. "
                 f"At most {MOST_OF_ACCOUNT} requests of an account wait at a time.",
                 tag="Messages", scope="read", query={**WANTED, "folder": FOLDER},
-                results=[
-                    Result(200, "The mail.", ref("Message")),
-                    Result(204, "None came.", None, ""),
-                ],
+                results=[Result(200, "The mail.", ref("Message")), NONE_CAME],
                 failures=[404, 429],
             ),
             Operation(

@@ -14,7 +14,6 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError, Timeout
 from mailnode.addresses import Address
 from mailnode.composing.people import Mailbox, Wrong, read_each
 from mailnode.errors import MailError
-from mailnode.web.pages.sending import client_of
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import JSON, Answer, Route
 
@@ -141,7 +140,7 @@ class Addressing:
             raise BadRequest("That is too much for one field")
         session = visit.guest.session
         whose = session.key_hash if session is not None else visit.guest.account.id
-        faults = await self.faults_of(visit.guest.account, client_of(visit), whose, text)
+        faults = await self.faults_of(visit.guest.account, visit.client, whose, text)
         return Answer(json.dumps({"faults": faults}), kind=JSON)
 
     async def faults_of(self, account: Account, client: Client, whose: Any, text: str) -> list[str]:

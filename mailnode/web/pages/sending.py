@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
@@ -12,19 +12,18 @@ from twisted.logger import Logger
 from mailnode.background import Together
 from mailnode.composing.mails import Composed, compose
 from mailnode.errors import MailError
-from mailnode.model import ANSWERED, PASSED, Client, Kept, Once
+from mailnode.model import ANSWERED, PASSED, Kept, Once
 from mailnode.web.pages.writing_form import PEOPLE, Faults, draft_of
 
 if TYPE_CHECKING:
     from mailnode.composing.drafts import Draft
     from mailnode.composing.written import Written
+    from mailnode.model import Client
     from mailnode.smtp.posting import Posting
     from mailnode.store.directory import Account
     from mailnode.store.drafts import Upload
     from mailnode.web.bodies import InThread
     from mailnode.web.desk import Desk
-
-PIECE_OCTETS = 256 << 10
 
 _log = Logger(namespace="mailnode")
 
@@ -142,11 +141,7 @@ class Sending:
                         faults.add(name, f"{each.address}: {error.text}")
             if faults:
                 return faults
-            pieces = composed.pieces()
-            while piece := await self.in_thread(_joined, pieces):
-                wait = posting.write(piece)
-                if wait is not None:
-                    await wait
+            await posting.write_all(composed.pieces(), self.in_thread)
             answer = json.dumps({"mail_id": posting.mail_id})
             once = Once(account.id, _once_key(written), written.digest, answer)
             ended = True
@@ -195,26 +190,3 @@ class Sending:
 
 def _once_key(written: Written) -> str:
     return f"written {written.key}"
-
-
-def _joined(pieces: Iterator[bytes]) -> bytes:
-    """The next ones, as many as are worth a turn of a thread."""
-    found: list[bytes] = []
-    octets = 0
-    for piece in pieces:
-        found.append(piece)
-        octets += len(piece)
-        if octets >= PIECE_OCTETS:
-            break
-    return b"".join(found)
-
-
-def client_of(visit: Any) -> Client:
-    """Who submits it, for Received and the journal."""
-    peer, account = visit.peer, visit.guest.account
-    return Client(
-        host=peer.client,
-        protocol="HTTPS" if peer.secure else "HTTP",
-        account=str(account.address),
-        loopback=peer.local,
-    )

@@ -21,7 +21,7 @@ from mailnode.reading.text import text_of_html
 from mailnode.telling import size
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.originals import Originals, Place
-from mailnode.web.pages.sending import Sending, Sent, client_of
+from mailnode.web.pages.sending import Sending, Sent
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.pages.writing_form import (
     Desktop,
@@ -288,7 +288,7 @@ class Writing:
                 faults
                 if faults.of("files")
                 else await self.sending.send(
-                    account, client_of(visit), desktop.written, desktop.uploads
+                    account, visit.client, desktop.written, desktop.uploads
                 )
             )
         except MailError as error:
