@@ -27,6 +27,7 @@ from mailnode.outbound.mx import find_hosts
 from mailnode.resolver import Resolver
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.captured import CapturedMails
 from mailnode.store.correspondents import correspondents_of, read_heads
 from mailnode.store.drafts import UPLOADS_FOLDER, Drafts
 from mailnode.store.folders import Folders
@@ -48,6 +49,7 @@ from mailnode.web.pages.addressing import Addressing
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.own_folders import OwnFolders
 from mailnode.web.pages.reading import Reading
@@ -190,8 +192,11 @@ class WebHouse:
             values=values or house.metrics.values,
         )
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
-        letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
-        reading = Reading(templates, desk, letters, guests, time.time)
+        letters = Letters(
+            desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
+        )
+        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
+        reading = Reading(templates, desk, letters, mail_pages)
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
@@ -337,6 +342,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        captured=CapturedMails(house.database),
         indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,

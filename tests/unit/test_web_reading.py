@@ -215,26 +215,26 @@ class KeyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
         self.keys = Keys(lambda: self.now)
-        self.key = self.keys.make(HASH, 5, 7)
+        self.key = self.keys.make(HASH, "/mail/5/7")
 
     def test_a_key_opens_the_mail_that_it_was_made_for(self) -> None:
-        self.assertEqual(HASH, self.keys.session_of(self.key, 5, 7))
+        self.assertEqual(HASH, self.keys.session_of(self.key, "/mail/5/7"))
 
     def test_it_opens_no_other_and_nothing_for_another(self) -> None:
-        self.assertIsNone(self.keys.session_of(self.key, 5, 8))
-        self.assertIsNone(self.keys.session_of(self.key, 6, 7))
-        self.assertIsNone(self.keys.session_of("4" + self.key[1:], 5, 7))
-        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/5/8"))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/6/7"))
+        self.assertIsNone(self.keys.session_of("4" + self.key[1:], "/mail/5/7"))
+        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), "/mail/5/7"))
         of = HASH.hex()
         for forged in ("", "x", of, f"{of}.9999", f"{of}.9999.", f"{of}.\u0663.00", f"{of}.-1.1"):
-            self.assertIsNone(self.keys.session_of(forged, 5, 7))
+            self.assertIsNone(self.keys.session_of(forged, "/mail/5/7"))
 
     def test_it_opens_nothing_after_an_hour(self) -> None:
         self.now += KEY_S + 1
-        self.assertIsNone(self.keys.session_of(self.key, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/5/7"))
 
     def test_another_process_has_other_keys(self) -> None:
-        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, 5, 7))
+        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, "/mail/5/7"))
 
 
 class StoryTests(SynchronousTestCase):
@@ -301,9 +301,9 @@ class LettersTests(SynchronousTestCase):
         self.clock, self.threads = Clock(), FakeThreads()
         nothing: Any = None
         threads: Any = self.threads
-        self.letters = Letters(nothing, nothing, threads, self.in_thread, self.clock)
+        self.letters = Letters(nothing, nothing, nothing, threads, self.in_thread, self.clock)
         mail: Any = SimpleNamespace(head=b"Head: 1\r\n", body=b"\r\nbody")
-        self.letter = Letter(nothing, mail)
+        self.letter = Letter(mail, "/mail/1/2", "M", "")
 
     def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return succeed(function(*arguments))
