@@ -36,6 +36,7 @@ from mailnode.store.journal import read_trace
 from mailnode.threads import Threads
 from mailnode.web.api.happenings import Happenings
 from mailnode.web.assets import Assets
+from mailnode.web.captured_watch import CapturedWatch
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
@@ -46,7 +47,9 @@ from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
+from mailnode.web.pages.admin_captured import AdminCaptured
 from mailnode.web.pages.attaching import Attaching
+from mailnode.web.pages.captured_mail import CapturedMail
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists
 from mailnode.web.pages.mail_pages import MailPages
@@ -159,7 +162,7 @@ class WebHouse:
             values: the metrics of the whole node; those of the house without it.
         """
         desk = _desk_of(house, post_office)
-        events = Events(desk.changes, house.reactor)
+        events = Events(desk.changes, house.reactor, CapturedWatch(desk.captured, house.reactor))
         config, directory = house.config, house.directory
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
@@ -220,7 +223,15 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [*pages, settings, events, api, *admin_pages(admin)],
+            [
+                *pages,
+                settings,
+                events,
+                api,
+                *admin_pages(admin),
+                AdminCaptured(desk, admin),
+                CapturedMail(desk, admin, letters, mail_pages),
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,

@@ -61,6 +61,11 @@ class Level:
     newest: int
     count: int
 
+    @property
+    def mark(self) -> str:
+        """Another one for each other level; never empty."""
+        return f"{self.newest}-{self.count}"
+
 
 @define(eq=False)
 class CapturedMails:

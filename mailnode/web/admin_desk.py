@@ -11,11 +11,9 @@ if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.config import QuotaSettings
     from mailnode.store.accounts import Accounts
-    from mailnode.store.captured import Captured
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal_search import FoundPage
     from mailnode.store.lists import Sums
-    from mailnode.store.queue import QueuedMail
     from mailnode.store.queue_desk import Changed, Destination, QueueFilter, QueueRow
     from mailnode.web.bodies import InThread
     from mailnode.web.figures import Figures
@@ -74,9 +72,7 @@ class QueueSight:
         count: how many fit.
         destinations: those with the most recipients.
         change: (filter, action, by whom, reason).
-        captured: (before, limit), the newest first.
-        mail: a row by its id and, of what was captured, its mail; None for none.
-        open: a body that lies in a file.
+        row: the one of that id; None for none.
     """
 
     make_filter: Callable[..., QueueFilter]
@@ -84,6 +80,4 @@ class QueueSight:
     count: Callable[[QueueFilter], Awaitable[int]]
     destinations: Callable[[int], Awaitable[list[Destination]]]
     change: Callable[[QueueFilter, str, str, str], Awaitable[Changed]]
-    captured: Callable[[int, int], Awaitable[list[Captured]]]
-    mail: Callable[[int], Awaitable[tuple[QueueRow, QueuedMail | None] | None]]
-    open: Callable[[str], Any]
+    row: Callable[[int], Awaitable[QueueRow | None]]

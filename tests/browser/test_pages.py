@@ -17,7 +17,7 @@ from tests.browser import pictures
 from tests.browser.admin_scenes import ADMIN_SCENES, CAPTURED, HELD
 from tests.browser.conftest import Visitors, demo_folder
 from tests.browser.looks import assert_accessible, assert_fits, assert_keyboard_reaches_all
-from tests.browser.mails import NOW, bring_in, mail, of_bob, of_dave
+from tests.browser.mails import NOW, bring_in, mail, of_bob, of_customers, of_dave
 from tests.browser.scenes import SCENES, Scene
 from tests.browser.visitor import (
     DESKTOP,
@@ -39,7 +39,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NO_PAGES = re.compile(
     r"/(livez|readyz|metrics|static/.*|manifest.webmanifest|favicon.ico|events|places"
     r"|admin/figures|write/.+|api/v1/.+|mail/.*/(cid/<path>|eml|print|part/<path>)"
-    r"|admin/captured/.*/eml)"
+    r"|admin/captured/.*/(cid/<path>|eml|print|part/<path>))"
 )
 # Playwright's own clock reaches into a mail's frame, too, where no script may run.
 _CLOCK = f"""{{
@@ -61,11 +61,13 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     command(folder, "route", "add", HELD, "hold")
     command(folder, "gear", "set", "allow-list", "--allow", HELD)
     with Node(folder, options=("--smtp", "0", "--pop3", "0", "--http", "0")) as node:
-        for domain in (HELD, CAPTURED):
-            with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=60) as client:
-                client.login(address_of("alice"), password_of("alice"))
+        with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=60) as client:
+            client.login(address_of("alice"), password_of("alice"))
+            for domain in (HELD, CAPTURED):
                 to = f"zoe@{domain}"
                 client.send_message(mail(30, "alice@example.test", "The boat", "Soon.\n", to=to))
+            for order in of_customers(CAPTURED):
+                client.send_message(order, to_addrs=[order["To"], f"archive@{CAPTURED}"])
         yield node
 
 

@@ -115,10 +115,9 @@ class AdminQueue:
         )
 
     async def show_row(self, visit: Visit, row_id: int) -> Answer:
-        found = await self.desk.queue.mail(min(row_id, MOST_NUMBER))
-        if found is None:
+        row = await self.desk.queue.row(min(row_id, MOST_NUMBER))
+        if row is None:
             raise NoSuchPage("That is not in the queue any more; the journal says where it went")
-        row, _mail = found
         if row.state == "captured":
             return see_other(f"/admin/captured/{row_id}")
         return self.desk.templates.page(
@@ -245,7 +244,6 @@ def _path(given: Mapping[str, str]) -> str:
 
 
 def _back(said: str) -> str:
-    """A page of the queue or of what was captured; "" for any other."""
-    path = said.partition("?")[0]
-    is_ours = path in ("/admin/queue", "/admin/captured")
+    """A page of the queue; "" for any other."""
+    is_ours = said.partition("?")[0] == "/admin/queue"
     return said if is_ours and said.isascii() and said.isprintable() and " " not in said else ""

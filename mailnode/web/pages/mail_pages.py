@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from mailnode.web.letters import Letter, Letters
 from mailnode.web.pages.mail_files import MOST_PATH, Files, Keys
 from mailnode.web.pages.mail_view import View, frame_mail, print_mail, view_mail
 from mailnode.web.refusals import NoSuchPage
-from mailnode.web.routes import Answer
+from mailnode.web.routes import Answer, Answering, Need, Route
 from mailnode.wire import header_fields
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ HEIGHTS = ((8, "short"), (24, "medium"), (60, "long"))
 
 @define(eq=False)
 class MailPages:
-    """Values for templates, and documents of strangers; `files` has what is taken away.
+    """Their routes, values for templates, documents of strangers; `files` has what is taken away.
 
     Args:
         domains: that others may pretend to be.
@@ -49,6 +50,44 @@ class MailPages:
     def __attrs_post_init__(self) -> None:
         self.keys = Keys(self.now)
         self.files = Files(self.letters, self.keys, self.guests)
+
+    def routes(
+        self, at: str, need: Need, read: Answering, beside: Answering, picture: Answering
+    ) -> Sequence[Route]:
+        """What is one click away from a mail's page, and what its page is made of.
+
+        Args:
+            at: the path of its page, as Klein takes it.
+            read: opens the mail that is asked for, and answers as it is told.
+            beside: a page of these values.
+            picture: of its HTML, for nobody in particular: its key says who may.
+        """
+
+        async def headers(visit: Visit, letter: Letter) -> Answer:
+            return await beside(visit, letter, await self.headers(visit, letter))
+
+        async def source(visit: Visit, letter: Letter) -> Answer:
+            if visit.query("all"):
+                return await self.files.source(letter)
+            return await beside(visit, letter, await self.source(visit, letter))
+
+        async def save(_visit: Visit, letter: Letter) -> Answer:
+            return await self.files.save(letter)
+
+        shows = "A picture of its HTML, for who has the ``key`` that its frame was given"
+        told: tuple[tuple[str, Answering, str], ...] = (
+            ("/html", self.frame, "Its HTML, for the page's frame: ``?remote=1``"),
+            ("/headers", headers, "Its headers"),
+            ("/raw", source, "Its source; all of it: ``?all=1``"),
+            ("/eml", save, "The same as a file"),
+            ("/print", self.paper, "It for paper"),
+            ("/part/<path>", self.files.part, "An attachment; ``?show=1`` shows a picture"),
+        )
+        return [
+            *(Route(f"{at}{tail}", ("GET",), partial(read, reads), about, need)
+              for tail, reads, about in told),
+            Route(f"{at}/cid/<path>", ("GET",), picture, shows, Need.NOBODY),
+        ]  # fmt: skip
 
     # For templates
 

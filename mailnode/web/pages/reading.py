@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from mailnode.web.letters import Letter, Letters, OwnLetter
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.mail_story import tell_owner
-from mailnode.web.routes import Answer, Need, Route
+from mailnode.web.routes import Answer, Answering, Need, Route
 from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mailnode.web.visit import Visit
 
 _MAIL = "/mail/<int:folder_id>/<int:uid>"
-
-Reads = Callable[..., Awaitable[Answer]]
 
 
 @define(eq=False)
@@ -42,35 +40,24 @@ class Reading:
 
     def routes(self) -> Sequence[Route]:
         return (
-            self._route(
-                "",
-                self.show,
+            Route(
+                _MAIL,
+                ("GET",),
+                partial(self._read, self.show),
                 "A mail, which is seen then: ``?view=text`` or ``html``, ``?of=PART`` for a mail"
                 " that is attached, ``?pictures=1`` loads those from outside",
             ),
-            self._route("/html", self.show_frame, "Its HTML, for the page's frame: ``?remote=1``"),
-            self._route("/headers", self.show_headers, "Its headers"),
-            self._route("/raw", self.show_source, "Its source; all of it: ``?all=1``"),
-            self._route("/eml", self.save, "The same as a file"),
-            self._route("/print", self.show_print, "It for paper"),
-            self._route("/story", self.show_story, "What happened to it"),
-            self._route(
-                "/part/<path>", self.save_part, "An attachment; ``?show=1`` shows a picture"
-            ),
             Route(
-                f"{_MAIL}/cid/<path>",
+                f"{_MAIL}/story",
                 ("GET",),
-                self.show_picture,
-                "A picture of its HTML, for who has the ``key`` that its frame was given",
-                Need.NOBODY,
+                partial(self._read, self.show_story),
+                "What happened to it",
             ),
+            *self.pages.routes(_MAIL, Need.USER, self._read, self._beside, self.show_picture),
         )
 
-    def _route(self, tail: str, reads: Reads, about: str) -> Route:
-        return Route(f"{_MAIL}{tail}", ("GET",), partial(self._read, reads), about)
-
     async def _read(
-        self, reads: Reads, visit: Visit, folder_id: int, uid: int, **more: Any
+        self, reads: Answering, visit: Visit, folder_id: int, uid: int, **more: Any
     ) -> Answer:
         """A mail of who asks is read; one that was there is missed in words."""
         account_id = visit.guest.account.id
@@ -110,28 +97,6 @@ class Reading:
             newer=await page(after=copy.uid),
             older=await page(before=copy.uid),
         )
-
-    async def show_frame(self, visit: Visit, letter: OwnLetter) -> Answer:
-        return await self.pages.frame(visit, letter)
-
-    async def show_print(self, visit: Visit, letter: OwnLetter) -> Answer:
-        return await self.pages.paper(visit, letter)
-
-    # One click away
-
-    async def show_headers(self, visit: Visit, letter: OwnLetter) -> Answer:
-        return await self._beside(visit, letter, await self.pages.headers(visit, letter))
-
-    async def show_source(self, visit: Visit, letter: OwnLetter) -> Answer:
-        if visit.query("all"):
-            return await self.pages.files.source(letter)
-        return await self._beside(visit, letter, await self.pages.source(visit, letter))
-
-    async def save(self, visit: Visit, letter: OwnLetter) -> Answer:
-        return await self.pages.files.save(letter)
-
-    async def save_part(self, visit: Visit, letter: OwnLetter, path: str) -> Answer:
-        return await self.pages.files.part(visit, letter, path)
 
     async def show_picture(self, visit: Visit, folder_id: int, uid: int, path: str) -> Answer:
         async def opens(account_id: int) -> Letter:

@@ -19,7 +19,7 @@
   }
 
   const list = () => document.getElementById("list");
-  const boxes = () => [...document.querySelectorAll('#list input[name="uid"]')];
+  const boxes = () => [...document.querySelectorAll("#list .line > input")];
   const chosen = () => boxes().filter((box) => box.checked);
 
   function showChoice() {
@@ -42,7 +42,7 @@
 
   let last = null;
   document.addEventListener("click", (event) => {
-    const box = event.target.closest && event.target.closest('#list input[name="uid"]');
+    const box = event.target.closest && event.target.closest("#list .line > input");
     if (!box) return;
     const every = boxes();
     if (event.shiftKey && last && every.includes(last)) {
@@ -57,6 +57,7 @@
   document.addEventListener("submit", (event) => {
     const everything = document.querySelector(".everything input");
     if (event.target.id !== "list" || chosen().length || (everything && everything.checked)) return;
+    if (event.submitter && event.submitter.name === "all") return;
     event.preventDefault();
     const here = document.querySelector(".line.here input");
     if (here) {
@@ -108,14 +109,24 @@
     }, Math.max(SOON_MS, gap - quiet));
   }
 
+  // What a page shows of captured mail is known by a mark: only another one is news.
+  function heardCaptured(mark) {
+    const places = document.getElementById("places");
+    if (places && places.hasAttribute("data-captured") && places.dataset.captured !== mark) heard();
+  }
+
   function listen() {
     const others = "BroadcastChannel" in window ? new BroadcastChannel("mailnode") : null;
-    if (others) others.onmessage = heard;
+    if (others) others.onmessage = ({ data }) => { if (data && data.captured) heardCaptured(data.captured); else heard(); };
     const begin = () => new Promise(() => {
       const stream = new EventSource("/events");
       stream.addEventListener("change", (event) => {
         if (others) others.postMessage(event.data);
         heard();
+      });
+      stream.addEventListener("captured", (event) => {
+        if (others) others.postMessage({ captured: event.data });
+        heardCaptured(event.data);
       });
       let began = false;
       stream.onopen = () => { if (began) heard(); began = true; };
