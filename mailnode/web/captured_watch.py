@@ -60,11 +60,12 @@ class CapturedWatch:
     async def _compare(self) -> None:
         try:
             mark = (await self.captured.level()).mark
-        except MailError:  # who is busy now is asked again
-            mark = self._known
-        if mark != self._known:
-            self._known = mark
-            for hear in list(self._heard_by):
-                hear(mark)
-        if self._heard_by and self._due is None:
-            self._due = self.clock.callLater(LOOK_S, self._look)
+            if mark != self._known:
+                self._known = mark
+                for hear in list(self._heard_by):
+                    hear(mark)
+        except MailError:
+            pass  # who is busy or broken now is asked again
+        finally:
+            if self._heard_by and self._due is None:
+                self._due = self.clock.callLater(LOOK_S, self._look)

@@ -230,17 +230,25 @@ class ReadingTests(CapturedCase):
             raw=a_rich_mail(), here="bob",
         )  # fmt: skip
         page = await self.page(f"{LIST}/{rows[0]}")
-        told = re.sub(r"\s+", " ", page.partition("Envelope to")[2].partition("</dd>")[0])
+        told = re.sub(r"\s+", " ", page.partition(">to</span>")[2].partition("</dd>")[0])
         self.assertIn("<b>dave@far.example</b></span>,", told)
         self.assertIn(f'<a href="{LIST}/{rows[1]}">erin@far.example</a></span>,', told)
         self.assertRegex(told, r"hidden@far.example</a> <span[^>]*>\(Bcc")
         self.assertRegex(told, r"bob@example.test <span[^>]*>\(Bcc[^<]*</span> <span[^>]*>\(deliv")
-        self.assertRegex(page, r"<dt>Envelope from</dt><dd>shop@example.test</dd>")
+        self.assertIn('<span class="muted">from</span> shop@example.test <', page)
+
+    async def test_of_more_addresses_than_are_read_nobody_is_called_hidden(self) -> None:
+        await self.begin()
+        named = ", ".join(f"u{number}@far.example" for number in range(60))
+        raw = f"To: {named}\r\nSubject: x\r\n\r\nHello.\r\n".encode()
+        (row,) = await self.capture("u59@far.example", raw=raw)
+        self.assertNotIn("(Bcc", await self.page(f"{LIST}/{row}"))
 
     async def test_the_null_sender_is_told_as_such(self) -> None:
         await self.begin()
         (row,) = await self.capture("dave@far.example", sender="")
-        self.assertIn("<dt>Envelope from</dt><dd>&lt;&gt;</dd>", await self.page(f"{LIST}/{row}"))
+        page = await self.page(f"{LIST}/{row}")
+        self.assertIn('<span class="muted">from</span> &lt;&gt; <', page)
 
     async def test_the_one_before_and_the_one_after_are_a_click_away(self) -> None:
         await self.begin()
@@ -391,7 +399,7 @@ class DeletingTests(CapturedCase):
         self.assertEqual(200, asked.status)
         page = asked.octets.decode()
         self.assertIn("Delete all 3 for good", page)
-        self.assertIn("nothing brings back", page)
+        self.assertIn("nothing brings them back", page)
         self.assertEqual(4, len(await self.rows()))
         await self.capture("late@far.example", subject="Late")
         after = await self.follow(

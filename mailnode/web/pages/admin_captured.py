@@ -73,7 +73,7 @@ class AdminCaptured:
         typed = visit.query("q").strip()
         before, after = number_asked(visit, "before"), number_asked(visit, "after")
         shelf = await shelf_of(self.desk, visit)
-        level = await self.desk.captured.level()
+        level = shelf.captured or await self.desk.captured.level()
         fault, found = "", Found(())
         try:
             found = await self._find(_words_of(typed), before, 0 if typed else after)
@@ -136,13 +136,16 @@ class AdminCaptured:
         wanted = queue.make_filter(state="captured", **facts)
         if everything and not form.get("sure"):
             there = await queue.count(wanted)
+            them = "it" if there == 1 else "them"
             return self.admin.templates.page(
                 visit,
                 "admin_sure.html",
                 title="Delete all captured mail?",
+                shelf=await shelf_of(self.desk, visit),
                 told=[
-                    f"{count_mails(there)}, from whoever sent any, will be gone, and nothing brings"
-                    " back what is gone. The journal keeps that there was mail, and who deleted it."
+                    f"{count_mails(there)} that never left will be gone for everybody, and nothing"
+                    f" brings {them} back. The journal keeps who sent {them}, to whom, and who"
+                    f" deleted {them}."
                 ],
                 action=f"{LIST}/delete",
                 fields=[("all", everything)],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 from mailnode.errors import NoSuchMail
+from mailnode.reading.fields import MOST_ADDRESSES
 from mailnode.stories import Fate, fates_of
 from mailnode.web.letters import CapturedLetter, Letter, Letters, captured_path
 from mailnode.web.pages.lists import shelf_of
@@ -143,8 +144,8 @@ class CapturedMail:
 
 
 def _named_in(view: View | None) -> set[str] | None:
-    """Whom its To and Cc name, in lower case; None where that is not known."""
-    if view is None:
+    """Whom its To and Cc name, in lower case; None where not all of them are known."""
+    if view is None or max(len(view.to), len(view.cc)) >= MOST_ADDRESSES:
         return None
     return {address.lower() for _name, address in (*view.to, *view.cc)}
 
