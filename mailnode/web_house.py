@@ -162,8 +162,14 @@ class WebHouse:
             values: the metrics of the whole node; those of the house without it.
         """
         desk = _desk_of(house, post_office)
-        events = Events(desk.changes, house.reactor, CapturedWatch(desk.captured, house.reactor))
         config, directory = house.config, house.directory
+
+        def is_admin(account_id: int) -> bool:
+            account = directory.find_by_id(account_id)
+            return account is not None and account.admin
+
+        captured = CapturedWatch(desk.captured, house.reactor)
+        events = Events(desk.changes, house.reactor, captured, is_admin)
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})

@@ -8,7 +8,8 @@ Administrators hear of captured mail, too: a mark, which is another one when tha
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -38,11 +39,13 @@ class Events:
     Attributes:
         clock: the reactor's.
         captured: what the gear keeps from leaving.
+        is_admin: whether an account looks after the node now.
     """
 
     changes: Changes
     clock: IReactorTime
     captured: CapturedWatch
+    is_admin: Callable[[int], bool]
     _streams: dict[int, list[Stream]] = field(factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -72,8 +75,9 @@ class Events:
             raise TooManyStreams()
 
         async def produce(request: Any) -> None:
-            captured = self.captured if guest.is_admin else None
-            stream = Stream(request, account_id, self.changes, captured, self.clock)
+            stream = Stream(request, account_id, self.changes, self.clock)
+            if guest.is_admin:
+                stream.follow(self.captured, partial(self.is_admin, account_id))
             streams = self._streams.setdefault(account_id, [])
             streams.append(stream)
             try:
@@ -95,14 +99,19 @@ class Stream:
     _request: Any
     _account_id: int
     _changes: Changes
-    _captured: CapturedWatch | None
     _clock: IReactorTime
     _changed: set[int] = field(factory=set, init=False)
     _mark: str = field(default="", init=False)
+    _captured: CapturedWatch | None = field(default=None, init=False)
+    _may: Callable[[], bool] = field(default=lambda: False, init=False)
     _paused: bool = field(default=False, init=False)
     _gathering: Any = field(default=None, init=False)
     _alive: Any = field(default=None, init=False)
     _ended: Deferred[None] = field(factory=Deferred, init=False)
+
+    def follow(self, captured: CapturedWatch, may: Callable[[], bool]) -> None:
+        """Captured mail is told, too, as long as that may be; what `run` does comes after."""
+        self._captured, self._may = captured, may
 
     async def run(self) -> None:
         """Until it is ended, or cancelled because the client is gone."""
@@ -132,6 +141,9 @@ class Stream:
         self._gather()
 
     def _hear_captured(self, mark: str) -> None:
+        if not self._may():
+            self.end()  # what he may hear now is another stream's
+            return
         self._mark = mark
         self._gather()
 

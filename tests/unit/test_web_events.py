@@ -63,7 +63,8 @@ class Streams(SynchronousTestCase):
         self.clock, self.changes = Clock(), Changes()
         self.store: Any = Store()
         self.watch = CapturedWatch(self.store, self.clock)
-        self.events = Events(self.changes, self.clock, self.watch)
+        self.admins = {1}
+        self.events = Events(self.changes, self.clock, self.watch, self.admins.__contains__)
 
     def open(self, account_id: int = 1, admin: bool = False) -> tuple[Reader, Deferred[None]]:
         visit: Any = Of(account_id, admin)
@@ -145,6 +146,15 @@ class Streams(SynchronousTestCase):
         self.clock.pump([LOOK_S, GATHER_S])
         self.assertEqual(b"event: captured\ndata: 7-3\n\n", told.changes()[-1])
         self.assertEqual([], others.changes())
+
+    def test_who_is_no_administrator_any_more_hears_no_more_of_it(self) -> None:
+        told, running = self.open(admin=True)
+        self.clock.pump([0, GATHER_S])
+        self.admins.clear()
+        self.store.now = Level(7, 3)
+        self.clock.pump([LOOK_S, GATHER_S])
+        self.assertEqual([b"event: captured\ndata: 0-0\n\n"], told.changes())
+        self.successResultOf(running)
 
     def test_a_second_listener_is_told_what_is_known_and_both_hear_of_the_next(self) -> None:
         first, _running = self.open(admin=True)
