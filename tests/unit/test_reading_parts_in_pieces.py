@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import quopri
 from collections.abc import Iterator
 from unittest import mock
@@ -51,6 +52,19 @@ class PiecesTests(SynchronousTestCase):
         self.assert_same(written, "quoted-printable")
         self.assert_same(b"=C3=A4" * 300, "quoted-printable", "ä".encode() * 300)
         self.assert_same(b"=C=ZZ=\r\n=4", "quoted-printable")
+
+    def test_uuencoded_is_the_same_wherever_it_is_cut(self) -> None:
+        lines = [binascii.b2a_uu(TEXT[at : at + 45]) for at in range(0, len(TEXT), 45)]
+        written = b"words\r\nbegin 644 a.bin\r\n" + b"".join(lines).replace(b"\n", b"\r\n")
+        for end in (b"`\r\nend\r\nbehind\r\n", b" \r\nend", b""):
+            for encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
+                self.assert_same(written + end, encoding, TEXT)
+
+    def test_uuencoded_that_is_broken_gives_as_much_as_there_is(self) -> None:
+        for line, wanted in ((b"#86)Cx", b"abc"), (b"#86)C", b"abc"), (b"#86)", b"ab@"),
+                             (b"#\xff\xff", b""), (b"#86)C" + b"x" * 9000, b"abc"),
+                             (b"", b""), (b" ", b"")):  # fmt: skip
+            self.assert_same(b"begin 644 a\n" + line + b"\n#86)C\nend\n", "uue", wanted + b"abc")
 
     def test_other_encodings_leave_the_octets_as_they_are(self) -> None:
         for encoding in ("", "8bit", "x-uuencode"):
