@@ -49,6 +49,16 @@ class Line:
     subject: str
     octets: int
 
+    @property
+    def who(self) -> str:
+        """In words, where nobody is known."""
+        return self.sender or "(no sender)"
+
+    @property
+    def when(self) -> str:
+        """In words, where it isn't known."""
+        return (output.day_and_time(self.at) if self.at is not None else "") or "(no date)"
+
 
 @contextmanager
 def opened(
@@ -119,8 +129,8 @@ def show_lines(lines: Iterable[Line], marked: Collection[int] = ()) -> None:
         [
             (
                 str(each.number),
-                each.sender or "<>",
-                output.day_and_time(each.at) if each.at is not None else "",
+                each.who,
+                each.when,
                 f"(deleted) {each.subject}" if each.number in marked else each.subject,
                 output.size(each.octets),
             )

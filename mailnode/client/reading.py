@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
@@ -29,7 +29,8 @@ class Head:
     """What a list shows of a mail.
 
     Attributes:
-        at: UTC epoch seconds of its Date; None where that can't be read.
+        sender: of its From or Sender, else its reverse-path; "" where none is told.
+        at: UTC epoch seconds of its Date, else of when it came here; None where neither is told.
     """
 
     sender: str
@@ -40,8 +41,25 @@ class Head:
 def head_of(raw: bytes) -> Head:
     """Of a header, with or without its body."""
     mail = read_header(raw)
-    sender, subject = (field_of(mail, name, LISTED_CHARACTERS) for name in ("From", "Subject"))
-    return Head(sender, subject, sent_at(mail))
+    writers = (field_of(mail, name, LISTED_CHARACTERS) for name in ("From", "Sender"))
+    sender = next(filter(None, writers), "") or _reverse_path(mail)
+    at = _time_in(str(mail["Date"]))
+    if at is None:
+        at = _came_at(mail)
+    return Head(sender, field_of(mail, "Subject", LISTED_CHARACTERS), at)
+
+
+def _reverse_path(mail: EmailMessage) -> str:
+    """As the last server has noted it (RFC 5321 section 4.4); "" for none."""
+    return field_of(mail, "Return-Path", LISTED_CHARACTERS).strip("<> ")
+
+
+def _came_at(mail: EmailMessage) -> float | None:
+    """When the last server took it: what it writes stands above the others'."""
+    for name, value in mail.raw_items():
+        if name.lower() == "received":
+            return _time_in(str(value)[-LISTED_CHARACTERS:].rpartition(";")[2])
+    return None
 
 
 def field_of(mail: EmailMessage, name: str, most: int = FIELD_CHARACTERS) -> str:
@@ -54,11 +72,12 @@ def field_of(mail: EmailMessage, name: str, most: int = FIELD_CHARACTERS) -> str
     return ""
 
 
-def sent_at(mail: EmailMessage) -> float | None:
+def _time_in(said: str) -> float | None:
+    """UTC epoch seconds; a time without a zone is UTC's."""
     try:
-        at: datetime = parsedate_to_datetime(str(mail["Date"]))
-        return at.timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
+        at: datetime = parsedate_to_datetime(said)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except Exception:  # a stranger wrote it, and the reader of dates raises all sorts
         return None
 
 

@@ -7,6 +7,7 @@ import io
 from unittest.mock import patch
 
 from mailnode.cli import maildrop as commands
+from mailnode.cli import output
 from mailnode.cli.places import Place
 from mailnode.cli.watching import look
 from mailnode.client.maildrop import Maildrop
@@ -33,6 +34,23 @@ class HostileCase(CommandCase):
     def read(self, mail: bytes, options: str = "") -> str:
         self.serve(LIST, body(mail), b"+OK\r\n")
         return self.run_command(f"read 1 {WHERE} {options}").stdout
+
+    def test_a_list_says_in_words_what_nobody_knows(self) -> None:
+        trace = b"Return-Path: <r@x.test>\r\nReceived: by b; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
+        heads = [trace, b"Return-Path: <>\r\n", HEAD + b"Date: Mon, 1 Jan 2024 00:00:00 +0000\r\n"]
+        three = b"+OK\r\n1 100\r\n2 100\r\n3 100\r\n.\r\n"
+        at = output.day_and_time(1704067200)
+        for options in ("", "--json"):
+            self.serve(three, *map(body, heads), b"+OK 3 300\r\n", b"+OK\r\n")
+            if options:
+                lines = self.run_json(f"list {WHERE}")
+                told = [(each["sender"], each["at"]) for each in lines]
+                self.assertEqual([("r@x.test", 1704067200.0), ("", None)], told[:2])
+            else:
+                lines = self.run_command(f"list {WHERE}").stdout.splitlines()
+                self.assertRegex(lines[1], rf"1  r@x\.test +{at} ")
+                self.assertRegex(lines[2], r"2  \(no sender\)  \(no date\) ")
+                self.assertRegex(lines[3], rf"3  a@b\.example +{at} ")
 
     def test_several_are_read_one_after_the_other(self) -> None:
         two = b"+OK\r\n1 100\r\n2 100\r\n.\r\n"

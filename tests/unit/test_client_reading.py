@@ -35,6 +35,27 @@ class ReadingTests(SynchronousTestCase):
         )
         self.assertEqual("here <https://a.test/>&y", said_in(open_mail(html)))
 
+    def test_who_has_sent_and_when_is_told_by_the_trace_where_the_writer_has_not(self) -> None:
+        path = b"Return-Path: <r@x.test>\r\n"
+        trace = (
+            b"Received: from a by b; id 7;\r\n Mon, 1 Jan 2024 01:00:00 +0100 (CET)\r\n"
+            b"Received: from c by a; Sun, 31 Dec 2023 00:00:00 +0000\r\n"
+        )
+        for raw, sender, at in (
+            (path + trace, "r@x.test", 1704067200.0),
+            (path + trace + b"Sender: s@x.test\r\nDate: yesterday\r\n", "s@x.test", 1704067200.0),
+            (path + trace + b"From:\r\nDate: Mon, 1 Jan 2024 00:00:01 -0000\r\n", "r@x.test",
+             1704067201.0),
+            (path + trace + b"From: f@x.test\r\n", "f@x.test", 1704067200.0),
+            (b"Return-Path: <>\r\nReceived: by b\r\n" + trace, "", None),
+            (b"Received: " + b"x" * 9000 + b"; Mon, 1 Jan 2024 01:00:00 +0100\r\n", "",
+             1704067200.0),
+            (b"Received: by b; Mon, 99 Foo 2024 00:00:00 +9999\r\n", "", None),
+            (b"", "", None),
+        ):  # fmt: skip
+            head = head_of(raw + b"Subject: s\r\n\r\nReturn-Path: <no@x.test>\r\n")
+            self.assertEqual((sender, at), (head.sender, head.at), raw)
+
     def test_a_text_is_shown_whole_and_of_a_page_without_an_end_the_beginning(self) -> None:
         page = b"Content-Type: text/html\r\n\r\n<p>begin</p>" + b"<br>x" * 3_000
         whole = said_in(open_mail(page))
