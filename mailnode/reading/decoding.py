@@ -9,6 +9,8 @@ from itertools import chain
 from mailnode.reading.octets import Octets
 
 PIECE_OCTETS = 64 << 10
+COUNTED_OCTETS = 256 << 10
+LINE_OCTETS = 1 << 10
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # None of MIME's; mail of long ago has it, and `email` reads it.
@@ -46,6 +48,34 @@ def decode_pieces(octets: Octets, encoding: str) -> Iterator[bytes]:
     elif encoding in _UUENCODED and _has_begin(octets):
         read = _unuu_each(read)
     return (piece for piece in read if piece)
+
+
+def decoded_size(octets: Octets, encoding: str) -> int:
+    """How many octets come out; of a large content worked out, for decoding it takes long.
+
+    For base64 that is right if all lines but the last are as long as the first, as every program
+    writes them; for others it is the encoded size.
+    """
+    if len(octets) <= COUNTED_OCTETS:
+        return sum(map(len, decode_pieces(octets, encoding)))
+    return _size_of_base64(octets) if encoding == "base64" else len(octets)
+
+
+def _size_of_base64(octets: Octets) -> int:
+    first = octets[0:LINE_OCTETS]
+    begin = len(first) - len(first.lstrip())
+    last = octets[len(octets) - LINE_OCTETS : len(octets)]
+    end = len(octets) - len(last) + len(last.rstrip())
+    line = first[begin:].partition(b"\n")[0]
+    if begin + len(line) == len(first):  # its line has no end
+        letters = end - begin
+    else:
+        lines, rest = divmod(end - begin, len(line) + 1)
+        length = len(line.rstrip())
+        letters = lines * length + min(rest, length)
+    stripped = last.rstrip()
+    padding = len(stripped) - len(stripped.rstrip(b"="))
+    return max(0, (letters - min(padding, 2)) * 3 // 4)
 
 
 def _unbase64(octets: bytes) -> bytes:

@@ -10,7 +10,7 @@ from email.message import EmailMessage
 
 from attrs import Factory, define, field, frozen
 
-from mailnode.reading.decoding import decode_octets, decode_pieces
+from mailnode.reading.decoding import decode_octets, decode_pieces, decoded_size
 from mailnode.reading.fields import (
     Content,
     decode,
@@ -64,6 +64,11 @@ class Part:
     @property
     def size_octets(self) -> int:
         return self._end - self._start
+
+    @property
+    def content_octets(self) -> int:
+        """How many its content has, as `decoding.decoded_size` knows it."""
+        return decoded_size(self.span, self.encoding)
 
     @property
     def is_multipart(self) -> bool:

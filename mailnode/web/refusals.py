@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailnode.errors import MailError
+from mailnode.telling import size
 
 
 class WebRefused(MailError):
@@ -82,7 +83,7 @@ class BodyTooLarge(WebRefused):
 
     @classmethod
     def past(cls, most_octets: int) -> BodyTooLarge:
-        return cls(f"What was sent is larger than the {most_octets} octets that are taken here")
+        return cls(f"What was sent is larger than the {size(most_octets)} that are taken here")
 
 
 class Broken(MailError):

@@ -132,6 +132,7 @@ class BodyTests(RequestCase):
         channel, wire = self.begin(head)
         reply = read_reply(wire.value())
         self.assertEqual((413, "close"), (reply.status, reply.header("Connection")))
+        self.assertIn("larger than the 64.0 KiB that are taken here", reply.text)
         self.assertFalse(wire.disconnecting)
         wire.clear()
         for _ in range(100):
