@@ -86,6 +86,26 @@ class BodyTooLarge(WebRefused):
         return cls(f"What was sent is larger than the {size(most_octets)} that are taken here")
 
 
+class HeaderTooLarge(WebRefused):
+    http_status = 431
+    title = "Too large"
+    closes = True
+
+    @classmethod
+    def past(cls, most_octets: int, most_fields: int) -> HeaderTooLarge:
+        return cls(
+            f"The header is over {size(most_octets)} or {most_fields} fields; it may be that the "
+            "browser keeps too many cookies of this address"
+        )
+
+
+class AddressTooLong(WebRefused):
+    http_status = 414
+    title = "Too long"
+    text = "The address of the page is too long"
+    closes = True
+
+
 class Broken(MailError):
     """A bug of ours: the log has it."""
 
