@@ -31,9 +31,9 @@ LISTEN := import socket, sys; [socket.create_server(("127.0.0.1", int(each))).cl
 RUNS := import pathlib, sys; from mailnode.store.locks import is_locked; sys.exit(not is_locked(pathlib.Path("var")))
 
 run: $(VENV)/installed
-	@if $(BIN)/python -c '$(RUNS)'; then echo "A node runs in this folder already: stop it first" >&2; \
+	@if $(BIN)/python -c '$(RUNS)'; then echo "A node runs in this folder already: stop it first" >&2; exit 1; \
 	elif ! $(BIN)/python -c '$(LISTEN)' $(SMTP) $(POP3) $(HTTP) 2>/dev/null; then \
-	    echo "Port $(SMTP), $(POP3) or $(HTTP) is taken; others: make run SMTP=2526 POP3=1101 HTTP=8081" >&2; fi
+	    echo "Port $(SMTP), $(POP3) or $(HTTP) is taken; others: make run SMTP=2526 POP3=1101 HTTP=8081" >&2; exit 1; fi
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3) --http $(HTTP)
 
 test: $(VENV)/installed-test

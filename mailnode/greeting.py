@@ -25,8 +25,9 @@ def greet(house: House) -> None:
         _log.info("TLS with a self-signed certificate for {name}", name=house.hostname)
     if directory.gear != "live":
         _log.info(
-            "mail for other hosts {what} (mailnode gear set live lets it out)",
+            "mail for other hosts {what}; to let it out: {command} gear set live",
             what="stays here" if directory.gear == "capture" else "leaves for a few alone",
+            command=house.command,
         )
     if house.due.is_manual:
         _log.warn("the queue's clock is moved by hand: a node for tests")

@@ -207,8 +207,8 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
-        self._share_memory()
         self.taking.apply(self.config)
+        self._share_memory()
 
     def _share_memory(self) -> None:
         """Bodies on their way in: the more sessions, the less of each is in memory."""

@@ -105,6 +105,7 @@ class Taking:
         limits, outbound, counter = config.limits, config.outbound, self.counter
         counter.most_mailboxes = limits.mailboxes
         counter.most_received = limits.received_headers
+        counter.blob_over = config.store.blob_over
         counter.any_sender = outbound.any_sender
         counter.allowance.rate = outbound.rate
         counter.allowance.burst = outbound.burst

@@ -14,29 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.application.service import IProcess, IService
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import Logger
 from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-import mailnode
-import twisted
 from mailnode import __version__
 from mailnode.config import Config, ConfigError, load_config
 from mailnode.cred.checkers import mended
 from mailnode.foreground import Foreground
-from mailnode.house import House
-from mailnode.interpreter import tune_interpreter
-from mailnode.listening import KINDS, WEB_KINDS
-from mailnode.premises import EX_CONFIG, EX_NOPERM, EX_USAGE, StartFailed
-from mailnode.reach import barred_at
-from mailnode.service import Node
+from mailnode.listening import KINDS
+from mailnode.premises import EX_CONFIG, EX_USAGE
 from mailnode.telemetry import LogWriter, log_to_people
-from mailnode.workers.supervisor import Supervisor
+from mailnode.under_twistd import TwistdNode, TwistdSupervisor, end_at_once
+from mailnode.welcome import welcome
 
 _log = Logger(namespace="mailnode")
 
@@ -159,7 +152,7 @@ class Options(UsageOptions, AuthOptionMixin):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            _end(EX_USAGE, str(error) + self._nearest(str(error)))
+            end_at_once(EX_USAGE, str(error) + self._nearest(str(error)))
 
     def _nearest(self, wrong: str) -> str:
         """What was meant by an option that is none, in words; "" where nothing is like it."""
@@ -215,127 +208,6 @@ def _require_readable(name: str) -> None:
         ) from None
 
 
-def _end(code: int, why: str) -> None:
-    print(f"mailnode: {why}", file=sys.__stderr__)
-    sys.exit(code)
-
-
-class CannotStart(Exception):
-    """The node can't start, behind a terminal that twistd has left."""
-
-
-class UnderTwistd(House):
-    """A node under twistd: it has the log written its way, and says why it can't start."""
-
-    log_writer: LogWriter
-    daemon = False
-    foreground: Foreground | None = None
-    pid_file = ""
-    uid: int | None = None
-    gid: int | None = None
-
-    def setServiceParent(self, parent: Any) -> None:
-        if hasattr(parent, "setComponent") and not IService.providedBy(parent):
-            parent.setComponent(ILogObserver, self.log_writer)
-            process = IProcess(parent)
-            process.uid, process.gid = self.uid, self.gid
-        super().setServiceParent(parent)
-
-    @property
-    def command(self) -> str:
-        return _command(self)
-
-    def privilegedStartService(self) -> None:
-        self._or_say_why(self._bind_something)
-
-    def _bind_something(self) -> None:
-        if not any(getattr(self.config.listen, kind) for kind in KINDS):
-            why = "nothing to listen on; say, for a start: --smtp 2525 --pop3 1100"
-            raise StartFailed(EX_USAGE, why)
-        super().privilegedStartService()
-
-    def startService(self) -> None:
-        self._or_say_why(self._start_reaching_all)
-        tune_interpreter()
-
-    def _start_reaching_all(self) -> None:
-        if self.uid is not None:  # root may have shown it what it can't see any more
-            self._require_reach(self.uid)
-        super().startService()
-
-    def _require_reach(self, uid: int) -> None:
-        """The user that we became can read what is installed, and use the node's files."""
-        user = _name_of(uid)
-        for what, module in (("mailnode", mailnode), ("Twisted", twisted), ("Python", os)):
-            if (bar := barred_at(Path(str(module.__file__)), os.R_OK)) is not None:
-                self._fail(
-                    EX_NOPERM,
-                    f"user {user} may not read {bar}, where {what} is installed: "
-                    f"chmod o+rX {bar}, or make the environment elsewhere, in /opt/mailnode say",
-                )
-        whole = os.R_OK | os.W_OK | os.X_OK
-        for path, mode in ((self.config.users_path, os.R_OK), (self.config.data_path, whole)):
-            if (bar := barred_at(path, mode)) is not None:
-                ours = bar in (path.absolute(), path.absolute().parent)
-                mend = f"chown -R {user}: {bar}" if ours else f"chmod o+x {bar}"
-                self._fail(EX_NOPERM, f"user {user} may not use {bar}, for {path}: {mend}")
-
-    def stopService(self) -> Deferred[None]:
-        """As a node's; Ctrl-C once more cuts off what is still under way.
-
-        Twisted's own handlers would stop the reactor a second time, which is an error.
-        """
-        if self.started:
-            hurry = self.reactor.callFromThread
-            signal.signal(signal.SIGINT, lambda *_: hurry(self.cut_off))
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        return super().stopService()
-
-    def _or_say_why(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except StartFailed as failed:
-            _remove_own_pid_file(self.pid_file)
-            if self.daemon:
-                _log.critical("the node can't start: {why}", why=failed.why)
-                if self.foreground is None:  # twistd's parent says some of an exception's text
-                    raise CannotStart(failed.why) from None
-                self.foreground.tell(int(failed.code or 0), failed.why)
-                raise
-            _end(int(failed.code or 0), failed.why)
-
-    def start_failed(self, why: str) -> None:
-        """It is said on standard error, once."""
-
-
-class TwistdNode(UnderTwistd, Node):
-    """A node of one process."""
-
-
-class TwistdSupervisor(UnderTwistd, Supervisor):
-    """A node of several processes."""
-
-    def end_process(self, code: int, why: str) -> None:
-        _remove_own_pid_file(self.pid_file)
-        super().end_process(code, why)
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _remove_own_pid_file(name: str) -> None:
-    """What twistd wrote for this process and leaves behind a failed start; no other node's."""
-    try:
-        if name and Path(name).read_text().strip() == str(os.getpid()):
-            Path(name).unlink()
-    except OSError as error:
-        _log.info("{name} stays: {error}", name=name, error=str(error))
-
-
 def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     """What twistd calls: the node that the options describe."""
     from twisted.internet import reactor
@@ -347,7 +219,7 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     try:
         config = options.load()
     except ConfigError as error:
-        _end(EX_CONFIG, str(error))
+        end_at_once(EX_CONFIG, str(error))
     if config.path is not None:  # where parts of one's own lie beside the settings
         sys.path.insert(0, str(config.path.resolve().parent))
     out = _log_file(options.parent or {})
@@ -355,7 +227,7 @@ def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     form = config.log.format
     log_writer = LogWriter(out, as_json=form == "json" or (form == "auto" and not people))
     more: dict[str, Any] = {"reload_config": options.load}
-    more["on_started"] = _welcome if people else None
+    more["on_started"] = welcome if people else None
     node: TwistdNode | TwistdSupervisor
     if config.node.workers == 1:
         checkers = [mended(each) for each in options.get("credCheckers") or ()]
@@ -382,84 +254,3 @@ def _log_file(twistd: Any) -> IO[str]:
         name or "twistd.log", rotateLength=LOG_ROTATE_OCTETS, defaultMode=0o600
     )
     return file  # type: ignore[no-any-return]
-
-
-def say(text: str) -> None:
-    """To the terminal itself: standard output belongs to the log by now."""
-    print(text, file=sys.__stdout__)
-
-
-def _welcome(node: House) -> None:
-    """For people on a terminal: where it listens, who can sign in, two lines to paste."""
-    say("")
-    say(f"  mailnode {__version__} is {node.hostname}")
-    for listener in node.listeners:
-        beyond = "" if listener.beyond_loopback else "   (only this machine)"
-        say(f"  {listener.kind:<11}{'  '.join(listener.addresses())}{beyond}")
-    _say_web(node)
-    if any(not each.beyond_loopback for each in node.listeners if each.kind not in WEB_KINDS):
-        say("  For others: --smtp tcp:25 --pop3s tcp:995")
-    if node.certificate.self_signed:
-        say(f"  TLS         self-signed, {node.certificate.cert}")
-    _say_gear(node)
-    demo = node.directory.demo_accounts
-    if demo:
-        say("")
-        say("  Demo accounts, for this machine only:")
-        for account in demo:
-            say(f"    {account.key}   password {account.address.local}-demo")
-    elif not node.directory.accounts():
-        say("")
-        say("  There is no account yet. The first, in another terminal:")
-        say(f"    {node.command} init --user you@your.domain")
-    _say_lines_to_paste(node, demo)
-    say("")
-
-
-def _say_web(node: House) -> None:
-    """Where a browser goes: what a person can click."""
-    for listener in node.listeners:
-        if listener.kind in WEB_KINDS and (place := next(listener.addresses(), "")):
-            if place.startswith("unix:"):
-                continue
-            port = place.rpartition(":")[2]
-            host = node.hostname if listener.beyond_loopback else "localhost"
-            say(f"  Web         {listener.kind}://{host}:{port}/")
-
-
-def _say_gear(node: House) -> None:
-    """How far mail for other hosts goes, where that is less than people may think."""
-    stays = {
-        "capture": "is captured: shown by `queue list`, never sent",
-        "allow-list": "is captured but for the allow list",
-    }.get(node.directory.gear)
-    if stays:
-        say(f"  Elsewhere   mail {stays}; to let it out: {_command(node)} gear set live")
-
-
-def _command(node: House) -> str:
-    """The `mailnode` command as it must be typed to reach this node's files."""
-    beside = Path(sys.argv[0]).with_name("mailnode")
-    command = str(beside) if "/" in sys.argv[0] and beside.exists() else "mailnode"
-    if node.config.path:
-        command += f" --config {node.config.path}"
-    for option, name in (("users", "users.db"), ("data", "var")):
-        if getattr(node.config.node, option) != name:
-            command += f" --{option} {getattr(node.config.node, option)}"
-    return command
-
-
-def _say_lines_to_paste(node: House, demo: Any) -> None:
-    ports = {each.kind: next(each.addresses(), "") for each in node.listeners}
-    smtp, pop3 = ports.get("smtp", ""), ports.get("pop3", "")
-    if len(demo) < 2 or not smtp or not pop3:
-        return
-    sender, reader = demo[1], demo[0]
-    print(
-        f"""
-  Send a mail, and fetch it:
-    printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp} \
---mail-from {sender.key} --mail-rcpt {reader.key} -T -
-    curl pop3://{pop3}/1 -u {reader.key}:{reader.address.local}-demo""",
-        file=sys.__stdout__,
-    )

@@ -13,16 +13,16 @@ from mailnode.cli.frame import EX_USAGE, Mistake, NodeCommand, NodeGroup, answer
 from mailnode.cli.node import ease_full_disk, open_accounts
 from mailnode.errors import AccountError
 from mailnode.store.beside import MAIL_DATABASE, make_mail_database, writing_beside
-from mailnode.store.guests import (
+from mailnode.store.guests import has_guests
+from mailnode.store.lists import open_mail
+from mailnode.store.tokens import (
     SCOPES,
     Token,
     delete_token,
-    has_guests,
     insert_token,
     read_scopes,
     select_tokens,
 )
-from mailnode.store.lists import open_mail
 from mailnode.values import read_duration
 
 _EXAMPLE = "mailnode token add carol@example.org backup-script --scope read"

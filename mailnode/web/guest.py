@@ -9,7 +9,8 @@ from zope.interface import Attribute, Interface, implementer
 
 if TYPE_CHECKING:
     from mailnode.store.directory import Account
-    from mailnode.store.guests import Session, Token
+    from mailnode.store.guests import Session
+    from mailnode.store.tokens import Token
 
 
 class IWebGuest(Interface):

@@ -353,7 +353,6 @@ class Supervisor(House):
             self.web.apply(self.config.limits)
             if self.taking is not None:
                 self.taking.apply(self.config)
-                self.taking.counter.blob_over = self.config.store.blob_over
             self.passwords.most_waiting = self.config.limits.sign_in_queue
         for worker in self.workers.values():
             worker.say("settings", pack_config(self.config))

@@ -12,18 +12,18 @@ from twisted.internet.defer import Deferred
 from mailnode.addresses import parse_address
 from mailnode.errors import AccountError, NotFound
 from mailnode.store import guests as guests_module
+from mailnode.store import tokens
 from mailnode.store.database import Database
 from mailnode.store.directory import Account
 from mailnode.store.guests import (
     IDLE_S,
     LONGEST_S,
     MOST_SESSIONS,
-    MOST_TOKENS,
     REMEMBER_S,
     USED_EVERY_S,
     Guests,
-    delete_token,
 )
+from mailnode.store.tokens import MOST_TOKENS, delete_token
 from mailnode.store.verify import verify
 from tests.stores.support import StoreCase
 
@@ -264,7 +264,7 @@ class TokenTests(GuestCase):
         for facts in ({"name": " "}, {"name": "x" * 81}, {"scopes": []}, {"scopes": ["root"]}):
             with self.assertRaises(AccountError):
                 await self.make(**facts)
-        self.patch(guests_module, "MOST_TOKENS", 1)
+        self.patch(tokens, "MOST_TOKENS", 1)
         self.assertGreater(MOST_TOKENS, 1)
         await self.make()
         with self.assertRaises(AccountError):

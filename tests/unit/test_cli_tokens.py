@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from unittest.mock import patch
 
-from mailnode.store.guests import MOST_TOKENS, hash_secret
+from mailnode.store.tokens import MOST_TOKENS, hash_secret
 from tests.unit.cli_case import CommandCase
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -84,7 +84,7 @@ class TokenTests(CommandCase):
         self.assertEqual([(1,)], self.rows("SELECT id FROM token"))
 
     def test_an_account_has_so_many_and_no_more(self) -> None:
-        with patch("mailnode.store.guests.MOST_TOKENS", 1):
+        with patch("mailnode.store.tokens.MOST_TOKENS", 1):
             self.run_command("token add alice one --scope read")
             self.assertIn("revoke one", self.refusal("token add alice two --scope read", 65))
         self.assertGreater(MOST_TOKENS, 1)

@@ -325,6 +325,8 @@ class MemoryTests(NodeCase):
             node.smtp_sessions.admit(session, "127.0.0.1", True)
         self.reactor.advance(1)
         self.assertEqual((64 << 10, 64 << 10), (node.counter.blob_over, node.blobs.piece_octets))
+        node._apply_limits()  # as new settings do
+        self.assertEqual(64 << 10, node.counter.blob_over)
         for session in sessions:
             node.smtp_sessions.leave(session)
         self.reactor.advance(1)

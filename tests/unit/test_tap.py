@@ -17,7 +17,6 @@ from twisted.application.service import Application, IProcess, IServiceCollectio
 from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel
@@ -25,15 +24,14 @@ from twisted.python import log
 from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode import __version__, interpreter, tap
+from mailnode import __version__, interpreter, under_twistd
 from mailnode.config import Config, load_config
 from mailnode.interpreter import tune_interpreter
-from mailnode.listening import KINDS, Listener
+from mailnode.listening import KINDS
 from mailnode.premises import EX_CONFIG, EX_NOPERM, StartFailed
 from mailnode.service import Node
-from mailnode.tap import CannotStart, Options, TwistdNode, TwistdSupervisor, makeService
-from mailnode.tls import Certificate
-from tests.fakes import small_directory
+from mailnode.tap import Options, makeService
+from mailnode.under_twistd import CannotStart, TwistdNode, TwistdSupervisor
 
 
 class TapCase(SynchronousTestCase):
@@ -319,16 +317,16 @@ class ReachTests(TapCase):
     def refusal(self, closed: Path) -> str:
         node = TwistdNode(load_config(environment={}), Clock())
         node.uid = os.getuid()
-        self.patch(tap, "_name_of", lambda uid: "mailnode")
+        self.patch(under_twistd, "_name_of", lambda uid: "mailnode")
 
         def barred_at(path: Path, mode: int) -> Path | None:
             return closed if closed in path.absolute().parents else None
 
-        self.patch(tap, "barred_at", barred_at)
+        self.patch(under_twistd, "barred_at", barred_at)
         return self.ends(EX_NOPERM, node.startService)
 
     def test_an_environment_that_it_can_not_read_is_named_with_the_mend(self) -> None:
-        place = Path(tap.__file__).parents[1]
+        place = Path(under_twistd.__file__).parents[1]
         said = self.refusal(place)
         self.assertIn(f"user mailnode may not read {place}, where mailnode is installed", said)
         self.assertIn(f"chmod o+rX {place}", said)
@@ -375,80 +373,3 @@ class TuningTests(SynchronousTestCase):
         )
         EPollReactor.doPoll(polled, 0)
         self.assertEqual(handed, [("connection", "read", "connection", 7, 1)])
-
-
-class WelcomeTests(TapCase):
-    """What people on a terminal see."""
-
-    def welcome(self, accounts: Any = (), demo: Any = (), gear: str = "live", **ports: str) -> str:
-        self.patch(sys, "argv", ["twistd"])
-        listeners = []
-        for kind, where in ports.items():
-            listener = Listener(kind, where)
-            host, number = where.rsplit(":", 1)
-            address = IPv4Address("TCP", host, int(number))
-            port = SimpleNamespace(getHost=lambda address=address: address)
-            listener._ports = [port]
-            listeners.append(listener)
-        node: Any = SimpleNamespace(
-            hostname="mx.example.test",
-            listeners=listeners,
-            certificate=Certificate(Path("var/tls/cert.pem"), Path("k"), time.time, True),
-            directory=SimpleNamespace(demo_accounts=demo, accounts=lambda: accounts, gear=gear),
-            config=load_config(environment={}),
-            command="mailnode",
-        )
-        tap._welcome(node)
-        return self.said.getvalue()
-
-    def test_it_says_where_it_listens_and_how_others_could_reach_it(self) -> None:
-        text = self.welcome(accounts=["one"], smtp="127.0.0.1:2525", pop3="127.0.0.1:1100")
-        self.assertIn(f"mailnode {__version__} is mx.example.test", text)
-        self.assertIn("smtp       127.0.0.1:2525   (only this machine)", text)
-        self.assertIn("For others: --smtp tcp:25", text)
-        self.assertIn("self-signed, var/tls/cert.pem", text)
-        self.assertNotIn("curl", text)
-        self.assertNotIn("init --user", text)
-
-    def test_what_others_reach_is_not_said_to_be_this_machine_s(self) -> None:
-        text = self.welcome(accounts=["one"], smtp="0.0.0.0:25")
-        self.assertNotIn("only this machine", text)
-        self.assertNotIn("For others", text)
-
-    def test_a_browser_is_told_where_to_go(self) -> None:
-        text = self.welcome(accounts=["one"], http="127.0.0.1:8080", https="0.0.0.0:8443")
-        self.assertIn("Web         http://localhost:8080/\n", text)
-        self.assertIn("Web         https://mx.example.test:8443/\n", text)
-        self.assertNotIn("Web", self.welcome(accounts=["one"], smtp="127.0.0.1:2525")[len(text) :])
-
-    def test_mail_for_elsewhere_that_stays_here_is_said_with_the_way_out(self) -> None:
-        for gear, words in {
-            "capture": "never sent; ",
-            "allow-list": "but for the allow list",
-        }.items():
-            self.said.truncate(0)
-            (line,) = (
-                line
-                for line in self.welcome(gear=gear, smtp="127.0.0.1:2525").splitlines()
-                if "captured" in line
-            )
-            self.assertIn(words, line)
-            self.assertIn("to let it out: mailnode gear set live", line)
-        self.said.truncate(0)
-        self.assertNotIn("captured", self.welcome(smtp="127.0.0.1:2525"))
-
-    def test_an_empty_node_says_how_the_first_account_is_made(self) -> None:
-        text = self.welcome(smtp="127.0.0.1:2525")
-        self.assertIn("mailnode init --user you@your.domain", text)
-
-    def test_demo_accounts_are_shown_with_two_lines_to_paste(self) -> None:
-        alice, bob, *_others = small_directory().accounts()
-        text = self.welcome(demo=(alice, bob), smtp="127.0.0.1:2525", pop3="127.0.0.1:1100")
-        self.assertIn("alice@example.test   password alice-demo", text)
-        self.assertIn("curl smtp://127.0.0.1:2525 --mail-from bob@example.test", text)
-        self.assertIn("curl pop3://127.0.0.1:1100/1 -u alice@example.test:alice-demo", text)
-
-    def test_without_both_servers_there_is_nothing_to_paste(self) -> None:
-        alice, bob, *_others = small_directory().accounts()
-        text = self.welcome(demo=(alice, bob), smtp="127.0.0.1:2525")
-        self.assertNotIn("curl", text)

@@ -13,11 +13,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
+from mailnode.reading.parts import parts_of
 from mailnode.web.letters import LOOK_S, Letter, Letters
 from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
+from mailnode.web.pages.originals import offered_of
 from mailnode.web.refusals import TakesTooLong
 
 HASH = b"\x0a" * 32
@@ -52,6 +54,19 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((None, "x"), (seen.summary.sent_at, seen.date))
         self.assertEqual("One\nTwo\n", "".join(words for words, _link in seen.text))
         self.assertIsNone(seen.cleaned)
+
+    def test_a_file_has_the_size_that_is_saved_wherever_it_is_named(self) -> None:
+        for octets, words in (
+            (b"x", "1 B"),
+            (b"x" * 1000, "1000 B"),
+            (b"x" * (1 << 20), "1.0 MiB"),
+        ):
+            mail = a_mail()
+            mail.add_attachment(octets, maintype="application", subtype="pdf", filename="a.pdf")
+            mail.add_attachment("é" * 60, filename="b.txt", cte="quoted-printable")
+            self.assertEqual([words, "121 B"], [each.size for each in view(mail).files])
+            offered = [each.size_octets for each in offered_of(parts_of(bytes(mail)))]
+            self.assertEqual([len(octets), 121], offered)
 
     def test_addresses_of_the_web_in_a_text_are_links_without_what_stands_behind(self) -> None:
         seen = view(a_mail("see (https://a.example/x?y=1), or http://b.example."))

@@ -22,7 +22,8 @@ from mailnode.addresses import parse_address
 from mailnode.cred.checkers import SignInDenied
 from mailnode.errors import NotFound, SignInBusy
 from mailnode.store.directory import Account
-from mailnode.store.guests import Session, Token, hash_secret, read_scopes
+from mailnode.store.guests import Session
+from mailnode.store.tokens import Token, hash_secret, read_scopes
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
