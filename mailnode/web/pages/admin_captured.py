@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -23,12 +23,14 @@ from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
     from mailnode.store.captured import Captured
+    from mailnode.store.queue_desk import QueueFilter
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.bodies import Form
     from mailnode.web.desk import Desk
     from mailnode.web.visit import Visit
 
 LIST = "/admin/captured"
+SEARCHED_ROWS, DELETED_AT_ONCE = 5_000, 500
 HELP = (
     ("dave order", "both words, in an address or the subject"),
     ("to:dave@example.com", "whom it is for"),
@@ -63,8 +65,8 @@ class AdminCaptured:
                 f"{LIST}/delete",
                 ("POST",),
                 self.delete,
-                "Deletes captured mail: ``row`` (several), or ``all``: every one up to that row,"
-                " which asks first: ``sure``",
+                "Deletes captured mail: ``row`` (several), or ``all``: every one up to that row, or"
+                " of these what fits ``q``; that asks first: ``sure``",
                 Need.ADMIN,
             ),
         )
@@ -123,43 +125,64 @@ class AdminCaptured:
 
     async def delete(self, visit: Visit) -> Answer:
         form, queue = visit.form, self.admin.queue
-        back = _way_back(form)
+        back, typed = _way_back(form), form.get("q").strip()
         everything = form.get("all")
         rows = [everything] if everything else form.all("row")
-        ids = tuple(number_of(each) for each in rows)
+        ids = [number_of(each) for each in rows]
         if 0 in ids:
             raise BadRequest("A mail's number is missing or is none")
         if not ids:
             self._say(visit, NOTHING_CHOSEN, "failed")
             return see_other(back)
-        facts: dict[str, Any] = {"up_to": ids[0]} if everything else {"ids": ids}
-        wanted = queue.make_filter(state="captured", **facts)
+        meant = await self._all(typed, ids[0]) if everything else [self._filter(ids=tuple(ids))]
         if everything and not form.get("sure"):
-            there = await queue.count(wanted)
-            them = "it" if there == 1 else "them"
-            return self.admin.templates.page(
-                visit,
-                "admin_sure.html",
-                title="Delete all captured mail?",
-                shelf=await shelf_of(self.desk, visit),
-                told=[
-                    f"{count_mails(there)} that never left will be gone for everybody, and nothing"
-                    f" brings {them} back. The journal keeps who sent {them}, to whom, and who"
-                    f" deleted {them}."
-                ],
-                action=f"{LIST}/delete",
-                fields=[("all", everything)],
-                label=f"Delete all {there:,} for good",
-                back=back,
-                reason=None,
-            )
+            there = sum([await queue.count(each) for each in meant])
+            return await self._ask(visit, there, everything, typed, back)
         by = str(visit.guest.account.address)
-        gone = len((await queue.change(wanted, "drop", by, "")).ids)
+        gone = sum([len((await queue.change(each, "drop", by, "")).ids) for each in meant])
         if gone:
             self._say(visit, f"{count_mails(gone)} deleted for good.")
         else:
             self._say(visit, "Nothing of that is captured any more.", "failed")
         return see_other(back)
+
+    async def _all(self, typed: str, up_to: int) -> list[QueueFilter]:
+        """Every one up to that row, or every one of these that fits what was searched for."""
+        words = _words_of(typed)
+        if not words:
+            return [self._filter(up_to=up_to)]
+        ids, before = list[int](), up_to + 1
+        while before:
+            piece = await self.desk.captured.search(words, before, SEARCHED_ROWS)
+            ids += [row.id for row in piece.rows]
+            before = piece.before
+        return [self._filter(ids=tuple(some)) for some in _pieces_of(ids)]
+
+    def _filter(self, **facts: Any) -> QueueFilter:
+        return self.admin.queue.make_filter(state="captured", **facts)
+
+    async def _ask(
+        self, visit: Visit, there: int, everything: str, typed: str, back: str
+    ) -> Answer:
+        them = "it" if there == 1 else "them"
+        fields = [("all", everything), *([("q", typed)] if typed else [])]
+        return self.admin.templates.page(
+            visit,
+            "admin_sure.html",
+            title="Delete all that fits?" if typed else "Delete all captured mail?",
+            shelf=await shelf_of(self.desk, visit),
+            told=[
+                *([f"Searched for: {typed}"] if typed else []),
+                f"{count_mails(there)} that never left will be gone for everybody, and nothing"
+                f" brings {them} back. The journal keeps who sent {them}, to whom, and who"
+                f" deleted {them}.",
+            ],
+            action=f"{LIST}/delete",
+            fields=fields,
+            label=f"Delete all {there:,} for good",
+            back=back,
+            reason=None,
+        )
 
     def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
         self.admin.templates.flashes.add(visit, text, kind)
@@ -183,12 +206,19 @@ class Found:
 def _words_of(typed: str) -> tuple[Words, ...]:
     """
     Raises:
-        BadQuery: it asks for what is not known of captured mail.
+        BadQuery: it asks for nothing, or for what is not known of captured mail.
     """
     query = read_query(typed)
     if query != Query(query.words) or any(each.where == "file" for each in query.words):
         raise BadQuery("Captured mail is found by words, from:, to: and subject: alone")
+    if typed and not query.words:  # all would fit, and all that fits can be deleted
+        raise BadQuery("There is no letter or digit in it to be looked for")
     return query.words
+
+
+def _pieces_of(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(ids), DELETED_AT_ONCE):
+        yield ids[at : at + DELETED_AT_ONCE]
 
 
 def _way_back(form: Form) -> str:
