@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import FilePayload, JSHandle, Page, Route, expect
@@ -124,3 +125,74 @@ def test_files_are_dropped_on_a_mail_and_taken_off_again(open_window: Open) -> N
     expect(names).to_have_text([COST["name"], PLAN["name"]])
     page.get_by_role("button", name=f"Remove {PLAN['name']}").click()
     expect(names).to_have_text([COST["name"]])
+
+
+def left_by_a_link(page: Page) -> None:
+    page.locator("#places a", has_text="Inbox").evaluate("each => each.click()")
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+
+
+def left_by_closing(page: Page) -> None:
+    page.close(run_before_unload=True)
+
+
+def left_by_going_back(page: Page) -> None:
+    page.evaluate("history.back()")
+    expect(page.get_by_role("heading", name="Sent", exact=True)).to_be_visible()
+
+
+def typed_at_once(page: Page, subject: str) -> None:
+    """Less than 100 ms before whatever comes next."""
+    page.evaluate(
+        """(subject) => {
+          for (const [id, said] of [["subject", subject], ["text", "Typed in a hurry"]]) {
+            const field = document.getElementById(id);
+            field.value = said;
+            field.dispatchEvent(new Event("input", { bubbles: true }));
+          }
+        }""",
+        subject,
+    )
+
+
+@pytest.mark.parametrize("leave", [left_by_a_link, left_by_closing, left_by_going_back])
+def test_what_was_typed_just_before_its_page_was_left_stands_in_drafts(
+    open_window: Open, leave: Callable[[Page], None]
+) -> None:
+    subject = f"In a hurry, {leave.__name__}"
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/mail")
+    page.locator("#places a", has_text="Sent").click()
+    page.goto("/write")
+    typed_at_once(page, subject)
+    leave(page)
+    later.goto("/write")
+    expect(later.locator("#saved")).to_be_empty()
+    later.locator("#places a", has_text="Drafts").click()
+    lines = later.locator("#list .line").filter(has_text=subject)
+    expect(lines).to_have_count(1)
+    expect(lines).to_contain_text("Typed in a hurry")
+    later.goto("/write")
+    later.wait_for_load_state("networkidle")
+    expect(later.locator("#rescue")).to_be_hidden()
+
+
+def test_a_page_that_is_left_while_its_words_are_on_their_way_makes_one_draft_of_the_newest(
+    open_window: Open,
+) -> None:
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/write")
+    page.route("**/write/0", lambda route: (later.wait_for_timeout(300), route.continue_())[1],
+               times=1)  # fmt: skip
+    page.get_by_label("Subject").fill("Half of it")
+    with page.expect_request("**/write/0"):
+        page.get_by_role("button", name="Save draft").click()
+    typed_at_once(page, "All of the slow one")
+    left_by_a_link(page)
+    later.goto("/mail")
+    later.locator("#places a", has_text="Drafts").click()
+    lines = later.locator("#list .line")
+    expect(lines.filter(has_text="All of the slow one")).to_have_count(1)
+    expect(lines.filter(has_text="Half of it")).to_have_count(0)
