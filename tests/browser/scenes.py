@@ -163,7 +163,7 @@ def _write(page: Page) -> None:
         file: FilePayload = {
             "name": name, "mimeType": "application/pdf", "buffer": b"%PDF-1.4\n" * lines
         }  # fmt: skip
-        page.get_by_label("Add files").set_input_files(file)
+        page.get_by_label("Attach files").set_input_files(file)
         expect(page.locator("#file-list").get_by_role("link", name=name)).to_be_visible()
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
 

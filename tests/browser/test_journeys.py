@@ -32,7 +32,7 @@ def write(page: Page, to: str, subject: str, text: str, attached: list[Path]) ->
     page.get_by_label("Subject").fill(subject)
     page.get_by_label("Text", exact=True).fill(text)
     if attached:
-        page.get_by_label("Add files, or drop them here").set_input_files(attached)
+        page.get_by_label("Attach files").set_input_files(attached)
         for each in attached:
             expect(page.get_by_role("link", name=each.name)).to_be_visible()
     page.get_by_role("button", name="Send", exact=True).first.click()

@@ -90,7 +90,7 @@ def test_a_draft_outlives_the_window_that_it_was_written_in(open_window: Open) -
     page.goto("/write")
     page.get_by_label("Subject").fill("Not done yet")
     page.get_by_label("Text", exact=True).fill("More of this tomorrow")
-    page.get_by_label("Add files").set_input_files([COST])
+    page.get_by_label("Attach files").set_input_files([COST])
     expect(page.locator("#file-list").get_by_role("link", name=COST["name"])).to_be_visible()
     expect(page.locator("#saved")).to_contain_text("Kept at")
     page.close(run_before_unload=False)
@@ -196,3 +196,38 @@ def test_a_page_that_is_left_while_its_words_are_on_their_way_makes_one_draft_of
     lines = later.locator("#list .line")
     expect(lines.filter(has_text="All of the slow one")).to_have_count(1)
     expect(lines.filter(has_text="Half of it")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["script", "no script"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_all_that_a_mail_needs_is_in_sight_before_anybody_scrolls(
+    open_window: Open, device: Device, scripts: bool
+) -> None:
+    page = open_window("alice", device, java_script_enabled=scripts)
+    page.goto("/write")
+    needed = [page.get_by_label("To", exact=True), page.get_by_label("Subject"),
+              page.get_by_label("Text", exact=True)]  # fmt: skip
+    if scripts:
+        needed += [page.get_by_label("Formatted")]
+    bar = page.locator(".send-bar")
+    top = (bar.bounding_box() or {"y": 0})["y"]
+    for each in needed:
+        box = each.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < box["y"] + box["height"] <= top, each
+    assert (needed[2].bounding_box() or {"height": 0})["height"] > 180
+    attach = bar.get_by_role("button", name="Attach files")
+    for each in (attach if scripts else bar.locator("#attach"), bar.get_by_text("Send")):
+        expect(each).to_be_in_viewport(ratio=1)
+    if scripts:
+        with page.expect_file_chooser() as chosen:
+            attach.press("Space")
+        chosen.value.set_files([COST])
+        expect(
+            page.locator("#file-list").get_by_role("link", name=COST["name"])
+        ).to_be_in_viewport()
+    else:
+        page.get_by_label("Attach files").set_input_files([COST])
+        page.get_by_label("Subject").fill("Without a script")
+        page.get_by_role("button", name="Save draft").click()
+        expect(page.get_by_role("link", name=COST["name"])).to_be_visible()

@@ -45,6 +45,8 @@ import { watch } from "./recipients.js";
     place.hidden = !words.length;
     if (input) input.toggleAttribute("aria-invalid", false);
     if (input && words.length) input.setAttribute("aria-invalid", "true");
+    const folded = words.length && input && input.closest("details");
+    if (folded) folded.open = true;
   }
 
   // Asking the server
@@ -340,6 +342,9 @@ import { watch } from "./recipients.js";
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); by("send").click(); }
     else if (event.key === "Enter" && plain) event.preventDefault();  // it would be a button's
   });
+  by("choose").hidden = false;
+  form.querySelector(".attach").hidden = true;
+  by("choose").addEventListener("click", () => by("attach").click());
   by("attach").addEventListener("change", (event) => {
     attach(event.target.files, false);
     event.target.value = "";
