@@ -84,7 +84,7 @@ class AdminCaptured:
         more = len(found) > PAGE_MAILS
         lines = found[:PAGE_MAILS]
         gear = self.desk.directory.gear
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_captured.html",
             title="Captured mail",
@@ -100,7 +100,7 @@ class AdminCaptured:
         view = visit.query("show", "text")
         octets, is_cut = await self._begin_of(mail)
         read = await self.desk.in_thread(_read, octets, is_cut)
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_captured_mail.html",
             title=row.subject or "(no subject)",
