@@ -45,7 +45,7 @@ def test_what_is_bold_for_who_writes_is_bold_for_who_reads(
     expect(line).to_have_class(re.compile(r"\bunread\b"))
     line.get_by_role("link").click()
     expect(bob.frame_locator("iframe.letter").locator("b, strong")).to_have_text("the plan")
-    bob.get_by_role("button", name="Reply", exact=True).first.click()
+    bob.get_by_role("link", name="Reply", exact=True).first.click()
     expect(bob.get_by_label("Subject")).to_have_value(f"Re: {subject}")
     bob.get_by_role("textbox", name="Text").press("Control+Home")
     bob.keyboard.type("I see it.\n")
