@@ -11,7 +11,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from tests.browser.visitor import address_of, fill_sign_in
 
 _TIMES = """() => document.querySelectorAll("main time").forEach(
-  (each) => { each.textContent = "2026-03-06 14:12 UTC"; })"""
+  (each) => { each.textContent = "6 Mar 2026, 14:12"; })"""
 
 
 @frozen

@@ -143,6 +143,17 @@ def test_times_are_those_of_the_browser_s_zone_and_without_a_script_utc(
             assert f"{here:%H:%M}" in words
 
 
+def test_the_journal_is_narrowed_by_times_of_the_browser_s_zone(onlookers: Visitors) -> None:
+    page = onlookers.open("alice", timezone_id="Asia/Kathmandu")
+    page.goto("/admin/journal?since=2026-03-06T08:15")
+    since = page.get_by_label("Since", exact=True)
+    expect(since).to_have_value("2026-03-06T14:00")
+    since.fill("2026-03-06T14:30")
+    page.get_by_role("button", name="Find").click()
+    page.wait_for_url(re.compile(r"since=2026-03-06T08%3A45"))
+    expect(since).to_have_value("2026-03-06T14:30")
+
+
 def test_a_mail_begins_high_on_a_phone_and_the_rest_of_its_head_unfolds(
     onlookers: Visitors,
 ) -> None:
