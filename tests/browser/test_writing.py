@@ -10,6 +10,7 @@ from playwright.sync_api import FilePayload, JSHandle, Page, Route, expect
 
 from tests.browser.conftest import LATER, Open
 from tests.browser.visitor import DESKTOP, PHONE, Device, address_of
+from tests.browser.watch import Watch
 
 PLAN: FilePayload = {"name": "plan ü.txt", "mimeType": "text/plain", "buffer": b"kitchen\n" * 300}
 COST: FilePayload = {"name": "cost.csv", "mimeType": "text/csv", "buffer": b"what,cost\r\n"}
@@ -176,6 +177,24 @@ def test_what_was_typed_just_before_its_page_was_left_stands_in_drafts(
     later.goto("/write")
     later.wait_for_load_state("networkidle")
     expect(later.locator("#rescue")).to_be_hidden()
+
+
+def test_what_never_reached_the_server_from_a_page_that_was_left_is_offered_by_the_next(
+    open_window: Open, watch: Watch
+) -> None:
+    watch.expect("ERR_INTERNET_DISCONNECTED")
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/write")
+    page.context.set_offline(True)
+    typed_at_once(page, "On the train")
+    left_by_closing(page)
+    later.wait_for_timeout(500)
+    page.context.set_offline(False)
+    later.goto("/write")
+    expect(later.locator("#rescue")).to_contain_text("On the train")
+    later.get_by_role("button", name="Take it up").click()
+    expect(later.get_by_label("Text", exact=True)).to_have_value("Typed in a hurry")
 
 
 def test_a_page_that_is_left_while_its_words_are_on_their_way_makes_one_draft_of_the_newest(
