@@ -21,6 +21,7 @@ from mailnode.web.pages.admin_journal import AdminJournal
 from mailnode.web.pages.admin_queue import AdminQueue
 from mailnode.web.pages.admin_routes import AdminRoutes
 from mailnode.web.pages.admin_sessions import AdminSessions
+from mailnode.web.pages.lists import shelf_of
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from mailnode.house import House
     from mailnode.model import Event
     from mailnode.store.queue_desk import QueueRow
+    from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates
     from mailnode.web.web import Pages
 
 
 def admin_desk_of(
     house: House,
+    desk: Desk,
     templates: Templates,
     *,
     passwords: Passwords,
@@ -94,6 +97,7 @@ def admin_desk_of(
         metrics=values,
         processes=house.config.node.workers,
         now=house.due.now,
+        shelf=partial(shelf_of, desk),
     )
 
 

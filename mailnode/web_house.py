@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -51,7 +52,7 @@ from mailnode.web.pages.admin_captured import AdminCaptured
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.captured_mail import CapturedMail
 from mailnode.web.pages.first import First
-from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.lists import Lists, shelf_of
 from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.own_folders import OwnFolders
@@ -191,9 +192,18 @@ class WebHouse:
             house.bell.ring("accounts")
 
         sets_passwords = not judge_passwords(others)
-        settings = Settings(templates, guests, sign_ins, time.time, set_password, sets_passwords)
+        settings = Settings(
+            templates,
+            guests,
+            sign_ins,
+            time.time,
+            set_password,
+            partial(shelf_of, desk),
+            sets_passwords,
+        )
         admin = admin_desk_of(
             house,
+            desk,
             templates,
             passwords=passwords,
             sets_passwords=sets_passwords,

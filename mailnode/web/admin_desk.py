@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from mailnode.store.queue_desk import Changed, Destination, QueueFilter, QueueRow
     from mailnode.web.bodies import InThread
     from mailnode.web.figures import Figures
+    from mailnode.web.pages.lists import Shelf
+    from mailnode.web.routes import Answer
     from mailnode.web.templates import Templates
+    from mailnode.web.visit import Visit
 
 
 @define(eq=False, kw_only=True)
@@ -40,6 +43,7 @@ class AdminDesk:
         metrics: their values now.
         processes: of the node that serve mail.
         now: UTC epoch seconds.
+        shelf: the folders of who asks, beside each page.
     """
 
     templates: Templates
@@ -60,6 +64,14 @@ class AdminDesk:
     metrics: Callable[[], Mapping[str, Any]]
     processes: int
     now: Callable[[], float]
+    shelf: Callable[[Visit], Awaitable[Shelf]]
+
+    async def page(
+        self, visit: Visit, template: str, status: int = 200, /, **values: Any
+    ) -> Answer:
+        """A template as the answer, with one's own folders beside it."""
+        shelf = await self.shelf(visit)
+        return self.templates.page(visit, template, status, shelf=shelf, **values)
 
 
 @define(eq=False, kw_only=True)

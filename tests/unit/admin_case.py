@@ -101,6 +101,7 @@ class AdminCase(WebCase):
             metrics=lambda: self.values,
             processes=1,
             now=lambda: self.now,
+            shelf=self.shelf,
         )
         return self.desk
 

@@ -166,11 +166,10 @@ class AdminCaptured:
     ) -> Answer:
         them = "it" if there == 1 else "them"
         fields = [("all", everything), *([("q", typed)] if typed else [])]
-        return self.admin.templates.page(
+        return await self.admin.page(
             visit,
             "admin_sure.html",
             title="Delete all that fits?" if typed else "Delete all captured mail?",
-            shelf=await shelf_of(self.desk, visit),
             told=[
                 *([f"Searched for: {typed}"] if typed else []),
                 f"{count_mails(there)} that never left will be gone for everybody, and nothing"

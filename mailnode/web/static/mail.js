@@ -1,22 +1,35 @@
 // Lists of mail: times as one's own clock has them, choosing, keys, and new mail that appears by itself.
 "use strict";
 (() => {
-  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-  const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+  const format = (options) => new Intl.DateTimeFormat(undefined, options);
+  const day = format({ month: "short", day: "numeric" });
+  const year = format({ year: "numeric", month: "short", day: "numeric" });
+  const clock = format({ hour: "2-digit", minute: "2-digit" });
+  const minute = format({ dateStyle: "medium", timeStyle: "short" });
+  const second = format({ dateStyle: "medium", timeStyle: "medium" });
+  const whole = format({ dateStyle: "full", timeStyle: "long" });
+
+  // As the clock of this browser has it; UTC, as it came, is in the title.
+  function tellTime(place) {
+    const at = new Date(place.getAttribute("datetime")), now = new Date();
+    if (Number.isNaN(at.getTime())) return;
+    const today = at.toDateString() === now.toDateString();
+    const short = today ? clock : at.getFullYear() === now.getFullYear() ? day : year;
+    place.textContent = ({ minute, second }[place.dataset.to] || short).format(at);
+    place.title = `${whole.format(at)}: ${at.toISOString().slice(0, 16).replace("T", " ")} UTC`;
+  }
 
   function tellTimes(root) {
-    const now = new Date();
-    for (const each of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(each.getAttribute("datetime"));
-      if (Number.isNaN(at.getTime())) continue;
-      const today = at.toDateString() === now.toDateString();
-      const short = today ? clock : at.getFullYear() === now.getFullYear() ? day : year;
-      each.textContent = each.hasAttribute("data-whole") ? whole.format(at) : short.format(at);
-      each.title = whole.format(at);
-    }
+    if (root.matches("time[datetime]")) tellTime(root);
+    else for (const each of root.querySelectorAll("time[datetime]")) tellTime(each);
   }
+
+  // Pages that look again put in what the server says.
+  new MutationObserver((changes) => {
+    for (const { addedNodes } of changes) {
+      for (const each of addedNodes) if (each.nodeType === Node.ELEMENT_NODE) tellTimes(each);
+    }
+  }).observe(document.body, { childList: true, subtree: true });
 
   const list = () => document.getElementById("list");
   const boxes = () => [...document.querySelectorAll("#list .line > input")];
@@ -87,10 +100,7 @@
     if (places && others && !places.contains(document.activeElement)) places.replaceWith(others);
     const then = page.getElementById("list");
     if (!now || !then) return;
-    if (now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) {
-      tellTimes(then);
-      now.replaceWith(then);
-    }
+    if (now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) now.replaceWith(then);
     if (page.title) document.title = page.title;
   }
 
@@ -199,7 +209,7 @@
     if (key) { event.preventDefault(); key[1](); }
   });
 
-  tellTimes(document);
+  tellTimes(document.body);
   showChoice();
   if (document.getElementById("places")) listen();
 })();
