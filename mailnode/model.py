@@ -212,11 +212,15 @@ class Verdict:
     Attributes:
         action: "accept"; "refuse" (550 5.7.1 with `reason`); "defer" (451 4.7.1).
         headers: fields to put in front, each with its CRLF.
+        unwanted: it is taken, but nobody wants it: it belongs into Junk.
+        reasons: what led to it, for people: one line each, the weightiest first.
     """
 
     action: str = "accept"
     reason: str = ""
     headers: bytes = b""
+    unwanted: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 ACCEPT = Verdict()

@@ -68,7 +68,7 @@ CALLED = {
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=)"
     ),
     "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=)",
-    "model.Verdict": "(action=, reason=, headers=)",
+    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=)",
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),

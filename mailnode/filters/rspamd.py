@@ -1,0 +1,295 @@
+"""Rspamd: the mail goes to its worker by HTTP, with what we know of who sends it."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import closing
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.client import (
+    URI,
+    Agent,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
+from zope.interface import implementer
+
+from mailnode.errors import FilterFailed, Refused, one_line
+from mailnode.filters.exchange import NoAnswer, words_of
+from mailnode.filters.limits import REASONS, Outside, reason_of, recipients_of, spam_fields
+from mailnode.filters.octets import MailReader, without_our_received
+from mailnode.model import Envelope, Message, Verdict
+
+ANSWER_OCTETS = 256 * 1024  # a usual one has 5 to 30 KiB; it is read on the reactor's thread
+ON_THE_WAY_OCTETS = ANSWER_OCTETS + 64 * 1024
+MOST_RECIPIENTS = 100
+REPLY_CHARACTERS = 200
+
+_UNWANTED = ("add header", "rewrite subject", "quarantine", "discard")
+
+
+@define(eq=False, kw_only=True)
+class Rspamd(Outside):
+    """What Rspamd says is done: its actions, and its weightiest symbols as reasons.
+
+    "reject" refuses, "soft reject" defers. What it would mark, put aside or throw away is
+    unwanted. "greylist" is its name for a score from which it greylists: when a mail has to
+    wait, its module says "soft reject"; so the mail is taken.
+
+    Attributes:
+        hostname: ours, which signs Authentication-Results.
+        password: of the worker, where it wants one.
+    """
+
+    name = "rspamd"
+
+    hostname: str = ""
+    password: str = field(default="", repr=False)
+
+    async def ask(self, envelope: Envelope, message: Message) -> Verdict:
+        way = _Way(self.endpoint)
+        agent = Agent.usingEndpointFactory(self.clock, way)
+        front = without_our_received(message.prefix)
+        headers = Headers({b"User-Agent": [b"mailnode"], **self._facts(envelope)})
+        try:
+            with closing(MailReader(front, message.body)) as mail:
+                body = _MailProducer(mail, len(front) + message.size_octets)
+                url = b"http://rspamd/checkv2"
+                response = await agent.request(b"POST", url, headers, body)
+                if response.code != 200:
+                    raise NoAnswer(f"it answered {response.code}")
+                answer = _Answer()
+                response.deliverBody(answer)
+                octets = await answer.whole
+        except ConnectingCancelledError:
+            raise CancelledError() from None
+        except (ConnectError, ConnectionClosed, OSError) as error:
+            raise NoAnswer(words_of(error)) from None
+        except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
+            cause = _innermost(error)
+            if isinstance(cause, CancelledError):
+                raise cause from None
+            raise NoAnswer(words_of(cause)) from None
+        finally:
+            way.cut_off()
+        return _verdict_of(_read_answer(octets))
+
+    def _facts(self, envelope: Envelope) -> dict[bytes, list[bytes]]:
+        client = envelope.client
+        facts = {
+            "Queue-Id": [envelope.mail_id],
+            "From": [str(envelope.sender) if envelope.sender else "<>"],
+            "Rcpt": recipients_of(envelope),
+            "IP": [client.host],
+            "Helo": [client.helo],
+            "User": [client.account],
+            "MTA-Name": [self.hostname],
+            "MTA-Tag": ["mailnode"],
+            "Password": [self.password],
+        }
+        if client.tls:
+            version, _, cipher = client.tls.partition(" ")
+            facts |= {"TLS-Version": [version], "TLS-Cipher": [cipher]}
+        return {
+            name.encode("ascii"): [_field_value(each) for each in values[:MOST_RECIPIENTS]]
+            for name, values in facts.items()
+            if values and values[0]
+        }
+
+
+def _field_value(text: str) -> bytes:
+    """Octets of a field that end none: a stranger may have written them."""
+    return "".join(each if each.isprintable() else "?" for each in text).encode("utf-8", "replace")
+
+
+def _read_answer(octets: bytes) -> dict[str, Any]:
+    """
+    Raises:
+        NoAnswer: it is no object in JSON.
+    """
+    try:
+        answer = json.loads(octets)
+    except (ValueError, RecursionError):
+        raise NoAnswer("its answer is no JSON") from None
+    if not isinstance(answer, dict):
+        raise NoAnswer("its answer is no object")
+    return answer
+
+
+def _verdict_of(answer: dict[str, Any]) -> Verdict:
+    action = answer.get("action")
+    if answer.get("is_skipped") is True or not isinstance(action, str):
+        raise NoAnswer(words_of(str(answer.get("error") or "it skipped this mail")))
+    score, required = _number(answer.get("score")), _number(answer.get("required_score"))
+    reasons = (
+        f"Rspamd gives it {score:.1f} points, {required:.1f} would refuse it",
+        *_symbols(answer.get("symbols")),
+    )
+    detail = f"by filter rspamd: {score:.1f} points"
+    if action == "reject":
+        raise Refused(_reply_of(answer) or "Message refused: it looks like spam", detail=detail)
+    if action == "soft reject":
+        raise FilterFailed(_reply_of(answer), detail=detail)
+    if action in _UNWANTED:
+        fields = spam_fields("rspamd", score, required)
+        return Verdict(headers=fields, unwanted=True, reasons=reasons)
+    return Verdict(reasons=reasons)  # "no action", "greylist", and those of its own making
+
+
+def _reply_of(answer: dict[str, Any]) -> str | None:
+    """What its modules want to have said to the client."""
+    messages = answer.get("messages")
+    text = messages.get("smtp_message") if isinstance(messages, dict) else None
+    return one_line(text[:REPLY_CHARACTERS]) or None if isinstance(text, str) else None
+
+
+def _number(value: Any) -> float:
+    """Of JSON, where a number may be infinite, too large for a float, or none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return max(-1e6, min(number, 1e6)) if math.isfinite(number) else 0.0
+
+
+def _symbols(symbols: Any) -> list[str]:
+    """Those that weigh most, in words."""
+    found = []
+    for name, symbol in symbols.items() if isinstance(symbols, dict) else ():
+        if isinstance(symbol, dict) and (score := _number(symbol.get("score"))):
+            found.append((score, name, symbol))
+    found.sort(key=lambda each: -abs(each[0]))
+    return [reason_of(score, name[:100], _words(symbol)) for score, name, symbol in found[:REASONS]]
+
+
+def _words(symbol: dict[str, Any]) -> str:
+    """What it is, and what it was found in."""
+    description, options = symbol.get("description"), symbol.get("options")
+    words = description[:200] if isinstance(description, str) else ""
+    if isinstance(options, list):
+        told = ", ".join(each[:100] for each in options[:5] if isinstance(each, str))
+        words += f" [{told}]" if told else ""
+    return words
+
+
+def _innermost(error: Any) -> BaseException:
+    """What went wrong, out of all that Twisted packs around it."""
+    while reasons := getattr(error, "reasons", None):
+        error = reasons[0].value
+    assert isinstance(error, BaseException)
+    return error
+
+
+@implementer(IBodyProducer)
+@define(eq=False)
+class _MailProducer:
+    """A mail as the body of a request: the next piece is read when the last one went out."""
+
+    mail: MailReader
+    length: int
+    _paused: Deferred[None] | None = field(default=None, init=False)
+    _producing: Deferred[None] | None = field(default=None, init=False)
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        self._producing = Deferred.fromCoroutine(self._produce(consumer))
+        return self._producing
+
+    async def _produce(self, consumer: Any) -> None:
+        while piece := await self.mail.read():
+            consumer.write(piece)
+            if self._paused is not None:
+                await self._paused
+
+    def pauseProducing(self) -> None:
+        if self._paused is None:
+            self._paused = Deferred()
+
+    def resumeProducing(self) -> None:
+        paused, self._paused = self._paused, None
+        if paused is not None and not paused.called:
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        if self._producing is not None:
+            self._producing.addErrback(lambda failure: failure.trap(CancelledError))
+            self._producing.cancel()
+
+
+class _Answer(Protocol):
+    """Gathers what comes; `_Counted` keeps it little."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred()
+        self._pieces: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        octets = b"".join(self._pieces)
+        if len(octets) > ANSWER_OCTETS:
+            self.whole.errback(NoAnswer(f"its answer is over {ANSWER_OCTETS} octets"))
+        elif reason.check(ResponseDone):
+            self.whole.callback(octets)
+        else:
+            self.whole.errback(NoAnswer("the end of its answer is missing"))
+
+
+@implementer(IAgentEndpointFactory)
+@define(eq=False)
+class _Way:
+    """Leads the agent to the endpoint, whatever the URL says, and keeps hold of the connection."""
+
+    endpoint: Any
+    connection: _Counted | None = None
+
+    def endpointForURI(self, uri: URI) -> Any:
+        return _CountedEndpoint(self)
+
+    def cut_off(self) -> None:
+        if self.connection is not None:
+            self.connection.abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _CountedEndpoint:
+    way: _Way
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        counted = WrappingFactory(factory)
+        counted.protocol, counted.noisy = _Counted, False
+
+        def made(connection: _Counted) -> Any:
+            self.way.connection = connection
+            return connection.wrappedProtocol
+
+        connecting: Deferred[Any] = self.way.endpoint.connect(counted)
+        return connecting.addCallback(made)
+
+
+class _Counted(ProtocolWrapper):
+    """A connection that is cut when more comes than an answer has."""
+
+    _octets = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self._octets += len(data)
+        if self._octets > ON_THE_WAY_OCTETS:
+            self.abortConnection()
+        else:
+            super().dataReceived(data)
