@@ -9,10 +9,12 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from mailnode.outgoing import nothing_waits, write_at_once
 
 READ_AHEAD_OCTETS = 65_536
 CLOSE_S = 5.0
@@ -68,6 +70,7 @@ class Exchange(Protocol):
         self._gone = ""  # why there is no connection any more
         self._behind = self._holding_back = False
         self._closing: Any = None
+        self._in_clear = False
         self._waiting: Deferred[None] | None = None  # for octets
         self._draining: Deferred[None] | None = None
 
@@ -80,7 +83,8 @@ class Exchange(Protocol):
             False once the program has spoken, or is gone: it wants no more of this.
         """
         if not self._gone:
-            self.transport.write(piece)
+            if not (self._in_clear and write_at_once(self.transport, piece)):
+                self.transport.write(piece)
             if self._behind:
                 self._draining = Deferred()
                 await self._draining
@@ -114,12 +118,16 @@ class Exchange(Protocol):
 
     def close(self, clock: Any) -> None:
         """What was written goes out, and then the connection ends; `CLOSE_S` later in any case."""
-        if not self._gone:
-            self._gone, self._held = "the connection is closed", b""
-            self._closing = clock.callLater(CLOSE_S, self.transport.abortConnection)
-            self.transport.unregisterProducer()
-            self.transport.resumeProducing()
-            self.transport.loseConnection()
+        if self._gone:
+            return
+        self._gone, self._held = "the connection is closed", b""
+        self.transport.unregisterProducer()
+        if self._in_clear and nothing_waits(self.transport):
+            self.transport.connectionLost(connectionDone)  # `loseConnection` would wait a turn
+            return
+        self._closing = clock.callLater(CLOSE_S, self.transport.abortConnection)
+        self.transport.resumeProducing()
+        self.transport.loseConnection()
 
     def cut_off(self) -> None:
         """Nothing more goes out."""
@@ -143,6 +151,7 @@ class Exchange(Protocol):
     # What Twisted calls
 
     def connectionMade(self) -> None:
+        self._in_clear = not ISSLTransport.providedBy(self.transport)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)

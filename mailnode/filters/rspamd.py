@@ -130,8 +130,8 @@ def _read_answer(octets: bytes) -> dict[str, Any]:
 
 def _verdict_of(answer: dict[str, Any]) -> Verdict:
     action = answer.get("action")
-    if answer.get("is_skipped") is True or not isinstance(action, str):
-        raise NoAnswer(words_of(str(answer.get("error") or "it skipped this mail")))
+    if not isinstance(action, str):
+        raise NoAnswer(words_of(str(answer.get("error") or "its answer has no action")))
     score, required = _number(answer.get("score")), _number(answer.get("required_score"))
     reasons = (
         f"Rspamd gives it {score:.1f} points, {required:.1f} would refuse it",
