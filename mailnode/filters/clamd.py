@@ -39,7 +39,7 @@ class Clamd(Outside):
         if words == "OK":
             return Verdict()
         if not words.endswith(" FOUND"):
-            raise NoAnswer(words_of(words))
+            raise NoAnswer(words_of(words) or "its answer is empty")
         found = _NO_SIGNATURE.sub("?", words.removesuffix(" FOUND"))[:SIGNATURE_CHARACTERS]
         raise HarmfulMail(
             f"Message refused: {found} was found in it", detail=f"by filter {self.name}"

@@ -28,7 +28,9 @@ class NoAnswer(Exception):
 
 def words_of(error: object, most: int = 200) -> str:
     """What went wrong, on one line of ASCII."""
-    text = str(error) or type(error).__name__
+    text = str(error)
+    if isinstance(error, BaseException) and not text:
+        text = type(error).__name__
     return _UNPRINTABLE.sub(" ", text)[:most].strip(" .")
 
 
@@ -66,7 +68,7 @@ class Exchange(Protocol):
     transport: Any
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held, self._at = b"", 0  # what came, and how far it was taken
         self._gone = ""  # why there is no connection any more
         self._behind = self._holding_back = False
         self._closing: Any = None
@@ -88,7 +90,7 @@ class Exchange(Protocol):
             if self._behind:
                 self._draining = Deferred()
                 await self._draining
-        return not self._gone and not self._held
+        return not self._gone and self._at == len(self._held)
 
     async def take(self, count: int) -> bytes:
         """The next `count` octets.
@@ -108,11 +110,11 @@ class Exchange(Protocol):
         Raises:
             NoAnswer: it didn't come within `most_octets`, or before the connection ended.
         """
-        while (at := self._held.find(end, 0, most_octets + len(end))) < 0:
-            if len(self._held) >= most_octets + len(end):
+        while (at := self._held.find(end, self._at, self._at + most_octets + len(end))) < 0:
+            if len(self._held) - self._at >= most_octets + len(end):
                 raise NoAnswer(f"a line of its answer is over {most_octets} octets")
             await self._more()
-        found = self._taken(at)
+        found = self._taken(at - self._at)
         self._taken(len(end))
         return found
 
@@ -120,7 +122,7 @@ class Exchange(Protocol):
         """What was written goes out, and then the connection ends; `CLOSE_S` later in any case."""
         if self._gone:
             return
-        self._gone, self._held = "the connection is closed", b""
+        self._gone, self._held, self._at = "the connection is closed", b"", 0
         self.transport.unregisterProducer()
         if self._in_clear and nothing_waits(self.transport):
             self.transport.connectionLost(connectionDone)  # `loseConnection` would wait a turn
@@ -132,11 +134,12 @@ class Exchange(Protocol):
     def cut_off(self) -> None:
         """Nothing more goes out."""
         if not self._gone:
-            self._gone, self._held = "the connection was given up", b""
+            self._gone, self._held, self._at = "the connection was given up", b"", 0
             self.transport.abortConnection()
 
     def _taken(self, count: int) -> bytes:
-        taken, self._held = self._held[:count], self._held[count:]
+        taken = self._held[self._at : self._at + count]
+        self._at += len(taken)
         return taken
 
     async def _more(self) -> None:
@@ -159,7 +162,7 @@ class Exchange(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._gone:
             return
-        self._held += data
+        self._held, self._at = self._held[self._at :] + data, 0
         if len(self._held) >= READ_AHEAD_OCTETS:
             self._holding_back = True
             self.transport.pauseProducing()

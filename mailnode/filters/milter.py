@@ -23,7 +23,7 @@ from mailnode.mailauth.canonical import read_fields
 from mailnode.model import Client, Envelope, MailParameters, Message, Verdict
 
 HEADER_OCTETS = 256 * 1024
-MOST_ANSWERS = 20_000  # packets, for a mail
+MOST_UNASKED = 2_000  # packets beside the answers: changes, and words that it still works
 MOST_ADDED = 100
 ADDED_OCTETS = 65_536
 
@@ -142,7 +142,7 @@ class _Talk:
     hostname: str
     changes: _Changes
     agreed: Agreed = field(default=Agreed(packets.VERSION, 0), init=False)
-    answers: int = field(default=0, init=False)
+    unasked: int = field(default=0, init=False)
 
     async def hold(self) -> Reply:
         """The answer that ends it.
@@ -223,6 +223,7 @@ class _Talk:
             letter, data = await self._answer()
             if letter == packets.CONTINUE or letter in packets.FINAL:
                 return letter, data
+            self._count_unasked()
             self.changes.take(letter, data, self._leading_space)
 
     @property
@@ -270,20 +271,24 @@ class _Talk:
     async def _say(self, command: bytes, data: bytes, more: dict[str, str]) -> None:
         """Its macros go in front: those of a command that have a value."""
         known = _macros(command, self.envelope, self.hostname) | more
-        told = packets.macros(command, known) if known else b""
+        told = packets.macros(command, known)
         await self.exchange.send(told + packets.packet(command, data))
 
     async def _answer(self) -> Reply:
         """The next packet but those that say that it still works."""
-        while self.answers < MOST_ANSWERS:
-            self.answers += 1
+        while True:
             octets = int.from_bytes(await self.exchange.take(4), "big")
             if not 0 < octets <= packets.PACKET_OCTETS:
                 raise NoAnswer(f"a packet of {octets} octets")
             taken = await self.exchange.take(octets)
             if taken[:1] != packets.PROGRESS:
                 return taken[:1], taken[1:]
-        raise NoAnswer(f"over {MOST_ANSWERS} packets")
+            self._count_unasked()
+
+    def _count_unasked(self) -> None:
+        self.unasked += 1
+        if self.unasked > MOST_UNASKED:
+            raise NoAnswer(f"over {MOST_UNASKED} packets that nobody asked for")
 
 
 def _macros(command: bytes, envelope: Envelope, hostname: str) -> dict[str, str]:

@@ -102,7 +102,7 @@ def macros(command: bytes, values: Mapping[str, str]) -> bytes:
         if value
         for text in (name, value)
     ]
-    return packet(MACROS, command + texts(*told))
+    return packet(MACROS, command + texts(*told)) if told else b""
 
 
 def offer() -> bytes:

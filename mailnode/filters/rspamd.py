@@ -200,17 +200,24 @@ class _MailProducer:
     mail: MailReader
     length: int
     _paused: Deferred[None] | None = field(default=None, init=False)
-    _producing: Deferred[None] | None = field(default=None, init=False)
+    _work: Deferred[None] | None = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
 
     def startProducing(self, consumer: Any) -> Deferred[None]:
-        self._producing = Deferred.fromCoroutine(self._produce(consumer))
-        return self._producing
+        done: Deferred[None] = Deferred()
+        self._work = Deferred.fromCoroutine(self._produce(consumer))
+        self._work.addBoth(self._tell, done)
+        return done
 
     async def _produce(self, consumer: Any) -> None:
         while piece := await self.mail.read():
             consumer.write(piece)
             if self._paused is not None:
                 await self._paused
+
+    def _tell(self, result: Any, done: Deferred[None]) -> None:
+        if not self._stopped:  # who stopped it wants to hear nothing
+            done.callback(result)  # a Failure makes it fail
 
     def pauseProducing(self) -> None:
         if self._paused is None:
@@ -222,9 +229,9 @@ class _MailProducer:
             paused.callback(None)
 
     def stopProducing(self) -> None:
-        if self._producing is not None:
-            self._producing.addErrback(lambda failure: failure.trap(CancelledError))
-            self._producing.cancel()
+        self._stopped = True
+        if self._work is not None:
+            self._work.cancel()
 
 
 class _Answer(Protocol):

@@ -17,10 +17,11 @@ LINE_OCTETS = 1_000
 MOST_LINES = 20
 REPORT_OCTETS = 65_536
 
-_STATUS = re.compile(rb"SPAMD/[\d.]{1,10} (\d{1,5}) ?(.*)")
+_STATUS = re.compile(rb"SPAMD/[\d.]{1,10} (\d{1,5})(?: (.*))?")
 _SPAM = re.compile(
     rb"(True|False|Yes|No) ; (-?\d{1,9}(?:\.\d{1,9})?) / (-?\d{1,9}(?:\.\d{1,9})?)", re.I
 )
+_TABLE = "\n---- ------"  # the last one: in front stands a preview of the mail
 _LENGTH = re.compile(rb"\d{1,9}")
 # A line of the report's table; where the description goes on in the next one, that is indented.
 _RULE = re.compile(
@@ -93,7 +94,9 @@ async def _read_report(exchange: Exchange) -> _Report:
     if status is None:
         raise NoAnswer("its answer is none of spamd's")
     if int(status.group(1)):
-        raise NoAnswer(words_of(f"{status.group(1).decode()} {status.group(2).decode('latin-1')}"))
+        raise NoAnswer(
+            words_of(f"{status.group(1).decode()} {(status.group(2) or b'').decode('latin-1')}")
+        )
     fields: dict[bytes, bytes] = {}
     for _ in range(MOST_LINES):
         line = await exchange.take_to(b"\r\n", LINE_OCTETS)
@@ -122,7 +125,7 @@ def _rules(report: str) -> list[str]:
     """The rules that weigh most, in words; none where the report's template has no table."""
     found = [
         (float(each.group(1)), each.group(2), f"{each.group(3)} {each.group(4)}")
-        for each in _RULE.finditer(report)
+        for each in _RULE.finditer(report, max(0, report.rfind(_TABLE)))
     ]
     found.sort(key=lambda rule: -abs(rule[0]))
     return [reason_of(*rule) for rule in found[:REASONS] if rule[0]]
