@@ -84,12 +84,11 @@ class _End:
         return at
 
     def read(self, count: int = -1) -> bytes:
-        """Nothing of what isn't kept."""
+        """Nothing of what isn't kept, or is more than a directory may have."""
         at = self._at - (self._size - len(self._kept))
-        if at < 0:
+        if at < 0 or count > DIRECTORY_OCTETS:
             self.missed = True
             return b""
-        end = len(self._kept) if count < 0 else at + min(count, DIRECTORY_OCTETS + _END_OCTETS)
-        data = bytes(self._kept[at:end])
+        data = bytes(self._kept[at : at + count if count >= 0 else None])
         self._at += len(data)
         return data

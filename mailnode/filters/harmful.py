@@ -43,7 +43,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
 )
 
 _MACROS = words("docm dotm xlsm xltm xlam xlsb pptm potm ppam ppsm sldm")
-_DISK_IMAGES = words("iso img vhd vhdx udf dmg cue bin mdf")
+_DISK_IMAGES = words("iso img vhd vhdx udf dmg")
 _OPENS_PROGRAMS = words(
     "url website library-ms search-ms searchconnector-ms settingcontent-ms appref-ms application"
     " appcontent-ms contact diagcab theme themepack one onepkg iqy oqy slk rdp xbap"
@@ -168,12 +168,11 @@ def find_harm(octets: Octets) -> list[Harm]:
     directory is looked at.
     """
     parts = parts_of(octets)
-    found = [
-        harm
-        for part in parts
-        if not part.is_multipart and not part.is_mail
-        for harm in _harm_of(part)
-    ]
+    found = list[Harm]()
+    for part in parts:
+        if not part.is_multipart and not part.is_mail:
+            by_rule = {harm.rule: harm for harm in reversed(list(_harm_of(part)))}
+            found += reversed(by_rule.values())
     if parts.cut:
         found.append(Harm("too-many-parts", "it has more parts, or deeper ones, than can be read"))
     return found
