@@ -7,25 +7,20 @@ import math
 from contextlib import closing
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.web.client import (
-    URI,
     Agent,
     RequestTransmissionFailed,
-    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from mailnode.answers import AnswerBody, BadAnswer, Way, innermost
 from mailnode.errors import FilterFailed, Refused, one_line
 from mailnode.filters.exchange import NoAnswer, words_of
 from mailnode.filters.limits import REASONS, Outside, reason_of, recipients_of, spam_fields
@@ -59,7 +54,7 @@ class Rspamd(Outside):
     password: str = field(default="", repr=False)
 
     async def ask(self, envelope: Envelope, message: Message) -> Verdict:
-        way = _Way(self.endpoint)
+        way = Way(lambda _: self.endpoint, ON_THE_WAY_OCTETS)
         agent = Agent.usingEndpointFactory(self.clock, way)
         front = without_our_received(message.prefix)
         headers = Headers({b"User-Agent": [b"mailnode"], **self._facts(envelope)})
@@ -70,15 +65,17 @@ class Rspamd(Outside):
                 response = await agent.request(b"POST", url, headers, body)
                 if response.code != 200:
                     raise NoAnswer(f"it answered {response.code}")
-                answer = _Answer()
+                answer = AnswerBody(ANSWER_OCTETS)
                 response.deliverBody(answer)
                 octets = await answer.whole
         except ConnectingCancelledError:
             raise CancelledError() from None
+        except BadAnswer as error:
+            raise NoAnswer(f"what it answered: {error}") from None
         except (ConnectError, ConnectionClosed, OSError) as error:
             raise NoAnswer(words_of(error)) from None
         except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
-            cause = _innermost(error)
+            cause = innermost(error)
             if isinstance(cause, CancelledError):
                 raise cause from None
             raise NoAnswer(words_of(cause)) from None
@@ -184,14 +181,6 @@ def _words(symbol: dict[str, Any]) -> str:
     return words
 
 
-def _innermost(error: Any) -> BaseException:
-    """What went wrong, out of all that Twisted packs around it."""
-    while reasons := getattr(error, "reasons", None):
-        error = reasons[0].value
-    assert isinstance(error, BaseException)
-    return error
-
-
 @implementer(IBodyProducer)
 @define(eq=False)
 class _MailProducer:
@@ -232,71 +221,3 @@ class _MailProducer:
         self._stopped = True
         if self._work is not None:
             self._work.cancel()
-
-
-class _Answer(Protocol):
-    """Gathers what comes; `_Counted` keeps it little."""
-
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred()
-        self._pieces: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.whole.called:
-            return
-        octets = b"".join(self._pieces)
-        if len(octets) > ANSWER_OCTETS:
-            self.whole.errback(NoAnswer(f"its answer is over {ANSWER_OCTETS} octets"))
-        elif reason.check(ResponseDone):
-            self.whole.callback(octets)
-        else:
-            self.whole.errback(NoAnswer("the end of its answer is missing"))
-
-
-@implementer(IAgentEndpointFactory)
-@define(eq=False)
-class _Way:
-    """Leads the agent to the endpoint, whatever the URL says, and keeps hold of the connection."""
-
-    endpoint: Any
-    connection: _Counted | None = None
-
-    def endpointForURI(self, uri: URI) -> Any:
-        return _CountedEndpoint(self)
-
-    def cut_off(self) -> None:
-        if self.connection is not None:
-            self.connection.abortConnection()
-
-
-@implementer(IStreamClientEndpoint)
-@frozen
-class _CountedEndpoint:
-    way: _Way
-
-    def connect(self, factory: Any) -> Deferred[Any]:
-        counted = WrappingFactory(factory)
-        counted.protocol, counted.noisy = _Counted, False
-
-        def made(connection: _Counted) -> Any:
-            self.way.connection = connection
-            return connection.wrappedProtocol
-
-        connecting: Deferred[Any] = self.way.endpoint.connect(counted)
-        return connecting.addCallback(made)
-
-
-class _Counted(ProtocolWrapper):
-    """A connection that is cut when more comes than an answer has."""
-
-    _octets = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        self._octets += len(data)
-        if self._octets > ON_THE_WAY_OCTETS:
-            self.abortConnection()
-        else:
-            super().dataReceived(data)
