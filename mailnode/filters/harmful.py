@@ -65,6 +65,8 @@ _CONTENT_TYPE = re.compile(rb"\ncontent-type[ \t]*:\s*([^;\r\n]*)")
 
 NAME_CHARACTERS = 100
 SMALL_OCTETS = 65_536
+MOST_NAMES = 10_000
+NAMES_FOR_DAMAGE = 500  # what a damaged directory counts: it takes as long
 
 
 class HarmfulMail(Refused):
@@ -167,35 +169,86 @@ def find_harm(octets: Octets) -> list[Harm]:
     A part is read once from its beginning to its end at most, in pieces; of an archive the
     directory is looked at.
     """
-    parts = parts_of(octets)
+    parts, look = parts_of(octets), _Look()
     found = list[Harm]()
     for part in parts:
         if not part.is_multipart and not part.is_mail:
-            by_rule = {harm.rule: harm for harm in reversed(list(_harm_of(part)))}
+            by_rule = {harm.rule: harm for harm in reversed(list(look.at(part)))}
             found += reversed(by_rule.values())
     if parts.cut:
         found.append(Harm("too-many-parts", "it has more parts, or deeper ones, than can be read"))
+    if look.names_left <= 0:
+        words = "there are more files in its archives than can be looked at"
+        found.append(Harm("too-many-parts", words))
     return found
 
 
-def _harm_of(part: Part) -> Iterator[Harm]:
-    pieces = part.pieces()
-    head = next(pieces, b"")
-    kind = kind_of(head)
-    by_name = _harm_of_name(part.name)
-    typed = BY_TYPE.get(part.kind)
-    if by_name is None and (kind or typed) and _is_program(kind, typed):
-        by_name = _program_by_content(part, kind or typed)
-    if by_name is not None:
-        yield Harm(*by_name, part.path)
-        if by_name[0] in ("program", "disguised-program"):
+@define(eq=False)
+class _Look:
+    """What is looked at in a mail.
+
+    Attributes:
+        names_left: of files in archives; the directories of many archives take time.
+    """
+
+    names_left: int = MOST_NAMES
+
+    def at(self, part: Part) -> Iterator[Harm]:
+        pieces = part.pieces()
+        head = next(pieces, b"")
+        kind = kind_of(head)
+        by_name = _harm_of_name(part.name)
+        typed = BY_TYPE.get(part.kind)
+        if by_name is None and (kind or typed) and _is_program(kind, typed):
+            by_name = _program_by_content(part, kind or typed)
+        if by_name is not None:
+            yield Harm(*by_name, part.path)
+            if by_name[0] in ("program", "disguised-program"):
+                return
+        extension = _extension(part.name)
+        called = BY_EXTENSION.get(extension) or typed
+        if _is_zip(kind) or (_is_zip(called) and (kind is None or kind.name != _OLE2)):
+            yield from self._in_zip(part, _joined(head, pieces))
+        elif kind is not None and kind.name == _OLE2:
+            yield from _harm_in_ole2(part, _joined(head, pieces))
+
+    def _in_zip(self, part: Part, pieces: Iterable[bytes]) -> Iterator[Harm]:
+        shown = _shown(part.name)
+        if self.names_left <= 0:
             return
-    extension = _extension(part.name)
-    called = BY_EXTENSION.get(extension) or typed
-    if _is_zip(kind) or (_is_zip(called) and (kind is None or kind.name != _OLE2)):
-        yield from _harm_in_zip(part, _joined(head, pieces))
-    elif kind is not None and kind.name == _OLE2:
-        yield from _harm_in_ole2(part, _joined(head, pieces))
+        try:
+            listing = list_zip(pieces)
+        except NoDirectory as error:
+            self.names_left -= NAMES_FOR_DAMAGE
+            yield Harm("broken-archive", f"{shown} can't be looked into: {error}", part.path)
+            return
+        self.names_left -= len(listing.names)
+        if listing.encrypted:
+            yield Harm("encrypted", f"{shown} is encrypted: nobody can look into it", part.path)
+        if any(map(_OFFICE_MACROS.search, listing.names)):
+            yield Harm("macros", f"{shown} is a document with macros", part.path)
+        found = [
+            (each, harm) for name in listing.names if (harm := _harm_of_name(each := _base(name)))
+        ]
+        programs = [each for each in found if each[1][0] in ("program", "disguised-program")]
+        disguised = next((harm for _name, harm in programs if harm[0] == "disguised-program"), None)
+        if disguised is not None:
+            yield Harm("disguised-program", f"{disguised[1]}, in {shown}", part.path)
+        elif programs:
+            rule = (
+                "archive-of-programs"
+                if len(programs) == len(listing.names)
+                else "program-in-archive"
+            )
+            yield Harm(rule, f"{_shown(programs[0][0])} in {shown} is a program", part.path)
+        for rule in ("macros", "disk-image", "opens-programs"):
+            other = next((harm for _name, harm in found if harm[0] == rule), None)
+            if other is not None:
+                yield Harm(rule, f"{other[1]}, in {shown}", part.path)
+        inner = next((name for name in listing.names if _extension(name) in _ARCHIVES), None)
+        if inner is not None:
+            words = f"{_shown(_base(inner))} in {shown} is an archive, too, and is not looked into"
+            yield Harm("archive-in-archive", words, part.path)
 
 
 def _harm_of_name(name: str) -> tuple[str, str] | None:
@@ -229,37 +282,6 @@ def _program_by_content(part: Part, kind: Kind | None) -> tuple[str, str]:
     if _extension(part.name) in _DOCUMENTS:
         return "disguised-program", f"{_shown(part.name)} is a program{called} by another name"
     return "program", f"{_shown(part.name)} is a program{called}"
-
-
-def _harm_in_zip(part: Part, pieces: Iterable[bytes]) -> Iterator[Harm]:
-    shown = _shown(part.name)
-    try:
-        listing = list_zip(pieces)
-    except NoDirectory as error:
-        yield Harm("broken-archive", f"{shown} can't be looked into: {error}", part.path)
-        return
-    if listing.encrypted:
-        yield Harm("encrypted", f"{shown} is encrypted: nobody can look into it", part.path)
-    if any(map(_OFFICE_MACROS.search, listing.names)):
-        yield Harm("macros", f"{shown} is a document with macros", part.path)
-    found = [(each, harm) for name in listing.names if (harm := _harm_of_name(each := _base(name)))]
-    programs = [each for each in found if each[1][0] in ("program", "disguised-program")]
-    disguised = next((harm for _name, harm in programs if harm[0] == "disguised-program"), None)
-    if disguised is not None:
-        yield Harm("disguised-program", f"{disguised[1]}, in {shown}", part.path)
-    elif programs:
-        rule = (
-            "archive-of-programs" if len(programs) == len(listing.names) else "program-in-archive"
-        )
-        yield Harm(rule, f"{_shown(programs[0][0])} in {shown} is a program", part.path)
-    for rule in ("macros", "disk-image", "opens-programs"):
-        other = next((harm for _name, harm in found if harm[0] == rule), None)
-        if other is not None:
-            yield Harm(rule, f"{other[1]}, in {shown}", part.path)
-    inner = next((name for name in listing.names if _extension(name) in _ARCHIVES), None)
-    if inner is not None:
-        words = f"{_shown(_base(inner))} in {shown} is an archive, too, and is not looked into"
-        yield Harm("archive-in-archive", words, part.path)
 
 
 def _harm_in_ole2(part: Part, pieces: Iterable[bytes]) -> Iterator[Harm]:

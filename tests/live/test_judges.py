@@ -27,9 +27,10 @@ from mailnode.mailauth.canonical import BodyHash
 from mailnode.mailauth.dkim import RSA, DkimKey, sign
 from mailnode.mailauth.keys import key_record, make_private_key, public_text
 from mailnode.model import Blob, Client, Envelope, Message, Recipient, Verdict
+from tests.documents import DOCS, files
 from tests.live import judges
 from tests.live.conftest import missing
-from tests.live.node import DOMAIN, Node
+from tests.live.node import DOMAIN, Node, command
 from tests.live.world import folder_for_others
 
 ENVELOPE = Envelope(
@@ -141,18 +142,19 @@ async def test_clamd_s_own_limit_is_a_failure(virus_scanner: judges.Judge) -> No
     assert (error.smtp_code, error.enhanced) == (451, "4.7.1")
 
 
-def test_a_node_with_clamd_refuses_eicar_and_takes_the_rest(
-    virus_scanner: judges.Judge, folder: Path
+def test_a_node_as_the_page_shows_it_refuses_eicar_and_takes_the_rest(
+    virus_scanner: judges.Judge, rspamd_worker: judges.Judge, folder: Path
 ) -> None:
-    (folder / "judges.py").write_text(
-        "from twisted.internet import reactor\n"
-        "from twisted.internet.endpoints import clientFromString\n"
-        "from mailnode.filters.clamd import Clamd\n"
-        f"endpoint = clientFromString(reactor, {virus_scanner.endpoint!r})\n"
-        'clamd = Clamd(endpoint=endpoint, clock=reactor, on_failure="defer")\n'
-    )
-    (folder / "mailnode.toml").write_text('[plugins]\nfilters = ["judges:clamd"]\n')
-    ports = ("--smtp", "0", "--pop3", "0", "--config", "mailnode.toml")
+    shown = files(DOCS / "outside-filters.rst")
+    for usual, judge in (
+        ("unix:path=/run/clamav/clamd.ctl", virus_scanner),
+        ("tcp:host=127.0.0.1:port=11333", rspamd_worker),
+    ):
+        assert usual in shown["judges.py"]
+        shown["judges.py"] = shown["judges.py"].replace(usual, judge.endpoint)
+    for name, text in shown.items():
+        (folder / name).write_text(text)
+    ports = ("--smtp", "0", "--pop3", "0", "--config", "judges.toml")
     with Node(folder, ports) as node:
         harmful = mail_with(**{"test.zip": in_zip(**{"eicar.com": judges.EICAR})})
         with pytest.raises(smtplib.SMTPDataError) as refused:
@@ -161,8 +163,14 @@ def test_a_node_with_clamd_refuses_eicar_and_takes_the_rest(
         assert refused.value.smtp_error == (
             b"5.7.0 Message refused: Eicar-Test.UNOFFICIAL was found in it"
         )
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            node.send(mail_with(text=judges.GTUBE))
+        assert refused.value.smtp_error == b"5.7.1 Gtube pattern"
         node.send(mail_with(fine=os.urandom(300_000)))
-        assert len(node.mails()) == 1
+        node.send(mail_with("So cheap"))
+        assert [b"X-Spam-Flag: YES" in mail for mail in node.mails()] == [False, True]
+        traced = command(folder, "trace", "--to", f"alice@{DOMAIN}").stdout
+        assert "by filter clamd" in traced and "by filter rspamd" in traced, traced
 
 
 # SpamAssassin

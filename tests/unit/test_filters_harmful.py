@@ -220,6 +220,17 @@ class ArchiveTests(SynchronousTestCase):
         self.check(b"no archive at all", "broken-archive")
         self.check(b"no archive at all", "broken-archive", name="letter.docx")
 
+    def test_files_in_all_archives_of_a_mail_are_counted(self) -> None:
+        archive = in_zip(*[f"{number}.txt" for number in range(2_000)])
+        many = [(f"{number}.zip", archive) for number in range(5)]
+        self.assertEqual(["too-many-parts"], rules(mail_with(*many)))
+        self.assertEqual([], rules(mail_with(*many[:4])))
+        self.assertEqual(["too-many-parts"], rules(mail_with(*many, ("a.zip", in_zip("a.exe")))))
+
+    def test_damaged_archives_are_counted_too(self) -> None:
+        many = [(f"{number}.zip", b"none") for number in range(30)]
+        self.assertEqual(["broken-archive"] * 20 + ["too-many-parts"], rules(mail_with(*many)))
+
     def test_one_with_something_in_front(self) -> None:
         self.check(b"#!/bin/unpack\n" + in_zip("a.exe"), "archive-of-programs")
 
