@@ -10,13 +10,14 @@ from attrs import define
 
 from mailnode.filters.exchange import Exchange, NoAnswer, exchange_with, words_of
 from mailnode.filters.harmful import HarmfulMail
-from mailnode.filters.limits import Outside
+from mailnode.filters.limits import Outside, TooLargeToJudge
 from mailnode.filters.octets import MailReader
 from mailnode.model import Envelope, Message, Verdict
 
 ANSWER_OCTETS = 4_096
 SIGNATURE_CHARACTERS = 100
 
+_TOO_LARGE = "INSTREAM size limit exceeded"
 _NO_SIGNATURE = re.compile(r"[^-A-Za-z0-9._:/()+]")
 
 
@@ -24,11 +25,11 @@ _NO_SIGNATURE = re.compile(r"[^-A-Za-z0-9._:/()+]")
 class Clamd(Outside):
     """Refuses what ClamAV knows, with 550 5.7.0 and the signature's name.
 
-    `most_octets` must not be over clamd's StreamMaxLength: what is larger counts there as a
-    failure.
+    `most_octets` is best clamd's StreamMaxLength: what is larger is sent up to there, and then
+    too large, too.
     """
 
-    name = "clamd"
+    name: str = "clamd"
 
     async def ask(self, envelope: Envelope, message: Message) -> Verdict:
         async with exchange_with(self.endpoint, self.clock) as exchange:
@@ -38,6 +39,8 @@ class Clamd(Outside):
         words = answer.decode("latin-1").removeprefix("stream: ")
         if words == "OK":
             return Verdict()
+        if words.startswith(_TOO_LARGE):
+            raise TooLargeToJudge(words_of(words))
         if not words.endswith(" FOUND"):
             raise NoAnswer(words_of(words) or "its answer is empty")
         found = _NO_SIGNATURE.sub("?", words.removesuffix(" FOUND"))[:SIGNATURE_CHARACTERS]

@@ -107,7 +107,7 @@ class Harmful(Limited):
         actions: where another is taken than `ACTIONS` has.
     """
 
-    name = "harmful"
+    name: str = "harmful"
 
     threads: Threads
     open_octets: Callable[[str, bytes], Octets]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError
@@ -25,6 +25,10 @@ REASON_CHARACTERS = 200
 _log = Logger()
 
 
+class TooLargeToJudge(NoAnswer):
+    """The mail is past a limit of the program's own, or of its protocol."""
+
+
 def _pass_or_defer(_filter: Any, attribute: Any, value: str) -> None:
     if value not in (PASS, DEFER):
         raise ValueError(f'{attribute.name} is "pass" or "defer", not {value!r}')
@@ -36,17 +40,18 @@ class Limited:
     """A content filter that takes so long at most, and may fail.
 
     Attributes:
+        name: for the log and the journal; there may be several of a kind.
         clock: the reactor.
         timeout_s: for all of a mail, from the wait for a free place to the verdict.
         on_failure: "pass": the mail is taken unjudged; "defer": the client gets 451 4.7.1.
         most_octets: a larger mail is not looked at.
-        on_too_large: what that means; "defer" keeps such a mail out for good.
+        on_too_large: what that means, and what the program itself finds too large; "defer" keeps
+            such a mail out for good.
         most_at_once: mails that are looked at; more wait.
         asked, failed, too_large: mails so far.
     """
 
-    name: ClassVar[str]
-
+    name: str
     clock: Any
     timeout_s: float = TIMEOUT_S
     on_failure: str = field(default=PASS, validator=_pass_or_defer)
@@ -78,14 +83,16 @@ class Limited:
             MailError: the client's answer.
         """
         if len(message.prefix) + message.size_octets > self.most_octets:
-            self.too_large += 1
-            return self._unjudged(self.on_too_large, f"it is over {self.most_octets} octets")
+            return self._passed_over(f"it is over {self.most_octets} octets")
         self.asked += 1
         asking: Deferred[Verdict] = self._places.run(
             lambda: Deferred.fromCoroutine(self.ask(envelope, message))
         )
         try:
             verdict = await asking.addTimeout(self.timeout_s, self.clock)
+        except TooLargeToJudge as error:
+            self._recovered()
+            return self._passed_over(str(error))
         except NoAnswer as error:
             why = str(error)
         except TimeoutError:
@@ -107,6 +114,10 @@ class Limited:
                 why=why,
             )
         return self._unjudged(self.on_failure, why)
+
+    def _passed_over(self, why: str) -> Verdict:
+        self.too_large += 1
+        return self._unjudged(self.on_too_large, why)
 
     def _recovered(self) -> None:
         count, self._failing = self._failing, 0

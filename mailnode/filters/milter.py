@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from mailnode.errors import FilterFailed, Refused
 from mailnode.filters import packets
 from mailnode.filters.exchange import Exchange, NoAnswer, exchange_with
-from mailnode.filters.limits import Outside, recipients_of
+from mailnode.filters.limits import Outside, TooLargeToJudge, recipients_of
 from mailnode.filters.octets import MailReader, without_our_received
 from mailnode.filters.packets import Agreed
 from mailnode.mailauth.canonical import read_fields
@@ -38,12 +38,11 @@ class Milter(Outside):
     """What a milter rules is done; what it would quarantine or discard is unwanted.
 
     Attributes:
-        name: of this milter: there may be several.
         hostname: ours; the macro `j`.
         undone: what it wanted and can't have, and how often.
     """
 
-    name: str = "milter"  # type: ignore[misc]  # the others have one for all
+    name: str = "milter"
     hostname: str = "localhost"
     undone: Counter[str] = field(factory=Counter, init=False)
 
@@ -234,7 +233,7 @@ class _Talk:
         """The header, and what was read of the body with it.
 
         Raises:
-            NoAnswer: it is too long.
+            TooLargeToJudge: it is too long.
         """
         header, at = b"", -1
         while at < 0:
@@ -247,7 +246,7 @@ class _Talk:
             if not piece:
                 return header, b""
             if at < 0 and len(header) > HEADER_OCTETS:
-                raise NoAnswer(f"the mail's header is over {HEADER_OCTETS} octets")
+                raise TooLargeToJudge(f"its header is over {HEADER_OCTETS} octets")
         return header[: at + 2], header[at + 4 :]
 
     # To and fro

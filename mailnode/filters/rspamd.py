@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from attrs import define, field
@@ -30,6 +31,7 @@ from mailnode.model import Envelope, Message, Verdict
 ANSWER_OCTETS = 256 * 1024  # a usual one has 5 to 30 KiB; it is read on the reactor's thread
 ON_THE_WAY_OCTETS = ANSWER_OCTETS + 64 * 1024
 MOST_RECIPIENTS = 100
+MOST_SYMBOLS = 1_000  # a mail has some dozens
 REPLY_CHARACTERS = 200
 
 _UNWANTED = ("add header", "rewrite subject", "quarantine", "discard")
@@ -48,7 +50,7 @@ class Rspamd(Outside):
         password: of the worker, where it wants one.
     """
 
-    name = "rspamd"
+    name: str = "rspamd"
 
     hostname: str = ""
     password: str = field(default="", repr=False)
@@ -81,7 +83,7 @@ class Rspamd(Outside):
             raise NoAnswer(words_of(cause)) from None
         finally:
             way.cut_off()
-        return _verdict_of(_read_answer(octets))
+        return _verdict_of(_read_answer(octets), self.name)
 
     def _facts(self, envelope: Envelope) -> dict[bytes, list[bytes]]:
         client = envelope.client
@@ -125,7 +127,7 @@ def _read_answer(octets: bytes) -> dict[str, Any]:
     return answer
 
 
-def _verdict_of(answer: dict[str, Any]) -> Verdict:
+def _verdict_of(answer: dict[str, Any], name: str) -> Verdict:
     action = answer.get("action")
     if not isinstance(action, str):
         raise NoAnswer(words_of(str(answer.get("error") or "its answer has no action")))
@@ -134,13 +136,13 @@ def _verdict_of(answer: dict[str, Any]) -> Verdict:
         f"Rspamd gives it {score:.1f} points, {required:.1f} would refuse it",
         *_symbols(answer.get("symbols")),
     )
-    detail = f"by filter rspamd: {score:.1f} points"
+    detail = f"by filter {name}: {score:.1f} points"
     if action == "reject":
         raise Refused(_reply_of(answer) or "Message refused: it looks like spam", detail=detail)
     if action == "soft reject":
         raise FilterFailed(_reply_of(answer), detail=detail)
     if action in _UNWANTED:
-        fields = spam_fields("rspamd", score, required)
+        fields = spam_fields(name, score, required)
         return Verdict(headers=fields, unwanted=True, reasons=reasons)
     return Verdict(reasons=reasons)  # "no action", "greylist", and those of its own making
 
@@ -164,7 +166,8 @@ def _number(value: Any) -> float:
 def _symbols(symbols: Any) -> list[str]:
     """Those that weigh most, in words."""
     found = []
-    for name, symbol in symbols.items() if isinstance(symbols, dict) else ():
+    named = symbols if isinstance(symbols, dict) else {}
+    for name, symbol in islice(named.items(), MOST_SYMBOLS):
         if isinstance(symbol, dict) and (score := _number(symbol.get("score"))):
             found.append((score, name, symbol))
     found.sort(key=lambda each: -abs(each[0]))

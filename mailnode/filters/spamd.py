@@ -49,7 +49,7 @@ class Spamd(Outside):
         refuse_at: points from which a mail is refused; None for never.
     """
 
-    name = "spamd"
+    name: str = "spamd"
 
     most_octets: int = 512_000  # as spamc has it: spam is small, and rules take time
     user: str = ""

@@ -130,14 +130,14 @@ async def test_clamd_finds_eicar_in_a_zip_in_a_forwarded_mail(virus_scanner: jud
 
 
 @pytest_twisted.ensureDeferred
-async def test_clamd_s_own_limit_is_a_failure(virus_scanner: judges.Judge) -> None:
+async def test_what_is_past_clamd_s_own_limit_is_too_large(virus_scanner: judges.Judge) -> None:
     """Its StreamMaxLength is 1 MiB."""
     large = as_blob(mail_with(large=os.urandom(3 << 20)))
-    passing = clamd.Clamd(**settings(virus_scanner), on_failure="pass")
+    passing = clamd.Clamd(**settings(virus_scanner), on_failure="defer")
     verdict = await passing.judge(ENVELOPE, large)
     assert verdict.action == "accept"
     assert verdict.reasons == ("clamd did not judge it: INSTREAM size limit exceeded. ERROR",)
-    deferring = clamd.Clamd(**settings(virus_scanner), on_failure="defer")
+    deferring = clamd.Clamd(**settings(virus_scanner), on_too_large="defer")
     error = await refusal_of(deferring.judge(ENVELOPE, large))
     assert (error.smtp_code, error.enhanced) == (451, "4.7.1")
 

@@ -77,7 +77,7 @@ class ScanTests(FilterCase):
 class FailureTests(FilterCase):
     def test_what_clamd_can_t_do_is_passed_or_deferred(self) -> None:
         for answer, why in (
-            (b"INSTREAM size limit exceeded. ERROR\0", "INSTREAM size limit exceeded. ERROR"),
+            (b"stream: Can't allocate memory ERROR\0", "Can't allocate memory ERROR"),
             (b"stream: FOUND\0", "FOUND"),
             (b"stream: OK FOUND it\0", "OK FOUND it"),
             (b"\0", "its answer is empty"),
@@ -139,8 +139,10 @@ class FailureTests(FilterCase):
                 self.endpoint.wire.lose()
 
         self.endpoint.heard = heard
-        judging = self.judge(self.make(Clamd), blob_message(reader))
+        scanner = self.make(Clamd, on_failure="defer")
+        judging = self.judge(scanner, blob_message(reader))
         self.check_unjudged(judging, "INSTREAM size limit exceeded")
+        self.assertEqual((0, 1), (scanner.failed, scanner.too_large))
         self.assertLess(reader.read_octets, 300_000)
         self.assertTrue(reader.closed)
 

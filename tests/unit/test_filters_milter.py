@@ -442,7 +442,8 @@ class HostileTests(MilterCase):
     def test_a_header_that_is_too_long(self) -> None:
         lines = b"A: b\r\n" * (HEADER_OCTETS // 6 + 70_000 // 6)
         judging = self.hold(FakeMilter(), blob_message(BlobReader(lines)))
-        self.check_unjudged(judging, f"header is over {HEADER_OCTETS} octets")
+        self.check_unjudged(judging, f"its header is over {HEADER_OCTETS} octets")
+        self.assertEqual((0, 1), (self.filter.failed, self.filter.too_large))
 
     def test_addresses_beyond_ascii(self) -> None:
         played = FakeMilter()
