@@ -40,8 +40,13 @@ class BlobReader:
     """Reads octets in pieces, and notes what was asked for; `held` keeps an answer back."""
 
     def __init__(self, octets: bytes) -> None:
-        self.octets, self.read_octets, self.closed = octets, 0, False
+        self.octets, self.read_octets = octets, 0
+        self.opened, self.closed = 0, False
         self.held: Deferred[bytes] | None = None
+
+    def open(self) -> BlobReader:
+        self.opened += 1
+        return self
 
     def read(self, count: int) -> Deferred[bytes]:
         if self.held is not None:
@@ -55,7 +60,7 @@ class BlobReader:
 
 
 def blob_message(reader: BlobReader, prefix: bytes = RECEIVED) -> Message:
-    return Message(prefix, Blob("key", lambda: reader), len(reader.octets), b"")
+    return Message(prefix, Blob("key", reader.open), len(reader.octets), b"")
 
 
 class Wire(StringTransport):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from struct import pack, unpack
 
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from mailnode.errors import StoreBroken
+from mailnode.errors import Refused, StoreBroken
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.limits import MOST_AT_ONCE
+from mailnode.filters.octets import MailReader
 from mailnode.interfaces import IContentFilter
 from mailnode.model import Blob, Message, Verdict
 from tests.unit.filters_case import (
@@ -168,6 +170,27 @@ class FailureTests(FilterCase):
         self.endpoint.wire.say(b"stream: OK\0")
         self.assertEqual((4, 3), (scanner.asked, scanner.failed))
 
+    def test_a_failure_is_told_when_it_begins_and_when_it_ends(self) -> None:
+        lines: list[str] = []
+        hear = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        scanner = self.make(Clamd)
+        for said in (b"\0", b"\0", b"\0", b"stream: OK\0", b"stream: OK\0", b"\0", FOUND):
+            self.endpoint.wires.clear()
+            self.judge(scanner).addErrback(lambda failure: failure.trap(Refused))
+            self.endpoint.wire.say(said)
+        begin = "filter clamd does not judge, first mail 01JUDGED (pass): its answer is empty"
+        self.assertEqual(
+            [
+                begin,
+                "filter clamd judges again, after 3 mails",
+                begin,
+                "filter clamd judges again, after 1 mails",
+            ],
+            lines,
+        )
+
     def test_a_setting_that_is_none_is_told(self) -> None:
         for name in ("on_failure", "on_too_large"):
             with self.assertRaisesRegex(ValueError, f'{name} is "pass" or "defer"'):
@@ -183,10 +206,11 @@ class BoundsTests(FilterCase):
 
         self.endpoint.heard = heard
         judging = self.judge(self.make(Clamd), blob_message(reader))
-        for _ in range(5):
-            before = reader.read_octets
+        self.assertEqual(0, reader.read_octets)  # the command is not out yet
+        self.endpoint.wire.protocol.resumeProducing()  # now that is, and what is in front
+        for pieces in range(5):
+            self.assertEqual(65_536 * pieces, reader.read_octets)
             self.endpoint.wire.protocol.resumeProducing()
-            self.assertLessEqual(reader.read_octets - before, 65_536)
         self.assertNoResult(judging)
         self.clock.advance(31)
         self.check_unjudged(judging, "nothing within 30 s")
@@ -231,6 +255,15 @@ class BoundsTests(FilterCase):
         unopened = Message(b"", Blob("key"), 3, b"")
         self.endpoint.wires.clear()
         self.assertIsInstance(self.refusal(self.judge(self.make(Clamd), unopened)), StoreBroken)
+
+    def test_a_reader_that_is_closed_opens_nothing_again(self) -> None:
+        reader = BlobReader(bytes(100))
+        mail = MailReader.of(blob_message(reader))
+        for expected in (RECEIVED, bytes(100), b"", b""):
+            self.assertEqual(expected, self.successResultOf(mail.read()))
+        mail.close()
+        self.assertEqual(b"", self.successResultOf(mail.read()))
+        self.assertEqual((1, True), (reader.opened, reader.closed))
 
     def test_nothing_that_is_read_later_is_sent(self) -> None:
         reader = BlobReader(bytes(1_000))

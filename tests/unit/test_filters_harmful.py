@@ -23,6 +23,7 @@ from mailnode.filters.archives import DIRECTORY_OCTETS, Listing, NoDirectory, li
 from mailnode.filters.harmful import ACTIONS, Harm, Harmful, HarmfulMail, find_harm, is_text_alone
 from mailnode.interfaces import IContentFilter
 from mailnode.model import Blob, Message, Verdict
+from mailnode.reading.parts import parts_of
 from mailnode.threads import TooMuchWaiting
 from tests.unit.filters_case import ENVELOPE, MAIL, message_of, split
 
@@ -142,7 +143,6 @@ class ContentTests(SynchronousTestCase):
         for octets, found in (
             (OLE2, []),
             (OLE2 + VBA, ["macros"]),
-            (OLE2 + bytes(48 * 1024 - len(OLE2) - 5) + VBA, ["macros"]),  # across two pieces
             (OLE2 + bytes(500_000) + VBA + bytes(100), ["macros"]),
             (OLE2 + ENCRYPTED, ["encrypted"]),
             (OLE2 + VBA + VBA + ENCRYPTED, ["macros", "encrypted"]),
@@ -150,6 +150,13 @@ class ContentTests(SynchronousTestCase):
             self.assertEqual(found, rules(mail_with(("a.doc", octets))))
         self.assertEqual(["encrypted"], rules(mail_with(("a.docx", OLE2 + ENCRYPTED))))
         self.assertEqual([], rules(mail_with(("a.bin2", VBA))))
+
+    def test_what_is_cut_by_the_end_of_a_piece(self) -> None:
+        part = parts_of(mail_with(("a.doc", OLE2 + bytes(100_000)))).all[-1]
+        first = len(next(part.pieces()))
+        for cut in (1, 5, len(VBA) - 1):
+            octets = OLE2 + bytes(first - len(OLE2) - cut) + VBA + bytes(50_000)
+            self.assertEqual(["macros"], rules(mail_with(("a.doc", octets))), cut)
 
     def test_in_a_mail_in_a_mail(self) -> None:
         outer = EmailMessage(SMTP)

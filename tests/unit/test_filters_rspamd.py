@@ -287,5 +287,7 @@ class HostileTests(FilterCase):
         self.endpoint.wire.say(page({}, b"413 Too Large"))
         self.check_unjudged(judging, "it answered 413")
         self.assertTrue(reader.closed)
-        reader.held.callback(b"x" * 100)
+        held, reader.held = reader.held, None
+        held.callback(b"x" * 100)
+        self.assertEqual((1, 0), (reader.opened, reader.read_octets))
         self.assertNotIn(b"xxx", self.endpoint.wire.value())
