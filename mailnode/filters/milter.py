@@ -217,7 +217,8 @@ class _Talk:
             piece = b""
 
     async def _end(self) -> Reply:
-        await self._say(packets.END_OF_MAIL, b"", {})
+        told = packets.macros(packets.END_OF_MAIL, {"i": self.envelope.mail_id})
+        await self.exchange.send(told + packets.packet(packets.END_OF_MAIL))
         while True:
             letter, data = await self._answer()
             if letter == packets.CONTINUE or letter in packets.FINAL:
@@ -254,11 +255,19 @@ class _Talk:
     async def _tell(
         self, command: bytes, data: bytes, more: dict[str, str] | None = None
     ) -> Reply | None:
-        """Say something, unless the milter doesn't want it. None: it goes on."""
-        if not self.agreed.wants(command):
-            return None
-        await self._say(command, data, more or {})
-        if not self.agreed.is_answered(command):
+        """Say something, unless the milter doesn't want it. None: it goes on.
+
+        Its macros are told in any case: they count at later steps, too, and Sendmail tells them.
+        """
+        wanted = self.agreed.wants(command)
+        told = packets.macros(
+            command, _macros(command, self.envelope, self.hostname) | (more or {})
+        )
+        if wanted:
+            told += packets.packet(command, data)
+        if told:
+            await self.exchange.send(told)
+        if not wanted or not self.agreed.is_answered(command):
             return None
         letter, data = await self._answer()
         if letter == packets.CONTINUE:
@@ -266,12 +275,6 @@ class _Talk:
         if letter in packets.FINAL or (letter == packets.SKIP and command == packets.BODY):
             return letter, data
         raise NoAnswer(f"it answered {letter!r} to {command!r}")
-
-    async def _say(self, command: bytes, data: bytes, more: dict[str, str]) -> None:
-        """Its macros go in front: those of a command that have a value."""
-        known = _macros(command, self.envelope, self.hostname) | more
-        told = packets.macros(command, known)
-        await self.exchange.send(told + packets.packet(command, data))
 
     async def _answer(self) -> Reply:
         """The next packet but those that say that it still works."""
@@ -311,8 +314,6 @@ def _macros(command: bytes, envelope: Envelope, hostname: str) -> dict[str, str]
             # Which mechanism it was is not known here; filters ask whether there was one.
             "{auth_type}": "PLAIN" if client.account else "",
         }
-    if command == packets.END_OF_MAIL:
-        return {"i": envelope.mail_id}
     return {}
 
 

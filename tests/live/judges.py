@@ -16,6 +16,7 @@ from attrs import define, field
 
 CLAMD, RSPAMD = "/usr/sbin/clamd", "/usr/bin/rspamd"
 SPAMD, OPENDKIM = "/usr/sbin/spamd", "/usr/sbin/opendkim"
+PYMILTER = "/usr/lib/python3/dist-packages/Milter"
 START_S = 20.0
 
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -180,3 +181,66 @@ class OpenDkim(Judge):
 
     def program(self) -> list[str]:
         return [OPENDKIM, "-f", "-x", str(self.folder / "opendkim.conf")]
+
+
+class SmallMilter(Judge):
+    """A milter on Sendmail's own library that does what the subject says."""
+
+    ended_by = signal.SIGKILL
+
+    def prepare(self) -> None:
+        (self.folder / "small.py").write_text(_SMALL_MILTER)
+
+    def program(self) -> list[str]:
+        return ["/usr/bin/python3", str(self.folder / "small.py"), f"unix:{self.socket}"]
+
+
+_SMALL_MILTER = """\
+import sys
+import Milter
+
+class Small(Milter.Base):
+    def envfrom(self, sender, *parameters):
+        self.told = [self.getsymval(name) for name in ("i", "j", "{client_addr}", "{auth_authen}")]
+        self.sender, self.subject, self.octets, self.recipients = sender, "", 0, []
+        return Milter.CONTINUE
+
+    def envrcpt(self, recipient, *parameters):
+        self.recipients.append(recipient)
+        return Milter.CONTINUE
+
+    def header(self, name, value):
+        if name == "Subject":
+            self.subject = value
+        return Milter.CONTINUE
+
+    def body(self, chunk):
+        self.octets += len(chunk)
+        return Milter.CONTINUE
+
+    def eom(self):
+        self.addheader("X-Told", " ".join(map(str, self.told)))
+        self.addheader("X-Envelope", self.sender + "\\n\\t" + " ".join(self.recipients))
+        self.addheader("X-Octets", str(self.octets), 0)
+        if self.subject == "refuse":
+            self.setreply("554", "5.7.9", "Not", "today")
+            return Milter.REJECT
+        if self.subject == "later":
+            self.setreply("450", "4.2.1", "In an hour")
+            return Milter.TEMPFAIL
+        if self.subject == "discard":
+            return Milter.DISCARD
+        if self.subject == "quarantine":
+            self.quarantine("Looks bad")
+        if self.subject == "change":
+            self.progress()
+            self.chgheader("Subject", 1, "SPAM")
+            self.replacebody("nothing")
+            self.addrcpt("<eve@elsewhere.example>")
+        return Milter.ACCEPT
+
+Milter.factory = Small
+flags = Milter.ADDHDRS, Milter.CHGHDRS, Milter.CHGBODY, Milter.ADDRCPT, Milter.QUARANTINE
+Milter.set_flags(sum(flags))
+Milter.runmilter("small", sys.argv[1], 60)
+"""

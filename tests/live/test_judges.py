@@ -95,6 +95,16 @@ def in_zip(**files: bytes) -> bytes:
     return packed.getvalue()
 
 
+def forwarded_eicar() -> bytes:
+    """In a zip in a mail that is attached to another."""
+    inner = mail_with(**{"test.zip": in_zip(**{"eicar.com": judges.EICAR})})
+    return (
+        b"From: dave@elsewhere.example\r\nSubject: Fwd\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n'
+        b"Content-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--b--\r\n"
+    )
+
+
 async def refusal_of(judging: Any) -> MailError:
     try:
         verdict = await judging
@@ -115,13 +125,7 @@ def virus_scanner() -> Iterator[judges.Judge]:
 @pytest_twisted.ensureDeferred
 async def test_clamd_finds_eicar_in_a_zip_in_a_forwarded_mail(virus_scanner: judges.Judge) -> None:
     scanner = clamd.Clamd(**settings(virus_scanner))
-    inner = mail_with(**{"test.zip": in_zip(**{"eicar.com": judges.EICAR})})
-    forwarded = (
-        b"From: dave@elsewhere.example\r\nSubject: Fwd\r\nMIME-Version: 1.0\r\n"
-        b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n'
-        b"Content-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--b--\r\n"
-    )
-    for message in (message_of(forwarded), as_blob(forwarded)):
+    for message in (message_of(forwarded_eicar()), as_blob(forwarded_eicar())):
         error = await refusal_of(scanner.judge(ENVELOPE, message))
         assert (error.smtp_code, error.enhanced) == (550, "5.7.0")
         assert error.text == "Message refused: Eicar-Test.UNOFFICIAL was found in it"
@@ -156,9 +160,8 @@ def test_a_node_as_the_page_shows_it_refuses_eicar_and_takes_the_rest(
         (folder / name).write_text(text)
     ports = ("--smtp", "0", "--pop3", "0", "--config", "judges.toml")
     with Node(folder, ports) as node:
-        harmful = mail_with(**{"test.zip": in_zip(**{"eicar.com": judges.EICAR})})
         with pytest.raises(smtplib.SMTPDataError) as refused:
-            node.send(harmful)
+            node.send(forwarded_eicar())
         assert refused.value.smtp_code == 550
         assert refused.value.smtp_error == (
             b"5.7.0 Message refused: Eicar-Test.UNOFFICIAL was found in it"
@@ -278,6 +281,42 @@ async def test_a_milter_verifies_a_signature_and_says_so_in_front(
     error = await refusal_of(judge.judge(ENVELOPE, form(altered)))
     assert isinstance(error, Refused) and error.smtp_code == 550, error
     assert (judge.asked, judge.failed) == (2, 0)
+
+
+@pytest.fixture(scope="module")
+def small_milter() -> Iterator[judges.Judge]:
+    if not Path(judges.PYMILTER).exists():
+        missing("python3-milter")
+    with running(judges.SmallMilter, "/usr/bin/python3") as judge:
+        yield judge
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_milter_wants_is_done_or_counted(small_milter: judges.Judge) -> None:
+    judge = milter.Milter(**settings(small_milter), name="small", hostname="mx.example.test")
+    taken = await judge.judge(ENVELOPE, message_of(mail_with(text="x" * 60 + "\n")))
+    assert (taken.unwanted, taken.reasons) == (False, ())
+    assert taken.headers == (
+        b"X-Octets: 62\r\nX-Told: 01JUDGED mx.example.test 192.0.2.7 None\r\n"
+        b"X-Envelope: <dave@elsewhere.example>\r\n\t<alice@example.test>\r\n"
+    )
+    for subject, reason in (
+        ("quarantine", "small would put it aside: Looks bad"),
+        ("discard", "small would throw it away"),
+    ):
+        verdict = await judge.judge(ENVELOPE, message_of(mail_with(subject)))
+        assert (verdict.unwanted, verdict.reasons) == (True, (reason,))
+    for subject, answer in (
+        ("refuse", (554, "5.7.9", "Not today")),
+        ("later", (450, "4.2.1", "In an hour")),
+    ):
+        error = await refusal_of(judge.judge(ENVELOPE, message_of(mail_with(subject))))
+        assert (error.smtp_code, error.enhanced, error.text) == answer
+    assert not judge.undone
+    changed = await judge.judge(ENVELOPE, message_of(mail_with("change")))
+    assert changed.headers.startswith(b"X-Octets: ")
+    assert set(judge.undone) == {"change a header field", "replace the body", "add a recipient"}
+    assert judge.failed == 0
 
 
 @pytest_twisted.ensureDeferred

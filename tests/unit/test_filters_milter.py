@@ -193,6 +193,7 @@ class ToldTests(MilterCase):
         played = FakeMilter(pack(">III", 6, 0, every))
         self.assertEqual(Verdict(), self.verdict(played))
         self.assertEqual(b"OEQ", played.letters())
+        self.assertEqual({b"C", b"M", b"R", b"E"}, set(played.macros()))  # they count later, too
 
     def test_what_it_doesn_t_answer_is_not_waited_for(self) -> None:
         silent = 0x80 | 0xF_F000
