@@ -34,15 +34,6 @@ GO_ON = packet(b"c")
 PLAIN = pack(">III", 6, ALL_ACTIONS, 0)
 
 
-def split_packets(octets: bytes) -> list[tuple[bytes, bytes]]:
-    found = []
-    while octets:
-        size = int.from_bytes(octets[:4], "big")
-        found.append((octets[4:5], octets[5 : 4 + size]))
-        octets = octets[4 + size :]
-    return found
-
-
 class FakeMilter:
     """Plays a milter.
 
