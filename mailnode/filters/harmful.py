@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 from mailnode.errors import Refused, one_line
 from mailnode.filters.archives import NoDirectory, list_zip
 from mailnode.filters.exchange import NoAnswer
-from mailnode.filters.limits import REASONS, Limited
+from mailnode.filters.limits import REASONS, Limited, detail_of
 from mailnode.findings.kinds import BY_EXTENSION, BY_TYPE, KINDS, PROGRAMS, Kind, kind_of, words
 from mailnode.model import Envelope, Message, Verdict
 from mailnode.reading.fields import harmless, header_end
@@ -137,12 +137,11 @@ class Harmful(Limited):
         ]
         refused, unwanted, noted = ranked
         if refused:
-            raise HarmfulMail(
-                one_line(f"Message refused: {refused[0].words}"),
-                detail=f"by filter {self.name}: {refused[0].rule}",
-            )
-        told = tuple(each.words for each in (*unwanted, *noted))
-        return Verdict(unwanted=bool(unwanted), reasons=told[:REASONS])
+            gravest = one_line(f"Message refused: {refused[0].words}")
+            told = [each.words for each in (*refused, *unwanted, *noted)]
+            raise HarmfulMail(gravest, detail=detail_of(self.name, told))
+        reasons = tuple(each.words for each in (*unwanted, *noted))
+        return Verdict(unwanted=bool(unwanted), reasons=reasons[:REASONS])
 
     def _look(self, message: Message) -> list[Harm]:
         body = message.body

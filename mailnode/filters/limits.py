@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import define, field
@@ -21,6 +22,7 @@ TIMEOUT_S = 30.0  # others wait 300 s and more for the reply to the dot (RFC 532
 MOST_AT_ONCE = 20
 REASONS = 10
 REASON_CHARACTERS = 200
+DETAIL_CHARACTERS = 600
 
 _log = Logger()
 
@@ -153,6 +155,12 @@ def reason_of(points: float, rule: str, words: str) -> str:
     """A rule that matched, for people: on one line, without what steers a terminal."""
     line = harmless(f"{rule} ({points:+.1f})" + (f": {words}" if words.strip() else ""))
     return line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 1] + "…"
+
+
+def detail_of(name: str, reasons: Iterable[str]) -> str:
+    """What the log and the journal keep of a refusal: whose it is, and the weightiest reasons."""
+    detail = f"by filter {name}: {'; '.join(reasons)}"
+    return detail if len(detail) <= DETAIL_CHARACTERS else detail[: DETAIL_CHARACTERS - 1] + "…"
 
 
 def spam_fields(name: str, score: float, required: float) -> bytes:

@@ -24,7 +24,14 @@ from zope.interface import implementer
 from mailnode.answers import AnswerBody, BadAnswer, Way, innermost
 from mailnode.errors import FilterFailed, Refused, one_line
 from mailnode.filters.exchange import NoAnswer, words_of
-from mailnode.filters.limits import REASONS, Outside, reason_of, recipients_of, spam_fields
+from mailnode.filters.limits import (
+    REASONS,
+    Outside,
+    detail_of,
+    reason_of,
+    recipients_of,
+    spam_fields,
+)
 from mailnode.filters.octets import MailReader, without_our_received
 from mailnode.model import Envelope, Message, Verdict
 
@@ -136,7 +143,7 @@ def _verdict_of(answer: dict[str, Any], name: str) -> Verdict:
         f"Rspamd gives it {score:.1f} points, {required:.1f} would refuse it",
         *_symbols(answer.get("symbols")),
     )
-    detail = f"by filter {name}: {score:.1f} points"
+    detail = detail_of(name, reasons)
     if action == "reject":
         raise Refused(_reply_of(answer) or "Message refused: it looks like spam", detail=detail)
     if action == "soft reject":

@@ -9,7 +9,7 @@ from attrs import define, frozen
 
 from mailnode.errors import Refused
 from mailnode.filters.exchange import Exchange, NoAnswer, exchange_with, words_of
-from mailnode.filters.limits import REASONS, Outside, reason_of, spam_fields
+from mailnode.filters.limits import REASONS, Outside, detail_of, reason_of, spam_fields
 from mailnode.filters.octets import MailReader
 from mailnode.model import Envelope, Message, Verdict
 
@@ -72,8 +72,7 @@ class Spamd(Outside):
         )
         if self.refuse_at is not None and report.score >= self.refuse_at:
             raise Refused(
-                "Message refused: it looks like spam",
-                detail=f"by filter {self.name}: {report.score:.1f} points",
+                "Message refused: it looks like spam", detail=detail_of(self.name, reasons)
             )
         if not is_spam:
             return Verdict(reasons=reasons)

@@ -73,9 +73,11 @@ class ReportTests(FilterCase):
 
     def test_a_score_from_which_it_is_refused(self) -> None:
         judging = self.judge(self.make(Spamd, refuse_at=6.9))
-        self.endpoint.wire.say(answer(b""))
+        self.endpoint.wire.say(answer(b" 6.9 A_RULE some words\r\n" + b" 1.0 B_RULE x\r\n" * 100))
         error = self.refusal(judging)
         self.assertIsInstance(error, Refused)
+        self.assertIn("make it spam; A_RULE (+6.9): some words; B_RULE", error.detail)
+        self.assertLessEqual(len(error.detail), 600)
         self.assertEqual((550, "5.7.1"), (error.smtp_code, error.enhanced))
         self.assertIn("6.9 points", error.detail)
 
