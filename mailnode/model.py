@@ -237,7 +237,7 @@ class Verdict:
     Attributes:
         action: "accept"; "refuse" (550 5.7.1 with `reason`); "defer" (451 4.7.1).
         headers: fields to put in front, each with its CRLF.
-        unwanted: it is accepted, and filed in Junk.
+        unwanted: it is taken, but nobody wants it: it is filed in Junk.
         reasons: in plain words, the weightiest first; whose mail it is may read them.
         facts: what was found, by short names: {"spf": "fail"}.
     """
