@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from mailnode.mailauth.canonical import BodyHash, Field, hashed_header, read_fields
+from mailnode.mailauth.canonical import BodyHash, Field, Header, read_fields
 
 __all__ = ["ED25519", "RSA", "BodyHash", "DkimKey", "sign"]
 
@@ -63,9 +63,9 @@ def sign(header: bytes, body_hash: bytes, keys: Sequence[DkimKey], at: int) -> b
         at: UTC epoch seconds. There is no `x=`: a mail that waits in a queue, or is looked at
             next year, is as genuine as it was.
     """
-    fields = list(read_fields(header))
-    names = list(_names_to_sign(fields))
-    return b"".join(_signature(key, fields, names, body_hash, at) for key in keys)
+    found = Header(list(read_fields(header)))
+    names = list(_names_to_sign(found.fields))
+    return b"".join(_signature(key, found, names, body_hash, at) for key in keys)
 
 
 def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
 
 
 def _signature(
-    key: DkimKey, fields: Sequence[Field], names: Sequence[str], body_hash: bytes, at: int
+    key: DkimKey, header: Header, names: Sequence[str], body_hash: bytes, at: int
 ) -> bytes:
     tags = [
         "v=1;",
@@ -97,7 +97,8 @@ def _signature(
         "b=",
     ]
     unsigned = _folded("DKIM-Signature:", tags)
-    data = hashed_header(fields, [name.lower().encode() for name in names], unsigned)
+    own = Field(b"dkim-signature", unsigned)
+    data = header.hashed([name.lower().encode() for name in names], own)
     value = base64.b64encode(_signed(key, data)).decode()
     return unsigned + _wrapped(value, unsigned) + b"\r\n"
 
