@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives import hashes
@@ -64,11 +64,11 @@ def sign(header: bytes, body_hash: bytes, keys: Sequence[DkimKey], at: int) -> b
             next year, is as genuine as it was.
     """
     found = Header(list(read_fields(header)))
-    names = list(_names_to_sign(found.fields))
+    names = list(names_to_sign(found.fields))
     return b"".join(_signature(key, found, names, body_hash, at) for key in keys)
 
 
-def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
+def names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
     """`h=`: each name as often as it is there, and once more what a mail has only once.
 
     A second From, Subject or Content-Type that somebody adds breaks the signature then (RFC
@@ -85,8 +85,16 @@ def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
 def _signature(
     key: DkimKey, header: Header, names: Sequence[str], body_hash: bytes, at: int
 ) -> bytes:
-    tags = [
-        "v=1;",
+    def hashed(own: Field) -> bytes:
+        return header.hashed([name.lower().encode() for name in names], own)
+
+    tags = ["v=1;", *message_tags(key, names, body_hash, at)]
+    return signed_field("DKIM-Signature", tags, key, hashed)
+
+
+def message_tags(key: DkimKey, names: Sequence[str], body_hash: bytes, at: int) -> list[str]:
+    """The tags of a signature over a mail in its relaxed form, but for `b=`."""
+    return [
         f"a={key.algorithm};",
         "c=relaxed/relaxed;",
         f"d={key.domain};",
@@ -94,11 +102,20 @@ def _signature(
         f"t={at};",
         *_list_tag("h", names),
         f"bh={base64.b64encode(body_hash).decode()};",
-        "b=",
     ]
-    unsigned = _folded("DKIM-Signature:", tags)
-    own = Field(b"dkim-signature", unsigned)
-    data = header.hashed([name.lower().encode() for name in names], own)
+
+
+def signed_field(
+    name: str, tags: Sequence[str], key: DkimKey, hashed: Callable[[Field], bytes]
+) -> bytes:
+    """A field that ends with its `b=`, with its CRLFs.
+
+    Args:
+        tags: the others, each with its semicolon.
+        hashed: gives the octets to sign, of the field as it is before.
+    """
+    unsigned = _folded(f"{name}:", [*tags, "b="])
+    data = hashed(Field(name.lower().encode(), unsigned))
     value = base64.b64encode(_signed(key, data)).decode()
     return unsigned + _wrapped(value, unsigned) + b"\r\n"
 
