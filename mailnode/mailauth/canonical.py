@@ -128,6 +128,11 @@ class BodyHashes:
             form.sums.setdefault(kind.most_octets, _Sum(kind.most_octets))
         return hashes
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is hashed at all."""
+        return bool(self._forms)
+
     def feed(self, chunk: bytes) -> None:
         """The octets that follow those fed before: CRLF lines, not dot-stuffed."""
         for form in self._forms.values():

@@ -26,7 +26,7 @@ from mailnode.reading.fields import addresses_of
 
 MOST_NAMES = 8  # of a walk
 MOST_AUTHORS = 5  # domains in From that are judged
-FROM_OCTETS = 16 << 10
+FROM_OCTETS = 8 << 10  # of all From fields
 LENIENT_CHARACTERS = 4096  # of a From that breaks the grammar
 
 _BLANKS = re.compile(r"[ \t]*\r\n[ \t]+")
@@ -63,9 +63,11 @@ class DmarcResult:
 def author_domains(header: Header) -> list[str]:
     """The domains of all who stand in From, the first so many, in A-labels."""
     found: list[str] = []
+    left = FROM_OCTETS
     for each in header.named(b"from")[:MOST_AUTHORS]:
-        value = each.raw.partition(b":")[2][:FROM_OCTETS].decode("utf-8", "replace")
-        found += _domains(_BLANKS.sub(" ", value).strip())
+        octets = each.raw.partition(b":")[2][:left]
+        left -= len(octets)
+        found += _domains(_BLANKS.sub(" ", octets.decode("utf-8", "replace")).strip())
     return list(dict.fromkeys(found))[:MOST_AUTHORS]
 
 
@@ -76,15 +78,6 @@ def _domains(value: str) -> list[str]:
         shown = addresses_of([value[:LENIENT_CHARACTERS]])
         addresses = [address.rpartition("@")[2] for _, address in shown if "@" in address]
     return [domain for each in addresses if (domain := ascii_domain(each))]
-
-
-def find_policies(domains: Sequence[str], answers: Answers) -> None:
-    """See that all is there that tells the authors' policies, before what passed is known.
-
-    Raises:
-        Lacking
-    """
-    answers.find_all([_question(name) for domain in domains for name in walk(domain)])
 
 
 def judge_authors(
@@ -107,7 +100,7 @@ def judge_authors(
     """
     if not domains:
         return DmarcResult("permerror", reason="From names no author")
-    find_policies(domains, answers)
+    answers.find_all([_question(name) for domain in domains for name in walk(domain)])
     results = [_judge(each, spf, dkim, answers, roll) for each in domains]
     return max(results, key=_badness)
 
