@@ -29,7 +29,7 @@ MOST_AUTHORS = 5  # domains in From that are judged
 FROM_OCTETS = 8 << 10  # of all From fields
 LENIENT_CHARACTERS = 4096  # of a From that breaks the grammar
 
-_BLANKS = re.compile(r"[ \t]*\r\n[ \t]+")
+_FOLD = re.compile(r"\r\n[ \t]+")
 
 
 @frozen
@@ -67,7 +67,7 @@ def author_domains(header: Header) -> list[str]:
     for each in header.named(b"from")[:MOST_AUTHORS]:
         octets = each.raw.partition(b":")[2][:left]
         left -= len(octets)
-        found += _domains(_BLANKS.sub(" ", octets.decode("utf-8", "replace")).strip())
+        found += _domains(_FOLD.sub(" ", octets.decode("utf-8", "replace")).strip())
     return list(dict.fromkeys(found))[:MOST_AUTHORS]
 
 

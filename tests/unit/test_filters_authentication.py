@@ -17,7 +17,7 @@ from mailnode.errors import LookupFailed
 from mailnode.filters.authentication import LIMIT_S, NOT_READ, PIECE_OCTETS, Authentication
 from mailnode.mailauth.canonical import BodyHash
 from mailnode.mailauth.dkim import RSA, DkimKey, sign
-from mailnode.mailauth.examination import HEADER_OCTETS, TOO_LARGE, Authenticated
+from mailnode.mailauth.examination import HEADER_OCTETS, MOST_LINES, TOO_LARGE, Authenticated
 from mailnode.mailauth.keys import key_record, make_private_key, public_text
 from mailnode.model import Blob, Client, Envelope, Message
 from mailnode.records import Records
@@ -210,7 +210,8 @@ class LargeTests(AuthenticationCase):
 
     def test_a_header_that_is_too_large_is_not_verified_and_its_author_is_known(self) -> None:
         mail = self.signed(header=HEADER + b"X: " + b"x" * HEADER_OCTETS + b"\r\n")
-        for body in (mail, self.lying(mail)[0]):
+        crowd = b"a:\r\n" * MOST_LINES + b"From:\r\n Alice\r\n\t<alice@example.org>\r\n\r\n"
+        for body in (mail, self.lying(mail)[0], crowd):
             found = self.examine(body, host="198.51.100.1")
             self.assertEqual(self.results(found), ("fail", ["permerror"], "fail", "fail", "reject"))
             self.assertEqual((found.dkim[0].reason, found.arc.reason), (TOO_LARGE, TOO_LARGE))
