@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 from attrs import define, evolve, field, frozen
@@ -141,6 +143,7 @@ class _Check:
     _void: int = field(default=0, init=False)
     _number: int = field(init=False)
     _size: int = field(init=False)
+    _names: list[str] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._number, self._size = int(self.sending.client), self.sending.client.max_prefixlen
@@ -204,7 +207,9 @@ class _Check:
                 hosts = [host for _preference, host in answer.values if host]
             case _:
                 hosts = [target]
-        return any(self._is_near(each, mechanism) for each in self._addresses(hosts))
+        away = self._size - mechanism.bits[self._size == 128]
+        wanted = self._number >> away
+        return any(each >> away == wanted for each in self._addresses(hosts))
 
     def _includes(self, target: str, domain: str) -> bool:
         found = self.run(target)
@@ -212,28 +217,29 @@ class _Check:
             raise _Ended("permerror", f"{domain} includes {target}, which has no SPF record")
         return found.result == "pass"
 
-    def _addresses(self, hosts: list[str]) -> Iterator[IpAddress]:
-        kind = "A" if self.sending.client.version == 4 else "AAAA"
+    def _addresses(self, hosts: list[str]) -> Iterator[int]:
+        """Of the client's family, as numbers."""
+        kind = self._kind
         self.answers.find_all([(host, kind) for host in hosts])  # so that all are asked at once
         for host in hosts:
-            yield from map(ipaddress.ip_address, self._look(host, kind).values)
-
-    def _is_near(self, address: IpAddress, mechanism: Mechanism) -> bool:
-        away = self._size - mechanism.bits[self._size == 128]
-        return int(address) >> away == self._number >> away
+            yield from self.answers.once(_numbers, self._look(host, kind).values, self._size)
 
     def _client_names(self) -> list[str]:
         """Names of the client that lead back to it (section 5.5); failures are no names."""
-        found = self.answers.find(self.sending.client.reverse_pointer, "PTR")
-        names = [name for name in found.values[:MOST_HOSTS] if name]
-        kind = "A" if self.sending.client.version == 4 else "AAAA"
-        back = self.answers.find_all([(name, kind) for name in names])
-        own = str(self.sending.client)
-        return [
-            name
-            for name, answer in zip(names, back, strict=True)
-            if any(str(ipaddress.ip_address(each)) == own for each in answer.values)
-        ]
+        if self._names is None:
+            found = self.answers.find(self.sending.client.reverse_pointer, "PTR")
+            names = [name for name in found.values[:MOST_HOSTS] if name]
+            back = self.answers.find_all([(name, self._kind) for name in names])
+            self._names = [
+                name
+                for name, answer in zip(names, back, strict=True)
+                if self._number in self.answers.once(_numbers, answer.values, self._size)
+            ]
+        return self._names
+
+    @property
+    def _kind(self) -> str:
+        return "A" if self._size == 32 else "AAAA"
 
     def _count(self) -> None:
         self._lookups += 1
@@ -342,6 +348,16 @@ def explaining_text(text: str) -> Text | None:
         return read_text(text, blanks=True)
     except BadRecord:
         return None
+
+
+def _numbers(values: tuple[str, ...], size: int) -> tuple[int, ...]:
+    """Addresses as numbers; what is none, or of the other family, is passed over."""
+    family = socket.AF_INET if size == 32 else socket.AF_INET6
+    numbers: list[int] = []
+    for value in values:
+        with suppress(OSError, ValueError):
+            numbers.append(int.from_bytes(socket.inet_pton(family, value), "big"))
+    return tuple(numbers)
 
 
 def _is_below(name: str, domain: str) -> bool:

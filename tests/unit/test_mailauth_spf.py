@@ -135,6 +135,17 @@ class BoundsTests(SpfCase):
         self.assertEqual(found.result, "permerror")
         self.assertIn("found nothing, the last one A of n2.example.org", found.reason)
 
+    def test_what_is_found_nothing_behind_a_match_is_no_matter(self) -> None:
+        hosts = [(n, f"m{n}.example.org") for n in range(9)]
+        told: dict[str, Any] = {
+            "example.org TXT": ["v=spf1 mx"],
+            "example.org MX": hosts,
+            "m0.example.org A": ["198.51.100.1", CLIENT],
+        }
+        self.assertEqual(self.check(told).result, "pass")
+        told["m0.example.org A"] = ["198.51.100.1"]
+        self.assertEqual(self.check(told).result, "permerror")
+
     def test_eleven_mail_hosts_are_permerror(self) -> None:
         hosts = [(10, f"m{n}.example.org") for n in range(11)]
         found = self.check({"example.org TXT": ["v=spf1 mx"], "example.org MX": hosts})
