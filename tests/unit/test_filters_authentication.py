@@ -186,6 +186,15 @@ class ResultTests(AuthenticationCase):
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
 
+    def test_what_two_checks_lack_is_asked_once(self) -> None:
+        self.resolver.silent = (".org",)
+        waiting = self.start(self.signed(), helo="example.org")
+        self.assertEqual(self.resolver.asked.count(("example.org", "TXT")), 1)
+        self.clock.advance(LIMIT_S)
+        found = self.successResultOf(waiting)
+        assert found.helo is not None
+        self.assertEqual((found.spf.result, found.helo.result), ("temperror", "temperror"))
+
 
 class LargeTests(AuthenticationCase):
     def lying(self, mail: bytes) -> tuple[Blob, Reader]:

@@ -17,7 +17,10 @@ from mailnode.mailauth.arc_seal import seal
 from mailnode.mailauth.canonical import BodyHash, BodyHashes, Header, read_fields
 from mailnode.mailauth.dkim import RSA, DkimKey, sign
 from mailnode.mailauth.keys import key_record, make_private_key, public_text
+from mailnode.mailauth.public_keys import PublicKey, read_key
 from mailnode.mailauth.results import Finding
+from mailnode.mailauth.signatures import read_field_tags, without_value
+from mailnode.mailauth.tags import read_base64
 from tests.unit.mailauth_case import Zone, settle
 
 VECTORS = Path(__file__).parents[1] / "vectors/arc"
@@ -129,6 +132,17 @@ class SealTests(ChainCase):
             (found.result, found.reason), ("fail", "example.net found it broken before")
         )
         self.assertEqual(self.sealed(again), again)
+
+    def test_a_seal_of_a_broken_chain_is_about_its_own_set_alone(self) -> None:
+        mail = self.sealed(self.sealed(HEADER + b"\r\n" + BODY) + b"footer\r\n")
+        fields = list(read_fields(mail.partition(b"\r\n\r\n")[0]))
+        own, message, results = fields[:3]
+        data = b"".join(each.relaxed + b"\r\n" for each in (results, message))
+        (record,) = self.zone["arc._domainkey.example.net", "TXT"] or ()
+        key = read_key(record, RSA)
+        assert isinstance(key, PublicKey)
+        value = read_base64(read_field_tags(own)["b"])
+        self.assertTrue(key.verifies(value, data + without_value(own).relaxed))
 
     def test_nothing_is_added_to_what_is_not_known_or_is_full(self) -> None:
         mail = HEADER + b"\r\n" + BODY

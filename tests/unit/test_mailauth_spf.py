@@ -14,7 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.mailauth.answers import Answers, Lacking
 from mailnode.mailauth.spf import EXPLANATION_CHARACTERS, Sending, SpfResult, check_host
-from mailnode.mailauth.spf_record import MOST_CHARACTERS, BadRecord, is_record, read_record
+from mailnode.mailauth.spf_record import (
+    MOST_CHARACTERS,
+    MOST_TERMS,
+    BadRecord,
+    is_record,
+    read_record,
+)
 from tests.unit.mailauth_case import Zone, settle
 
 CLIENT = "192.0.2.7"
@@ -101,6 +107,14 @@ class WordsTests(SpfCase):
             found = self.check({"example.org TXT": [record], "why.example.org TXT": [said]})
             self.assertEqual((found.result, found.explanation), ("fail", told))
 
+    def test_a_sender_beyond_ascii_stands_in_no_explanation(self) -> None:
+        told = {
+            "example.org TXT": ["v=spf1 -all exp=why.example.org"],
+            "why.example.org TXT": ["%{s}"],
+        }
+        found = self.check(told, sender="z\u00f6e@example.org")
+        self.assertEqual((found.result, found.explanation), ("fail", ""))
+
     def test_an_explanation_that_can_not_be_had_changes_nothing(self) -> None:
         record = "v=spf1 -all exp=why.example.org"
         for said in (None, [], ["a", "b"]):
@@ -168,6 +182,14 @@ class BoundsTests(SpfCase):
             "v=spf1 " + "ip4:192.0.2.1 " * 500 + "x",
         ):
             self.assertEqual(self.of(record).result, "permerror")
+
+    def test_the_longest_record_and_the_most_terms_are_read_and_one_more_is_not(self) -> None:
+        for rest in ("x=" + "a" * (MOST_CHARACTERS - 23), "a=b " * (MOST_TERMS - 2) + "c=d"):
+            record = f"v=spf1 ip4:{CLIENT} {rest}"
+            self.assertEqual(self.of(record).result, "pass")
+            found = self.of(f"{record} e=f")
+            self.assertEqual(found.result, "permerror")
+            self.assertIn("than", found.reason)
 
     def test_macros_that_swell_are_permerror(self) -> None:
         local = "%{s}" * (MOST_CHARACTERS // 5)
