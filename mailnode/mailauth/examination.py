@@ -29,6 +29,7 @@ from mailnode.mailauth.results import Finding, Forged, find_forged, write_result
 from mailnode.mailauth.signatures import DkimResult, Signature, key_question
 from mailnode.mailauth.spf import SpfResult
 from mailnode.mailauth.verifying import read_signatures, verify_all
+from mailnode.reading.domains import registrable
 
 HEADER_OCTETS = 256 << 10  # of a mail that is judged; no mailer writes a tenth of that
 MOST_LINES = 5000  # in it
@@ -100,10 +101,13 @@ def read_mail(
         signatures, chain = [DkimResult("permerror", TOO_LARGE)], Chain(broken=TOO_LARGE)
     kinds = [each.kind for each in signatures if isinstance(each, Signature)]
     kinds += [*chain.kinds, *([RELAXED] if sealing else [])]
+    authors = author_domains(header)
+    for each in authors:
+        registrable(
+            each
+        )  # the first of all reads the list of public suffixes: not later, elsewhere
     forged = find_forged(octets, own)
-    return Examination(
-        header, signatures, chain, author_domains(header), forged, BodyHashes.of(kinds)
-    )
+    return Examination(header, signatures, chain, authors, forged, BodyHashes.of(kinds))
 
 
 @frozen
