@@ -37,6 +37,7 @@ run: $(VENV)/installed
 	@exec $(BIN)/twistd -n --pidfile= mailnode --smtp $(SMTP) --pop3 $(POP3) --http $(HTTP)
 
 test: $(VENV)/installed-test
+	@BIN="$(BIN)" tests/install-vectors
 	@tests/live/install-clients
 	@tests/browser/install-browser
 	@BIN="$(BIN)" tests/run

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives import hashes
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from mailnode.mailauth.canonical import BodyHash, Field, hashed_header, read_fields
+from mailnode.mailauth.canonical import BodyHash, Field, Header, read_fields
 
 __all__ = ["ED25519", "RSA", "BodyHash", "DkimKey", "sign"]
 
@@ -63,12 +63,12 @@ def sign(header: bytes, body_hash: bytes, keys: Sequence[DkimKey], at: int) -> b
         at: UTC epoch seconds. There is no `x=`: a mail that waits in a queue, or is looked at
             next year, is as genuine as it was.
     """
-    fields = list(read_fields(header))
-    names = list(_names_to_sign(fields))
-    return b"".join(_signature(key, fields, names, body_hash, at) for key in keys)
+    found = Header(list(read_fields(header)))
+    names = list(names_to_sign(found.fields))
+    return b"".join(_signature(key, found, names, body_hash, at) for key in keys)
 
 
-def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
+def names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
     """`h=`: each name as often as it is there, and once more what a mail has only once.
 
     A second From, Subject or Content-Type that somebody adds breaks the signature then (RFC
@@ -83,10 +83,18 @@ def _names_to_sign(fields: Sequence[Field]) -> Iterator[str]:
 
 
 def _signature(
-    key: DkimKey, fields: Sequence[Field], names: Sequence[str], body_hash: bytes, at: int
+    key: DkimKey, header: Header, names: Sequence[str], body_hash: bytes, at: int
 ) -> bytes:
-    tags = [
-        "v=1;",
+    def hashed(own: Field) -> bytes:
+        return header.hashed([name.lower().encode() for name in names], own)
+
+    tags = ["v=1;", *message_tags(key, names, body_hash, at)]
+    return signed_field("DKIM-Signature", tags, key, hashed)
+
+
+def message_tags(key: DkimKey, names: Sequence[str], body_hash: bytes, at: int) -> list[str]:
+    """The tags of a signature over a mail in its relaxed form, but for `b=`."""
+    return [
         f"a={key.algorithm};",
         "c=relaxed/relaxed;",
         f"d={key.domain};",
@@ -94,10 +102,20 @@ def _signature(
         f"t={at};",
         *_list_tag("h", names),
         f"bh={base64.b64encode(body_hash).decode()};",
-        "b=",
     ]
-    unsigned = _folded("DKIM-Signature:", tags)
-    data = hashed_header(fields, [name.lower().encode() for name in names], unsigned)
+
+
+def signed_field(
+    name: str, tags: Sequence[str], key: DkimKey, hashed: Callable[[Field], bytes]
+) -> bytes:
+    """A field that ends with its `b=`, with its CRLFs.
+
+    Args:
+        tags: the others, each with its semicolon.
+        hashed: gives the octets to sign, of the field as it is before.
+    """
+    unsigned = _folded(f"{name}:", [*tags, "b="])
+    data = hashed(Field(name.lower().encode(), unsigned))
     value = base64.b64encode(_signed(key, data)).decode()
     return unsigned + _wrapped(value, unsigned) + b"\r\n"
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.mailauth.canonical import BodyHash, hashed_header, read_fields
+from mailnode.mailauth.canonical import BodyHash, BodyHashes, BodyKind, Field, Header, read_fields
 
 
 def relaxed_body(body: bytes) -> bytes:
@@ -69,8 +69,43 @@ class BodyHashTests(SynchronousTestCase):
         hashed = BodyHash()
         for start in range(0, len(body), 65536):
             hashed.feed(body[start : start + 65536])
-            self.assertLess(len(hashed._held), 3)
+            (form,) = hashed._hashes._forms.values()
+            self.assertLess(len(form._held), 3)
         self.assertEqual(hashed.digest(), hashlib.sha256(body).digest())
+
+
+class KindTests(SynchronousTestCase):
+    def hashed(self, body: bytes, cuts: list[int], *kinds: BodyKind) -> list[tuple[bytes, int]]:
+        hashes = BodyHashes.of(kinds)
+        for a, b in itertools.pairwise([0, *sorted(cuts), len(body)]):
+            hashes.feed(body[a:b])
+        found = hashes.end()
+        return [(found[kind].digest, found[kind].size_octets) for kind in kinds]
+
+    @settings(max_examples=500, deadline=None)
+    @given(st.lists(PIECES, max_size=30).map(b"".join), CUTS, st.integers(0, 30))
+    @example(b"", [], 0)
+    @example(b"a\r", [1], 1)
+    def test_every_kind_is_hashed_in_any_split_as_the_whole(
+        self, body: bytes, cuts: list[int], most: int
+    ) -> None:
+        relaxed = relaxed_body(body)
+        simple = re.sub(rb"(\r\n)*\Z", b"", body, count=1) + b"\r\n"
+        kinds = [BodyKind(form, limit) for form in (True, False) for limit in (None, most)]
+        told = self.hashed(body, cuts, *kinds)
+        wanted = [
+            (hashlib.sha256(whole[: kind.most_octets]).digest(), len(whole))
+            for kind, whole in zip(kinds, (relaxed, relaxed, simple, simple), strict=True)
+        ]
+        self.assertEqual(told, wanted)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(PIECES, max_size=30).map(b"".join))
+    def test_the_simple_form_is_dkimpys(self, body: bytes) -> None:
+        lines = body.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
+        theirs = dkim.canonicalization.Simple.canonicalize_body(lines)
+        ((told, _),) = self.hashed(lines, [], BodyKind(relaxed=False))
+        self.assertEqual(told, hashlib.sha256(theirs).digest())
 
 
 class HeaderTests(SynchronousTestCase):
@@ -101,6 +136,11 @@ class HeaderTests(SynchronousTestCase):
             self.assertNotIn(b"\r\n", each.relaxed)
 
     def test_a_name_means_its_lowest_field_first_and_then_those_above(self) -> None:
-        fields = list(read_fields(b"To: upper\r\nA: 1\r\nTo: lower\r\n"))
-        data = hashed_header(fields, [b"to", b"to", b"to"], b"DKIM-Signature: b=")
-        self.assertEqual(data, b"to:lower\r\nto:upper\r\ndkim-signature:b=")
+        header = Header(list(read_fields(b"To: upper\r\nA: 1\r\nTo:  lower\r\n")))
+        own = Field(b"dkim-signature", b"DKIM-Signature: b=")
+        names = [b"to", b"to", b"to"]
+        relaxed = b"to:lower\r\nto:upper\r\ndkim-signature:b="
+        self.assertEqual(header.hashed(names, own), relaxed)
+        self.assertEqual(header.hashed(names, own), relaxed)  # nothing is used up
+        simple = b"To:  lower\r\nTo: upper\r\nDKIM-Signature: b="
+        self.assertEqual(header.hashed(names, own, relaxed=False), simple)

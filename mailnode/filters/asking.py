@@ -1,0 +1,108 @@
+"""The DNS, for checks that know none: what they lack is asked, and they are run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.logger import Logger
+
+from mailnode.errors import MailError, NoSuchName
+from mailnode.interfaces import IResolver
+from mailnode.mailauth.answers import (
+    FAILED,
+    NO_SUCH_NAME,
+    Answer,
+    Answers,
+    Lacking,
+    Question,
+)
+
+T = TypeVar("T")
+
+MOST_ROUNDS = 100  # of one check: each is bounded by rules of its own, SPF's after some 40
+
+_log = Logger()
+
+
+@define(eq=False)
+class Asking:
+    """The DNS, for one mail.
+
+    Args:
+        clock: an IReactorTime.
+        until: by that clock; what nobody has said then is `FAILED`.
+    """
+
+    _resolver: IResolver
+    _clock: Any
+    _until: float
+    answers: Answers = field(factory=Answers, init=False)
+    _looking: set[Deferred[Any]] = field(factory=set, init=False)
+    _under_way: dict[Question, list[Deferred[None]]] = field(factory=dict, init=False)
+
+    async def settle(self, check: Callable[[Answers], T]) -> T:
+        """What a check comes to, once it lacks no answer."""
+        for _ in range(MOST_ROUNDS):
+            try:
+                return check(self.answers)
+            except Lacking as lacking:
+                await self.ask(lacking.questions)
+        raise AssertionError("a check asks without end")
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """All of these are answered, side by side; those that can't be are `FAILED`."""
+        await together([self._ask_once(each) for each in questions])
+
+    def stop(self) -> None:
+        """Nobody waits any more."""
+        for looking in list(self._looking):
+            looking.cancel()
+
+    def _ask_once(self, question: Question) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred()
+        if question in self._under_way:
+            self._under_way[question].append(waiting)
+            return waiting
+        self._under_way[question] = [waiting]
+        left_s = self._until - self._clock.seconds()
+        if left_s <= 0:
+            self._answered(FAILED, question)
+        else:
+            looking = Deferred.fromCoroutine(self._look_up(question))
+            self._looking.add(looking)
+            looking.addTimeout(left_s, self._clock).addErrback(_failed, question)
+            looking.addCallback(self._answered, question)
+            looking.addBoth(lambda _: self._looking.discard(looking))
+        return waiting
+
+    async def _look_up(self, question: Question) -> Answer:
+        try:
+            found = await self._resolver.look_up(*question)
+            return Answer(tuple(found.values))
+        except NoSuchName:
+            return NO_SUCH_NAME
+        except MailError:
+            return FAILED
+
+    def _answered(self, answer: Answer, question: Question) -> None:
+        self.answers.add({question: answer})
+        for each in self._under_way.pop(question):
+            each.callback(None)
+
+
+async def together(waits: Sequence[Deferred[Any]]) -> list[Any]:
+    """The results of all, in order, once all have ended; the first failure is raised then."""
+    ended = await DeferredList(waits, consumeErrors=True)
+    for succeeded, result in ended:
+        if not succeeded:
+            result.raiseException()
+    return [result for _, result in ended]
+
+
+def _failed(failure: Any, question: Question) -> Answer:
+    if not failure.check(TimeoutError, CancelledError):
+        _log.failure("looking up {name} {kind} broke", failure, name=question[0], kind=question[1])
+    return FAILED

@@ -1,0 +1,166 @@
+"""Authentication-Results: what we found, written; and what others say in our name (RFC 8601)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from attrs import frozen
+
+from mailnode.errors import one_line
+
+LINE_MAX = 77
+REASON_CHARACTERS = 160
+VALUE_CHARACTERS = 320
+MOST_FIELDS = 1000  # that are looked at
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
+_ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_MAILBOX = re.compile(rf"(?:{_ATOMS}(?:\.{_ATOMS})*)?@[A-Za-z0-9._-]+")
+_FIELD = re.compile(
+    rb"^authentication-results[ \t]*:(?P<value>[^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)", re.I | re.M
+)
+_MARK = re.compile(r'[()"\\;]')
+
+
+@frozen
+class Finding:
+    """One method's result.
+
+    Attributes:
+        method: "spf", "dkim", "dmarc", "arc".
+        reason: in words; "" for none.
+        properties: such as ("header.d", "example.org").
+    """
+
+    method: str
+    result: str
+    reason: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+
+
+def write_results(authserv_id: str, findings: Sequence[Finding]) -> bytes:
+    """The field, with its CRLFs: printable ASCII, whatever is in the findings."""
+    return fold(["Authentication-Results:", *payload(authserv_id, findings)])
+
+
+def payload(authserv_id: str, findings: Sequence[Finding]) -> list[str]:
+    """What stands behind the field's name, as words that a line may be folded between."""
+    said = [list(_words(each)) for each in findings] or [["none"]]
+    words = [f"{authserv_id};"]
+    for finding in said[:-1]:
+        words += [*finding[:-1], f"{finding[-1]};"]
+    return words + said[-1]
+
+
+def _words(finding: Finding) -> Iterator[str]:
+    yield f"{finding.method}={finding.result}"
+    if finding.reason:
+        yield f"reason={_quoted(one_line(finding.reason)[:REASON_CHARACTERS])}"
+    for name, value in finding.properties:
+        if value:
+            yield f"{name}={_value(one_line(value)[:VALUE_CHARACTERS])}"
+
+
+def _value(text: str) -> str:
+    return text if _TOKEN.fullmatch(text) or _MAILBOX.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def fold(words: Sequence[str]) -> bytes:
+    """A field of words, with its CRLFs; a word that is longer than a line has one of its own.
+
+    What is quoted is cut at its blanks, too: unfolded it is the same again.
+    """
+    lines: list[str] = []
+    line = ""
+    for word in " ".join(words).split(" "):
+        if line and len(line) + 1 + len(word) > LINE_MAX:
+            lines.append(line)
+            line = ""
+            word = f"\t{word}"
+        line = f"{line} {word}" if line else word
+    return ("\r\n".join([*lines, line]) + "\r\n").encode("ascii", "replace")
+
+
+@frozen
+class Forged:
+    """A field that somebody else wrote in our name.
+
+    Attributes:
+        start, end: where it stands in the header, its last CRLF with it.
+        raw: its octets.
+    """
+
+    start: int
+    end: int
+    raw: bytes
+
+
+def find_forged(header: bytes, own: Collection[str]) -> list[Forged]:
+    """The fields that claim to be ours, from top to bottom: they are to go (section 5).
+
+    Args:
+        header: as it came, before we have put anything in front.
+        own: our authserv-ids.
+    """
+    names = {_plain(each) for each in own}
+    return [
+        Forged(found.start(), found.end(), found.group())
+        for _, found in zip(range(MOST_FIELDS), _FIELD.finditer(header), strict=False)
+        if _is_ours(found["value"].decode("utf-8", "replace"), names)
+    ]
+
+
+def _is_ours(value: str, names: Collection[str]) -> bool:
+    said = authserv_id(value)
+    if said is None:  # who reads it otherwise may find our name in it
+        return any(name in value.lower() for name in names)
+    return _plain(said) in names
+
+
+def _plain(name: str) -> str:
+    return name.strip().removesuffix(".").lower()
+
+
+def authserv_id(value: str) -> str | None:
+    """Whose results these are; None for what can't be read.
+
+    Args:
+        value: of the field, folded or not. In front of the name may stand comments, behind it a
+            version, and it may be quoted.
+    """
+    text: list[str] = []
+    depth = at = 0
+    quoted = False
+    while found := _MARK.search(value, at):
+        mark, before = found.group(), value[at : found.start()]
+        at = found.end()
+        if not depth:
+            text.append(before)
+        if mark == "\\":
+            if not depth:
+                text.append(value[at : at + 1])
+            at += 1
+        elif mark == '"':
+            quoted = not quoted and not depth
+        elif quoted:
+            text.append(mark)
+        elif mark == ";" and not depth:
+            break
+        elif mark == "(":
+            depth += 1
+        elif mark == ")":
+            depth -= 1
+            if depth < 0:
+                return None
+    else:
+        text.append(value[at:])
+    words = "".join(text).split()
+    if depth or quoted or not words:
+        return None
+    return words[0]
