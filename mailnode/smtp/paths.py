@@ -280,6 +280,12 @@ def _read_orcpt(value: str) -> str:
     return f"{kind.lower()};{address}"
 
 
+def no_argument(rest: bytes) -> None:
+    """Raises BadSyntax: there is something behind a verb that stands alone."""
+    if rest:
+        raise BadSyntax("This command takes no argument")
+
+
 _HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
