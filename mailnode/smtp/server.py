@@ -34,7 +34,7 @@ from mailnode.smtp.paths import (
     parse_rcpt,
 )
 from mailnode.smtp.replies import BadSequence, BadVerb, NeedsSignIn, NotOffered, UnknownVerb
-from mailnode.smtp.signing_in import SigningIn
+from mailnode.smtp.strangers import MeetingStrangers
 from mailnode.smtp.trace import received_field
 
 # What each extension adds to the length of a command
@@ -49,7 +49,7 @@ MAIL_MORE_OCTETS = (
 RCPT_MORE_OCTETS = len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_MAX_OCTETS
 
 
-class SmtpServer(SigningIn):
+class SmtpServer(MeetingStrangers):
     """One SMTP session.
 
     What Twisted's class has keeps its name and meaning: `portal`, `delivery`,
@@ -59,12 +59,10 @@ class SmtpServer(SigningIn):
     Attributes:
         most_recipients: of one mail; past it 452 4.5.3.
         most_mails: in one session, 0 for no limit; past it 421 4.7.0.
-        submission: whether MAIL needs a sign-in, as on a submission port.
     """
 
     most_recipients = 100
     most_mails = 0
-    submission = False
     noisy = False
 
     # The connection's life
@@ -79,10 +77,11 @@ class SmtpServer(SigningIn):
             self.turnAway()
             return
         self.canStartTLS = self.tls_offered
-        self.sendLine(b"220 " + self.greeting())
+        self._meet()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endSession()
+        self._leave()
         self._abandon()
         self.abandonBody()
         self._logout()
@@ -96,9 +95,6 @@ class SmtpServer(SigningIn):
         abandoned = getattr(self.delivery, "abandoned", None)
         if self._from is not None and abandoned is not None:
             abandoned()
-
-    def greeting(self) -> bytes:
-        return bytes(self.host) + b" ESMTP mailnode"
 
     def sayGoodbye(self) -> None:
         self._reply(421, "4.3.2", f"{self.hostname()} Service is stopping, try again later")
@@ -178,6 +174,7 @@ class SmtpServer(SigningIn):
     def _greet(self, rest: bytes) -> None:
         helo = parse_helo(rest)
         self._helo = (helo.encode(), self.peer_host.encode("ascii", "replace"))
+        self._note_helo(helo)
         self._reset()
 
     def extensions(self) -> dict[bytes, Any]:
@@ -223,6 +220,7 @@ class SmtpServer(SigningIn):
                 raise TooLarge.past(self.message_size)
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
+            self._judge_origin(origin)
             waiting, _ = settled(self.validateFrom(self._helo, origin))
         except Exception as refusal:
             self._tell_refused(refusal, "MAIL", origin or rest.decode("utf-8", "replace"))
@@ -249,7 +247,7 @@ class SmtpServer(SigningIn):
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
             user = Forward(path, self._helo, self, origin, notify, orcpt)
-            waiting, to = settled(self.validateTo(user))
+            waiting, to = settled(self._judge_recipient(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
             raise
