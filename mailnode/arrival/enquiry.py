@@ -30,7 +30,7 @@ from mailnode.arrival.names import (
     judge_reverse,
 )
 from mailnode.arrival.rules import HELO, LISTS, OFF, REVERSE, Rules
-from mailnode.dnslists import DnsList
+from mailnode.dnslists import MOST_NAME, DnsList
 from mailnode.errors import MailError
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class Enquiry:
 
     async def _find_reverse(self) -> None:
         self.reverse = UNKNOWN
-        self.reverse, self.reverse_name = await judge_reverse(self._resolver, self.client)
+        self.reverse, name = await judge_reverse(self._resolver, self.client)
+        self.reverse_name = name[:MOST_NAME]
         self._mark(REVERSE, self.is_nameless)
 
     async def _find_helo(self, helo: str) -> None:

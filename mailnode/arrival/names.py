@@ -8,6 +8,8 @@ from collections.abc import Callable
 from mailnode.addresses import parse_domain
 from mailnode.errors import BadAddress, LookupFailed, NoSuchName
 from mailnode.interfaces import IResolver
+from mailnode.machine import plain_address
+from mailnode.reading.domains import ascii_domain
 
 MOST_NAMES = 10  # of an address; as many as SPF looks at (RFC 7208 section 4.6.4)
 
@@ -60,13 +62,16 @@ async def judge_helo(
         there is no such name, or it has no address. BARE: it has no dot. MALFORMED: it can be no
         name. PRETENDS: it is this node's, or another address. UNKNOWN: the DNS didn't say.
     """
-    try:
-        name = parse_domain(helo.removesuffix("."))
-    except BadAddress:
+    if helo.startswith("["):
+        try:
+            literal = parse_domain(helo)[1:-1].removeprefix("IPv6:")
+        except BadAddress:
+            return MALFORMED
+        address = ipaddress.ip_address(plain_address(literal))
+        return OWN if address == ipaddress.ip_address(client) else PRETENDS
+    name = ascii_domain(helo)
+    if not name:
         return MALFORMED
-    if name.startswith("["):
-        literal = ipaddress.ip_address(name[1:-1].removeprefix("IPv6:"))
-        return OWN if literal == ipaddress.ip_address(client) else PRETENDS
     if "." not in name:
         return BARE
     led = await _leads(resolver, name, client)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from functools import lru_cache
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailnode.config import ArrivalSettings
 from mailnode.dnslists import DnsList
@@ -61,6 +62,13 @@ class Rules:
     banner_delay_s: float = 0.0
     greylist: bool = False
     paces: tuple[Pace, ...] = ()
+    needed: frozenset[str] = field(init=False)
+
+    @needed.default
+    def _find_needed(self) -> frozenset[str]:
+        refusing = {REVERSE: self.reverse == REFUSE, HELO: self.helo == REFUSE}
+        refusing[LISTS] = self.refuse_weight > 0
+        return frozenset(check for check, refuses in refusing.items() if refuses)
 
     @classmethod
     def of(cls, settings: ArrivalSettings) -> Rules:
@@ -77,12 +85,6 @@ class Rules:
             greylist=settings.greylist,
             paces=tuple(_paces(settings)),
         )
-
-    @property
-    def needed(self) -> frozenset[str]:
-        refusing = {REVERSE: self.reverse == REFUSE, HELO: self.helo == REFUSE}
-        refusing[LISTS] = self.refuse_weight > 0
-        return frozenset(check for check, refuses in refusing.items() if refuses)
 
     @property
     def asks_nothing(self) -> bool:
@@ -112,6 +114,7 @@ def _paces(settings: ArrivalSettings) -> Iterator[Pace]:
             yield Pace(what, of, rate)
 
 
+@lru_cache(maxsize=1024)
 def network_of(client: str) -> str:
     """Whose neighbours take turns: the /24 of IPv4, the /64 of IPv6."""
     if ":" in client:

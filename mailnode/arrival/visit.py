@@ -77,9 +77,7 @@ class Visit:
                 other mail in it would be taken.
         """
         self._sender, self._greylist = sender, ""
-        self._take("mails", "address", self.client, code=421)
-        self._take("mails", "network", network_of(self.client), code=421)
-        self._take("mails", "sender", "" if sender is None else sender.key)
+        self._take_each("mails", code=421)
         self.enquiry.begin()
         self.enquiry.name_sender(sender)
 
@@ -90,9 +88,7 @@ class Visit:
             TooMuch, Greylisted: he is turned away for now.
             Listed, Nameless, BadHelo, TooEager: for good.
         """
-        self._take("recipients", "address", self.client)
-        self._take("recipients", "network", network_of(self.client))
-        self._take("recipients", "sender", "" if self._sender is None else self._sender.key)
+        self._take_each("recipients")
         self._take("mails", "recipient", recipient.key)
         if recipient.local.lower() in ALWAYS_HEARD or not self.arrival.is_there(recipient):
             return None
@@ -146,7 +142,7 @@ class Visit:
     def _refusal(self, check: str, kind: type[MailError], text: str, because: str) -> MailError:
         self.arrival.count(check, "refused")
         contact = f" ({self.rules.contact})" if self.rules.contact else ""
-        return kind(f"{text}{contact}", detail=because)
+        return kind(f"{text:.280}{contact}", detail=because)  # a reply has 512 octets
 
     async def _ask(self, recipient: Address) -> None:
         """Whether the greylist lets him through; it does where it can't say."""
@@ -171,6 +167,12 @@ class Visit:
         )
         put_off.retry_after_s = wait_s
         raise put_off
+
+    def _take_each(self, what: str, code: int = 450) -> None:
+        if self.rules.paces:
+            self._take(what, "address", self.client, code)
+            self._take(what, "network", network_of(self.client), code)
+            self._take(what, "sender", "" if self._sender is None else self._sender.key)
 
     def _take(self, what: str, of: str, key: str, code: int = 450) -> None:
         for pace in self.rules.paces if key else ():
