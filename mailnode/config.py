@@ -328,6 +328,11 @@ def load_config(
     config = Config(**built, sources=sources, path=Path(path) if path else None)
     if bool(config.tls.cert) != bool(config.tls.key):
         raise ConfigError("tls.cert and tls.key go together: give both, or neither")
+    if config.arrival.greylist_until <= config.arrival.greylist_wait:
+        raise ConfigError(
+            "arrival.greylist_until must be longer than arrival.greylist_wait: else nobody is ever"
+            " let through"
+        )
     return config
 
 

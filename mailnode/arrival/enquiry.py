@@ -186,11 +186,16 @@ class Enquiry:
             found = self._listings.get(whose, {}) | found
         return list(found.values())
 
+    @property
+    def weight(self) -> int:
+        """Of all lists together."""
+        return sum(each.weight for each in self.listings())
+
     def facts(self) -> dict[str, str]:
         named = {REVERSE: self.reverse, "reverse_name": self.reverse_name, HELO: self.helo}
         if listings := self.listings():
             named[LISTS] = " ".join(dict.fromkeys(each.zone for each in listings))
-            named["listed_weight"] = str(sum(each.weight for each in listings))
+            named["listed_weight"] = str(self.weight)
         return {name: said for name, said in named.items() if said}
 
     def doubts(self) -> Iterator[str]:

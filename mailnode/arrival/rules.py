@@ -47,7 +47,7 @@ class Rules:
     """What `[arrival]` says, read.
 
     Attributes:
-        needed: the checks that may refuse: a recipient waits for what these look up.
+        needed: the checks that decide on a recipient: he waits for what these look up.
         paces: those that are set.
     """
 
@@ -66,9 +66,13 @@ class Rules:
 
     @needed.default
     def _find_needed(self) -> frozenset[str]:
-        refusing = {REVERSE: self.reverse == REFUSE, HELO: self.helo == REFUSE}
-        refusing[LISTS] = self.refuse_weight > 0
-        return frozenset(check for check, refuses in refusing.items() if refuses)
+        wanted = any(each.weight < 0 for each in (*self.address_lists, *self.domain_lists))
+        deciding = {
+            REVERSE: self.reverse == REFUSE,
+            HELO: self.helo == REFUSE,
+            LISTS: self.refuse_weight > 0 or (self.greylist and wanted),
+        }
+        return frozenset(check for check, decides in deciding.items() if decides)
 
     @classmethod
     def of(cls, settings: ArrivalSettings) -> Rules:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ALWAYS_HEARD = frozenset(("postmaster", "abuse"))  # RFC 5321 section 4.5.1, RFC 2142
 BY = "arrival"
+WANTED = "wanted by a list"
 
 
 @define(eq=False)
@@ -128,8 +129,8 @@ class Visit:
         rules, enquiry = self.rules, self.enquiry
         if rules.early == REFUSE and self._early:
             raise self._refusal(EARLY, TooEager, TooEager.text, f"it spoke {self._early}")
-        listings = enquiry.listings() if rules.refuse_weight else []
-        if listings and sum(each.weight for each in listings) >= rules.refuse_weight:
+        if rules.refuse_weight and enquiry.weight >= rules.refuse_weight:
+            listings = enquiry.listings()
             first = max(listings, key=lambda each: each.weight)
             text = f"{first}: {first.words}" if first.words else str(first)
             raise self._refusal(LISTS, Listed, text, "; ".join(map(str, listings)))
@@ -149,6 +150,9 @@ class Visit:
         arrival, greylist = self.arrival, self.arrival.greylist
         if greylist is None:
             return
+        if self.enquiry.weight < 0:
+            self._let_through(WANTED)
+            return
         network, sender = network_of(self.client), str(self._sender or "")
         asked = greylist.look(network, sender, str(recipient))
         try:
@@ -157,8 +161,7 @@ class Visit:
             arrival.count(GREYLIST, "unknown")
             return
         if not look.wait_s:
-            self._greylist = look.because
-            arrival.count(GREYLIST, "passed" if look.because else "unknown")
+            self._let_through(look.because)
             return
         arrival.count(GREYLIST, "put-off")
         wait_s = int(look.wait_s) + 1
@@ -167,6 +170,10 @@ class Visit:
         )
         put_off.retry_after_s = wait_s
         raise put_off
+
+    def _let_through(self, because: str) -> None:
+        self._greylist = because
+        self.arrival.count(GREYLIST, "passed" if because else "unknown")
 
     def _take_each(self, what: str, code: int = 450) -> None:
         if self.rules.paces:

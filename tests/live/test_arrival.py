@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import smtplib
 import subprocess
 import time
 import urllib.request
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from mailnode.machine import outward_addresses
 from tests.live.conftest import missing
 from tests.live.node import DOMAIN, PASSWORD, Node, command, copy_folder, environment
-from tests.live.world import dns
+from tests.live.world import POSTFIX, Postfix, certificate_for, dns, folder_for_others, there
 
 GOOD, NAMELESS, LISTED, SILENT = "192.0.2.7", "192.0.2.8", "192.0.2.9", "198.51.100.1"
 GOOD6, LISTED6 = "2001:db8::7", "2001:db8::9"
@@ -192,6 +194,51 @@ def test_who_is_unknown_comes_again_and_once_let_through_stays_so(
     with node(folder, zone, settings, workers) as running:
         assert was_taken(send(running, GOOD, sender="carol@sender.test"))
         assert "greylist seen before" in trace(running, "carol@sender.test")
+
+
+def test_a_real_postfix_comes_again_and_its_mail_is_there_once(
+    made_folder: Path, tmp_path: Path, zone: int
+) -> None:
+    """It sends from an address of this machine's that isn't loopback's: that of a stranger."""
+    source = next((each for each in outward_addresses() if ":" not in each), "")
+    if not source:
+        pytest.skip("this machine has no address but loopback's")
+    if not there(POSTFIX):
+        missing("postfix (as root)")
+    folder = copy_folder(made_folder, tmp_path / "node")
+    settings = {"MAILNODE_ARRIVAL__GREYLIST": "true", "MAILNODE_ARRIVAL__GREYLIST_WAIT": "3s"}
+    settings["MAILNODE_OUTBOUND__RESOLVERS"] = f"127.0.0.1:{zone}"
+    options = ("--smtp", "0", "--pop3", "0")
+    with folder_for_others() as place, Node(folder, options, settings=settings) as running:
+        more = (
+            f"relayhost = [127.0.0.1]:{running.port('smtp')}",
+            f"smtp_bind_address = {source}",
+            "smtpd_relay_restrictions = permit_mynetworks, reject",
+            "minimal_backoff_time = 2s",
+            "maximal_backoff_time = 3s",
+            "queue_run_delay = 1s",
+        )
+        tls = certificate_for(place, "mx.sender.test")
+        postfix = Postfix(place, "sender.test", tls, more=more).start()
+        try:
+            came = []
+            for subject in ("first", "second"):
+                began = time.monotonic()
+                with smtplib.SMTP(
+                    "127.0.0.1", postfix.port, timeout=30, source_address=("127.0.0.2", 0)
+                ) as client:
+                    client.sendmail(SENDER, [ALICE], f"Subject: {subject}\r\n\r\nHello\r\n")
+                deadline = began + 60
+                while len(running.mails()) < len(came) + 1:
+                    assert time.monotonic() < deadline, postfix.log()[-3000:]
+                    time.sleep(0.1)
+                came.append(time.monotonic() - began)
+            assert "450 4.7.1 You are unknown here" in postfix.log()
+            assert came[0] > 2 > came[1], came
+            assert [b"first" in each for each in running.mails()] == [True, False]
+        finally:
+            postfix.stop()
+    assert f'"client": "{source}"' in running.text()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

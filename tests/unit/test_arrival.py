@@ -16,6 +16,8 @@ from tests.unit.arrival_case import (
     CLIENT6,
     HELO,
     MAIL,
+    SILENCE,
+    ZONE,
     ArrivalCase,
     FakeGreylist,
 )
@@ -172,6 +174,18 @@ class GreylistTests(ArrivalCase):
         self.assertEqual("", self.say(HELO, MAIL, ALICE))
         self.house.clock.advance(5)
         self.assertEqual("250", self.talk.read()[:3])
+
+    def test_who_stands_on_a_list_of_the_wanted_doesnt_wait(self) -> None:
+        zone = ZONE | {("7.2.0.192.white.example.org", "A"): SILENCE}
+        greylist = self.grey(Look(300.0, "new"), zone=zone, address_lists=("white.example.org*-1",))
+        self.assertEqual("", self.say(HELO, MAIL, ALICE))
+        self.resolver.speak("7.2.0.192.white.example.org", "A", ["127.0.0.2"])
+        self.assertEqual("250", self.talk.read()[:3])
+        self.send()
+        judged = self.judged()
+        assert judged is not None
+        self.assertEqual("wanted by a list", judged.facts["greylist"])
+        self.assertEqual([], greylist.asked)
 
     def test_who_is_refused_for_good_is_not_kept(self) -> None:
         greylist = self.grey(Look(300.0, "new"), helo="refuse")

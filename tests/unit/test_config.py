@@ -141,6 +141,12 @@ class LoadConfigTests(SynchronousTestCase):
         self.assertEqual(config.node.hostname, "mail.example")
         self.assertEqual(config.sources["node.hostname"], "MAILNODE_NODE__HOSTNAME_FILE")
 
+    def test_a_greylist_must_let_somebody_through(self) -> None:
+        for wait, until in (("4h", "4h"), ("5m", "1m")):
+            path = self.write(f'[arrival]\ngreylist_wait = "{wait}"\ngreylist_until = "{until}"\n')
+            told = self.complaint(path)
+            self.assertIn("arrival.greylist_until must be longer than arrival.greylist_wait", told)
+
     def test_other_variables_are_left_alone(self) -> None:
         load_config(environment={"MAILNODE_PIDFILE": "x", "PATH": "/bin", "NODE__HOSTNAME": "x"})
 
