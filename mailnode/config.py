@@ -17,8 +17,10 @@ import attrs
 from attrs import field, frozen
 
 from mailnode.values import (
+    read_action,
     read_clock,
     read_count,
+    read_dns_lists,
     read_duration,
     read_flag,
     read_format,
@@ -183,6 +185,38 @@ class OutboundSettings:
 
 
 @frozen
+class ArrivalSettings:
+    """[arrival]"""
+
+    known: tuple[str, ...] = setting((), read_networks, "networks whose hosts are no strangers")
+    contact: str = setting("", read_text, "stands behind each refusal: where somebody helps")
+    address_lists: tuple[str, ...] = setting(
+        (), read_dns_lists, "lists in the DNS that are asked for the client's address"
+    )
+    domain_lists: tuple[str, ...] = setting(
+        (), read_dns_lists, "lists that are asked for the domain of the sender and of HELO"
+    )
+    refuse_weight: int = setting(0, read_count, "listings so weighty are refused; 0: never")
+    reverse: str = setting("mark", read_action, "an address without a name that leads back to it")
+    helo: str = setting("mark", read_action, "a HELO that can't be the client's name")
+    early: str = setting("mark", read_action, "a client that speaks before it was answered")
+    banner_delay: float = setting(0.0, read_duration, "how long a stranger waits for the greeting")
+    greylist: bool = setting(False, read_flag, "who was never heard of is to come again")
+    greylist_wait: float = setting(300.0, read_duration, "how long he is put off")
+    greylist_until: float = setting(4 * 3600.0, read_duration, "later he begins anew")
+    greylist_keep: float = setting(
+        36 * 86400.0, read_duration, "who is not seen so long is unknown"
+    )
+    mails_per_address: int = setting(0, read_count, "an hour; 0: any number, here and below")
+    mails_per_network: int = setting(0, read_count, "an hour, of a /24 or a /64")
+    mails_per_sender: int = setting(0, read_count, "an hour, of one reverse-path")
+    mails_per_recipient: int = setting(0, read_count, "an hour, to one address")
+    recipients_per_address: int = setting(0, read_count, "recipients an hour")
+    recipients_per_network: int = setting(0, read_count, "recipients an hour, of a /24 or a /64")
+    recipients_per_sender: int = setting(0, read_count, "recipients an hour, of one reverse-path")
+
+
+@frozen
 class LogSettings:
     """[log]"""
 
@@ -225,6 +259,7 @@ class Config:
     path: Path | None = None
     outbound: OutboundSettings = OutboundSettings()
     web: WebSettings = WebSettings()
+    arrival: ArrivalSettings = ArrivalSettings()
 
     @property
     def users_path(self) -> Path:
@@ -246,6 +281,7 @@ SECTIONS: Mapping[str, type] = {
     "journal": JournalSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,
+    "arrival": ArrivalSettings,
     "log": LogSettings,
     "plugins": PluginSettings,
 }
@@ -292,6 +328,11 @@ def load_config(
     config = Config(**built, sources=sources, path=Path(path) if path else None)
     if bool(config.tls.cert) != bool(config.tls.key):
         raise ConfigError("tls.cert and tls.key go together: give both, or neither")
+    if config.arrival.greylist_until <= config.arrival.greylist_wait:
+        raise ConfigError(
+            "arrival.greylist_until must be longer than arrival.greylist_wait: else nobody is ever"
+            " let through"
+        )
     return config
 
 

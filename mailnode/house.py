@@ -28,6 +28,7 @@ from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.queue import Queue
@@ -54,7 +55,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep: the parts, beside those of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist: the parts, beside those of
+            `Premises`.
         dispatch: the relay, in the one process of the node that has it.
         started: True once everything listens.
     """
@@ -120,6 +122,7 @@ class House(Premises):
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
+        self.greylist = Greylist(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -130,6 +133,7 @@ class House(Premises):
         self.sweep.settings = self.config.journal
         self.room.quota = self.config.quota
         self.room.least_free_octets = self.config.store.free_space
+        self.greylist.apply(rules_of(self.config.arrival))
         if self.dispatch is not None:
             self.dispatch.apply(self.config.outbound)
 
@@ -293,6 +297,7 @@ class House(Premises):
         self.sweep.stop()
         await self._stop_parts()
         await self.indexes.stop()
+        await self.greylist.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

@@ -33,6 +33,8 @@ def describe(
     queue: Queue,
     accepts: Timings,
     now: Callable[[], float] = time.time,
+    arrival: Callable[[], Mapping[str, int]] = dict,
+    arrival_lookups: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -40,6 +42,8 @@ def describe(
         sessions: by server: "smtp", "pop3".
         accepts: how long the door took.
         now: UTC epoch seconds, as the queue counts them.
+        arrival: what came of strangers' checks, by label.
+        arrival_lookups: names that were looked up for these, by result.
     """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
@@ -88,6 +92,16 @@ def describe(
         "mailnode_proxy_headers_refused_total",
         "proxies' connections closed for their PROXY header, by why",
         lambda: {f'why="{why}"': count for why, count in gate.refused.items()},
+    )
+    metrics.counter(
+        "mailnode_arrival_total",
+        "what came of strangers' checks before their mail was read, by check and result",
+        lambda: dict(arrival()),
+    )
+    metrics.counter(
+        "mailnode_arrival_lookups_total",
+        "names looked up for these, by result",
+        lambda: {f'result="{result}"': count for result, count in arrival_lookups().items()},
     )
     metrics.counter(
         "mailnode_store_batches_total",

@@ -19,12 +19,15 @@ from twisted.mail.interfaces import IMailboxPOP3, IMessageDeliveryFactory
 
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
+from mailnode.arrival.arrival import Arrival
+from mailnode.arrival.paces import Paces
 from mailnode.config import Config
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.errors import MailError
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
@@ -35,6 +38,7 @@ from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.pop3.server import Pop3Server
 from mailnode.premises import StartFailed
+from mailnode.resolver import Resolver
 from mailnode.room import body_share
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
@@ -66,7 +70,7 @@ class Node(House):
         on_started: called once everything listens.
 
     Attributes (from `startService` on):
-        directory, messages, intake, portal, smtp, submission, pop3: the parts.
+        directory, messages, intake, portal, smtp, submission, pop3, arrival: the parts.
         started: True once everything listens.
     """
 
@@ -117,6 +121,7 @@ class Node(House):
         self.smtp_sessions = self._make_sessions("smtp")
         self.pop3_sessions = self._make_sessions("pop3")
         self.gate = ProxyGate.of(clock, config.listen.proxy_from)
+        self.arrival = self._make_arrival()
         self._make_servers()
         if self._serves_web:
             from mailnode.web_house import WebHouse
@@ -144,7 +149,30 @@ class Node(House):
             queue=self.queue,
             accepts=self.intake.timings,
             now=self.due.now,
+            arrival=self.arrival.told,
+            arrival_lookups=lambda: self.arrival_resolver.counts,
         )
+
+    def _make_arrival(self) -> Arrival:
+        directory = self.directory
+        self.arrival_resolver = Resolver(self.reactor, self.config.outbound.resolvers)
+        return Arrival(
+            clock=self.reactor,
+            resolver=self.arrival_resolver,
+            paces=self._make_paces(),
+            greylist=self.greylist,
+            is_ours=lambda domain: domain == self.hostname or directory.is_local(domain),
+            is_there=self._leads_somewhere,
+        )
+
+    def _leads_somewhere(self, address: Address) -> bool:
+        try:
+            return bool(self.directory.expand(address))
+        except MailError:
+            return False
+
+    def _make_paces(self) -> Paces:
+        return Paces()
 
     @property
     def _serves_web(self) -> bool:
@@ -191,6 +219,7 @@ class Node(House):
         self.smtp = SmtpFactory(self.portal, **smtp)
         self.submission = SmtpFactory(self.portal, submission=True, **smtp)
         self.smtp.protocol = self.submission.protocol = self._smtp_server
+        self.smtp.arrival = self.arrival
         self.pop3 = Pop3Factory(self.portal, sessions=self.pop3_sessions, **shared)
         self.pop3.protocol = self._pop3_server
 
@@ -208,6 +237,7 @@ class Node(House):
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
+        self.arrival.apply(self.config.arrival)
         self._share_memory()
 
     def _share_memory(self) -> None:
@@ -320,6 +350,7 @@ class Node(House):
         if self.web is not None:
             self.web.stop()
         await self.passwords.stop()
+        await self.arrival_resolver.close()
         self.taking.stop()
 
 

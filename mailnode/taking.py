@@ -73,6 +73,7 @@ class Taking:
             srs_forward=house.forwarding.forward,
             srs_reverse=house.forwarding.reverse,
             signer=Signer(house.directory, house.seal, signing),
+            wrote_to=house.greylist.wrote_to,
             now=house.due.now,
         )
         post_office = PostOffice(

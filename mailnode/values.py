@@ -10,6 +10,7 @@ import math
 import re
 
 from mailnode.addresses import parse_domain
+from mailnode.dnslists import DnsList
 from mailnode.errors import BadAddress
 
 MOST = 10**18  # of anything: a database's number holds it
@@ -155,6 +156,25 @@ def read_resolvers(value: object) -> tuple[str, ...]:
     except ValueError:
         raise ValueError('a list such as ["192.0.2.53", "127.0.0.1:5353"]') from None
     return servers
+
+
+def read_dns_lists(value: object) -> tuple[str, ...]:
+    """Lists in the DNS, as `DnsList.parse` takes each."""
+    try:
+        lists = read_list(value)
+        for each in lists:
+            DnsList.parse(each)
+    except ValueError:
+        raise ValueError(
+            'a list such as ["zen.example.org", "zen.example.net=127.0.0.2-11*2"]'
+        ) from None
+    return lists
+
+
+def read_action(value: object) -> str:
+    if value in ("off", "mark", "refuse"):
+        return str(value)
+    raise ValueError('"off", "mark" or "refuse"')
 
 
 def read_format(value: object) -> str:

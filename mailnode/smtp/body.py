@@ -11,7 +11,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from mailnode.errors import MailError
-from mailnode.smtp.paths import BadSyntax
+from mailnode.smtp.paths import no_argument
 from mailnode.smtp.replies import Replies
 from mailnode.smtp.takers import Body
 from mailnode.wire import ChunkReader, DotReader
@@ -69,8 +69,7 @@ class BodyReading(Replies):
         return slow or idle or took > self.body_s
 
     def do_DATA(self, rest: bytes) -> object:
-        if rest:
-            raise BadSyntax("This command takes no argument")
+        no_argument(rest)
         if self._body is not None or self._from is None or not self._to:
             raise NoValidRecipients()
         self._open_body(DotReader())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -14,6 +14,9 @@ from mailnode.admission import Sessions
 from mailnode.config import Config
 from mailnode.model import Event
 from mailnode.smtp.server import SmtpServer
+
+if TYPE_CHECKING:
+    from mailnode.arrival.arrival import Arrival
 
 
 @frozen(kw_only=True)
@@ -60,9 +63,11 @@ class SmtpFactory(smtp.SMTPFactory):
         tls: a TLS context factory for STARTTLS, or None.
         submission: whether MAIL needs a sign-in.
         protocol: `SmtpServer`, or a subclass of yours.
+        arrival: where strangers are judged before their mail is read; None where nobody is.
     """
 
     protocol = SmtpServer
+    arrival: Arrival | None = None
     noisy = False
 
     def __init__(
@@ -97,6 +102,7 @@ class SmtpFactory(smtp.SMTPFactory):
         session.seconds = self.seconds
         session.tell = self.tell
         session.submission = self.submission
+        session.arrival = self.arrival
         rules = self.rules
         session.message_size = rules.message_octets
         session.most_recipients = rules.recipients

@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -17,6 +17,7 @@ from mailnode.errors import BareLineEnd, ForwardLoop, MailLoop
 from mailnode.interfaces import IBlobs, IChunkedMessage
 from mailnode.mime import subject_of
 from mailnode.model import Blob, Envelope, Message, Recipient, Remote
+from mailnode.session import settled
 from mailnode.smtp.outward import USUAL, priority_of, without_loops
 from mailnode.smtp.paths import ReversePath
 from mailnode.smtp.trace import received_field
@@ -167,7 +168,13 @@ class Incoming:
             dialog=origin.dialog(),
             mended_lf=facts.bare_lf,
         )
-        return self._hand_over(envelope, message, header)
+        waiting, judgements = settled(origin.found())
+        if waiting is None:
+            message = evolve(message, judgements=judgements) if judgements else message
+            return self._hand_over(envelope, message, header)
+        return waiting.addCallback(
+            lambda found: self._hand_over(envelope, evolve(message, judgements=found), header)
+        )
 
     def _hand_over(self, envelope: Envelope, message: Message, header: bytes) -> Deferred[Any]:
         return self.counter.intake.accept(envelope, message)

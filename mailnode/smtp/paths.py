@@ -71,7 +71,11 @@ class ReversePath(Path):
         dialog: the session's lines so far, secrets masked; "" when they are not kept.
         kept: the copy that its sender keeps of it; None for none.
         once: the answer that is kept with it, once it is known; None for none.
+        found: what was found of a stranger before his body came: a tuple of `model.Judgement`, or
+            a Deferred of it.
     """
+
+    found: Callable[[], Any] = tuple
 
     def __init__(
         self,
@@ -278,6 +282,12 @@ def _read_orcpt(value: str) -> str:
     except (ValueError, BadAddress):
         raise BadSyntax("ORCPT is no address") from None
     return f"{kind.lower()};{address}"
+
+
+def no_argument(rest: bytes) -> None:
+    """Raises BadSyntax: there is something behind a verb that stands alone."""
+    if rest:
+        raise BadSyntax("This command takes no argument")
 
 
 _HELO_UNSAFE = re.compile(r"[^A-Za-z0-9.:\[\]_-]")

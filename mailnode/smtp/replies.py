@@ -81,6 +81,8 @@ class Replies(LineSession, smtp.ESMTP):
 
     def commandFailed(self, answer: MailError) -> None:
         self._reply(answer.smtp_code, answer.enhanced, answer.text)
+        if answer.smtp_code == 421:  # what says so closes (RFC 5321 section 3.8)
+            self.close()
 
     def client(self, smtputf8: bool = False) -> Client:
         """Who is there, as Received and the journal say it (RFC 3848, RFC 6531)."""

@@ -12,25 +12,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from twisted.cred import error
-from twisted.cred.credentials import Anonymous
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.mail import smtp
-from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
 from mailnode.dialog import Dialog
-from mailnode.errors import (
-    MailError,
-    SignInRefused,
-    TooLarge,
-    TooManyRecipients,
-    answer_for,
-)
+from mailnode.errors import TooLarge, TooManyRecipients
 from mailnode.model import new_mail_id
 from mailnode.session import settled
-from mailnode.smtp.body import BodyReading, taken_reply
+from mailnode.smtp.body import taken_reply
 from mailnode.smtp.paths import (
     ENVID_MAX_OCTETS,
     ORCPT_MAX_OCTETS,
@@ -38,19 +28,13 @@ from mailnode.smtp.paths import (
     Forward,
     Path,
     ReversePath,
+    no_argument,
     parse_helo,
     parse_mail,
     parse_rcpt,
 )
-from mailnode.smtp.replies import (
-    BadSequence,
-    BadVerb,
-    NeedsSignIn,
-    NeedsTls,
-    NoSuchMechanism,
-    NotOffered,
-    UnknownVerb,
-)
+from mailnode.smtp.replies import BadSequence, BadVerb, NeedsSignIn, NotOffered, UnknownVerb
+from mailnode.smtp.strangers import MeetingStrangers
 from mailnode.smtp.trace import received_field
 
 # What each extension adds to the length of a command
@@ -65,7 +49,7 @@ MAIL_MORE_OCTETS = (
 RCPT_MORE_OCTETS = len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_MAX_OCTETS
 
 
-class SmtpServer(BodyReading):
+class SmtpServer(MeetingStrangers):
     """One SMTP session.
 
     What Twisted's class has keeps its name and meaning: `portal`, `delivery`,
@@ -75,12 +59,10 @@ class SmtpServer(BodyReading):
     Attributes:
         most_recipients: of one mail; past it 452 4.5.3.
         most_mails: in one session, 0 for no limit; past it 421 4.7.0.
-        submission: whether MAIL needs a sign-in, as on a submission port.
     """
 
     most_recipients = 100
     most_mails = 0
-    submission = False
     noisy = False
 
     # The connection's life
@@ -95,10 +77,11 @@ class SmtpServer(BodyReading):
             self.turnAway()
             return
         self.canStartTLS = self.tls_offered
-        self.sendLine(b"220 " + self.greeting())
+        self._meet()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endSession()
+        self._leave()
         self._abandon()
         self.abandonBody()
         self._logout()
@@ -112,9 +95,6 @@ class SmtpServer(BodyReading):
         abandoned = getattr(self.delivery, "abandoned", None)
         if self._from is not None and abandoned is not None:
             abandoned()
-
-    def greeting(self) -> bytes:
-        return bytes(self.host) + b" ESMTP mailnode"
 
     def sayGoodbye(self) -> None:
         self._reply(421, "4.3.2", f"{self.hostname()} Service is stopping, try again later")
@@ -141,13 +121,6 @@ class SmtpServer(BodyReading):
 
     def tls_context(self) -> Any:
         return self.ctx
-
-    def _logout(self) -> None:
-        logout, self._onLogout = self._onLogout, None
-        self.delivery = self.deliveryFactory = None
-        self.authenticated, self.account = False, ""
-        if logout is not None:
-            logout()
 
     # Commands
 
@@ -201,6 +174,7 @@ class SmtpServer(BodyReading):
     def _greet(self, rest: bytes) -> None:
         helo = parse_helo(rest)
         self._helo = (helo.encode(), self.peer_host.encode("ascii", "replace"))
+        self._note_helo(helo)
         self._reset()
 
     def extensions(self) -> dict[bytes, Any]:
@@ -246,6 +220,7 @@ class SmtpServer(BodyReading):
                 raise TooLarge.past(self.message_size)
             if self.submission and not self.authenticated:
                 raise NeedsSignIn()
+            self._judge_origin(origin)
             waiting, _ = settled(self.validateFrom(self._helo, origin))
         except Exception as refusal:
             self._tell_refused(refusal, "MAIL", origin or rest.decode("utf-8", "replace"))
@@ -272,7 +247,7 @@ class SmtpServer(BodyReading):
             if len(self._to) >= self.most_recipients:
                 raise TooManyRecipients()
             user = Forward(path, self._helo, self, origin, notify, orcpt)
-            waiting, to = settled(self.validateTo(user))
+            waiting, to = settled(self._judge_recipient(user))
         except Exception as refusal:
             self._tell_refused(refusal, "RCPT", origin, rest.decode("utf-8", "replace"))
             raise
@@ -289,7 +264,7 @@ class SmtpServer(BodyReading):
         self._reply(250, "2.1.5", "Ok")
 
     def do_RSET(self, rest: bytes) -> None:
-        _no_argument(rest)
+        no_argument(rest)
         self._reset()
         self._reply(250, "2.0.0", "Ok")
 
@@ -308,119 +283,9 @@ class SmtpServer(BodyReading):
         self._reply(214, "2.0.0", "mailnode speaks RFC 5321; see EHLO for what it offers")
 
     def do_QUIT(self, rest: bytes) -> None:
-        _no_argument(rest)
+        no_argument(rest)
         self._reply(221, "2.0.0", f"{self.hostname()} Bye")
         self.close()
-
-    # STARTTLS and AUTH
-
-    def ext_STARTTLS(self, rest: bytes) -> None:
-        _no_argument(rest)
-        if self.secure:
-            raise BadSequence("TLS is active already")
-        if not self.tls_offered:
-            raise NotOffered("TLS is not offered here")
-        self._reply(220, "2.0.0", "Ready to start TLS")
-        self._reset()
-        self._logout()
-        self._helo = (None, self._helo[1])
-        self.startTls()
-        self.startedTLS = True
-
-    def _may_sign_in(self) -> bool:
-        return self.secure or self.loopback
-
-    def ext_AUTH(self, rest: bytes) -> object:
-        if not self._helo[0] or self.authenticated or self._from is not None:
-            raise BadSequence()
-        if self.portal is None or not self.challengers:
-            raise NotOffered("Authentication is not offered here")
-        if not self._may_sign_in():
-            raise NeedsTls()
-        words = rest.split()
-        if not 1 <= len(words) <= 2:
-            raise BadSyntax("Expected AUTH mechanism [initial-response]")
-        mechanism = self.challengers.get(words[0].upper())
-        if mechanism is None:
-            raise NoSuchMechanism()
-        return self.beginSasl(mechanism(), words[1] if len(words) == 2 else None)
-
-    def saslChallenge(self, encoded: bytes) -> None:
-        self.sendLine(b"334 " + encoded)
-
-    def saslFinished(self, credentials_: Any) -> object:
-        portal: Any = self.portal
-        login: Deferred[Any] = portal.login(
-            credentials_, None, IMessageDeliveryFactory, IMessageDelivery
-        )
-        login.addCallbacks(self._signed_in, self._sign_in_refused, callbackArgs=(credentials_,))
-        return login
-
-    def _signed_in(self, avatar: Any, credentials_: Any) -> None:
-        if self._gone:
-            avatar[2]()
-            return
-        self._logout()
-        self._take_avatar(avatar)
-        self.authenticated = True
-        name = getattr(self.deliveryFactory or self.delivery, "account_name", None)
-        said: bytes = getattr(credentials_, "username", b"")
-        self.account = str(name or said.decode("utf-8", "replace"))
-        self._reply(235, "2.7.0", "Authentication successful")
-
-    def _sign_in_refused(self, failure: Failure) -> None:
-        if self._gone:
-            return
-        if failure.check(error.UnauthorizedLogin, error.LoginFailed):
-            refused: MailError = SignInRefused()
-        else:
-            refused = answer_for(failure.value)
-            if not isinstance(failure.value, MailError):
-                self._log.failure("sign-in failed", failure)
-                refused = MailError(code=454, enhanced="4.7.0")
-        if refused.temporary:
-            self.commandFailed(refused)
-        else:
-            self.refuse(refused)
-            self.signInFailed()
-
-    # Who delivers
-
-    def _take_avatar(self, avatar: Any) -> None:
-        interface, delivery, logout = avatar
-        self._onLogout = logout
-        if issubclass(interface, IMessageDeliveryFactory):
-            self.deliveryFactory, self.delivery = delivery, None
-        else:
-            self.deliveryFactory, self.delivery = None, delivery
-
-    def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Path) -> Any:
-        """The delivery's word on the reverse-path; a stranger logs in as `Anonymous`."""
-        if self.deliveryFactory is not None:
-            self.delivery = self.deliveryFactory.getMessageDelivery()
-        if self.delivery is not None:
-            return self.delivery.validateFrom(helo, origin)
-        if self.portal is None:
-            raise smtp.SMTPBadSender(origin)
-        login = self.portal.login(Anonymous(), None, IMessageDeliveryFactory, IMessageDelivery)
-        waiting, avatar = settled(login)
-        if waiting is None:
-            self._take_avatar(avatar)
-            return self.validateFrom(helo, origin)
-        login.addCallbacks(self._anonymous, self._anonymous_refused)
-        login.addCallback(lambda _: self.validateFrom(helo, origin))
-        return login
-
-    def _anonymous(self, avatar: Any) -> None:
-        if self._gone:
-            avatar[2]()
-            raise MailError("Connection lost")
-        self._take_avatar(avatar)
-
-    def _anonymous_refused(self, failure: Failure) -> Any:
-        if failure.check(error.UnauthorizedLogin, error.UnhandledCredentials):
-            raise NeedsSignIn()
-        return failure
 
     def validateTo(self, user: Forward) -> Any:
         if self.delivery is None:
@@ -437,11 +302,6 @@ class SmtpServer(BodyReading):
         only = str(recipients[0]) if len(recipients) == 1 else ""
         mail_id = getattr(origin, "mail_id", "") or new_mail_id()
         return received_field(self.client(), self.hostname(), mail_id, only)[:-2]
-
-
-def _no_argument(rest: bytes) -> None:
-    if rest:
-        raise BadSyntax("This command takes no argument")
 
 
 _CLEAN_COMMAND = re.compile(rb"[A-Za-z0-9]+(?: [ -~]*)?")

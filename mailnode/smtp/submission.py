@@ -21,7 +21,7 @@ from mailnode.errors import (
     NotYourAddress,
     one_line,
 )
-from mailnode.model import Envelope, Message
+from mailnode.model import Envelope, Message, Remote
 from mailnode.smtp.incoming import HEAD_OCTETS, Incoming
 from mailnode.smtp.replies import as_twisted_says
 from mailnode.smtp.trace import missing_fields
@@ -194,9 +194,18 @@ class Submitted(Incoming):
             remotes = tuple(evolve(remote, send_as=self._send_as) for remote in remotes)
         envelope = evolve(envelope, remotes=remotes, account_id=self.account.id)
         if self._body_hash is not None:
-            return Deferred.fromCoroutine(self._sign(envelope, message, added, header))
-        message = evolve(message, prefix=message.prefix + added)
-        return super()._hand_over(envelope, message, header)
+            filing = Deferred.fromCoroutine(self._sign(envelope, message, added, header))
+        else:
+            message = evolve(message, prefix=message.prefix + added)
+            filing = super()._hand_over(envelope, message, header)
+        return filing.addCallback(self._tell_written, remotes) if remotes else filing
+
+    def _tell_written(self, filed: Any, remotes: tuple[Remote, ...]) -> Any:
+        """Whom it has gone to, or will; not those that are captured, or that an alias led to."""
+        self.counter.wrote_to(
+            [to.address for to in remotes if not to.captured and to.alias is None]
+        )
+        return filed
 
     async def _sign(self, envelope: Envelope, message: Message, added: bytes, header: bytes) -> Any:
         """Sign what is behind Received, which others may change no more than we do."""

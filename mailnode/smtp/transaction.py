@@ -7,7 +7,7 @@ each recipient and opens one `Incoming` for all of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ def _nobody(address: Address) -> Address | None:
     return None
 
 
+def _untold(addresses: Iterable[Address]) -> None:
+    """Nobody wants to know."""
+
+
 @define(eq=False, kw_only=True)
 class Counter:
     """Everything behind the counter that a transaction needs.
@@ -61,6 +65,7 @@ class Counter:
         srs_forward: the reverse-path that what a stranger sent is forwarded with.
         srs_reverse: whose reverse-path `srs_forward` made into this address; None when it didn't.
         signer: signs what accounts submit; None for no signatures.
+        wrote_to: is told to whom elsewhere an account has sent.
         now: UTC epoch seconds, as the queue counts them.
     """
 
@@ -79,6 +84,7 @@ class Counter:
     srs_forward: Callable[[Address | None], str] = _as_it_is
     srs_reverse: Callable[[Address], Address | None] = _nobody
     signer: Signer | None = None
+    wrote_to: Callable[[Iterable[Address]], None] = _untold
     now: Callable[[], float] = time.time
 
 

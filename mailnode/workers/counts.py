@@ -5,8 +5,9 @@ address picks one number in each of four rows by a keyed hash; its connections a
 of the four. So memory is the same for any number of clients, a count is never too low, and nobody
 who does not know the key can make two addresses meet.
 
-When the buckets of accounts will be full stands behind the columns; a lock of the kernel, which is
-free again when its worker is killed, guards the microsecond in which one is looked at and changed.
+When the buckets of accounts will be full stands behind the columns, and behind these what
+strangers sent lately (`arrival/paces.py`); a lock of the kernel, which is free again when its
+worker is killed, guards the microsecond in which one is looked at and changed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 from attrs import define, field
+
+from mailnode.arrival.paces import NUMBERS as PACES
 
 SERVERS = ("smtp", "pop3")
 ROWS, SLOTS = 4, 1 << 14
@@ -43,6 +47,10 @@ def make_memory(workers: int) -> int:
 
 
 def _memory_octets(workers: int) -> int:
+    return _paces_at(workers) + PACES * _BUCKET.size
+
+
+def _paces_at(workers: int) -> int:
     return _buckets_at(workers) + BUCKETS * _BUCKET.size
 
 
@@ -63,6 +71,9 @@ class Counts:
         memory: a descriptor, of `make_memory`.
         workers: how many columns there are.
         key: of the hash; the same for all.
+
+    Attributes:
+        paces: doubles for `Paces`; whoever looks at them or changes them holds `locked_paces`.
     """
 
     memory: int
@@ -70,10 +81,13 @@ class Counts:
     key: bytes = field(repr=False)
     _map: mmap.mmap = field(init=False)
     _numbers: memoryview = field(init=False)
+    paces: memoryview[float] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._map = mmap.mmap(self.memory, _memory_octets(self.workers))
-        self._numbers = memoryview(self._map).cast("I")
+        whole = memoryview(self._map)
+        self._numbers = whole[: _buckets_at(self.workers)].cast("I")
+        self.paces = whole[_paces_at(self.workers) :].cast("d")
 
     def add(self, worker: int, server: str, address: str, count: int) -> None:
         """A connection more (1) or less (-1) from this address."""
@@ -96,12 +110,22 @@ class Counts:
     def change_bucket(self, account_id: int, change: Callable[[float], float]) -> None:
         """When an account's bucket is full, as `change` makes it of what it was; 0 at first."""
         at = _buckets_at(self.workers) + account_id % BUCKETS * _BUCKET.size
-        fcntl.lockf(self.memory, fcntl.LOCK_EX, _BUCKET.size, at)
-        try:
+        with self._locked(at, _BUCKET.size):
             (full_at,) = _BUCKET.unpack_from(self._map, at)
             _BUCKET.pack_into(self._map, at, change(full_at))
+
+    @contextmanager
+    def locked_paces(self) -> Iterator[None]:
+        with self._locked(_paces_at(self.workers), PACES * _BUCKET.size):
+            yield
+
+    @contextmanager
+    def _locked(self, at: int, octets: int) -> Iterator[None]:
+        fcntl.lockf(self.memory, fcntl.LOCK_EX, octets, at)
+        try:
+            yield
         finally:
-            fcntl.lockf(self.memory, fcntl.LOCK_UN, _BUCKET.size, at)
+            fcntl.lockf(self.memory, fcntl.LOCK_UN, octets, at)
 
     def clear(self, worker: int) -> None:
         """This worker is dead, and its connections with it."""
@@ -110,6 +134,7 @@ class Counts:
 
     def close(self) -> None:
         self._numbers.release()
+        self.paces.release()
         self._map.close()
         os.close(self.memory)
 

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from mailnode import __version__
 from mailnode.addresses import Address
 from mailnode.admission import Sessions
+from mailnode.arrival.paces import Paces
 from mailnode.bell import Bell
 from mailnode.cred.checkers import mended
 from mailnode.listening import Listener
@@ -89,6 +90,10 @@ class Worker(Node):
 
     def _make_allowance(self) -> Allowance:
         return SharedAllowance(seconds=self.reactor.seconds, counts=self._counts)
+
+    def _make_paces(self) -> Paces:
+        counts, secret = self._counts, bytes.fromhex(self._task.secret)
+        return Paces(counts.paces, counts.locked_paces, secret)
 
     def _build(self) -> None:
         super()._build()

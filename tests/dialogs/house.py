@@ -55,6 +55,8 @@ class NodeHouse:
             "node.users": (str(folder / "users.db"), "the house"),
             "node.data": (str(folder / "var"), "the house"),
             "store.free_space": (0, "the house"),
+            "arrival.reverse": ("off", "the house has no DNS"),
+            "arrival.helo": ("off", "the house has no DNS"),
         }
         for word in headers.get("set", "").split():
             key, _, value = word.partition("=")

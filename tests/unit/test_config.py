@@ -14,7 +14,9 @@ from mailnode.config import (
     load_config,
 )
 from mailnode.values import (
+    read_action,
     read_count,
+    read_dns_lists,
     read_duration,
     read_flag,
     read_hostname,
@@ -62,6 +64,14 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(read_hostname("b\u00fccher.example"), "xn--bcher-kva.example")
         self.assertEqual(read_hostname(""), "")
 
+    def test_lists_in_the_dns_and_actions_stay_as_they_are_written(self) -> None:
+        given = ("zen.example.org=127.0.0.2-11+127.0.1.0/24*2", "dbl.example.org")
+        self.assertEqual(given, read_dns_lists(list(given)))
+        self.assertEqual(given, read_dns_lists(", ".join(given)))
+        self.assertEqual(
+            ["off", "mark", "refuse"], list(map(read_action, ("off", "mark", "refuse")))
+        )
+
     def test_what_can_t_be_read_says_what_would_do(self) -> None:
         for read, values in [
             (read_size, ["", "x", "-1", -1, True, 1.5, "1 XB", "1 MiB 2", None, "9" * 400]),
@@ -75,12 +85,14 @@ class ReadTests(SynchronousTestCase):
             (read_hostname, ["not a name", "a..b", "-x", "[127.0.0.1]", "a\r\nb", 1, None]),
             (read_list, [None, True, 1.5, {}, [None], [True]]),
             (read_resolvers, ["dns.example.org", "127.0.0.1:0", "[::1", ["127.0.0.1:x"], None]),
+            (read_dns_lists, ["zen", "zen.example.org=1", ["zen.example.org*x"], None]),
+            (read_action, ["", "on", True, None]),
             (read_networks, ["10.0.0.1/8", "proxy", ["10.0.0.0/33"], [""], None]),
         ]:
             for value in values:
                 with self.assertRaises(ValueError, msg=f"{read.__name__}({value!r})") as caught:
                     read(value)
-                self.assertRegex(str(caught.exception), r"^(a |true or false)")
+                self.assertRegex(str(caught.exception), r"^(a |true or false|\"off\")")
 
 
 class LoadConfigTests(SynchronousTestCase):
@@ -128,6 +140,12 @@ class LoadConfigTests(SynchronousTestCase):
         config = load_config(environment={"MAILNODE_NODE__HOSTNAME_FILE": str(secret)})
         self.assertEqual(config.node.hostname, "mail.example")
         self.assertEqual(config.sources["node.hostname"], "MAILNODE_NODE__HOSTNAME_FILE")
+
+    def test_a_greylist_must_let_somebody_through(self) -> None:
+        for wait, until in (("4h", "4h"), ("5m", "1m")):
+            path = self.write(f'[arrival]\ngreylist_wait = "{wait}"\ngreylist_until = "{until}"\n')
+            told = self.complaint(path)
+            self.assertIn("arrival.greylist_until must be longer than arrival.greylist_wait", told)
 
     def test_other_variables_are_left_alone(self) -> None:
         load_config(environment={"MAILNODE_PIDFILE": "x", "PATH": "/bin", "NODE__HOSTNAME": "x"})

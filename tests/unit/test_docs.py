@@ -155,7 +155,7 @@ _SETTING = re.compile(
 
 # Texts and lists of which not every one will do.
 TEXTS = {"format": "text", "hostname": "text"} | dict.fromkeys(
-    ("names", "networks", "resolvers"), "list"
+    ("names", "networks", "resolvers", "dns_lists"), "list"
 )
 
 
@@ -189,7 +189,7 @@ class Configuration(SynchronousTestCase):
             self.assertRegex(text, rf"Example: ``.*--{name}", name)
 
     def test_the_files_of_settings_that_are_shown_can_be_used(self) -> None:
-        for page in (CONFIGURATION, DOCS / "running.rst"):
+        for page in (CONFIGURATION, DOCS / "running.rst", DOCS / "arrival.rst"):
             (shown,) = shown_blocks(page)
             file = Path(self.mktemp())
             file.write_text(shown)

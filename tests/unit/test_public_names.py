@@ -34,7 +34,7 @@ CALLED = {
     "admission.Sessions": "(clock, most=, most_per_address=)",
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
-        " sources=, path=, outbound=, web=)"
+        " sources=, path=, outbound=, web=, arrival=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",

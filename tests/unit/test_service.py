@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailnode import house
+from mailnode.addresses import parse_address
 from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
@@ -280,6 +281,22 @@ class ReloadTests(NodeCase):
         self.assertEqual((9, 1024), (node.counter.most_received, node.counter.blob_over))
         self.assertEqual((8, 4), (node.passwords.most_waiting, node.room.quota.mails))
         self.assertEqual(86400.0, node.sweep.settings.keep)
+
+    def test_strangers_are_judged_on_the_port_of_smtp_as_the_file_says_now(self) -> None:
+        node = self.reloading()
+        self.assertIs(node.arrival, node.smtp.arrival)
+        self.assertIsNone(node.submission.arrival)
+        self.assertIsNone(node.greylist.rules)
+        there, gone = (parse_address(f"{name}@example.test") for name in ("alice", "gone"))
+        self.add_accounts("alice")
+        node.watch.read_now()
+        self.assertEqual([True, False], list(map(node.arrival.is_there, (there, gone))))
+        self.assertTrue(node.arrival.is_ours("mx.example.test"))
+        self.settings = {"arrival__greylist": True, "arrival__mails_per_sender": 7}
+        node.reload()
+        self.assertEqual(300.0, node.greylist.rules.wait_s if node.greylist.rules else 0)
+        (pace,) = node.arrival.rules.paces
+        self.assertEqual(("mails", "sender", 7), (pace.what, pace.of, pace.rate))
 
     def test_what_needs_a_restart_is_said_and_nothing_else(self) -> None:
         node = self.reloading()

@@ -123,6 +123,27 @@ class Recipients(SubmissionCase):
         self.assertEqual(reply, f"250 2.0.0 Ok {self.filed()[0].mail_id}")
         self.assertEqual(self.filed()[0].recipients, ())
 
+    def test_whom_an_account_has_written_to_is_told_once_that_is_sure(self) -> None:
+        told: list[Address] = []
+        self.counter.wrote_to = told.extend
+        self.directory.forwards["all@example.test"] = ("led@elsewhere.example", "bob@example.test")
+        self.house.messages.waiting = []
+        self.begin("x@elsewhere.example", "all@example.test")
+        self.dot(b"\r\n")
+        self.assertEqual([], told)
+        self.house.messages.waiting[0].callback(())
+        self.assertEqual(["x@elsewhere.example"], list(map(str, told)))
+
+    def test_whom_nothing_reaches_nobody_has_written_to(self) -> None:
+        for gear, sender in (("capture", "alice@example.test"), ("live", "sender@other.example")):
+            self.open(HERE, gear, sign_in=gear == "capture")
+            self.directory.forwards["out@example.test"] = ("x@elsewhere.example",)
+            told: list[Address] = []
+            self.counter.wrote_to = told.extend
+            self.submit(b"\r\n", "out@example.test", sender=sender)
+            self.assertEqual(["x@elsewhere.example"], self.elsewhere())
+            self.assertEqual([], told)
+
     def test_250_waits_for_the_commit_and_a_failure_is_told(self) -> None:
         self.house.messages.waiting = []
         self.begin()
