@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailnode.background import background
-from mailnode.config import OutboundSettings
 from mailnode.due import DueClock
 from mailnode.measures import describe_relay, describe_resolver
 from mailnode.outbound.certificates import Trust
@@ -30,6 +29,7 @@ from mailnode.outbound.tls_reporting import FILE, TlsReporting, read_outcomes, w
 from mailnode.outbound.ways import Ways
 from mailnode.resolver import Resolver
 from mailnode.sealing import read_password_file
+from mailnode.settings import OutboundSettings
 from mailnode.threads import Threads
 
 if TYPE_CHECKING:

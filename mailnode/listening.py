@@ -22,8 +22,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mailnode.addresses import bracketed
-from mailnode.config import ListenSettings
 from mailnode.machine import is_loopback
+from mailnode.settings import ListenSettings
 
 KINDS = ("smtp", "submission", "smtps", "pop3", "pop3s", "http", "https")
 WEB_KINDS = ("http", "https")

@@ -10,7 +10,7 @@ from typing import Protocol
 from attrs import define, field
 from twisted.logger import Logger
 
-from mailnode.config import QuotaSettings
+from mailnode.settings import QuotaSettings
 
 _log = Logger(namespace="mailnode")
 

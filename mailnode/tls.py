@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from mailnode.config import TlsSettings
 from mailnode.durable import write_durably
+from mailnode.settings import TlsSettings
 
 SELF_SIGNED_DAYS = 825
 RENEW_DAYS = 60  # before its end

@@ -72,10 +72,10 @@ from mailnode.web_admin import admin_desk_of, admin_pages
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
-    from mailnode.config import LimitSettings
     from mailnode.cred.passwords import Passwords
     from mailnode.house import House
     from mailnode.model import Event
+    from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
     from mailnode.store.directory import Account

@@ -14,9 +14,9 @@ from mailnode.addresses import Address
 from mailnode.arrival.paces import Paces
 from mailnode.arrival.rules import PACE, Pace, Rules
 from mailnode.arrival.visit import Visit
-from mailnode.config import ArrivalSettings
 from mailnode.interfaces import IResolver
 from mailnode.reading.domains import registrable
+from mailnode.settings import ArrivalSettings
 
 if TYPE_CHECKING:
     from mailnode.store.greylist import Greylist

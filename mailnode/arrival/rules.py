@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from attrs import field, frozen
 
-from mailnode.config import ArrivalSettings
 from mailnode.dnslists import DnsList
 from mailnode.errors import one_line
 from mailnode.machine import address_key
+from mailnode.settings import ArrivalSettings
 
 OFF, MARK, REFUSE = "off", "mark", "refuse"
 LISTS, REVERSE, HELO, EARLY, GREYLIST, PACE = (

@@ -30,8 +30,9 @@ from mailnode.cli.node import (
     require_new,
 )
 from mailnode.cli.passwords import ask_password
-from mailnode.config import USUAL_NAME, Config, all_settings
+from mailnode.config import USUAL_NAME, Config
 from mailnode.cred.passwords import hash_password
+from mailnode.settings import all_settings
 from mailnode.store.accounts import Accounts
 from mailnode.store.lists import sqlite_version
 from mailnode.store.verify import verify as find_faults

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from mailnode.addresses import parse_address
-from mailnode.config import OutboundSettings
 from mailnode.errors import MailError, StoreBroken
 from mailnode.model import QueueChanged, Relayed
 from mailnode.outbound.leases import Leases
@@ -27,6 +26,7 @@ from mailnode.outbound.ways import Ways
 from mailnode.outbound.words import Answer, CannotSend, Outgoing, Target
 from mailnode.queued import Leased, QueuedMail, Settled
 from mailnode.routes import Route, SendAs
+from mailnode.settings import OutboundSettings
 
 if TYPE_CHECKING:
     from mailnode.store.directory import LiveDirectory

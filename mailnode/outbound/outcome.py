@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from mailnode.config import OutboundSettings
 from mailnode.model import Bounced, PutOff, Relayed
 from mailnode.outbound.dsn import Told, wants
 from mailnode.queued import Leased, Settled
+from mailnode.settings import OutboundSettings
 
 if TYPE_CHECKING:
     from mailnode.outbound.words import Answer

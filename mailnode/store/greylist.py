@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.addresses import Address
-from mailnode.config import ArrivalSettings
 from mailnode.durable import own_as
+from mailnode.settings import ArrivalSettings
 from mailnode.store.beside import MAIL_DATABASE
 from mailnode.store.exchange import BESIDE
 from mailnode.store.greylist_rows import (

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.background import background
-from mailnode.config import JournalSettings
+from mailnode.settings import JournalSettings
 from mailnode.store.blobs import Elsewhere, FileBlobs, nowhere
 from mailnode.store.exchange import KEPT
 from mailnode.store.journal import Journal

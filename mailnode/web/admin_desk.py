@@ -9,7 +9,7 @@ from attrs import define
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
-    from mailnode.config import QuotaSettings
+    from mailnode.settings import QuotaSettings
     from mailnode.store.accounts import Accounts
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal_search import FoundPage

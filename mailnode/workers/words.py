@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 from attrs import define, frozen
 
-from mailnode.config import SECTIONS, Config
+from mailnode.config import Config
+from mailnode.settings import SECTIONS
 
 # Descriptors of a worker; the listening sockets come behind them.
 FROM_SUPERVISOR, TO_LOG, TO_SUPERVISOR, COUNTS = 0, (1, 2), 3, 4

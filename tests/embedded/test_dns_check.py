@@ -17,7 +17,8 @@ from mailnode.cli import published
 from mailnode.cli.frame import Mistake
 from mailnode.cli.published import compare, make_look_up
 from mailnode.cli.records import Record
-from mailnode.config import Config, OutboundSettings
+from mailnode.config import Config
+from mailnode.settings import OutboundSettings
 
 ZONE = {
     ("example.org.", "MX"): ["10 mail.example.org."],

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.config import JournalSettings
 from mailnode.errors import StoreBusy, StoreFull
 from mailnode.model import SEEN, Imported
 from mailnode.portability.letter import Gathering, Letter, gather
+from mailnode.settings import JournalSettings
 from mailnode.store import filing
 from mailnode.store.beside import make_mail_database, writing_beside
 from mailnode.store.copies import CopyReader, Damaged, folders_of

@@ -11,8 +11,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailnode.addresses import parse_address
-from mailnode.config import ArrivalSettings
 from mailnode.model import Client, Remote
+from mailnode.settings import ArrivalSettings
 from mailnode.store.greylist import NAME, Greylist, rules_of
 from mailnode.store.greylist_rows import (
     DAY_S,

@@ -8,9 +8,9 @@ import time
 
 from twisted.internet.task import Clock
 
-from mailnode.config import JournalSettings
 from mailnode.errors import StoreBroken
 from mailnode.model import SignedIn
+from mailnode.settings import JournalSettings
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal
 from mailnode.store.sweep import EVERY_S, PRUNE_EVERY_S, Sweep

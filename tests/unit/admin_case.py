@@ -10,8 +10,8 @@ from typing import Any
 
 from mailnode.addresses import parse_address
 from mailnode.admission import Sessions
-from mailnode.config import QuotaSettings
 from mailnode.model import Event
+from mailnode.settings import QuotaSettings
 from mailnode.store.accounts import Accounts
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.journal import insert_events, read_trace

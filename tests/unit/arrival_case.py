@@ -10,10 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mailnode.arrival.arrival import Arrival
-from mailnode.config import ArrivalSettings, load_config
+from mailnode.config import load_config
 from mailnode.interfaces import IResolver
 from mailnode.model import Event, Judgement
 from mailnode.records import Records
+from mailnode.settings import ArrivalSettings
 from mailnode.store.greylist_rows import Look
 from tests.fakes import FakeResolver, SmtpHouse, Talk
 

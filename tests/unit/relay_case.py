@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from mailnode.addresses import Address
-from mailnode.config import OutboundSettings
 from mailnode.errors import StoreBroken
 from mailnode.model import Envelope, Event, Message, Recipient, Remote
 from mailnode.outbound.delivery import Delivery
@@ -25,6 +24,7 @@ from mailnode.outbound.reporting import Reports
 from mailnode.outbound.words import Answer, CannotSend, Hop, Login, Outgoing, TlsPolicy
 from mailnode.queued import Begun, Key, Leased, QueuedMail, Settled, Waiting
 from mailnode.routes import BY_MX, Route, SendAs
+from mailnode.settings import OutboundSettings
 
 BEGAN = 1_000_000.0
 RAW = b"From: alice@example.test\r\nSubject: hello\r\n\r\n.Hi\r\n"

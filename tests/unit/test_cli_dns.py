@@ -11,7 +11,8 @@ from mailnode.cli.dns import service_ports
 from mailnode.cli.frame import Mistake
 from mailnode.cli.published import make_look_up, read_server
 from mailnode.cli.records import STANDARD_PORTS, Record, quoted
-from mailnode.config import Config, ListenSettings, NodeSettings, OutboundSettings
+from mailnode.config import Config
+from mailnode.settings import ListenSettings, NodeSettings, OutboundSettings
 from tests.unit.keys_case import KeysCase
 
 HOST = "mail.example.org"

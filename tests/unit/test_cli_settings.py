@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import mailnode
-from mailnode.config import all_settings
+from mailnode.settings import all_settings
 from tests.unit.cli_case import CommandCase
 
 

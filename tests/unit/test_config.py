@@ -6,13 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.config import (
-    MIB,
-    Config,
-    ConfigError,
-    all_settings,
-    load_config,
-)
+from mailnode.config import Config, ConfigError, load_config
+from mailnode.settings import all_settings
 from mailnode.values import (
     read_action,
     read_count,

@@ -27,13 +27,14 @@ from zope.interface.verify import verifyObject
 
 import mailnode.interfaces
 from mailnode.cli import COMMANDS, main
-from mailnode.config import SECTIONS, all_settings, load_config
+from mailnode.config import load_config
 from mailnode.house import House
 from mailnode.listening import KINDS
 from mailnode.measures import describe, describe_resolver, describe_workers
 from mailnode.model import Client, Envelope, Message, Verdict
 from mailnode.premises import Premises
 from mailnode.service import Node
+from mailnode.settings import SECTIONS, all_settings
 from mailnode.smtp.factory import SmtpFactory
 from mailnode.tap import Options
 from mailnode.telemetry import Metrics

@@ -17,8 +17,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailnode.config import ListenSettings
 from mailnode.listening import BadEndpoint, CannotBind, Door, Listener, bind_all, show_address
+from mailnode.settings import ListenSettings
 
 
 class FakePort:

@@ -8,13 +8,13 @@ from attrs import evolve, fields
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.config import OutboundSettings
 from mailnode.errors import StoreBusy
 from mailnode.outbound import relay as relay_module
 from mailnode.outbound.lines import Line
 from mailnode.outbound.relay import CLAIMED_OCTETS, CLAIMED_ROWS
 from mailnode.outbound.words import Answer
 from mailnode.queued import ROW_OCTETS, Begun, Leased
+from mailnode.settings import OutboundSettings
 from tests.unit.relay_case import LATER, RAW, SILENT, RelayHouse, row
 
 KEY = ("remote.test", 0)

@@ -11,7 +11,6 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import Address
-from mailnode.config import OutboundSettings
 from mailnode.errors import MailError, StoreBusy, StoreFull
 from mailnode.model import Recipient, Remote
 from mailnode.outbound.delivery import Delivery
@@ -19,6 +18,7 @@ from mailnode.outbound.outcome import wait_s
 from mailnode.outbound.relay import Relay
 from mailnode.outbound.words import Answer, CannotSend
 from mailnode.routes import Route, SendAs
+from mailnode.settings import OutboundSettings
 from tests.unit.relay_case import (
     BEGAN,
     LATER,

@@ -8,8 +8,8 @@ from pathlib import Path
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.config import QuotaSettings
 from mailnode.room import BODIES_OCTETS, Room, body_share
+from mailnode.settings import QuotaSettings
 from tests.unit.test_directory import account
 
 TOO_MUCH = 1 << 62

@@ -25,7 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailnode import tls
-from mailnode.config import TlsSettings
+from mailnode.settings import TlsSettings
 from mailnode.tls import Certificate, TlsError, make_self_signed, open_certificate
 
 

@@ -1,0 +1,248 @@
+"""The settings that there are, by section: default, how each is read, one line of help.
+
+`mailnode config show`, docs/configuration.rst and its test all read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from mailnode.values import (
+    read_action,
+    read_clock,
+    read_count,
+    read_dns_lists,
+    read_duration,
+    read_flag,
+    read_format,
+    read_hostname,
+    read_list,
+    read_names,
+    read_networks,
+    read_resolvers,
+    read_size,
+    read_text,
+    read_workers,
+)
+
+
+def setting(default: Any, read: Callable[[object], Any], about: str) -> Any:
+    return field(default=default, metadata={"read": read, "about": about})
+
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@frozen
+class NodeSettings:
+    """[node]"""
+
+    hostname: str = setting(
+        "", read_hostname, "name in greetings and Received; empty: this machine's"
+    )
+    users: str = setting("users.db", read_text, "file of domains, accounts and aliases")
+    data: str = setting("var", read_text, "folder of mail, keys and locks")
+    workers: int = setting(1, read_workers, "processes that serve; with 1 there is no other")
+    clock: str = setting(
+        "wall", read_clock, "manual: `mailnode clock` moves the queue's, for tests"
+    )
+
+
+@frozen
+class ListenSettings:
+    """[listen]"""
+
+    smtp: tuple[str, ...] = setting((), read_list, "ports or endpoints for SMTP with STARTTLS")
+    submission: tuple[str, ...] = setting((), read_list, "ports or endpoints for submission")
+    smtps: tuple[str, ...] = setting((), read_list, "ports or endpoints for SMTP inside TLS")
+    pop3: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 with STLS")
+    pop3s: tuple[str, ...] = setting((), read_list, "ports or endpoints for POP3 inside TLS")
+    http: tuple[str, ...] = setting((), read_list, "ports or endpoints for the web and health")
+    https: tuple[str, ...] = setting((), read_list, "ports or endpoints for these inside TLS")
+    backlog: int = setting(1024, read_count, "connections that may wait to be accepted")
+    proxy_from: tuple[str, ...] = setting(
+        (), read_networks, "networks of proxies, whose connections begin with a PROXY header"
+    )
+
+
+@frozen
+class TlsSettings:
+    """[tls]"""
+
+    cert: str = setting("", read_text, "certificate chain, PEM; empty: one is made in var/tls")
+    key: str = setting("", read_text, "its private key, PEM")
+
+
+@frozen
+class LimitSettings:
+    """[limits]"""
+
+    message_size: int = setting(75 * MIB, read_size, "largest message taken, in octets")
+    recipients: int = setting(100, read_count, "recipients of one mail")
+    mailboxes: int = setting(1000, read_count, "mailboxes one mail may reach through aliases")
+    connections: int = setting(20000, read_count, "connections in all, each server")
+    connections_per_address: int = setting(50, read_count, "from one address; loopback is exempt")
+    http_connections: int = setting(2000, read_count, "HTTP connections in all")
+    http_connections_per_address: int = setting(
+        200, read_count, "of these, from one address; loopback and proxies are exempt"
+    )
+    errors: int = setting(10, read_count, "errors before a session is closed")
+    mails_per_connection: int = setting(0, read_count, "mails in one session; 0: no limit")
+    received_headers: int = setting(50, read_count, "Received fields that make a loop")
+    smtp_idle: float = setting(300.0, read_duration, "SMTP session without a command")
+    pop3_idle: float = setting(600.0, read_duration, "POP3 session without a command")
+    body_rate: int = setting(KIB, read_size, "least octets a second of a body, after a minute")
+    body_time: float = setting(3600.0, read_duration, "longest time for one body")
+    sign_in_failures: int = setting(3, read_count, "failed sign-ins before a session is closed")
+    sign_in_queue: int = setting(64, read_count, "password checks that may wait")
+    stop: float = setting(30.0, read_duration, "time that transactions get at a stop")
+
+
+@frozen
+class WebSettings:
+    """[web]"""
+
+    names: tuple[str, ...] = setting(
+        (), read_names, "names that browsers may reach it by, beside node.hostname"
+    )
+    show_accounts: bool = setting(
+        True, read_flag, "who writes a mail is offered the other accounts of the own domain"
+    )
+
+
+@frozen
+class QuotaSettings:
+    """[quota]"""
+
+    octets: int = setting(0, read_size, "of a mailbox without its own; 0: no limit")
+    mails: int = setting(0, read_count, "of a mailbox without its own; 0: no limit")
+
+
+@frozen
+class StoreSettings:
+    """[store]"""
+
+    blob_over: int = setting(256 * KIB, read_size, "larger bodies lie in files of their own")
+    free_space: int = setting(256 * MIB, read_size, "below this MAIL is answered 452")
+    reserve: int = setting(32 * MIB, read_size, "kept for deletions on a full disk; 0: none")
+
+
+@frozen
+class AccountSettings:
+    """[accounts]"""
+
+    create_on_sign_in: bool = setting(
+        False, read_flag, "make an account for an id that only --auth knows"
+    )
+    subaddress: str = setting("+", read_text, "parts alice from alice+detail; empty: off")
+
+
+@frozen
+class JournalSettings:
+    """[journal]"""
+
+    keep: float = setting(30 * 86400.0, read_duration, "how long rows are kept")
+    size: int = setting(2 * GIB, read_size, "above this the oldest rows go")
+    dialog: bool = setting(False, read_flag, "keep each mail's dialog, secrets masked")
+
+
+@frozen
+class OutboundSettings:
+    """[outbound]"""
+
+    keep: float = setting(5 * 86400.0, read_duration, "how long a mail is tried before it bounces")
+    retry_first: float = setting(60.0, read_duration, "wait behind the first failed attempt")
+    retry_most: float = setting(4 * 3600.0, read_duration, "longest wait between two attempts")
+    notice: float = setting(4 * 3600.0, read_duration, "a sender is told of a delay after this")
+    connections: int = setting(20, read_count, "connections to one next hop")
+    resolvers: tuple[str, ...] = setting(
+        (), read_resolvers, "DNS servers, address or address:port; empty: this machine's"
+    )
+    port: int = setting(25, read_count, "where the hosts of other domains listen")
+    trust: str = setting(
+        "", read_text, "PEM file of authorities for next hops; empty: this machine's"
+    )
+    rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
+    burst: int = setting(50, read_count, "of these, how many at once")
+    any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
+
+
+@frozen
+class ArrivalSettings:
+    """[arrival]"""
+
+    known: tuple[str, ...] = setting((), read_networks, "networks whose hosts are no strangers")
+    contact: str = setting("", read_text, "stands behind each refusal: where somebody helps")
+    address_lists: tuple[str, ...] = setting(
+        (), read_dns_lists, "lists in the DNS that are asked for the client's address"
+    )
+    domain_lists: tuple[str, ...] = setting(
+        (), read_dns_lists, "lists that are asked for the domain of the sender and of HELO"
+    )
+    refuse_weight: int = setting(0, read_count, "listings so weighty are refused; 0: never")
+    reverse: str = setting("mark", read_action, "an address without a name that leads back to it")
+    helo: str = setting("mark", read_action, "a HELO that can't be the client's name")
+    early: str = setting("mark", read_action, "a client that speaks before it was answered")
+    banner_delay: float = setting(0.0, read_duration, "how long a stranger waits for the greeting")
+    greylist: bool = setting(False, read_flag, "who was never heard of is to come again")
+    greylist_wait: float = setting(300.0, read_duration, "how long he is put off")
+    greylist_until: float = setting(4 * 3600.0, read_duration, "later he begins anew")
+    greylist_keep: float = setting(
+        36 * 86400.0, read_duration, "who is not seen so long is unknown"
+    )
+    mails_per_address: int = setting(0, read_count, "an hour; 0: any number, here and below")
+    mails_per_network: int = setting(0, read_count, "an hour, of a /24 or a /64")
+    mails_per_sender: int = setting(0, read_count, "an hour, of one reverse-path")
+    mails_per_recipient: int = setting(0, read_count, "an hour, to one address")
+    recipients_per_address: int = setting(0, read_count, "recipients an hour")
+    recipients_per_network: int = setting(0, read_count, "recipients an hour, of a /24 or a /64")
+    recipients_per_sender: int = setting(0, read_count, "recipients an hour, of one reverse-path")
+
+
+@frozen
+class LogSettings:
+    """[log]"""
+
+    format: str = setting("auto", read_format, "json, text, or auto: text on a terminal")
+
+
+@frozen
+class PluginSettings:
+    """[plugins]"""
+
+    filters: tuple[str, ...] = setting(
+        (), read_list, "content filters: twisted.plugin names or module:attribute"
+    )
+    checkers: tuple[str, ...] = setting((), read_list, "credential checkers: module:attribute")
+    smtp_server: str = setting("", read_text, "subclass of SmtpServer: module:attribute")
+    pop3_server: str = setting("", read_text, "subclass of Pop3Server: module:attribute")
+    delivery: str = setting("", read_text, "wraps each delivery factory: module:attribute")
+
+
+SECTIONS: Mapping[str, type] = {
+    "node": NodeSettings,
+    "listen": ListenSettings,
+    "tls": TlsSettings,
+    "limits": LimitSettings,
+    "quota": QuotaSettings,
+    "store": StoreSettings,
+    "accounts": AccountSettings,
+    "journal": JournalSettings,
+    "outbound": OutboundSettings,
+    "web": WebSettings,
+    "arrival": ArrivalSettings,
+    "log": LogSettings,
+    "plugins": PluginSettings,
+}
+
+
+def all_settings() -> Iterator[tuple[str, str, Any, str]]:
+    """(section, key, default, about) of every setting there is."""
+    for section, settings in SECTIONS.items():
+        for attribute in attrs.fields(settings):
+            yield section, attribute.name, attribute.default, attribute.metadata["about"]
