@@ -19,14 +19,20 @@ from mailnode.settings import (
     SECTIONS,
     AccountSettings,
     ArrivalSettings,
+    ClamdSettings,
+    HarmfulSettings,
     JournalSettings,
+    JudgingSettings,
     LimitSettings,
     ListenSettings,
     LogSettings,
+    MilterSettings,
     NodeSettings,
     OutboundSettings,
     PluginSettings,
     QuotaSettings,
+    RspamdSettings,
+    SpamdSettings,
     StoreSettings,
     TlsSettings,
     WebSettings,
@@ -65,6 +71,12 @@ class Config:
     outbound: OutboundSettings = field(factory=OutboundSettings)
     web: WebSettings = field(factory=WebSettings)
     arrival: ArrivalSettings = field(factory=ArrivalSettings)
+    judging: JudgingSettings = field(factory=JudgingSettings)
+    harmful: HarmfulSettings = field(factory=HarmfulSettings)
+    clamd: ClamdSettings = field(factory=ClamdSettings)
+    rspamd: RspamdSettings = field(factory=RspamdSettings)
+    spamd: SpamdSettings = field(factory=SpamdSettings)
+    milter: MilterSettings = field(factory=MilterSettings)
 
     @property
     def users_path(self) -> Path:

@@ -41,7 +41,19 @@ POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
-NEED_A_RESTART = ("node", "listen", "tls", "accounts", "web", "log", "plugins")
+PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
+NEED_A_RESTART = (
+    "node",
+    "listen",
+    "tls",
+    "accounts",
+    "web",
+    "log",
+    "plugins",
+    "judging",
+    "harmful",
+    *PROGRAMS,
+)
 
 _log = Logger(namespace="mailnode")
 

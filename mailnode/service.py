@@ -351,7 +351,7 @@ class Node(House):
             self.web.stop()
         await self.passwords.stop()
         await self.arrival_resolver.close()
-        self.taking.stop()
+        await self.taking.stop()
 
 
 def _nothing_more(result: object, timeout: float) -> None:

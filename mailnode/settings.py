@@ -15,14 +15,18 @@ from mailnode.values import (
     read_action,
     read_clock,
     read_count,
+    read_dmarc,
     read_dns_lists,
     read_duration,
+    read_failure,
     read_flag,
     read_format,
+    read_harm,
     read_hostname,
     read_list,
     read_names,
     read_networks,
+    read_points,
     read_resolvers,
     read_size,
     read_text,
@@ -205,6 +209,90 @@ class ArrivalSettings:
 
 
 @frozen
+class JudgingSettings:
+    """[judging]"""
+
+    authenticate: bool = setting(
+        True, read_flag, "who sent it is found out of mail from strangers: SPF, DKIM, DMARC, ARC"
+    )
+    dmarc: str = setting(
+        "obey", read_dmarc, "what a domain asks for mail that isn't its own: obey, junk, or note"
+    )
+    trusted_sealers: tuple[str, ...] = setting(
+        (), read_names, "domains whose ARC seals are believed in the place of DMARC"
+    )
+    harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
+    loopback: bool = setting(
+        False, read_flag, "clients of this machine that don't sign in are judged, too"
+    )
+
+
+@frozen
+class HarmfulSettings:
+    """[harmful]"""
+
+    program: str = setting("refuse", read_harm, "a program")
+    disguised_program: str = setting("refuse", read_harm, "one that looks like something else")
+    archive_of_programs: str = setting("refuse", read_harm, "a zip with nothing else in it")
+    program_in_archive: str = setting("unwanted", read_harm, "a zip with other files, too")
+    macros: str = setting("unwanted", read_harm, "an Office document with macros")
+    disk_image: str = setting("unwanted", read_harm, "an image of a disk")
+    opens_programs: str = setting("unwanted", read_harm, "shortcuts, notebooks and such")
+    broken_archive: str = setting("unwanted", read_harm, "a zip that can't be looked into")
+    too_many_parts: str = setting("unwanted", read_harm, "more than is looked at")
+    encrypted: str = setting("note", read_harm, "nobody can look into it")
+    archive_in_archive: str = setting("note", read_harm, "it is not unpacked")
+
+
+@frozen
+class ClamdSettings:
+    """[clamd]"""
+
+    endpoint: str = setting("", read_text, "where clamd listens; empty: it is not asked")
+    timeout: float = setting(30.0, read_duration, "for all of a mail")
+    max_size: int = setting(25 * MIB, read_size, "larger mails are not given to it")
+    on_failure: str = setting("defer", read_failure, "when it can't judge: pass or defer")
+    on_too_large: str = setting("pass", read_failure, "what is too large for it: pass or defer")
+
+
+@frozen
+class RspamdSettings:
+    """[rspamd]"""
+
+    endpoint: str = setting("", read_text, "where Rspamd listens; empty: it is not asked")
+    password: str = setting("", read_text, "of its worker, where that wants one")
+    timeout: float = setting(30.0, read_duration, "for all of a mail")
+    max_size: int = setting(25 * MIB, read_size, "larger mails are not given to it")
+    on_failure: str = setting("pass", read_failure, "when it can't judge: pass or defer")
+    on_too_large: str = setting("pass", read_failure, "what is too large for it: pass or defer")
+
+
+@frozen
+class SpamdSettings:
+    """[spamd]"""
+
+    endpoint: str = setting("", read_text, "where spamd listens; empty: it is not asked")
+    user: str = setting("", read_text, "whose preferences it takes")
+    unwanted_at: float = setting(0.0, read_points, "points of what is unwanted; 0: as it says")
+    refuse_at: float = setting(0.0, read_points, "points of what is refused; 0: never")
+    timeout: float = setting(30.0, read_duration, "for all of a mail")
+    max_size: int = setting(500 * 1000, read_size, "larger mails are not given to it")
+    on_failure: str = setting("pass", read_failure, "when it can't judge: pass or defer")
+    on_too_large: str = setting("pass", read_failure, "what is too large for it: pass or defer")
+
+
+@frozen
+class MilterSettings:
+    """[milter]"""
+
+    endpoints: tuple[str, ...] = setting((), read_list, "where milters listen")
+    timeout: float = setting(30.0, read_duration, "of each, for all of a mail")
+    max_size: int = setting(25 * MIB, read_size, "larger mails are not given to them")
+    on_failure: str = setting("pass", read_failure, "when one can't judge: pass or defer")
+    on_too_large: str = setting("pass", read_failure, "what is too large for it: pass or defer")
+
+
+@frozen
 class LogSettings:
     """[log]"""
 
@@ -236,6 +324,12 @@ SECTIONS: Mapping[str, type] = {
     "outbound": OutboundSettings,
     "web": WebSettings,
     "arrival": ArrivalSettings,
+    "judging": JudgingSettings,
+    "harmful": HarmfulSettings,
+    "clamd": ClamdSettings,
+    "rspamd": RspamdSettings,
+    "spamd": SpamdSettings,
+    "milter": MilterSettings,
     "log": LogSettings,
     "plugins": PluginSettings,
 }

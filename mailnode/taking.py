@@ -12,6 +12,7 @@ from attrs import define
 
 from mailnode.config import Config, ConfigError
 from mailnode.intake import Intake
+from mailnode.judges import Judges
 from mailnode.outbound.signing import Signer
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.posting import PostOffice
@@ -35,6 +36,7 @@ class Taking:
         signing: where DKIM signatures are made.
         wrap: what [plugins] delivery makes of a `Postbox`.
         post_office: takes what accounts send otherwise than by SMTP.
+        judges: the content filters.
     """
 
     intake: Intake
@@ -43,6 +45,7 @@ class Taking:
     signing: Threads
     wrap: Callable[[Postbox], Any]
     post_office: PostOffice
+    judges: Judges
 
     @classmethod
     def of(
@@ -55,10 +58,17 @@ class Taking:
     ) -> Taking:
         """Of that house.
 
+        Args:
+            filters: of [plugins].
+
         Raises:
-            ConfigError: what `wrap` makes is no `IMessageDeliveryFactory`.
+            ConfigError: what `wrap` makes is no `IMessageDeliveryFactory`, or a filter of the
+                settings can't be made.
         """
-        intake = Intake(house.messages, filters, house.reports.of_filed, house.reactor.seconds)
+        judges = Judges.of(house, filters)
+        intake = Intake(
+            house.messages, judges.filters, house.reports.of_filed, house.reactor.seconds
+        )
         threads = Threads(house.reactor.callFromThread)
         signing = Threads(house.reactor.callFromThread)
         counter = Counter(
@@ -75,13 +85,14 @@ class Taking:
             signer=Signer(house.directory, house.seal, signing),
             wrote_to=house.greylist.wrote_to,
             now=house.due.now,
+            authserv_id=house.hostname if house.config.judging.authenticate else "",
         )
         post_office = PostOffice(
             hostname=house.hostname,
             delivery_for=lambda account: wrap(Postbox(counter, account)),
             tell=house.mail_log.tell,
         )
-        made = cls(intake, counter, threads, signing, wrap, post_office)
+        made = cls(intake, counter, threads, signing, wrap, post_office, judges)
         made._require_delivery(house.config.plugins.delivery)
         return made
 
@@ -113,9 +124,10 @@ class Taking:
         self.post_office.most_octets = limits.message_size
         self.post_office.most_recipients = limits.recipients
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self.threads.stop()
         self.signing.stop()
+        await self.judges.stop()
 
 
 def _nothing() -> None:

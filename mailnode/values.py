@@ -177,6 +177,32 @@ def read_action(value: object) -> str:
     raise ValueError('"off", "mark" or "refuse"')
 
 
+def read_points(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,3})?", value.strip()):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**6:
+        return float(value)
+    raise ValueError("points such as 5 or 7.5")
+
+
+def read_dmarc(value: object) -> str:
+    if value in ("obey", "junk", "note"):
+        return str(value)
+    raise ValueError('"obey", "junk" or "note"')
+
+
+def read_harm(value: object) -> str:
+    if value in ("refuse", "unwanted", "note", "off"):
+        return str(value)
+    raise ValueError('"refuse", "unwanted", "note" or "off"')
+
+
+def read_failure(value: object) -> str:
+    if value in ("pass", "defer"):
+        return str(value)
+    raise ValueError('"pass" or "defer"')
+
+
 def read_format(value: object) -> str:
     if value in ("auto", "json", "text"):
         return str(value)

@@ -12,6 +12,7 @@ from mailnode.errors import one_line
 LINE_MAX = 77
 REASON_CHARACTERS = 160
 VALUE_CHARACTERS = 320
+FIELD_NAME = b"authentication-results"
 MOST_FIELDS = 1000  # that are looked at
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
@@ -114,6 +115,17 @@ def find_forged(header: bytes, own: Collection[str]) -> list[Forged]:
         for _, found in zip(range(MOST_FIELDS), _FIELD.finditer(header), strict=False)
         if _is_ours(found["value"].decode("utf-8", "replace"), names)
     ]
+
+
+def without_forged(header: bytes, own: Collection[str]) -> bytes:
+    """The header without the fields that claim to be ours; nothing else changes."""
+    if FIELD_NAME not in header.lower():
+        return header
+    kept, at = list[bytes](), 0
+    for each in find_forged(header, own):
+        kept.append(header[at : each.start])
+        at = each.end
+    return b"".join([*kept, header[at:]])
 
 
 def _is_ours(value: str, names: Collection[str]) -> bool:

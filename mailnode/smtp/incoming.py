@@ -15,6 +15,7 @@ from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.errors import BareLineEnd, ForwardLoop, MailLoop
 from mailnode.interfaces import IBlobs, IChunkedMessage
+from mailnode.mailauth.results import without_forged
 from mailnode.mime import subject_of
 from mailnode.model import Blob, Envelope, Message, Recipient, Remote
 from mailnode.session import settled
@@ -70,10 +71,29 @@ class Incoming:
         if self._size <= self.counter.blob_over:
             return None
         held = b"".join(self._pieces)
+        if self._may_be_forged and len(held) < HEAD_OCTETS and b"\r\n\r\n" not in held:
+            self._pieces = [held]  # its header is judged whole
+            return None
+        held = self._without_forged(held)
         self._head, self._pieces = held[:HEAD_OCTETS], []
         self._digest = hashlib.sha256(held)
         self._blob = IBlobs(self.counter.blobs).create()
         return self._write(held)
+
+    @property
+    def _may_be_forged(self) -> bool:
+        return bool(self.counter.authserv_id) and self.account is None
+
+    def _without_forged(self, octets: bytes) -> bytes:
+        """A mail's begin without the results of checks that a stranger tells in our name."""
+        if not self._may_be_forged:
+            return octets
+        header = header_of(octets, HEAD_OCTETS)
+        kept = without_forged(header, (self.counter.authserv_id,))
+        if kept == header:
+            return octets
+        self._size -= len(header) - len(kept)
+        return kept + octets[len(header) :]
 
     def _write(self, data: bytes) -> Deferred[None] | None:
         wait: Deferred[None] | None = self._blob.write(data)
@@ -110,7 +130,7 @@ class Incoming:
             return succeed(None)
         if self._blob is not None:
             return Deferred.fromCoroutine(self._accept_blob())
-        body = b"".join(self._pieces)
+        body = self._without_forged(b"".join(self._pieces))
         self._pieces = []
         self._digest = hashlib.sha256(body)
         return self._accept(body, header_of(body, HEAD_OCTETS))

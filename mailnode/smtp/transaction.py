@@ -67,6 +67,7 @@ class Counter:
         signer: signs what accounts submit; None for no signatures.
         wrote_to: is told to whom elsewhere an account has sent.
         now: UTC epoch seconds, as the queue counts them.
+        authserv_id: whose Authentication-Results no stranger writes; "" where we write none.
     """
 
     hostname: str
@@ -86,6 +87,7 @@ class Counter:
     signer: Signer | None = None
     wrote_to: Callable[[Iterable[Address]], None] = _untold
     now: Callable[[], float] = time.time
+    authserv_id: str = ""
 
 
 @implementer(IMessageDeliveryFactory)

@@ -439,7 +439,7 @@ class Supervisor(House):
         if self.web is not None and self.passwords is not None:
             self.web.stop()
             if self.taking is not None:
-                self.taking.stop()
+                await self.taking.stop()
             await self.passwords.stop()
         self.counts.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.config import Config, ConfigError, load_config
-from mailnode.settings import all_settings
+from mailnode.settings import MIB, all_settings
 from mailnode.values import (
     read_action,
     read_count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from hashlib import sha256
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mailnode.errors import StoreFull
-from mailnode.model import Filed, RefusedMail
+from mailnode.model import Filed, Message, RefusedMail
 from mailnode.smtp.factory import SmtpRules
 from mailnode.smtp.paths import Forward
 from mailnode.smtp.server import SmtpServer
@@ -820,6 +821,54 @@ class Addresses(SmtpCase):
             self.assertTrue(said.startswith(start), (count, said))
         ((_envelope, message),) = self.house.messages.filed
         self.assertEqual(message.subject, "still there")
+
+
+class ForgedTests(SmtpCase):
+    """RFC 8601 section 5: nobody else says in our name what was found of a mail."""
+
+    FORGED = (
+        b"From: a@example.org\r\n"
+        b"Authentication-Results: mx.example.test;\r\n\tspf=pass\r\n"
+        b"authentication-results : other.example; spf=fail\r\n"
+        b"AUTHENTICATION-RESULTS: (x) MX.example.test 1; dkim=pass\r\n"
+        b"Subject: it stays\r\n"
+    )
+    KEPT = (
+        b"From: a@example.org\r\n"
+        b"authentication-results : other.example; spf=fail\r\n"
+        b"Subject: it stays\r\n"
+    )
+    BODY = b"\r\nAuthentication-Results: mx.example.test; spf=pass\r\n.\r\n"
+
+    def sent(self, *pieces: bytes) -> Message:
+        self.talk.say("EHLO c", MAIL, RCPT, "DATA")
+        for piece in pieces:
+            self.talk.send(piece)
+        self.assertIn("250 2.0.0", self.talk.send(self.BODY))
+        return self.house.messages.filed[-1][1]
+
+    def test_what_a_stranger_writes_in_our_name_is_cut_and_nothing_else(self) -> None:
+        self.house.counter.authserv_id = "mx.example.test"
+        message = self.sent(self.FORGED)
+        wanted = self.KEPT + self.BODY.removesuffix(b".\r\n")
+        self.assertEqual(wanted, message.body)
+        self.assertEqual(
+            (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
+        )
+
+    def test_so_it_is_where_the_mail_goes_to_a_file_before_its_header_is_whole(self) -> None:
+        self.house.counter.authserv_id = "mx.example.test"
+        self.house.counter.blob_over = 10
+        message = self.sent(*(self.FORGED[at : at + 7] for at in range(0, len(self.FORGED), 7)))
+        wanted = self.KEPT + self.BODY.removesuffix(b".\r\n")
+        self.assertEqual(
+            (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
+        )
+        self.assertEqual("it stays", message.subject)
+
+    def test_who_writes_none_cuts_none(self) -> None:
+        message = self.sent(self.FORGED)
+        self.assertEqual(self.FORGED + self.BODY.removesuffix(b".\r\n"), message.body)
 
 
 class Time(SmtpCase):

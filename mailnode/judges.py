@@ -1,0 +1,148 @@
+"""Who judges mails: the filters of the house that the settings wish, and those of [plugins]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+from twisted.internet.endpoints import clientFromString
+from zope.interface import implementer
+
+from mailnode.config import Config, ConfigError
+from mailnode.filters.authentication import Authentication
+from mailnode.filters.clamd import Clamd
+from mailnode.filters.harmful import Harmful
+from mailnode.filters.milter import Milter
+from mailnode.filters.origin import Origin
+from mailnode.filters.rspamd import Rspamd
+from mailnode.filters.spamd import Spamd
+from mailnode.interfaces import IContentFilter
+from mailnode.model import Envelope, Message
+from mailnode.resolver import Resolver
+from mailnode.settings import HarmfulSettings
+from mailnode.threads import Threads
+
+if TYPE_CHECKING:
+    from mailnode.house import House
+
+
+@implementer(IContentFilter)
+@define(eq=False)
+class Some:
+    """A filter that judges some mails alone."""
+
+    _judge: Any
+    _wanted: Callable[[Envelope], bool]
+
+    @property
+    def name(self) -> str:
+        name: str = self._judge.name
+        return name
+
+    def judge(self, envelope: Envelope, message: Message) -> Any:
+        return self._judge.judge(envelope, message) if self._wanted(envelope) else None
+
+
+@define(eq=False)
+class Judges:
+    """The filters, and what they work with.
+
+    Attributes:
+        filters: in the order in which their header fields stand.
+    """
+
+    filters: list[Any]
+    _threads: Threads
+    _resolver: Resolver
+
+    @classmethod
+    def of(cls, house: House, plugged: Sequence[Any]) -> Judges:
+        """Those of that house, and behind them others.
+
+        Raises:
+            ConfigError: an endpoint can't be read.
+        """
+        threads = Threads(house.reactor.callFromThread)
+        resolver = Resolver(house.reactor, house.config.outbound.resolvers)
+        own = _of_settings(house, threads, resolver)
+        return cls([*own, *plugged], threads, resolver)
+
+    async def stop(self) -> None:
+        """No more is looked up; what still runs in a thread ends with the process."""
+        await self._resolver.close()
+        self._threads.stop()
+
+
+def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator[Any]:
+    config, clock = house.config, house.reactor
+    judging = config.judging
+    strangers = partial(_is_strangers, judging.loopback)
+    theirs = partial(_is_theirs, judging.loopback)
+    if judging.authenticate:
+        examiner = Authentication(resolver, threads.run, clock, house.hostname)
+        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers), strangers)
+    if judging.harmful:
+        harmful = Harmful(
+            clock=clock,
+            threads=threads,
+            open_octets=house.blobs.windows,
+            actions=_actions(config.harmful),
+        )
+        yield Some(harmful, strangers)
+    if config.clamd.endpoint:
+        yield Some(Clamd(**_program(config, clock, "clamd")), theirs)
+    if config.rspamd.endpoint:
+        password = config.rspamd.password
+        program = _program(config, clock, "rspamd")
+        yield Some(Rspamd(hostname=house.hostname, password=password, **program), theirs)
+    if config.spamd.endpoint:
+        spamd = config.spamd
+        asked = Spamd(
+            user=spamd.user,
+            unwanted_at=spamd.unwanted_at or None,
+            refuse_at=spamd.refuse_at or None,
+            **_program(config, clock, "spamd"),
+        )
+        yield Some(asked, strangers)
+    for number, where in enumerate(config.milter.endpoints, 1):
+        program = _program(config, clock, "milter", where)
+        name = "milter" if len(config.milter.endpoints) == 1 else f"milter{number}"
+        yield Some(Milter(name=name, hostname=house.hostname, **program), theirs)
+
+
+def _is_theirs(loopback: bool, envelope: Envelope) -> bool:
+    """It came over the network, from whoever; what the node itself writes did not."""
+    client = envelope.client
+    return bool(client.host) and (loopback or bool(envelope.account_id) or not client.loopback)
+
+
+def _is_strangers(loopback: bool, envelope: Envelope) -> bool:
+    return not envelope.account_id and _is_theirs(loopback, envelope)
+
+
+def _program(config: Config, clock: Any, section: str, where: str = "") -> dict[str, Any]:
+    """What all programs take."""
+    settings = getattr(config, section)
+    where = where or settings.endpoint
+    try:
+        endpoint = clientFromString(clock, where)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"[{section}] {where!r} is no endpoint of a client, such as "
+            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
+        ) from None
+    return {
+        "endpoint": endpoint,
+        "clock": clock,
+        "timeout_s": settings.timeout,
+        "most_octets": settings.max_size,
+        "on_failure": settings.on_failure,
+        "on_too_large": settings.on_too_large,
+    }
+
+
+def _actions(settings: HarmfulSettings) -> dict[str, str]:
+    rules = {name: name.replace("_", "-") for name in HarmfulSettings.__annotations__}
+    return {rule: getattr(settings, name) for name, rule in rules.items()}

@@ -1,0 +1,114 @@
+"""`mailnode.filters.origin`: what its author's domain asks is done with a mail, and told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from zope.interface.verify import verifyObject
+
+from mailnode.filters.authentication import Authentication
+from mailnode.filters.origin import NotTheAuthor, Origin
+from mailnode.interfaces import IContentFilter
+from mailnode.mailauth.arc import ArcResult
+from mailnode.model import Client, Envelope, Message, Verdict
+from tests.unit.test_filters_authentication import HEADER, AuthenticationCase
+
+FORGED = HEADER + b"\r\nNot from her\r\n"
+
+
+class OriginTests(AuthenticationCase):
+    def judging(self, raw: bytes, host: str = "203.0.113.9", **more: Any) -> Deferred[Verdict]:
+        examiner = Authentication(
+            self.resolver, self.call, self.clock, "mx.example.net", roll=lambda: 0
+        )
+        self.origin = Origin(examiner, **more)
+        envelope = Envelope("ID", None, (), Client(host, helo="mx.example.com"))
+        return Deferred.fromCoroutine(self.origin.judge(envelope, Message(b"", raw, 0, b"")))
+
+    def judge(self, raw: bytes, **more: Any) -> Verdict:
+        return self.successResultOf(self.judging(raw, **more))
+
+    def test_it_is_a_content_filter(self) -> None:
+        self.judge(FORGED, dmarc="note")
+        self.assertTrue(verifyObject(IContentFilter, self.origin))
+
+    def test_a_genuine_mail_is_taken_and_its_results_are_told(self) -> None:
+        verdict = self.judge(self.signed())
+        self.assertEqual(("accept", False, ()), (verdict.action, verdict.unwanted, verdict.reasons))
+        self.assertTrue(verdict.headers.startswith(b"Authentication-Results: mx.example.net; "))
+        self.assertEqual(
+            {
+                "spf": "none mx.example.com",
+                "dkim": "pass example.org",
+                "dmarc": "pass example.org (policy reject)",
+            },
+            verdict.facts,
+        )
+
+    def test_what_its_domain_wants_refused_is_refused_with_the_reason(self) -> None:
+        error = self.failureResultOf(self.judging(FORGED), NotTheAuthor).value
+        self.assertEqual((550, "5.7.26"), (error.smtp_code, error.enhanced))
+        self.assertIn("neither SPF nor DKIM proves example.org", error.text)
+        self.assertIn("policy is reject", error.text)
+
+    def test_by_the_settings_it_is_unwanted_or_told_alone(self) -> None:
+        verdict = self.judge(FORGED, dmarc="junk")
+        self.assertTrue(verdict.unwanted)
+        self.assertIn("neither SPF nor DKIM proves example.org", verdict.reasons[0])
+        noted = self.judge(FORGED, dmarc="note")
+        self.assertEqual((False, ()), (noted.unwanted, noted.reasons))
+        self.assertEqual("fail example.org (policy reject)", noted.facts["dmarc"])
+
+    def test_what_its_domain_wants_put_aside_is_unwanted(self) -> None:
+        self.zone["_dmarc.example.org", "TXT"] = ["v=DMARC1; p=quarantine"]
+        self.assertTrue(self.judge(FORGED).unwanted)
+        self.zone["_dmarc.example.org", "TXT"] = ["v=DMARC1; p=none"]
+        self.resolver.asked.clear()
+        self.assertFalse(self.judge(FORGED).unwanted)
+
+    def test_a_seal_of_a_host_that_is_trusted_vouches_for_what_it_forwards(self) -> None:
+        arc = ArcResult("pass", instances=1, sealers=("other.example", "list.example"))
+        for trusted, result, refused in (
+            (("list.example",), "pass", False),
+            (("other.example",), "pass", True),
+            ((), "pass", True),
+            (("list.example",), "fail", True),
+        ):
+            judging = self._sealed(evolve(arc, result=result), trusted)
+            if refused:
+                self.failureResultOf(judging, NotTheAuthor)
+            else:
+                verdict = self.successResultOf(judging)
+                self.assertEqual((False, ()), (verdict.unwanted, verdict.reasons))
+                self.assertEqual("pass list.example", verdict.facts["arc"])
+
+    def _sealed(self, arc: ArcResult, trusted: tuple[str, ...]) -> Deferred[Verdict]:
+        """A forged mail of which the chain is as it is said."""
+        found = self.examine(FORGED, host="203.0.113.9", sender="")
+        examiner: Any = Examined(evolve(found, arc=arc))
+        origin = Origin(examiner, trusted_sealers=trusted)
+        return Deferred.fromCoroutine(
+            origin.judge(Envelope("ID", None, ()), Message(b"", FORGED, 0, b""))
+        )
+
+    def test_of_many_signatures_a_few_are_told(self) -> None:
+        found = self.examine(self.signed())
+        examiner: Any = Examined(evolve(found, dkim=found.dkim * 9))
+        verdict = self.successResultOf(
+            Deferred.fromCoroutine(
+                Origin(examiner).judge(Envelope("ID", None, ()), Message(b"", FORGED, 0, b""))
+            )
+        )
+        self.assertEqual(f"{'pass example.org, ' * 3}6 more", verdict.facts["dkim"])
+
+
+class Examined:
+    """Knows already what is found."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    async def examine(self, envelope: Envelope, message: Message) -> Any:
+        return self.found

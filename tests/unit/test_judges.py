@@ -1,0 +1,129 @@
+"""`mailnode.judges`: which filters the settings make, and whose mail each is asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from mailnode.config import ConfigError, load_config
+from mailnode.interfaces import IContentFilter
+from mailnode.judges import Judges, Some
+from mailnode.model import Client, Envelope, Message
+
+ALL = {
+    "clamd.endpoint": "unix:path=/run/clamav/clamd.ctl",
+    "clamd.timeout": "7s",
+    "rspamd.endpoint": "tcp:host=127.0.0.1:port=11333",
+    "rspamd.password": "secret",
+    "spamd.endpoint": "tcp:host=127.0.0.1:port=783",
+    "spamd.unwanted_at": "6.5",
+    "milter.endpoints": ["unix:path=/run/a.sock", "tcp:host=127.0.0.1:port=8891"],
+    "harmful.macros": "refuse",
+}
+MESSAGE = Message(b"", b"\r\n", 2, b"")
+
+
+class FakeHouse:
+    def __init__(self, **settings: Any) -> None:
+        given = {name: (value, "test") for name, value in settings.items()}
+        self.config = load_config(environment={}, options=given)
+        self.reactor = reactor
+        self.hostname = "mx.example.test"
+        self.blobs: Any = self
+
+    def windows(self, key: str, head: bytes) -> Any:
+        raise AssertionError
+
+
+class Asked:
+    name = "asked"
+
+    def __init__(self) -> None:
+        self.asked: list[Envelope] = []
+
+    def judge(self, envelope: Envelope, message: Message) -> None:
+        self.asked.append(envelope)
+
+
+class JudgesTests(TestCase):
+    def judges(self, *plugged: Any, **settings: Any) -> Judges:
+        house: Any = FakeHouse(**settings)
+        judges = Judges.of(house, plugged)
+        self.addCleanup(judges.stop)
+        return judges
+
+    def names(self, *plugged: Any, **settings: Any) -> list[str]:
+        return [each.name for each in self.judges(*plugged, **settings).filters]
+
+    def test_without_settings_senders_are_found_out_and_attachments_looked_at(self) -> None:
+        self.assertEqual(["authentication", "harmful"], self.names())
+        off = {"judging.authenticate": False, "judging.harmful": False}
+        self.assertEqual(["asked"], self.names(Asked(), **off))
+
+    def test_programs_that_have_a_place_are_asked_in_front_of_plug_ins(self) -> None:
+        self.assertEqual(
+            [
+                "authentication",
+                "harmful",
+                "clamd",
+                "rspamd",
+                "spamd",
+                "milter1",
+                "milter2",
+                "asked",
+            ],
+            self.names(Asked(), **ALL),
+        )
+        one = {"milter.endpoints": ["unix:path=/run/a.sock"]}
+        self.assertEqual("milter", self.names(**one)[-1])
+
+    def test_their_settings_are_theirs(self) -> None:
+        found = {each.name: each._judge for each in self.judges(**ALL).filters}
+        clamd, rspamd, spamd = found["clamd"], found["rspamd"], found["spamd"]
+        self.assertEqual(
+            (7.0, "defer", 25 << 20), (clamd.timeout_s, clamd.on_failure, clamd.most_octets)
+        )
+        self.assertEqual(("secret", "mx.example.test"), (rspamd.password, rspamd.hostname))
+        self.assertEqual(
+            (6.5, None, 500_000), (spamd.unwanted_at, spamd.refuse_at, spamd.most_octets)
+        )
+        harmful = found["harmful"].actions
+        self.assertEqual(("refuse", "refuse"), (harmful["macros"], harmful["archive-of-programs"]))
+
+    def test_a_place_that_is_none_is_told_with_examples(self) -> None:
+        for section, key in (("clamd", "endpoint"), ("milter", "endpoints")):
+            for wrong in ("/run/clamd.ctl", "tcp:port=x", "smoke:path=/x"):
+                told: Any = [wrong] if key == "endpoints" else wrong
+                with self.assertRaises(ConfigError) as caught:
+                    self.judges(**{f"{section}.{key}": told})
+                self.assertIn(f"[{section}] '{wrong}' is no endpoint", str(caught.exception))
+                self.assertIn("tcp:host=127.0.0.1:port=11333", str(caught.exception))
+
+    def asked(self, name: str, envelope: Envelope, **settings: Any) -> bool:
+        (judge,) = (each for each in self.judges(**ALL, **settings).filters if each.name == name)
+        judge._judge = asked = Asked()
+        judge.judge(envelope, MESSAGE)
+        return bool(asked.asked)
+
+    def test_each_is_asked_about_the_mail_that_is_its_business(self) -> None:
+        stranger = Envelope("ID", None, (), Client("192.0.2.1"))
+        ours = Envelope("ID", None, (), Client("192.0.2.1"), account_id=1)
+        beside = Envelope("ID", None, (), Client("127.0.0.1", loopback=True))
+        own = Envelope("ID", None, ())  # a report of the node's
+        for name, wanted in (
+            ("authentication", (True, False, False, False)),
+            ("harmful", (True, False, False, False)),
+            ("clamd", (True, True, False, False)),
+            ("rspamd", (True, True, False, False)),
+            ("spamd", (True, False, False, False)),
+            ("milter1", (True, True, False, False)),
+        ):
+            found = tuple(self.asked(name, each) for each in (stranger, ours, beside, own))
+            self.assertEqual(wanted, found, name)
+            self.assertTrue(self.asked(name, beside, **{"judging.loopback": True}))
+
+    def test_one_for_some_mails_is_a_content_filter_as_well(self) -> None:
+        self.assertTrue(verifyObject(IContentFilter, Some(Asked(), bool)))
