@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mailnode import __version__
-from mailnode.store.captured import Captured, find_captured, list_captured
-from mailnode.store.fetching import StoredMail
 from mailnode.store.journal import read_mails
-from mailnode.store.queue import find_queued_mail
 from mailnode.store.queue_desk import STATES_SHOWN, QueueFilter, count_rows
 from mailnode.store.queue_steering import QueueSteering
 from mailnode.web.api.accounts import Accounts
@@ -68,14 +65,6 @@ def make_api(
     async def count() -> Mapping[str, int]:
         return await database.read(_count)
 
-    async def captured(before: int, after: int | None, limit: int) -> list[Captured]:
-        return await database.read(
-            lambda connection: list_captured(connection, before=before, after=after, limit=limit)
-        )
-
-    async def one_captured(row_id: int) -> tuple[Captured, StoredMail] | None:
-        return await database.read(lambda connection: _captured(connection, row_id))
-
     messages = Messages(desk.folders, letters, desk.journal, complete)
     steering = QueueSteering(
         house.config.data_path / "mail.db",
@@ -94,7 +83,7 @@ def make_api(
             messages,
             Searching(desk.folders, desk.indexes),
             Folders(desk.folders),
-            CapturedMail(captured, one_captured, letters, waiters, house.reactor, seconds),
+            CapturedMail(letters, waiters, house.reactor, seconds),
             Accounts(
                 house.accounts, house._in_thread, changed, hash_password, house.messages.usage
             ),
@@ -109,12 +98,3 @@ def make_api(
 
 def _count(connection: sqlite3.Connection) -> Mapping[str, int]:
     return {state: count_rows(connection, QueueFilter(state=state)) for state in STATES_SHOWN}
-
-
-def _captured(connection: sqlite3.Connection, row_id: int) -> tuple[Captured, StoredMail] | None:
-    row = find_captured(connection, row_id)
-    mail = find_queued_mail(connection, row.mail_id) if row is not None else None
-    if row is None or mail is None:
-        return None
-    octets = len(mail.prefix) + mail.size_octets
-    return row, StoredMail(0, mail.prefix, mail.body, octets, mail.dot_lines)

@@ -124,6 +124,13 @@ class NoSuchMail(MailError):
     text = "There is no such message"
 
 
+class DraftChanged(MailError):
+    """It has another text than the one that is to be replaced."""
+
+    smtp_code, enhanced, pop3_code, http_status, exit_code = 550, "5.2.0", "", 409, 73
+    text = "The draft was changed elsewhere meanwhile"
+
+
 class BadFolder(MailError):
     """What can't be done with a folder, and why."""
 

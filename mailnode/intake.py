@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -17,11 +18,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
-from mailnode.model import ACCEPT, Envelope, Filed, Message, Verdict
+from mailnode.interfaces import ILateFilter
+from mailnode.model import ACCEPT, JUNK, Envelope, Filed, Judgement, Message, Verdict
 from mailnode.timings import Timings
 
 if TYPE_CHECKING:
     from mailnode.store.messages import Messages
+
+MOST_REASONS, MOST_FACTS, WORDS_CHARACTERS = 10, 20, 200
 
 _FIELDS = re.compile(rb"([!-9;-~]+:[^\r\n\0]*\r\n([ \t][^\r\n\0]*\r\n)*)*")
 
@@ -43,7 +47,8 @@ class Intake:
     """The one door.
 
     Attributes:
-        filters: providers of `interfaces.IContentFilter`, asked side by side.
+        filters: providers of `interfaces.IContentFilter`, asked side by side; behind these the ones
+            of `ILateFilter`.
         success_report: the report that a sender has asked for about mailboxes here; None when
             it hasn't.
         seconds: a monotonic clock.
@@ -107,15 +112,44 @@ class Intake:
         return None if report is None else self.messages.file_message(*report)
 
     async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
-        asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in self.filters]
-        headers = b""
-        for _answered, result in await DeferredList(asked, consumeErrors=True):
-            if isinstance(result, Failure):
-                result.raiseException()
-            headers += result.headers
-        if headers:
-            message = evolve(message, prefix=message.prefix + headers)
+        for late in (False, True):
+            filters = [each for each in self.filters if ILateFilter.providedBy(each) is late]
+            if filters:
+                message = await _judge(filters, envelope, message)
+        if any(each.unwanted for each in message.judgements):
+            unwanted = [evolve(to, folder=JUNK) for to in envelope.recipients]
+            envelope = evolve(envelope, recipients=tuple(unwanted))
         return await self._file(envelope, message)
+
+
+async def _judge(filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
+    """The mail with what they say of it."""
+    asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in filters]
+    headers, found = b"", list(message.judgements)
+    answers = await DeferredList(asked, consumeErrors=True)
+    for each, (_answered, result) in zip(filters, answers, strict=True):
+        if isinstance(result, Failure):
+            result.raiseException()
+        headers += result.headers
+        if result.unwanted or result.reasons or result.facts:
+            found.append(_judgement(each.name, result))
+    if not headers and len(found) == len(message.judgements):
+        return message
+    return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
+
+
+def _judgement(name: str, verdict: Verdict) -> Judgement:
+    """What it says, in so many words as a journal's row may have."""
+    return Judgement(
+        name,
+        verdict.unwanted,
+        tuple(map(_short, verdict.reasons[:MOST_REASONS])),
+        {_short(fact): _short(said) for fact, said in islice(verdict.facts.items(), MOST_FACTS)},
+    )
+
+
+def _short(words: str) -> str:
+    return " ".join(words.split())[:WORDS_CHARACTERS]
 
 
 async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Verdict:

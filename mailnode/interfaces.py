@@ -34,6 +34,10 @@ class IContentFilter(Interface):
         """
 
 
+class ILateFilter(IContentFilter):
+    """One that is asked behind the others: `message.judgements` has what they found."""
+
+
 class IChunkedMessage(IMessageSMTP):
     """An `IMessage` that takes the body in chunks instead of lines.
 

@@ -168,11 +168,6 @@ def read_header(raw: bytes) -> EmailMessage:
     return mail  # type: ignore[no-any-return]
 
 
-def is_too_much(mail: EmailMessage) -> bool:
-    """Whether its parts were not looked at."""
-    return any(isinstance(each, TooMuch) for each in mail.defects)
-
-
 def _is_deep(mail: EmailMessage) -> bool:
     """Whether `email`, which walks a mail by recursion, might not come back from it."""
     level: list[Any] = [mail]

@@ -15,6 +15,12 @@ from attrs import Factory, field, frozen
 
 from mailnode.addresses import Address
 
+# What an owner's mail programs said of a copy: bits of delivery.flags.
+SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
+
+INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
+STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
 MAIL_ID_LENGTH = 26
@@ -75,6 +81,7 @@ class Recipient:
         account_id: of the mailbox's owner.
         mailbox: the owner's canonical address.
         notify, orcpt: as `Remote` has them.
+        folder: the owner's folder that it is filed in.
     """
 
     address: Address
@@ -82,6 +89,7 @@ class Recipient:
     mailbox: str
     notify: str = ""
     orcpt: str = ""
+    folder: str = INBOX
 
 
 @frozen
@@ -181,6 +189,21 @@ class Blob:
 
 
 @frozen
+class Judgement:
+    """What a filter found, for the filters behind it and for the journal.
+
+    Attributes:
+        by: the filter's name.
+        unwanted, reasons, facts: as `Verdict` has them.
+    """
+
+    by: str
+    unwanted: bool = False
+    reasons: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(factory=dict)
+
+
+@frozen
 class Message:
     """The canonical form: prefix + raw, CRLF lines, not dot-stuffed.
 
@@ -193,6 +216,7 @@ class Message:
         subject: decoded, for lists; at most 200 characters.
         dialog: the session's lines that led to it, secrets masked; "" when not kept.
         mended_lf: whether bare LFs were made CRLF before storing.
+        judgements: what filters found, in their order.
     """
 
     prefix: bytes
@@ -203,6 +227,7 @@ class Message:
     subject: str = ""
     dialog: str = ""
     mended_lf: bool = False
+    judgements: tuple[Judgement, ...] = ()
 
 
 @frozen
@@ -212,21 +237,20 @@ class Verdict:
     Attributes:
         action: "accept"; "refuse" (550 5.7.1 with `reason`); "defer" (451 4.7.1).
         headers: fields to put in front, each with its CRLF.
+        unwanted: it is taken, but nobody wants it: it is filed in Junk.
+        reasons: in plain words, the weightiest first; whose mail it is may read them.
+        facts: what was found, by short names: {"spf": "fail"}.
     """
 
     action: str = "accept"
     reason: str = ""
     headers: bytes = b""
+    unwanted: bool = False
+    reasons: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(factory=dict)
 
 
 ACCEPT = Verdict()
-
-
-# What an owner's mail programs said of a copy: bits of delivery.flags.
-SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
-
-INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
-STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
 
 
 @frozen

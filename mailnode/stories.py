@@ -183,6 +183,16 @@ def _words(event: Event, copies: Copies) -> Iterator[str]:
         yield from _fetched(event, copies)
     else:
         yield _SAYINGS.get(event.name, _anything)(event)
+    for judged in event.detail.get("judged") or ():  # type: ignore[attr-defined]
+        yield _judged(judged)
+
+
+def _judged(judged: Mapping[str, Any]) -> str:
+    facts = ", ".join(f"{name} {said}" for name, said in (judged.get("facts") or {}).items())
+    reasons = "; ".join(judged.get("reasons") or ())
+    verdict = " unwanted" if judged.get("unwanted") else ""
+    because = f", because {reasons}" if verdict and reasons else f": {reasons}" if reasons else ""
+    return f"judged{verdict} by {judged.get('by')}{f' ({facts})' if facts else ''}{because}"
 
 
 def _facts(event: Event) -> dict[str, Any]:
@@ -234,7 +244,8 @@ def _delivered(event: Event) -> str:
         return f"handed to {event.detail['handed_to']} for {event.recipient}"
     mailbox = str(event.detail.get("mailbox") or event.recipient or "a mailbox")
     asked = f" (asked for: {event.recipient})" if event.recipient not in (None, mailbox) else ""
-    return f"filed in the mailbox of {mailbox}{asked} as uid {event.uid}"
+    where = f" (folder {event.detail['folder']})" if event.detail.get("folder") else ""
+    return f"filed in the mailbox of {mailbox}{asked}{where} as uid {event.uid}"
 
 
 def _imported(event: Event) -> str:

@@ -32,9 +32,9 @@ def age(seconds: float) -> str:
 
 
 def size(octets: int) -> str:
-    """Octets in the largest unit that keeps the number over one."""
+    """Octets in the largest unit that keeps the number over one; `B` is what people call them."""
     if octets < 1024:
-        return f"{octets} octets" if octets != 1 else "1 octet"
+        return f"{octets} B"
     number = float(octets)
     for unit in ("KiB", "MiB", "GiB", "TiB"):
         number /= 1024

@@ -7,37 +7,36 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mailnode.store.captured import list_captured
 from mailnode.store.journal import read_trace
 from mailnode.store.journal_search import FoundPage, Sought, read_subject, search_journal
 from mailnode.store.lists import account_sums
-from mailnode.store.queue import find_queued_mail
 from mailnode.store.queue_desk import QueueFilter, count_rows, list_destinations, list_rows
 from mailnode.store.queue_steering import QueueSteering
 from mailnode.web.admin_desk import AdminDesk, QueueSight
 from mailnode.web.figures import Figures
 from mailnode.web.pages.admin_accounts import AdminAccounts
 from mailnode.web.pages.admin_addresses import AdminAddresses
-from mailnode.web.pages.admin_captured import AdminCaptured
 from mailnode.web.pages.admin_dashboard import AdminDashboard
 from mailnode.web.pages.admin_journal import AdminJournal
 from mailnode.web.pages.admin_queue import AdminQueue
 from mailnode.web.pages.admin_routes import AdminRoutes
 from mailnode.web.pages.admin_sessions import AdminSessions
+from mailnode.web.pages.lists import shelf_of
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.cred.passwords import Passwords
     from mailnode.house import House
     from mailnode.model import Event
-    from mailnode.store.queue import QueuedMail
     from mailnode.store.queue_desk import QueueRow
+    from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates
     from mailnode.web.web import Pages
 
 
 def admin_desk_of(
     house: House,
+    desk: Desk,
     templates: Templates,
     *,
     passwords: Passwords,
@@ -98,6 +97,7 @@ def admin_desk_of(
         metrics=values,
         processes=house.config.node.workers,
         now=house.due.now,
+        shelf=partial(shelf_of, desk),
     )
 
 
@@ -111,21 +111,11 @@ def _queue_of(house: House) -> QueueSight:
         database.path, database, house.blobs, house._in_thread, house.bell.ring, house.due.now
     )
 
-    async def find(row_id: int) -> tuple[QueueRow, QueuedMail | None] | None:
-        def look(connection: Any) -> tuple[QueueRow, QueuedMail | None] | None:
-            rows = list_rows(connection, QueueFilter(ids=(row_id,)), 1)
-            if not rows:
-                return None
-            row = rows[0]
-            mail = find_queued_mail(connection, row.mail_id) if row.state == "captured" else None
-            return row, mail
-
-        return await database.read(look)
-
-    async def captured(before: int, limit: int) -> list[Any]:
-        return await database.read(
-            lambda connection: list_captured(connection, before=before, limit=limit)
+    async def row(row_id: int) -> QueueRow | None:
+        rows = await database.read(
+            lambda connection: list_rows(connection, QueueFilter(ids=(row_id,)), 1)
         )
+        return rows[0] if rows else None
 
     async def count(wanted: QueueFilter) -> int:
         return await database.read(lambda connection: count_rows(connection, wanted))
@@ -144,21 +134,18 @@ def _queue_of(house: House) -> QueueSight:
         count=count,
         destinations=destinations,
         change=steering.change,
-        captured=captured,
-        mail=find,
-        open=house.blobs.open,
+        row=row,
     )
 
 
 def admin_pages(desk: AdminDesk) -> list[Pages]:
-    """All of them."""
+    """All but those of captured mail, which are made of what reads mail."""
     return [
         AdminDashboard(desk),
         AdminAccounts(desk),
         AdminAddresses(desk),
         AdminRoutes(desk),
         AdminQueue(desk),
-        AdminCaptured(desk),
         AdminJournal(desk),
         AdminSessions(desk),
     ]

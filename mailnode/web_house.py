@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -27,6 +28,7 @@ from mailnode.outbound.mx import find_hosts
 from mailnode.resolver import Resolver
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.captured import CapturedMails
 from mailnode.store.correspondents import correspondents_of, read_heads
 from mailnode.store.drafts import UPLOADS_FOLDER, Drafts
 from mailnode.store.folders import Folders
@@ -35,6 +37,7 @@ from mailnode.store.journal import read_trace
 from mailnode.threads import Threads
 from mailnode.web.api.happenings import Happenings
 from mailnode.web.assets import Assets
+from mailnode.web.captured_watch import CapturedWatch
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
@@ -45,9 +48,12 @@ from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
+from mailnode.web.pages.admin_captured import AdminCaptured
 from mailnode.web.pages.attaching import Attaching
+from mailnode.web.pages.captured_mail import CapturedMail
 from mailnode.web.pages.first import First
-from mailnode.web.pages.lists import Lists
+from mailnode.web.pages.lists import Lists, shelf_of
+from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.own_folders import OwnFolders
 from mailnode.web.pages.reading import Reading
@@ -157,8 +163,14 @@ class WebHouse:
             values: the metrics of the whole node; those of the house without it.
         """
         desk = _desk_of(house, post_office)
-        events = Events(desk.changes, house.reactor)
         config, directory = house.config, house.directory
+
+        def is_admin(account_id: int) -> bool:
+            account = directory.find_by_id(account_id)
+            return account is not None and account.admin
+
+        captured = CapturedWatch(desk.captured, house.reactor)
+        events = Events(desk.changes, house.reactor, captured, is_admin)
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
@@ -180,9 +192,18 @@ class WebHouse:
             house.bell.ring("accounts")
 
         sets_passwords = not judge_passwords(others)
-        settings = Settings(templates, guests, sign_ins, time.time, set_password, sets_passwords)
+        settings = Settings(
+            templates,
+            guests,
+            sign_ins,
+            time.time,
+            set_password,
+            partial(shelf_of, desk),
+            sets_passwords,
+        )
         admin = admin_desk_of(
             house,
+            desk,
             templates,
             passwords=passwords,
             sets_passwords=sets_passwords,
@@ -190,8 +211,11 @@ class WebHouse:
             values=values or house.metrics.values,
         )
         threads = Threads(house.reactor.callFromThread, MOST_WAITING, most_threads=AT_ONCE)
-        letters = Letters(desk.folders, desk.blobs, threads, house._in_thread, house.reactor)
-        reading = Reading(templates, desk, letters, guests, time.time)
+        letters = Letters(
+            desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
+        )
+        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
+        reading = Reading(templates, desk, letters, mail_pages)
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
@@ -215,7 +239,15 @@ class WebHouse:
         web = Web(
             guard,
             templates,
-            [*pages, settings, events, api, *admin_pages(admin)],
+            [
+                *pages,
+                settings,
+                events,
+                api,
+                *admin_pages(admin),
+                AdminCaptured(desk, admin),
+                CapturedMail(desk, admin, letters, mail_pages),
+            ],
             config.data_path,
             house._in_thread,
             lambda: house.room.on_disk and not house.database.reserve.spent,
@@ -337,6 +369,7 @@ def _desk_of(house: House, post_office: PostOffice) -> Desk:
         directory=house.directory,
         database=house.database,
         folders=folders,
+        captured=CapturedMails(house.database),
         indexes=house.indexes,
         changes=changes,
         blobs=house.blobs,

@@ -27,11 +27,12 @@ from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.places import ClientCommand, Place
 from mailnode.cli.shell_menu import read_which
 from mailnode.client.maildrop import NUMBER_DIGITS, Maildrop
-from mailnode.client.reading import SHOWN, attachments_of, field_of, head_of, text_of
+from mailnode.client.reading import SHOWN, field_of, files_of, head_of, open_mail, said_in
 from mailnode.client.saving import Saved, Shelf
 from mailnode.client.trouble import Denied, Unreachable
 from mailnode.errors import MailError
-from mailnode.mime import read_mail
+from mailnode.mime import HEADER_OCTETS, read_header
+from mailnode.wire import header_of
 
 NEWEST = 100
 SHOWN_AT_ONCE = 1 << 16
@@ -47,6 +48,16 @@ class Line:
     at: float | None
     subject: str
     octets: int
+
+    @property
+    def who(self) -> str:
+        """In words, where nobody is known."""
+        return self.sender or "(no sender)"
+
+    @property
+    def when(self) -> str:
+        """In words, where it isn't known."""
+        return (output.day_and_time(self.at) if self.at is not None else "") or "(no date)"
 
 
 @contextmanager
@@ -118,8 +129,8 @@ def show_lines(lines: Iterable[Line], marked: Collection[int] = ()) -> None:
         [
             (
                 str(each.number),
-                each.sender or "<>",
-                output.day_and_time(each.at) if each.at is not None else "",
+                each.who,
+                each.when,
                 f"(deleted) {each.subject}" if each.number in marked else each.subject,
                 output.size(each.octets),
             )
@@ -198,13 +209,13 @@ def read(ctx: click.Context, which: Sequence[str], raw: bool) -> None:
 
 
 def _facts_of(octets: bytes) -> dict[str, object]:
-    mail = read_mail(octets)
+    header, parts = read_header(header_of(octets, HEADER_OCTETS)), open_mail(octets)
     files = [
-        {"name": each.name, "type": each.kind, "octets": len(each.content)}
-        for each in attachments_of(mail)
+        {"name": each.name, "type": each.kind, "octets": len(each.content())}
+        for each in files_of(parts)
     ]
-    fields = {name.lower(): field_of(mail, name) for name in SHOWN}
-    return {**fields, "text": text_of(mail), "attachments": files}
+    fields = {name.lower(): field_of(header, name) for name in SHOWN}
+    return {**fields, "text": said_in(parts), "attachments": files}
 
 
 def _write(octets: bytes) -> None:
@@ -228,13 +239,13 @@ def _show_text(text: str) -> None:
 
 def show_mail(octets: bytes) -> None:
     """Its fields, its text, and what hangs on it."""
-    mail = read_mail(octets)
-    facts = [(name, value) for name in SHOWN if (value := field_of(mail, name))]
-    for each in attachments_of(mail):
-        facts.append(("File", f"{each.name or each.kind}, {output.size(len(each.content))}"))
+    header, parts = read_header(header_of(octets, HEADER_OCTETS)), open_mail(octets)
+    facts = [(name, value) for name in SHOWN if (value := field_of(header, name))]
+    for each in files_of(parts):
+        facts.append(("File", f"{each.name or each.kind}, {output.size(len(each.content()))}"))
     output.show_facts(facts)
     click.echo()
-    _show_text(text_of(mail))
+    _show_text(said_in(parts))
 
 
 def fetch(maildrop: Maildrop, number: int) -> bytes:

@@ -51,8 +51,7 @@ def watch(ctx: click.Context, mailbox: str | None, every: float) -> None:
             is_away = False
             for each in lines:
                 if not answer_json(ctx, attrs.asdict(each)):
-                    at = output.day_and_time(each.at) if each.at is not None else "undated"
-                    output.say(f"{each.number}  {at}  {each.sender or '<>'}  {each.subject}")
+                    output.say(f"{each.number}  {each.when}  {each.who}  {each.subject}")
     except KeyboardInterrupt:
         return
 

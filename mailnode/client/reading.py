@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from attrs import frozen
 
-from mailnode.client.markup import text_of_html
-from mailnode.findings.charsets import codec_of
-from mailnode.mime import is_too_much, read_header
+from mailnode.mime import read_header
+from mailnode.reading.parts import Part, Parts, parts_of
+from mailnode.reading.text import read_page
 
 SHOWN = ("From", "To", "Cc", "Date", "Subject")
-_READ = ("text", "multipart")
 FIELD_CHARACTERS = 8192
 LISTED_CHARACTERS = 1000
-AS_IT_CAME = "[this mail can't be shown as one reads it; here it is as it came]\n\n"
-
-
-@frozen
-class Attachment:
-    """A part that is a file.
-
-    Attributes:
-        name: as the mail has it, "" for none: nothing to be trusted as a path.
-    """
-
-    name: str
-    kind: str
-    content: bytes
+# One mail at a time, and a machine to itself: more is looked at than a server does for anybody.
+MOST_PARTS = 10_000
+MOST_DEPTH = 100
+PAGE_CHARACTERS = 16 << 20
+PAGE_PIECES = 1_000_000
+REST = "[the rest is not shown: `read --raw` and `save` have all of it]"
 
 
 @frozen
@@ -40,7 +29,8 @@ class Head:
     """What a list shows of a mail.
 
     Attributes:
-        at: UTC epoch seconds of its Date; None where that can't be read.
+        sender: of its From or Sender, else its reverse-path; "" where none is told.
+        at: UTC epoch seconds of its Date, else of when it came here; None where neither is told.
     """
 
     sender: str
@@ -51,8 +41,25 @@ class Head:
 def head_of(raw: bytes) -> Head:
     """Of a header, with or without its body."""
     mail = read_header(raw)
-    sender, subject = (field_of(mail, name, LISTED_CHARACTERS) for name in ("From", "Subject"))
-    return Head(sender, subject, sent_at(mail))
+    writers = (field_of(mail, name, LISTED_CHARACTERS) for name in ("From", "Sender"))
+    sender = next(filter(None, writers), "") or _reverse_path(mail)
+    at = _time_in(str(mail["Date"]))
+    if at is None:
+        at = _came_at(mail)
+    return Head(sender, field_of(mail, "Subject", LISTED_CHARACTERS), at)
+
+
+def _reverse_path(mail: EmailMessage) -> str:
+    """As the last server has noted it (RFC 5321 section 4.4); "" for none."""
+    return field_of(mail, "Return-Path", LISTED_CHARACTERS).strip("<> ")
+
+
+def _came_at(mail: EmailMessage) -> float | None:
+    """When the last server took it: what it writes stands above the others'."""
+    for name, value in mail.raw_items():
+        if name.lower() == "received":
+            return _time_in(str(value)[-LISTED_CHARACTERS:].rpartition(";")[2])
+    return None
 
 
 def field_of(mail: EmailMessage, name: str, most: int = FIELD_CHARACTERS) -> str:
@@ -65,80 +72,41 @@ def field_of(mail: EmailMessage, name: str, most: int = FIELD_CHARACTERS) -> str
     return ""
 
 
-def sent_at(mail: EmailMessage) -> float | None:
+def _time_in(said: str) -> float | None:
+    """UTC epoch seconds; a time without a zone is UTC's."""
     try:
-        at: datetime = parsedate_to_datetime(str(mail["Date"]))
-        return at.timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
+        at: datetime = parsedate_to_datetime(said)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except Exception:  # a stranger wrote it, and the reader of dates raises all sorts
         return None
 
 
-def text_of(mail: EmailMessage) -> str:
-    """What it says: its text, or what stands in its HTML; its source where nobody can tell."""
-    if is_too_much(mail):
-        payload = str(mail.get_payload()).encode("ascii", "surrogateescape")
-        return AS_IT_CAME + payload.decode("utf-8", "replace")
-    try:
-        body = mail.get_body(("plain", "html"))
-        if body is None:
-            return ""
-        content = _decoded(body)
-        return text_of_html(content) if body.get_content_type() == "text/html" else content
-    except Exception:  # a structure that `email` can't walk, or an encoding that it can't undo
-        return AS_IT_CAME + _source(mail)
+def open_mail(octets: bytes) -> Parts:
+    """Its parts: whatever the mail is, no error is raised."""
+    return parts_of(octets, most_parts=MOST_PARTS, most_depth=MOST_DEPTH)
 
 
-def _source(mail: EmailMessage) -> str:
-    with suppress(Exception):
-        return mail.as_bytes().partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
-    return ""
+def said_in(parts: Parts) -> str:
+    """Its text, or what stands in its HTML, with the addresses of links; "" for neither.
 
-
-def _decoded(part: Any) -> str:
-    payload = part.get_payload(decode=True)
-    octets = payload if isinstance(payload, bytes) else b""
-    return octets.decode(codec_of(part.get_content_charset() or "") or "utf-8", "replace")
-
-
-def attachments_of(mail: EmailMessage) -> Iterator[Attachment]:
-    """Each part with a file name, or that says it is one; what is text to be read is none.
-
-    Mails within a mail that is attached are in that one, and not given again. What `email` can't
-    take out of the mail is none, either.
+    Of a page over 16 Mi characters or a million tags it is the beginning, and it is said that the
+    rest, or parts that nobody looked at, are not shown.
     """
-    if is_too_much(mail):
-        return
-    try:
-        body = mail.get_body(("plain", "html"))
-    except Exception:
-        body = None
-    parts: list[tuple[Any, bool]] = [(mail, False)]
-    while parts:
-        part, within = parts.pop()
-        found = None
-        with suppress(Exception):
-            is_mail = part.get_content_type() == "message/rfc822"
-            if part.is_multipart():
-                parts += [(inner, within or is_mail) for inner in reversed(part.get_payload())]
-            if not (within and is_mail):
-                found = _attachment(part, part is body)
-        if found is not None:
-            yield found
+    plain, html = parts.body("text/plain"), parts.body("text/html")
+    text, is_short = "" if plain is None else plain.text(), parts.cut
+    if html is not None and not text.strip():
+        page = read_page(
+            html.text(), marked=True, most_characters=PAGE_CHARACTERS, most_pieces=PAGE_PIECES
+        )
+        text, is_short = page.text, is_short or page.short
+    return f"{text}\n\n{REST}".lstrip() if is_short else text
 
 
-def _attachment(part: Any, is_body: bool) -> Attachment | None:
-    kind = part.get_content_type()
-    is_mail = kind == "message/rfc822"
-    if part.is_multipart() and not is_mail:
-        return None
-    name = str(part.get_filename("") or "")
-    told = part.get_content_disposition() == "attachment"
-    if not told and (is_body or not (name or part.get_content_maintype() not in _READ)):
-        return None
-    if is_mail:
-        payload = part.get_payload()
-        content = bytes(payload[0]) if isinstance(payload, list) and payload else b""
-    else:
-        decoded = part.get_payload(decode=True)
-        content = decoded if isinstance(decoded, bytes) else b""
-    return Attachment(name, kind, content)
+def files_of(parts: Parts) -> Iterator[Part]:
+    """Each part with a file's name, or that is no text; also pictures of its page.
+
+    Of a mail that is attached the mails within are in that one, and not given again.
+    """
+    for part in parts:
+        if part.is_file and not (part.attached and part.is_mail):
+            yield part

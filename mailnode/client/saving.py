@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from attrs import define, field, frozen
 
-from mailnode.client.reading import attachments_of, head_of
+from mailnode.client.reading import files_of, head_of, open_mail
 from mailnode.client.trouble import Denied
 from mailnode.filenames import enter_folder, make_folder, numbered, open_new, safe_name
-from mailnode.mime import read_mail
 
 UNTITLED = "no subject"
 HEAD_OCTETS = 65536
@@ -148,7 +147,7 @@ class Shelf:
         return name, attachments
 
     def _save_attachments(self, raw: bytes, stem: str) -> list[Path]:
-        found = list(attachments_of(read_mail(raw)))
+        found = list(files_of(open_mail(raw)))
         if not found:
             return []
         folder_fd, folder = make_folder(self._fd, stem)
@@ -158,7 +157,7 @@ class Shelf:
                 wanted = safe_name(PurePosixPath(each.name).name, f"attachment {number}")
                 file_fd, name = open_new(folder_fd, wanted)
                 with os.fdopen(file_fd, "wb") as file:
-                    file.write(each.content)
+                    file.write(each.content())
                     file.flush()
                     os.fsync(file.fileno())
                 saved.append(Path(folder, name))

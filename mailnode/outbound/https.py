@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +13,18 @@ from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import TLSVersion, optionsForClientTLS
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.web.client import (
     URI,
     Agent,
     FileBodyProducer,
     RequestTransmissionFailed,
-    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
+from mailnode.answers import AnswerBody, BadAnswer, Way, innermost
 from mailnode.errors import MailError
 from mailnode.outbound.mx import find_addresses
 
@@ -79,7 +74,7 @@ class Https:
             kinds = response.headers.getRawHeaders(b"content-type", [b""])
             if kinds[0].partition(b";")[0].strip().lower() != media_type.encode():
                 raise NoPage(f"it is not {media_type}")
-            body = _Body()
+            body = AnswerBody(MOST_OCTETS)
             response.deliverBody(body)
             return await body.whole
 
@@ -121,7 +116,7 @@ class Https:
             except (ConnectError, ConnectionClosed, OSError) as error:
                 why, kind = f"{address}: {error}", NoPage
             except (ResponseFailed, ResponseNeverReceived, RequestTransmissionFailed) as error:
-                cause = _innermost(error)
+                cause = innermost(error)
                 if isinstance(cause, CancelledError):  # the agent packs up this one, too
                     raise cause from None
                 why = f"{address}: {str(cause) or type(cause).__name__}"
@@ -129,15 +124,28 @@ class Https:
         raise kind(why)
 
     async def _ask_at(self, address: str, host: str, request: _Request) -> Any:
-        way = _Way(self._reactor, address, self.port, self.trust)
+        way = Way(partial(self._endpoint, address), MOST_ON_THE_WAY)
         agent = Agent.usingEndpointFactory(self._reactor, way)
         url = f"https://{host}{request.path}".encode("ascii")
         headers = Headers({b"User-Agent": [b"mailnode"], **request.headers})
         body = None if request.page is None else FileBodyProducer(BytesIO(request.page))
         try:
             return await request.read(await agent.request(request.method, url, headers, body))
+        except BadAnswer as error:
+            raise NoPage(str(error)) from None
         finally:
             await way.close()
+
+    def _endpoint(self, address: str, uri: URI) -> Any:
+        """One address, inside TLS."""
+        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        options = optionsForClientTLS(
+            uri.host.decode("ascii"),
+            trustRoot=self.trust,
+            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2},
+        )
+        tcp = kind(self._reactor, address, self.port, timeout=CONNECT_S)
+        return wrapClientTLS(options, tcp)
 
 
 @frozen
@@ -147,100 +155,6 @@ class _Request:
     headers: dict[bytes, list[bytes]]
     page: bytes | None
     read: Callable[[Any], Awaitable[Any]]
-
-
-class _Body(Protocol):
-    """Gathers a page."""
-
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes] = Deferred()
-        self._pieces: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)  # `_Counted` keeps them few
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        page = b"".join(self._pieces)
-        if len(page) > MOST_OCTETS:
-            self.whole.errback(NoPage(f"it is over {MOST_OCTETS} octets"))
-        elif reason.check(ResponseDone):
-            self.whole.callback(page)
-        else:
-            self.whole.errback(NoPage("its end is missing"))
-
-
-@implementer(IAgentEndpointFactory)
-@define(eq=False)
-class _Way:
-    """Leads the agent to one address, inside TLS, whatever the URL's host resolves to elsewhere."""
-
-    _reactor: Any
-    _address: str
-    _port: int
-    _trust: Any
-    _connection: _Counted | None = None
-
-    def endpointForURI(self, uri: URI) -> Any:
-        kind = TCP6ClientEndpoint if ":" in self._address else TCP4ClientEndpoint
-        options = optionsForClientTLS(
-            uri.host.decode("ascii"),
-            trustRoot=self._trust,
-            extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2},
-        )
-        tcp = kind(self._reactor, self._address, self._port, timeout=CONNECT_S)
-        return _CountedEndpoint(self, wrapClientTLS(options, tcp))
-
-    async def close(self) -> None:
-        """The connection, if there is one, is gone."""
-        if self._connection is not None:
-            self._connection.abortConnection()
-            await self._connection.closed
-
-
-@implementer(IStreamClientEndpoint)
-@frozen
-class _CountedEndpoint:
-    way: _Way
-    inside: Any
-
-    def connect(self, factory: Any) -> Deferred[Any]:
-        counted = WrappingFactory(factory)
-        counted.protocol, counted.noisy = _Counted, False
-
-        def made(connection: _Counted) -> Any:
-            self.way._connection = connection
-            return connection.wrappedProtocol
-
-        connecting: Deferred[Any] = self.inside.connect(counted)
-        return connecting.addCallback(made)
-
-
-class _Counted(ProtocolWrapper):
-    """A connection that is cut when more comes than a page has."""
-
-    def __init__(self, factory: Any, wrapped: Any) -> None:
-        super().__init__(factory, wrapped)
-        self.closed: Deferred[None] = Deferred()
-        self._octets = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        self._octets += len(data)
-        if self._octets > MOST_ON_THE_WAY:
-            self.abortConnection()
-        else:
-            super().dataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        self.closed.callback(None)
-
-
-def _innermost(error: Any) -> BaseException:
-    """What went wrong, out of all that Twisted packs around it."""
-    while reasons := getattr(error, "reasons", None):
-        error = reasons[0].value
-    assert isinstance(error, BaseException)
-    return error
 
 
 def _is_of_certificate(error: BaseException) -> bool:

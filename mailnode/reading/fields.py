@@ -19,23 +19,30 @@ MOST_ADDRESSES = 50
 MOST_PARAMETERS = 20
 
 _FIELD = re.compile(rb"([!-9;-~]{1,76})[ \t]*:((?:[^\n]*\n[ \t])*[^\n]*)\n?")
+_LAST_FIELD = re.compile(rb"(?s:.*)^[!-9;-~]{1,76}[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?", re.M)
 _BEYOND_ASCII = bytes(range(128, 256))
 _KIND = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,60}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,60}")
 _PARAMETER = re.compile(r';\s*([^\s=;"]{1,60})\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)', re.S)
 
 
 def header_end(raw: Octets, at: int, end: int) -> int:
-    """Where the body begins of what begins at `at`; `end` where there is none."""
+    """Where the body begins of what begins at `at`; `end` where there is none.
+
+    That is behind the blank line. Lines behind the last field that are none are of the body: who
+    writes a mail by hand, or cuts one out of another, forgets that line, or the fields.
+    """
     if raw.startswith((b"\n", b"\r\n"), at, end):
         return at + (1 if raw.startswith(b"\n", at) else 2)
     found = [
-        place + len(gap)
+        (place + len(gap), place + 1)
         for gap in (b"\n\r\n", b"\n\n")
         if (place := raw.find(gap, at, min(end, at + HEADER_OCTETS))) >= 0
     ]
-    if found:
-        return min(found)
-    return min(end, at + HEADER_OCTETS)  # no gap: what is behind is no field that anybody needs
+    stop = min(end, at + HEADER_OCTETS)  # no gap: what is behind is no field that anybody needs
+    body, fields_end = min(found, default=(stop, stop))
+    last = _LAST_FIELD.match(raw[at:fields_end])
+    last_end = at + (last.end() if last else 0)
+    return body if last_end == fields_end else last_end
 
 
 def read_fields(header: bytes) -> dict[str, list[str]]:

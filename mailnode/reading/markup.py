@@ -26,6 +26,8 @@ _OPAQUE = frozenset(
     "iframe noembed noframes noscript plaintext script style textarea title xmp".split()
 )
 
+_VERBATIM = frozenset(["plaintext", "textarea", "xmp"])  # what browsers show of them is text
+
 _NAME = re.compile(r"</?([A-Za-z][^\t\n\f\r />]*+)")
 _ATTRIBUTE = re.compile(
     r"""[\t\n\f\r /]*+(?:(?P<end>>)|(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)"""
@@ -49,6 +51,7 @@ class Markup:
         html: its elements are all of `nesting.ELEMENTS`, each is closed within what it was opened
             in, at most `MOST_DEPTH` deep; a body is a div. No comment, NUL, or lone surrogate.
         cut: something is missing because a bound was reached.
+        short: what is missing is the end, and words with it.
         pixels: addresses of images that nobody is meant to see, one pixel large or hidden.
         barred: addresses that elements which never go on would have loaded from outside: style
             sheets, videos, frames, scripts.
@@ -56,34 +59,40 @@ class Markup:
 
     html: str
     cut: bool
+    short: bool
     pixels: frozenset[str]
     barred: frozenset[str]
 
 
-def balance_markup(html: str) -> Markup:
+def balance_markup(
+    html: str, *, most_characters: int = MOST_CHARACTERS, most_pieces: int = MOST_PIECES
+) -> Markup:
     """Never raises; takes time that grows no faster than the input."""
-    return _Reader(html).read()
+    return _Reader(html, most_characters, most_pieces).read()
 
 
 @define(eq=False)
 class _Reader:
     html: str
+    most_characters: int
+    most_pieces: int
     at: int = 0
     pieces: int = 0
     cut: bool = False
+    short: bool = False
     nesting: Nesting = field(factory=Nesting)
     pixels: set[str] = field(factory=set)
     barred: set[str] = field(factory=set)
 
     def read(self) -> Markup:
-        self.cut = len(self.html) > MOST_CHARACTERS
-        html = self.html[:MOST_CHARACTERS].replace("\0", "")
+        self.short = len(self.html) > self.most_characters
+        html = self.html[: self.most_characters].replace("\0", "")
         self.html = html.encode("utf-8", "replace").decode()
         nesting = self.nesting
         while self.at < len(self.html):
-            left = MOST_PIECES - self.pieces - nesting.work
-            if left <= 0 or nesting.length > 2 * MOST_CHARACTERS:
-                self.cut = True
+            left = self.most_pieces - self.pieces - nesting.work
+            if left <= 0 or nesting.length > 2 * self.most_characters:
+                self.short = True
                 break
             found = self.html.find("<", self.at)
             found = len(self.html) if found < 0 else found
@@ -92,14 +101,14 @@ class _Reader:
                 self.at = found
             else:
                 self.read_markup()
-        html = nesting.close_all()
-        cut = self.cut or nesting.cut
-        return Markup(html, cut, frozenset(self.pixels), frozenset(self.barred))
+        html = nesting.close_all().lstrip("\ufeff")  # a parser would take the first for no text
+        cut = self.cut or self.short or nesting.cut
+        return Markup(html, cut, self.short, frozenset(self.pixels), frozenset(self.barred))
 
     def read_text(self, text: str, left: int) -> None:
         entities = text.count("&")
         if entities > left:
-            text, entities, self.cut = "&".join(text.split("&", left)[:left]), left, True
+            text, entities, self.short = "&".join(text.split("&", left)[:left]), left, True
         self.pieces += entities
         self.nesting.emit(text)
 
@@ -159,14 +168,23 @@ class _Reader:
 
     def skip_content(self, name: str, attributes: dict[str, str]) -> None:
         self.note_loads(name, attributes)
-        end = None
+        end, start = None, self.at
         if name != "plaintext":
-            end = re.compile(rf"</{name}(?=[\t\n\f\r />])", re.I).search(self.html, self.at)
-        end_at = end.start() if end else len(self.html)
+            end = re.compile(rf"</{name}(?=[\t\n\f\r />])", re.I).search(self.html, start)
+        self.at = end.start() if end else len(self.html)
         if name == "style":
-            for load in _CSS_LOADS.finditer(self.html, self.at, end_at):
+            for load in _CSS_LOADS.finditer(self.html, start, self.at):
                 self.note(self.barred, load.group(1))
-        self.at = end_at
+        elif name in _VERBATIM:
+            self.show_as_it_stands(name, self.html[start : self.at])
+
+    def show_as_it_stands(self, name: str, text: str) -> None:
+        if name != "textarea":  # in the others even an entity is no more than its characters
+            text = text.replace("&", "&amp;")
+        self.nesting.start("pre", "<pre>")
+        left = self.most_pieces - self.pieces - self.nesting.work
+        self.read_text(text.replace("<", "&lt;"), max(0, left))
+        self.nesting.end("pre")
 
     def note(self, kept: set[str], address: str) -> None:
         if len(kept) < _MOST_LOADS:

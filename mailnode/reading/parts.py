@@ -10,7 +10,7 @@ from email.message import EmailMessage
 
 from attrs import Factory, define, field, frozen
 
-from mailnode.reading.decoding import decode_octets, decode_pieces
+from mailnode.reading.decoding import decode_octets, decode_pieces, decoded_size
 from mailnode.reading.fields import (
     Content,
     decode,
@@ -27,6 +27,8 @@ MOST_DELIMITERS = 20_000  # lines that look like one, of each multipart
 BOUNDARY_OCTETS = 200
 LINE_OCTETS = 998
 NAME_CHARACTERS = 200
+SUFFIX_CHARACTERS = 20
+_TEXTS = ("text/plain", "text/html")
 
 
 @frozen(eq=False)
@@ -64,8 +66,25 @@ class Part:
         return self._end - self._start
 
     @property
+    def content_octets(self) -> int:
+        """How many its content has, as `decoding.decoded_size` knows it."""
+        return decoded_size(self.span, self.encoding)
+
+    @property
     def is_multipart(self) -> bool:
         return self.kind.startswith("multipart/")
+
+    @property
+    def is_file(self) -> bool:
+        """It has a file's name, is said to be attached, or is no text."""
+        if self.disposition == "attachment" or self.name:
+            return not self.is_multipart
+        return not self.kind.startswith(("text/", "multipart/"))
+
+    @property
+    def is_shown(self) -> bool:
+        """It is of the mail itself, and nothing says that it is to be kept as a file."""
+        return not self.attached and self.disposition != "attachment"
 
     @property
     def is_mail(self) -> bool:
@@ -123,29 +142,31 @@ class Parts:
         return next((part for part in self.all if part.path == path), None)
 
     def body(self, kind: str) -> Part | None:
-        """The first part of that kind that is to be read in the mail, not a file."""
-        for part in self.all:
-            if part.kind == kind and not part.attached and not _is_file(part):
-                return part
-        return None
+        """The first part of that kind that is to be read in the mail, not a file.
+
+        Where each of the mail's texts has a file's name, one that isn't said to be attached is its
+        body: some programs give everything a name.
+        """
+        texts = [part for part in self.all if part.kind in _TEXTS and part.is_shown]
+        texts = [part for part in texts if not part.name] or texts
+        return next((part for part in texts if part.kind == kind), None)
 
     def attachments(self) -> Iterator[Part]:
         """Those that are files; not pictures of a page, nor what is in attached mails."""
         for part in self.all:
-            if part.is_multipart or part.attached:
-                continue
             in_page = part.related and part.cid and part.kind.startswith("image/")
-            if part.disposition == "attachment" or (_is_file(part) and not in_page):
+            if part.disposition == "attachment":
+                in_page = False
+            if part.is_file and not part.attached and not in_page:
                 yield part
 
 
-def _is_file(part: Part) -> bool:
-    if part.disposition == "attachment" or part.name:
-        return True
-    return not part.kind.startswith(("text/", "multipart/"))
-
-
-def parts_of(mail: Octets | EmailMessage | Parts) -> Parts:
+def parts_of(
+    mail: Octets | EmailMessage | Parts,
+    *,
+    most_parts: int = MOST_PARTS,
+    most_depth: int = MOST_DEPTH,
+) -> Parts:
     """Whatever the mail is: what it says of its parts can be wrong, and never raises an error."""
     if isinstance(mail, Parts):
         return mail
@@ -154,7 +175,7 @@ def parts_of(mail: Octets | EmailMessage | Parts) -> Parts:
             mail = bytes(mail)
         except Exception:  # as deep as a stranger has nested, or octets that it can't write
             mail = b""
-    return _Walk(mail).read()
+    return _Walk(mail, most_parts, most_depth).read()
 
 
 @define(eq=False)
@@ -200,6 +221,8 @@ class _Walk:
     """One pass over a mail."""
 
     raw: Octets
+    most_parts: int
+    most_depth: int
     open: list[_Open] = Factory(list)
     found: list[Part] = Factory(list)
     fields: dict[str, list[str]] = Factory(dict)
@@ -208,7 +231,7 @@ class _Walk:
     def read(self) -> Parts:
         at: int | None = 0
         while at is not None:
-            if len(self.found) >= MOST_PARTS:
+            if len(self.found) >= self.most_parts:
                 self.cut = True
                 break
             at = self._take(at)
@@ -230,6 +253,7 @@ class _Walk:
         self.found.append(part)
         if part.is_multipart:
             boundary = content.parameters.get("boundary", "").encode("utf-8", "replace").rstrip()
+            self.cut = self.cut or len(boundary) > BOUNDARY_OCTETS
             if boundary and len(boundary) <= BOUNDARY_OCTETS and self._has_room():
                 path = part.path.removesuffix(".TEXT")
                 self.open.append(_Open(path, b"--" + boundary, part.kind))
@@ -239,8 +263,8 @@ class _Walk:
         return self._after(body)
 
     def _has_room(self) -> bool:
-        self.cut = self.cut or len(self.open) >= MOST_DEPTH
-        return len(self.open) < MOST_DEPTH
+        self.cut = self.cut or len(self.open) >= self.most_depth
+        return len(self.open) < self.most_depth
 
     def _after(self, at: int) -> int | None:
         """Where the next part begins behind `at`; None at the end."""
@@ -267,7 +291,7 @@ class _Walk:
         return Part(
             path=_path(around, kind.startswith("multipart/")),
             kind=kind,
-            name=name[:NAME_CHARACTERS],
+            name=_cut_name(name),
             charset=content.parameters.get("charset", "").lower(),
             disposition=disposition.kind,
             cid=fields.get("content-id", [""])[0].strip("<> "),
@@ -279,6 +303,15 @@ class _Walk:
             start=start,
             end=end,
         )
+
+
+def _cut_name(name: str) -> str:
+    """Of a long one the beginning and what says the file's kind."""
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    end = name[-SUFFIX_CHARACTERS:].rpartition(".")
+    suffix = f".{end[2]}" if end[1] else ""
+    return name[: NAME_CHARACTERS - len(suffix)] + suffix
 
 
 def _path(around: _Open | None, is_multipart: bool) -> str:

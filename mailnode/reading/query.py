@@ -275,3 +275,23 @@ def words_of(text: str) -> str:
     if not any(category[0] in "LN" or category == "Co" for category in categories):
         return ""
     return " ".join(kept.split())
+
+
+_NO_WORDS = {number: " " for number in range(128) if not chr(number).isalnum()}
+
+
+def folded_words(text: str) -> str:
+    """Its words whatever their case and accents, for `stand_in`."""
+    if text.isascii():  # as most is, and this is much faster
+        return " ".join(text.lower().translate(_NO_WORDS).split())
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return words_of("".join(char for char in letters if unicodedata.category(char) != "Mn"))
+
+
+def stand_in(words: Words, text: str) -> bool:
+    """Whether they stand next to each other in a text of `folded_words`.
+
+    Whether they must or mustn't (`without`) is not asked.
+    """
+    end = "" if words.prefix else " "
+    return f" {folded_words(words.text)}{end}" in f" {text} "

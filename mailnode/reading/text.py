@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from email.message import EmailMessage
 
+from attrs import frozen
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from mailnode.reading.markup import MOST_PIECES, balance_markup
 from mailnode.reading.parts import Part, Parts, parts_of
 
 HTML_OCTETS = 512 << 10
 TEXT_OCTETS = 1 << 20
-MOST_DEPTH = 200
 SNIPPET_CHARACTERS = 160
 SNIPPET_OF_OCTETS = 16 << 10
 
@@ -24,17 +25,22 @@ _PARAGRAPHS = frozenset(("p", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "
 # What stands behind one of these is on another line, whatever it is.
 _CLOSED = ",".join(sorted(_BLOCKS - {"br", "hr", "li", "dd", "dt", "td", "th", "tr"}))
 _ENDED = "\f"
-_UNSEEN = ("script", "style", "head", "title", "template", "noscript", "svg", "math", "select")
-# What has no end, or ends where the next one begins: they nest only in others.
-_FLAT = frozenset(
-    b"area base br col embed hr img input link meta param source track wbr p li dd dt option"
-    b" optgroup tr td th thead tbody tfoot colgroup rp rt".split()
-)
-_TAG = re.compile(rb"<(/?)([a-zA-Z][a-zA-Z0-9:_-]{0,30})")
 _BLANKS = re.compile(r"[ \t\r\f\v\xa0]+")
 _ENDS = re.compile(r"\f[ \f]*\n?")
 _GAPS = re.compile(r"\n{3,}")
 _QUOTED = re.compile(r"^(?:[ \t]*>|-- ?$).*(?:\n|\Z)", re.M)
+
+
+@frozen
+class Page:
+    """The words of a page.
+
+    Attributes:
+        short: there are more of them, behind a bound that was reached.
+    """
+
+    text: str
+    short: bool
 
 
 def text_of(mail: bytes | EmailMessage | Parts, most_octets: int = TEXT_OCTETS) -> str:
@@ -63,24 +69,41 @@ def text_of_html(html: str, *, marked: bool = False) -> str:
     Args:
         marked: behind a link stands where it leads, before each item of a list a star.
     """
-    page = html.encode("utf-8", "replace")[:HTML_OCTETS]
-    page = page[: _depth_ends(page)]
+    page = html.encode("utf-8", "replace")[:HTML_OCTETS].decode("utf-8", "ignore")
+    return read_page(page, marked=marked).text
+
+
+def read_page(
+    html: str,
+    *,
+    marked: bool = False,
+    most_characters: int = HTML_OCTETS,
+    most_pieces: int = MOST_PIECES,
+) -> Page:
+    """The words that the page itself would show, as `clean_html` has it.
+
+    Args:
+        marked: as for `text_of_html`.
+        most_pieces: tags, attributes and entities that are looked at.
+    """
+    # As it comes it might keep the parser busy for a minute, and all threads with it: it takes
+    # the square of a tag's attributes, and of what stands in each other.
+    markup = balance_markup(html, most_characters=most_characters, most_pieces=most_pieces)
     try:
-        tree = LexborHTMLParser(page.decode("utf-8", "ignore"))
-        tree.strip_tags(list(_UNSEEN), recursive=True)
+        tree = LexborHTMLParser(markup.html)
         for node in tree.css(_CLOSED):
             node.insert_after(_ENDED)
         if marked:
             _name_links(tree)
     except Exception:  # it says that it may
-        return ""
+        return Page("", short=True)
     words, item = list[str](), "\n* " if marked else "\n"
     if tree.root is not None:
         for node in tree.root.traverse(include_text=True):
             _add_words(node, words, item)
     text = _ENDS.sub("\n", "".join(words))
     lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
-    return _GAPS.sub("\n\n", "\n".join(lines)).strip()
+    return Page(_GAPS.sub("\n\n", "\n".join(lines)).strip(), markup.short)
 
 
 def _add_words(node: LexborNode, words: list[str], item: str) -> None:
@@ -100,26 +123,6 @@ def _name_links(tree: LexborHTMLParser) -> None:
         href = (node.attributes.get("href") or "").strip()
         if href.startswith(("http:", "https:", "mailto:")):
             node.insert_after(f" <{href}>")
-
-
-def _depth_ends(page: bytes) -> int:
-    """Where elements stand in each other deeper than anybody would read: the time that a reader of
-    HTML takes grows by the square of that."""
-    open_: dict[bytes, int] = {}
-    depth = 0
-    for found in _TAG.finditer(page):
-        name = found.group(2).lower()
-        if name in _FLAT:
-            continue
-        if not found.group(1):
-            open_[name] = open_.get(name, 0) + 1
-            depth += 1
-            if depth > MOST_DEPTH:
-                return found.start()
-        elif open_.get(name):
-            open_[name] -= 1
-            depth -= 1
-    return len(page)
 
 
 def snippet_of(text: str) -> str:

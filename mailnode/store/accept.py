@@ -1,4 +1,4 @@
-"""The accept batch: many mails filed into their INBOXes, and queued, by a handful of statements.
+"""The accept batch: many mails filed into folders, and queued, by a handful of statements.
 
 It runs in the writer thread inside the batch's transaction; `Messages.file_message` hands it over.
 """
@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 
 from attrs import define, frozen
 
 from mailnode.errors import MailError
-from mailnode.model import INBOX, Accepted, Blob, Delivered, Envelope, Event, Filed, Message
+from mailnode.model import (
+    INBOX,
+    Accepted,
+    Blob,
+    Delivered,
+    Envelope,
+    Event,
+    Filed,
+    Judgement,
+    Message,
+)
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.answers import AnsweredBefore, keep_answers
 from mailnode.store.enqueue import Leaving, enqueue
@@ -50,7 +60,7 @@ class AcceptNote:
 
 
 @define
-class Inbox:
+class Filling:
     """A folder while a batch fills it."""
 
     account_id: int
@@ -85,7 +95,7 @@ def accept_mails(
     mails: list[tuple[Envelope, Message]],
     claims: Claims | None = None,
 ) -> tuple[list[tuple[Filed, ...] | MailError], AcceptNote]:
-    """File every mail into the INBOX of each recipient; missing INBOXes are made.
+    """File every mail into a folder of each recipient; missing ones are made.
 
     Its recipients elsewhere get rows in the queue, leased where the relay claims them. One whose
     key was answered already is filed nowhere (AnsweredBefore), and the others of its batch are.
@@ -94,8 +104,10 @@ def accept_mails(
     answered = [envelope for envelope, _ in mails if envelope.once is not None]
     late = keep_answers(connection, answered, now) if answered else ()
     message_id = reserve_ids(connection, "message", len(mails))
-    inboxes = open_inboxes(
-        connection, {to.account_id for envelope, _ in mails for to in envelope.recipients}, now
+    folders = open_folders(
+        connection,
+        {(to.account_id, to.folder) for envelope, _ in mails for to in envelope.recipients},
+        now,
     )
     results: list[tuple[Filed, ...] | MailError] = []
     events: list[Event] = []
@@ -133,23 +145,25 @@ def accept_mails(
         copies = []
         own_octets = _head_octets(sender, message.prefix) + message.size_octets
         for to in envelope.recipients:
-            inbox = inboxes[to.account_id]
-            folder_id, uid = inbox.folder_id, inbox.uid_next + inbox.new_mails
+            filling = folders[to.account_id, to.folder]
+            folder_id, uid = filling.folder_id, filling.uid_next + filling.new_mails
             recipient = str(to.address)
             size = own_octets + len(recipient.encode())
-            inbox.new_mails += 1
-            inbox.new_octets += size
+            filling.new_mails += 1
+            filling.new_octets += size
             deliveries += (
                 folder_id,
                 uid,
                 message_id,
                 recipient,
-                inbox.modseq + 1,
+                filling.modseq + 1,
                 size,
                 received_at,
             )
             copies.append(Filed(recipient, to.mailbox, folder_id, uid))
             detail = {} if recipient == to.mailbox else {"mailbox": to.mailbox}
+            if to.folder != INBOX:
+                detail["folder"] = to.folder
             events.append(
                 Delivered(
                     at=now,
@@ -167,7 +181,7 @@ def accept_mails(
         results.append(tuple(copies))
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
-    uses = _count(connection, inboxes.values())
+    uses = _count(connection, folders.values())
     execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
     if keeping:
         uses += keep_copies(connection, keeping, events, now)
@@ -196,44 +210,62 @@ def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:
         detail["account"] = client.account
     if message.mended_lf:
         detail["mended_lf"] = True
+    if message.judgements:
+        detail["judged"] = list(map(_judged, message.judgements))
     if message.dialog:
         detail["dialog"] = message.dialog
     return detail
 
 
-def open_inboxes(
-    connection: sqlite3.Connection, account_ids: Iterable[int], now: float
-) -> dict[int, Inbox]:
-    """Each account's INBOX as it is now; a missing one is made."""
-    wanted = list(account_ids)
-    if not wanted:
-        return {}
-    found = _find_inboxes(connection, wanted)
-    missing = [account_id for account_id in wanted if account_id not in found]
+def _judged(judgement: Judgement) -> dict[str, object]:
+    told: dict[str, object] = {"by": judgement.by}
+    if judgement.unwanted:
+        told["unwanted"] = True
+    if judgement.reasons:
+        told["reasons"] = list(judgement.reasons)
+    if judgement.facts:
+        told["facts"] = dict(judgement.facts)
+    return told
+
+
+Place = tuple[int, str]
+"""An account and the name of one of its folders."""
+
+
+def open_folders(
+    connection: sqlite3.Connection, places: Collection[Place], now: float
+) -> dict[Place, Filling]:
+    """Each folder as it is now; a missing one is made."""
+    found = _find_folders(connection, places)
+    missing = [place for place in places if place not in found]
     if missing:
         values: list[object] = []
-        for account_id in missing:
-            values += (account_id, INBOX, int(now))
+        for account_id, name in missing:
+            values += (account_id, name, int(now))
         execute_rows(connection, _INSERT_FOLDERS, 3, values)
-        found |= _find_inboxes(connection, missing)
+        found |= _find_folders(connection, missing)
     return found
 
 
-_INBOXES_AT_ONCE = 512
+_FOLDERS_AT_ONCE = 512
 
 
-def _find_inboxes(connection: sqlite3.Connection, account_ids: list[int]) -> dict[int, Inbox]:
+def _find_folders(
+    connection: sqlite3.Connection, places: Collection[Place]
+) -> dict[Place, Filling]:
     names = ("account_id", "id", "uid_next", "modseq", "octets", "mails")
     columns = ", ".join(packed(name) for name in names)
-    found: dict[int, Inbox] = {}
-    for at in range(0, len(account_ids), _INBOXES_AT_ONCE):
-        marks, values = padded(account_ids[at : at + _INBOXES_AT_ONCE])
-        row = connection.execute(
-            f"SELECT {columns} FROM folder WHERE account_id IN ({marks}) AND name = '{INBOX}'",
-            values,
-        ).fetchone()
-        for numbers in zip(*map(unpack, row), strict=True):
-            found[numbers[0]] = Inbox(*numbers)
+    found: dict[Place, Filling] = {}
+    for folder in {name for _account_id, name in places}:
+        account_ids = [account_id for account_id, name in places if name == folder]
+        for at in range(0, len(account_ids), _FOLDERS_AT_ONCE):
+            marks, values = padded(account_ids[at : at + _FOLDERS_AT_ONCE])
+            row = connection.execute(
+                f"SELECT {columns} FROM folder WHERE account_id IN ({marks}) AND name = ?",
+                (*values, folder),
+            ).fetchone()
+            for numbers in zip(*map(unpack, row), strict=True):
+                found[numbers[0], folder] = Filling(*numbers)
     return found
 
 
@@ -244,13 +276,13 @@ _COUNT = """
 """
 
 
-def _count(connection: sqlite3.Connection, inboxes: Iterable[Inbox]) -> list[FolderUse]:
+def _count(connection: sqlite3.Connection, folders: Iterable[Filling]) -> list[FolderUse]:
     """Count what the batch put into each folder; that gives out the uids, too."""
     values: list[object] = []
     uses = []
-    for inbox in inboxes:
-        values += (inbox.folder_id, inbox.new_mails, inbox.new_octets)
-        octets, mails = inbox.octets + inbox.new_octets, inbox.mails + inbox.new_mails
-        uses.append(FolderUse(inbox.folder_id, inbox.account_id, octets, mails))
+    for each in folders:
+        values += (each.folder_id, each.new_mails, each.new_octets)
+        octets, mails = each.octets + each.new_octets, each.mails + each.new_mails
+        uses.append(FolderUse(each.folder_id, each.account_id, octets, mails))
     execute_rows(connection, _COUNT, 3, values)
     return uses

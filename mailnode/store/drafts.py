@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from mailnode.errors import MailboxFull, MailError, NoSuchMail
+from mailnode.errors import DraftChanged, MailboxFull, MailError, NoSuchMail
 from mailnode.mime import subject_of
 from mailnode.model import DRAFT, DRAFTS, SEEN, Filed, new_mail_id
 from mailnode.store.blobs import FileBlobs
@@ -74,6 +74,7 @@ class _Save:
     draft_id: int
     raw: bytes
     at: float
+    over: tuple[int, int] | None
 
 
 @define
@@ -107,20 +108,28 @@ class Drafts:
         note.removed.uses += note.uses
         self.messages.took_part(None, note.removed)
 
-    async def save(self, account_id: int, raw: bytes, draft_id: int = 0) -> SavedDraft:
+    async def save(
+        self,
+        account_id: int,
+        raw: bytes,
+        draft_id: int = 0,
+        over: tuple[int, int] | None = None,
+    ) -> SavedDraft:
         """The draft's text, durably, in place of the one before.
 
         Args:
             raw: CRLF lines.
             draft_id: 0 for a new one.
+            over: folder id and uid of the text that is replaced; None for whichever there is.
 
         Raises:
             NoSuchDraft: it was sent or deleted meanwhile.
+            DraftChanged: it has another text than `over`.
             MailboxFull.
         """
         if not self.has_room(account_id, len(raw)):
             raise MailboxFull()
-        wanted = _Save(account_id, draft_id, raw, time.time())
+        wanted = _Save(account_id, draft_id, raw, time.time(), over)
         saved: SavedDraft = await self.messages.database.submit(self._saves, wanted, len(raw))
         return saved
 
@@ -304,6 +313,9 @@ def _save(
                 ).fetchone()
             ):
                 results.append(NoSuchDraft())
+                continue
+            if save.over is not None and save.over != tuple(before):
+                results.append(DraftChanged())
                 continue
         filed = _file(connection, save, note)
         if before is None:

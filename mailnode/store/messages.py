@@ -16,7 +16,7 @@ from mailnode.background import background
 from mailnode.errors import MailError, StoreBroken
 from mailnode.model import INBOX, Envelope, Event, Filed, Message
 from mailnode.queued import Begun, Claims, Key
-from mailnode.store.accept import AcceptNote, accept_mails, open_inboxes
+from mailnode.store.accept import AcceptNote, accept_mails, open_folders
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.fetching import READ_AT_ONCE, Frame, Run, StoredMail, read_mails, read_run
@@ -99,7 +99,7 @@ class Messages:
     # Filing
 
     def file_message(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
-        """File one mail into the INBOX of every recipient, durably, or nowhere.
+        """File one mail into a folder of every recipient, durably, or nowhere.
 
         Those elsewhere are in the queue then.
 
@@ -328,7 +328,7 @@ def _read_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo |
 
 
 def _make_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo:
-    open_inboxes(connection, [account_id], time.time())
+    open_folders(connection, [(account_id, INBOX)], time.time())
     made = _read_inbox(connection, account_id)
     assert made is not None
     return made

@@ -75,6 +75,7 @@ class QueueFilter:
         before, after: they were queued, UTC epoch seconds.
         reply: stands in the last reply, in capitals or not.
         state: as `QueueRow` has it, or "leaving" for all that was not captured.
+        up_to: the highest id; what came later is none of them.
     """
 
     ids: tuple[int, ...] = ()
@@ -86,6 +87,7 @@ class QueueFilter:
     after: float | None = None
     reply: str | None = None
     state: str | None = None
+    up_to: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -113,6 +115,7 @@ class QueueFilter:
             ("queued_at < ?", self.before),
             ("queued_at >= ?", self.after),
             ("instr(lower(last_reply), lower(?)) > 0", self.reply),
+            ("queue.id <= ?", self.up_to),
         ):
             if value is not None:
                 texts.append(text)

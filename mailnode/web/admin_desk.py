@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.config import QuotaSettings
     from mailnode.store.accounts import Accounts
-    from mailnode.store.captured import Captured
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal_search import FoundPage
     from mailnode.store.lists import Sums
-    from mailnode.store.queue import QueuedMail
     from mailnode.store.queue_desk import Changed, Destination, QueueFilter, QueueRow
     from mailnode.web.bodies import InThread
     from mailnode.web.figures import Figures
+    from mailnode.web.pages.lists import Shelf
+    from mailnode.web.routes import Answer
     from mailnode.web.templates import Templates
+    from mailnode.web.visit import Visit
 
 
 @define(eq=False, kw_only=True)
@@ -42,6 +43,7 @@ class AdminDesk:
         metrics: their values now.
         processes: of the node that serve mail.
         now: UTC epoch seconds.
+        shelf: the folders of who asks, beside each page.
     """
 
     templates: Templates
@@ -62,6 +64,14 @@ class AdminDesk:
     metrics: Callable[[], Mapping[str, Any]]
     processes: int
     now: Callable[[], float]
+    shelf: Callable[[Visit], Awaitable[Shelf]]
+
+    async def page(
+        self, visit: Visit, template: str, status: int = 200, /, **values: Any
+    ) -> Answer:
+        """A template as the answer, with one's own folders beside it."""
+        shelf = await self.shelf(visit)
+        return self.templates.page(visit, template, status, shelf=shelf, **values)
 
 
 @define(eq=False, kw_only=True)
@@ -74,9 +84,7 @@ class QueueSight:
         count: how many fit.
         destinations: those with the most recipients.
         change: (filter, action, by whom, reason).
-        captured: (before, limit), the newest first.
-        mail: a row by its id and, of what was captured, its mail; None for none.
-        open: a body that lies in a file.
+        row: the one of that id; None for none.
     """
 
     make_filter: Callable[..., QueueFilter]
@@ -84,6 +92,4 @@ class QueueSight:
     count: Callable[[QueueFilter], Awaitable[int]]
     destinations: Callable[[int], Awaitable[list[Destination]]]
     change: Callable[[QueueFilter, str, str, str], Awaitable[Changed]]
-    captured: Callable[[int, int], Awaitable[list[Captured]]]
-    mail: Callable[[int], Awaitable[tuple[QueueRow, QueuedMail | None] | None]]
-    open: Callable[[str], Any]
+    row: Callable[[int], Awaitable[QueueRow | None]]

@@ -18,6 +18,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Site
 
 from mailnode.machine import address_key, is_loopback
+from mailnode.web.refusals import AddressTooLong, HeaderTooLarge, WebRefused
 
 HEADER_S = 20.0
 IDLE_S = 60
@@ -25,6 +26,7 @@ LOOK_S = 10.0
 BODY_GRACE_S, BODY_RATE = 60.0, 1024
 STALL_S = 120.0
 LINGER_S = 10.0
+ASKED_OCTETS = 1024
 MOST_CONNECTIONS = 2000
 MOST_PER_ADDRESS = 200
 
@@ -65,6 +67,35 @@ class WebChannel(HTTPChannel):
     def _cut_off(self) -> None:
         self._late = None
         self.transport.abortConnection()
+
+    def lineReceived(self, line: bytes) -> bool:
+        """As Twisted's, but whose header is too large is told so. True: no more lines are read."""
+        if self._receivedHeaderSize + len(line) > self.totalHeadersSize:
+            self._refuse_head(line)
+        else:
+            super().lineReceived(line)
+        return self._lingers
+
+    def headerReceived(self, line: bytes) -> bool:
+        if self._receivedHeaderCount >= self.maxHeaders:
+            self._refuse_head(line)
+        return not self._lingers and bool(super().headerReceived(line))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """It has no end so far, or one too late."""
+        self._refuse_head(line)
+
+    def _refuse_head(self, line: bytes) -> None:
+        """Answer what has come of a request, and throw away what comes behind."""
+        if self.requests:
+            request, head = self.requests[-1], (self._command, self._path, self._version)
+            error: WebRefused = HeaderTooLarge.past(self.totalHeadersSize, self.maxHeaders)
+        else:  # who has asked is known by the beginning of the line, if by anything
+            command, _, rest = line[:ASKED_OCTETS].partition(b" ")
+            head, error = (command, rest.partition(b" ")[0] or b"/", b"HTTP/1.1"), AddressTooLong()
+            request = self.requestFactory(self)
+            self.requests.append(request)
+        request.refuse_head(*head, error)
 
     def allHeadersReceived(self) -> None:
         """As Twisted's, but who waits for leave to send is answered once it is known."""
@@ -118,6 +149,7 @@ class WebChannel(HTTPChannel):
         """A request was answered before its body came: what comes is read for a while and thrown
         away, for a client that still sends would not read why if we closed at once."""
         self.requests.clear()
+        self.clearLineBuffer()
         self._lingers, self.persistent = True, False
         self._in_time()
         self.setTimeout(None)

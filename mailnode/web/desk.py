@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.answers import Answers
     from mailnode.store.blobs import FileBlobs
+    from mailnode.store.captured import CapturedMails
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.drafts import Drafts
@@ -26,6 +27,7 @@ class Desk:
     Attributes:
         directory: accounts, aliases and domains, in memory.
         folders: what lies where.
+        captured: what the gear keeps from leaving, for administrators.
         indexes: what lists show of mails, search, threads.
         changes: tells who listens that a folder changed.
         blobs: large bodies.
@@ -38,6 +40,7 @@ class Desk:
     directory: LiveDirectory
     database: Database
     folders: Folders
+    captured: CapturedMails
     indexes: Indexes
     changes: Changes
     blobs: FileBlobs

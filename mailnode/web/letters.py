@@ -9,6 +9,7 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 
 from mailnode.background import background
+from mailnode.errors import NoSuchMail
 from mailnode.model import Blob
 from mailnode.reading.decoding import decode_pieces
 from mailnode.reading.octets import Octets, Span
@@ -17,6 +18,7 @@ from mailnode.web.refusals import NoSuchPage, TakesTooLong
 
 if TYPE_CHECKING:
     from mailnode.store.blobs import FileBlobs
+    from mailnode.store.captured import Captured, CapturedMails
     from mailnode.store.fetching import StoredMail
     from mailnode.store.folder_lists import Copy
     from mailnode.store.folders import Folders
@@ -33,15 +35,44 @@ _MOST_NUMBER = 1 << 63
 
 @frozen(eq=False)
 class Letter:
+    """A mail, wherever it lies.
+
+    Attributes:
+        path: of its page.
+        subject: as the store has it, "" for none.
+    """
+
+    mail: StoredMail
+    path: str
+    mail_id: str
+    subject: str
+
+
+@frozen(eq=False)
+class OwnLetter(Letter):
     """A copy in a folder of who reads it."""
 
     copy: Copy
-    mail: StoredMail
 
-    @property
-    def path(self) -> str:
-        """Of its page."""
-        return f"/mail/{self.copy.folder_id}/{self.copy.uid}"
+    @classmethod
+    def of(cls, copy: Copy, mail: StoredMail) -> OwnLetter:
+        return cls(mail, f"/mail/{copy.folder_id}/{copy.uid}", copy.mail_id, copy.subject, copy)
+
+
+@frozen(eq=False)
+class CapturedLetter(Letter):
+    """A mail to one recipient elsewhere, which never leaves: an administrator reads it."""
+
+    row: Captured
+
+    @classmethod
+    def of(cls, row: Captured, mail: StoredMail) -> CapturedLetter:
+        return cls(mail, captured_path(row.id), row.mail_id, row.subject, row)
+
+
+def captured_path(row_id: int) -> str:
+    """Of its page."""
+    return f"/admin/captured/{row_id}"
 
 
 @frozen
@@ -69,19 +100,30 @@ class Letters:
     """
 
     folders: Folders
+    captured: CapturedMails
     blobs: FileBlobs
     threads: Threads
     in_thread: InThread
     clock: Any
 
-    async def open(self, account_id: int, folder_id: int, uid: int) -> Letter:
+    async def open(self, account_id: int, folder_id: int, uid: int) -> OwnLetter:
         """
         Raises:
             NoSuchFolder, NoSuchMail.
         """
         if max(folder_id, uid) >= _MOST_NUMBER:
             raise NoSuchPage()
-        return Letter(*await self.folders.mail(account_id, folder_id, uid))
+        return OwnLetter.of(*await self.folders.mail(account_id, folder_id, uid))
+
+    async def open_captured(self, row_id: int) -> CapturedLetter:
+        """
+        Raises:
+            NoSuchMail.
+        """
+        found = await self.captured.find(row_id) if row_id < _MOST_NUMBER else None
+        if found is None:
+            raise NoSuchMail()
+        return CapturedLetter.of(*found)
 
     async def look(self, letter: Letter, function: Callable[..., T], *arguments: Any) -> T:
         """What `function(octets, *arguments)` returns, called in a thread; octets are `Octets`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mailnode.errors import MailError
+from mailnode.telling import size
 
 
 class WebRefused(MailError):
@@ -82,7 +83,27 @@ class BodyTooLarge(WebRefused):
 
     @classmethod
     def past(cls, most_octets: int) -> BodyTooLarge:
-        return cls(f"What was sent is larger than the {most_octets} octets that are taken here")
+        return cls(f"What was sent is larger than the {size(most_octets)} that are taken here")
+
+
+class HeaderTooLarge(WebRefused):
+    http_status = 431
+    title = "Too large"
+    closes = True
+
+    @classmethod
+    def past(cls, most_octets: int, most_fields: int) -> HeaderTooLarge:
+        return cls(
+            f"The header is over {size(most_octets)} or {most_fields} fields; it may be that the "
+            "browser keeps too many cookies of this address"
+        )
+
+
+class AddressTooLong(WebRefused):
+    http_status = 414
+    title = "Too long"
+    text = "The address of the page is too long"
+    closes = True
 
 
 class Broken(MailError):

@@ -70,19 +70,27 @@ class WebRequest(Request):
         self, command: bytes, uri: bytes, version: bytes, length: int | None
     ) -> None:
         """The body is still to come."""
-        self.method, self.uri, self.clientproto = command, uri, version
-        self.path, _, query = uri.partition(b"?")
-        self.args = parse_qs(query, True)
-        self.length, self.content = length, BytesIO()
-        self.site = self.channel.site
-        for name, value in SECURITY_HEADERS:
-            self.responseHeaders.setRawHeaders(name, [value])
-        self.responseHeaders.setRawHeaders("Cache-Control", ["no-store"])
+        self._begin(command, uri, version, length)
+        self.args = parse_qs(self.uri.partition(b"?")[2], True)
         admitting = maybeDeferred(self.site.admit, self)
         if not admitting.called:
             self._wait()
         admitting.addCallbacks(self._admitted, self._refuse)
         admitting.addErrback(self._failed)
+
+    def refuse_head(self, command: bytes, uri: bytes, version: bytes, error: MailError) -> None:
+        """Its header never becomes whole: it is answered, and nothing more is read."""
+        self._begin(command, uri, version, None)
+        self._refuse(Failure(error))
+
+    def _begin(self, command: bytes, uri: bytes, version: bytes, length: int | None) -> None:
+        self.method, self.uri, self.clientproto = command, uri, version
+        self.path = uri.partition(b"?")[0]
+        self.length, self.content = length, BytesIO()
+        self.site = self.channel.site
+        for name, value in SECURITY_HEADERS:
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.responseHeaders.setRawHeaders("Cache-Control", ["no-store"])
 
     def path_text(self) -> str | None:
         """The path, decoded as Klein does it; None for what is no path."""

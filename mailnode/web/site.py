@@ -60,8 +60,11 @@ class MailSite(WebSite):
         if self._web is not None:
             self._web.refuse(request, error)
         else:
+            body = f"{error.text}\n".encode()
             request.setResponseCode(error.http_status)
-            request.setHeader("Content-Length", "0")
+            request.setHeader("Content-Type", "text/plain; charset=utf-8")
+            request.setHeader("Content-Length", str(len(body)))
+            request.write(body)
             request.finish()
 
 

@@ -108,7 +108,7 @@ class Templates:
             "static": self.assets.address,
             "icon": self._icon,
             "when": when,
-            "stamp": stamp,
+            "time": time_of,
             "size": size,
             "folder_title": folder_title,
             "browser": browser_of,
@@ -173,9 +173,16 @@ def when(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 
-def stamp(at: float) -> str:
-    """The same for a <time> element's `datetime` (RFC 3339)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+def time_of(at: float, to: str = "minute") -> Markup:
+    """The same for a page, whose script tells it as the clock of its browser has it.
+
+    Args:
+        to: how much of it: "day" of a list, where today's have their time, "minute" or "second".
+    """
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    return Markup('<time datetime="{}" data-to="{}" title="{}">{}</time>').format(
+        stamp, to, when(at), when(at)
+    )
 
 
 def folder_title(name: str) -> str:

@@ -48,7 +48,13 @@ _log = Logger(namespace="mailnode")
 
 API = "/api/"
 MOST_NUMBER = 1 << 63
-REASONS = {421: b"Misdirected Request", 422: b"Unprocessable Content", 429: b"Too Many Requests"}
+REASONS = {
+    414: b"URI Too Long",
+    421: b"Misdirected Request",
+    422: b"Unprocessable Content",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+}
 PROBLEM = "application/problem+json"
 
 

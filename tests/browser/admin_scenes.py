@@ -67,6 +67,37 @@ def _account(page: Page) -> None:
     expect(page.locator("main")).to_contain_text("carol@")
 
 
+def _captured(page: Page) -> None:
+    page.goto("/admin/captured")
+    expect(page.locator("#list .line")).to_have_count(7)
+    page.evaluate("document.querySelectorAll('time').forEach((each) => each.textContent = '14:12')")
+
+
+def _captured_mail(page: Page) -> None:
+    page.goto("/admin/captured")
+    page.locator("#list .line a", has_text=f"dave@{CAPTURED}").click()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="Your order")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("Bcc: neither To nor Cc names it")
+    same_times(page)
+
+
+def _captured_tab(name: str) -> Callable[[Page], None]:
+    def show(page: Page) -> None:
+        _captured_mail(page)
+        page.get_by_role("link", name=name).click()
+        expect(page.get_by_role("region", name=name)).to_be_visible()
+
+    return show
+
+
+def _sure_of_all(page: Page) -> None:
+    page.goto("/admin/captured")
+    page.get_by_role("button", name="Delete all").click()
+    expect(page.get_by_role("heading", name="Delete all captured mail?")).to_be_visible()
+
+
+_ONE = "/admin/captured/<int:row_id>"
+
 ADMIN_SCENES = (
     Scene("admin", "alice", _dashboard, ("/admin",), picture=True, lively=True),
     Scene("accounts", "alice", path_to("/admin/accounts", "carol@"), ("/admin/accounts",)),
@@ -78,8 +109,20 @@ ADMIN_SCENES = (
     Scene("queue", "alice", _queue, ("/admin/queue",), picture=True),
     Scene("row", "alice", _first("/admin/queue"), ("/admin/queue/<int:row_id>",)),
     Scene("sure-to-drop", "alice", _sure, ()),
-    Scene("captured", "alice", path_to("/admin/captured", CAPTURED), ("/admin/captured",)),
-    Scene("captured-mail", "alice", _first("/admin/captured"), ("/admin/captured/<int:row_id>",)),
+    Scene("captured", "alice", _captured, ("/admin/captured",), picture=True),
+    Scene("captured-none", "alice", path_to("/admin/captured?q=to:nobody", "Nothing fits"), ()),
+    Scene("captured-search", "alice", path_to("/admin/captured?q=order", "Your order 4711"), ()),
+    Scene(
+        "captured-fault",
+        "alice",
+        path_to("/admin/captured?q=has:file", "to: and subject:"),
+        (),
+        expects=("status of 400",),
+    ),
+    Scene("captured-sure", "alice", _sure_of_all, ()),
+    Scene("captured-mail", "alice", _captured_mail, (_ONE, f"{_ONE}/html")),
+    Scene("captured-headers", "alice", _captured_tab("Headers"), (f"{_ONE}/headers",)),
+    Scene("captured-source", "alice", _captured_tab("Source"), (f"{_ONE}/raw",)),
     Scene("journal", "alice", _journal, ("/admin/journal",)),
     Scene("life", "alice", _life, ("/admin/journal/<mail_id>",)),
     Scene("sessions", "alice", path_to("/admin/sessions", "SMTP"), ("/admin/sessions",)),

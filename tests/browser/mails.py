@@ -111,6 +111,17 @@ def of_dave() -> list[Fixed]:
     return [Fixed(made, "2026-03-05T11:02:00")]
 
 
+def of_customers(domain: str) -> list[EmailMessage]:
+    """What a program sends, which uses alice's account."""
+    welcome = mail(31, ALICE, "Welcome on board", "Hello Ann.\n", to=f"ann@{domain}")
+    code = mail(32, ALICE, "Your code is 4711", "4711\n", to=f"a.customer.with.a.name@{domain}")
+    order = mail(33, ALICE, "Your order 4711", "It has HTML.\n", to=f"dave@{domain}")
+    order.add_alternative(f"{ORDER}<p><img src='cid:board'></p>", subtype="html")
+    order.get_payload()[1].add_related(PICTURE, "image", "png", cid="<board>")  # type: ignore[union-attr]
+    order.add_attachment(b"%PDF-1.4\n" * 9000, "application", "pdf", filename="invoice 4711.pdf")
+    return [welcome, code, order]
+
+
 def bring_in(folder: Path, account: str, mails: list[Fixed]) -> None:
     """Into a mailbox of a node that doesn't run, as if they had come when they say."""
     file = folder / f"{account}.mbox"

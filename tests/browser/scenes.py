@@ -11,7 +11,7 @@ from playwright.sync_api import FilePayload, Page, expect
 from tests.browser.visitor import address_of, fill_sign_in
 
 _TIMES = """() => document.querySelectorAll("main time").forEach(
-  (each) => { each.textContent = "2026-03-06 14:12 UTC"; })"""
+  (each) => { each.textContent = "6 Mar 2026, 14:12"; })"""
 
 
 @frozen
@@ -163,7 +163,7 @@ def _write(page: Page) -> None:
         file: FilePayload = {
             "name": name, "mimeType": "application/pdf", "buffer": b"%PDF-1.4\n" * lines
         }  # fmt: skip
-        page.get_by_label("Add files").set_input_files(file)
+        page.get_by_label("Attach files").set_input_files(file)
         expect(page.locator("#file-list").get_by_role("link", name=name)).to_be_visible()
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
 

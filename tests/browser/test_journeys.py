@@ -32,7 +32,7 @@ def write(page: Page, to: str, subject: str, text: str, attached: list[Path]) ->
     page.get_by_label("Subject").fill(subject)
     page.get_by_label("Text", exact=True).fill(text)
     if attached:
-        page.get_by_label("Add files, or drop them here").set_input_files(attached)
+        page.get_by_label("Attach files").set_input_files(attached)
         for each in attached:
             expect(page.get_by_role("link", name=each.name)).to_be_visible()
     page.get_by_role("button", name="Send", exact=True).first.click()
@@ -67,7 +67,7 @@ def test_a_mail_with_two_files_is_seen_without_a_reload_read_and_answered(
     expect(bob.get_by_text("see both.")).to_be_visible()
     assert saved(bob, notes.name) == notes.read_bytes()
     assert saved(bob, picture.name) == PICTURE
-    bob.get_by_role("button", name="Reply", exact=True).click()
+    bob.get_by_role("link", name="Reply", exact=True).click()
     expect(bob.get_by_label("Subject")).to_have_value(f"Re: {subject}")
     expect(bob.get_by_label("Text", exact=True)).to_have_value(re.compile("> see both."))
     write(bob, address_of("alice"), f"Re: {subject}", "Thank you, Alice.", [picture])
@@ -120,7 +120,12 @@ def test_a_mail_that_is_deleted_by_keys_comes_back_by_the_button_that_tells_of_i
     expect(page.locator("#flash")).to_contain_text("1 mail moved back.")
     expect(line).to_be_visible()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("these keys")
+    keys = page.get_by_role("dialog")
+    expect(keys).to_contain_text("these keys")
+    last, close = keys.locator("dd").last.bounding_box(), keys.get_by_role("button").bounding_box()
+    assert last is not None
+    assert close is not None
+    assert close["y"] > last["y"] + last["height"] + 5
 
 
 def test_a_mail_of_last_week_is_found(open_window: Open, watch: Watch) -> None:

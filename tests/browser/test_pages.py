@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 import smtplib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import pictures
+from tests.browser import admin_scenes, pictures, scenes
 from tests.browser.admin_scenes import ADMIN_SCENES, CAPTURED, HELD
 from tests.browser.conftest import Visitors, demo_folder
 from tests.browser.looks import assert_accessible, assert_fits, assert_keyboard_reaches_all
-from tests.browser.mails import NOW, bring_in, mail, of_bob, of_dave
+from tests.browser.mails import NOW, bring_in, mail, of_bob, of_customers, of_dave
 from tests.browser.scenes import SCENES, Scene
 from tests.browser.visitor import (
     DESKTOP,
@@ -39,7 +41,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NO_PAGES = re.compile(
     r"/(livez|readyz|metrics|static/.*|manifest.webmanifest|favicon.ico|events|places"
     r"|admin/figures|write/.+|api/v1/.+|mail/.*/(cid/<path>|eml|print|part/<path>)"
-    r"|admin/captured/.*/eml)"
+    r"|admin/captured/.*/(cid/<path>|eml|print|part/<path>))"
 )
 # Playwright's own clock reaches into a mail's frame, too, where no script may run.
 _CLOCK = f"""{{
@@ -61,11 +63,13 @@ def looked_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     command(folder, "route", "add", HELD, "hold")
     command(folder, "gear", "set", "allow-list", "--allow", HELD)
     with Node(folder, options=("--smtp", "0", "--pop3", "0", "--http", "0")) as node:
-        for domain in (HELD, CAPTURED):
-            with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=60) as client:
-                client.login(address_of("alice"), password_of("alice"))
+        with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=60) as client:
+            client.login(address_of("alice"), password_of("alice"))
+            for domain in (HELD, CAPTURED):
                 to = f"zoe@{domain}"
                 client.send_message(mail(30, "alice@example.test", "The boat", "Soon.\n", to=to))
+            for order in of_customers(CAPTURED):
+                client.send_message(order, to_addrs=[order["To"], f"archive@{CAPTURED}"])
         yield node
 
 
@@ -105,6 +109,73 @@ def test_a_page_shuts_nobody_out_and_nothing_sticks_out(
         for zoomed in (ZOOMED, ZOOMED_FAR):
             page.set_viewport_size({"width": zoomed.width, "height": zoomed.height})
             assert_fits(page)
+
+
+_TOLD = """() => [...document.querySelectorAll("main time")].map(
+  (each) => [each.dateTime, each.textContent, each.title, each.getBoundingClientRect().height])"""
+ZONED = ("list", "reading", "story", "sent", "settings", "domains", "journal", "row")
+
+
+@pytest.mark.parametrize("name", ZONED)
+@pytest.mark.parametrize("scripts", [True, False], ids=["script", "no script"])
+def test_times_are_those_of_the_browser_s_zone_and_without_a_script_utc(
+    onlookers: Visitors, monkeypatch: pytest.MonkeyPatch, name: str, scripts: bool
+) -> None:
+    if not scripts and name in ("reading", "story", "sent"):
+        pytest.skip("the way there needs the script")
+    (scene,) = [each for each in ALL if each.name == name]
+    for module in (scenes, admin_scenes):
+        monkeypatch.setattr(module, "same_times", lambda _page: None)
+    page = onlookers.open(
+        scene.who, PHONE, timezone_id="Asia/Kathmandu", java_script_enabled=scripts
+    )
+    scene.show(page)
+    told = page.evaluate(_TOLD)
+    assert told
+    for stamp, words, title, height in told:
+        utc = datetime.fromisoformat(stamp)
+        assert f"{utc:%Y-%m-%d %H:%M} UTC" in title
+        assert height < 30, f"{words} has more than one line"
+        if not scripts:
+            assert words == title
+            continue
+        here = utc.astimezone(ZoneInfo("Asia/Kathmandu"))
+        assert "UTC" not in words
+        if ":" in words:
+            assert f"{here:%H:%M}" in words
+
+
+def test_the_journal_is_narrowed_by_times_of_the_browser_s_zone(onlookers: Visitors) -> None:
+    page = onlookers.open("alice", timezone_id="Asia/Kathmandu")
+    page.goto("/admin/journal?since=2026-03-06T08:15")
+    since = page.get_by_label("Since", exact=True)
+    expect(since).to_have_value("2026-03-06T14:00")
+    since.fill("2026-03-06T14:30")
+    page.get_by_role("button", name="Find").click()
+    page.wait_for_url(re.compile(r"since=2026-03-06T08%3A45"))
+    expect(since).to_have_value("2026-03-06T14:30")
+
+
+def test_a_mail_begins_high_on_a_phone_and_the_rest_of_its_head_unfolds(
+    onlookers: Visitors,
+) -> None:
+    page = onlookers.open("bob", PHONE)
+    # One as most are, one with a caution, one with pictures that are held back, too.
+    for name, place, most in (("text", ".letter-text", 0.4), ("findings", ".letter-text", 0.55),
+                              ("reading", "iframe.letter", 0.65)):  # fmt: skip
+        (scene,) = [each for each in ALL if each.name == name]
+        scene.show(page)
+        box = page.locator(place).bounding_box()
+        assert box is not None
+        assert box["y"] < PHONE.height * most, name
+        tabs = page.get_by_role("navigation", name="This mail").get_by_role("link")
+        for each in tabs.all():
+            expect(each).to_be_in_viewport(ratio=1)
+    to = page.locator("dl.fields dt", has_text=re.compile("^To$"))
+    for label, folded in (("Details", to), ("More", page.get_by_role("link", name="Forward"))):
+        expect(folded).to_be_hidden()
+        page.locator("label", has_text=re.compile(f"^{label}$")).click()
+        expect(folded).to_be_visible()
 
 
 def test_what_is_printed_says_whose_mail_it_is(onlookers: Visitors) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import FilePayload, JSHandle, Page, Route, expect
 
 from tests.browser.conftest import LATER, Open
 from tests.browser.visitor import DESKTOP, PHONE, Device, address_of
+from tests.browser.watch import Watch
 
 PLAN: FilePayload = {"name": "plan ü.txt", "mimeType": "text/plain", "buffer": b"kitchen\n" * 300}
 COST: FilePayload = {"name": "cost.csv", "mimeType": "text/csv", "buffer": b"what,cost\r\n"}
@@ -44,7 +46,7 @@ def test_what_is_bold_for_who_writes_is_bold_for_who_reads(
     expect(line).to_have_class(re.compile(r"\bunread\b"))
     line.get_by_role("link").click()
     expect(bob.frame_locator("iframe.letter").locator("b, strong")).to_have_text("the plan")
-    bob.get_by_role("button", name="Reply", exact=True).first.click()
+    bob.get_by_role("link", name="Reply", exact=True).first.click()
     expect(bob.get_by_label("Subject")).to_have_value(f"Re: {subject}")
     bob.get_by_role("textbox", name="Text").press("Control+Home")
     bob.keyboard.type("I see it.\n")
@@ -89,7 +91,7 @@ def test_a_draft_outlives_the_window_that_it_was_written_in(open_window: Open) -
     page.goto("/write")
     page.get_by_label("Subject").fill("Not done yet")
     page.get_by_label("Text", exact=True).fill("More of this tomorrow")
-    page.get_by_label("Add files").set_input_files([COST])
+    page.get_by_label("Attach files").set_input_files([COST])
     expect(page.locator("#file-list").get_by_role("link", name=COST["name"])).to_be_visible()
     expect(page.locator("#saved")).to_contain_text("Kept at")
     page.close(run_before_unload=False)
@@ -124,3 +126,127 @@ def test_files_are_dropped_on_a_mail_and_taken_off_again(open_window: Open) -> N
     expect(names).to_have_text([COST["name"], PLAN["name"]])
     page.get_by_role("button", name=f"Remove {PLAN['name']}").click()
     expect(names).to_have_text([COST["name"]])
+
+
+def left_by_a_link(page: Page) -> None:
+    page.locator("#places a", has_text="Inbox").evaluate("each => each.click()")
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+
+
+def left_by_closing(page: Page) -> None:
+    page.close(run_before_unload=True)
+
+
+def left_by_going_back(page: Page) -> None:
+    page.evaluate("history.back()")
+    expect(page.get_by_role("heading", name="Sent", exact=True)).to_be_visible()
+
+
+def typed_at_once(page: Page, subject: str) -> None:
+    """Less than 100 ms before whatever comes next."""
+    page.evaluate(
+        """(subject) => {
+          for (const [id, said] of [["subject", subject], ["text", "Typed in a hurry"]]) {
+            const field = document.getElementById(id);
+            field.value = said;
+            field.dispatchEvent(new Event("input", { bubbles: true }));
+          }
+        }""",
+        subject,
+    )
+
+
+@pytest.mark.parametrize("leave", [left_by_a_link, left_by_closing, left_by_going_back])
+def test_what_was_typed_just_before_its_page_was_left_stands_in_drafts(
+    open_window: Open, leave: Callable[[Page], None]
+) -> None:
+    subject = f"In a hurry, {leave.__name__}"
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/mail")
+    page.locator("#places a", has_text="Sent").click()
+    page.goto("/write")
+    typed_at_once(page, subject)
+    leave(page)
+    later.goto("/write")
+    expect(later.locator("#saved")).to_be_empty()
+    later.locator("#places a", has_text="Drafts").click()
+    lines = later.locator("#list .line").filter(has_text=subject)
+    expect(lines).to_have_count(1)
+    expect(lines).to_contain_text("Typed in a hurry")
+    later.goto("/write")
+    later.wait_for_load_state("networkidle")
+    expect(later.locator("#rescue")).to_be_hidden()
+
+
+def test_what_never_reached_the_server_from_a_page_that_was_left_is_offered_by_the_next(
+    open_window: Open, watch: Watch
+) -> None:
+    watch.expect("ERR_INTERNET_DISCONNECTED")
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/write")
+    page.context.set_offline(True)
+    typed_at_once(page, "On the train")
+    left_by_closing(page)
+    later.wait_for_timeout(500)
+    page.context.set_offline(False)
+    later.goto("/write")
+    expect(later.locator("#rescue")).to_contain_text("On the train")
+    later.get_by_role("button", name="Take it up").click()
+    expect(later.get_by_label("Text", exact=True)).to_have_value("Typed in a hurry")
+
+
+def test_a_page_that_is_left_while_its_words_are_on_their_way_makes_one_draft_of_the_newest(
+    open_window: Open,
+) -> None:
+    page = open_window("carol")
+    later = page.context.new_page()
+    page.goto("/write")
+    page.route("**/write/0", lambda route: (later.wait_for_timeout(300), route.continue_())[1],
+               times=1)  # fmt: skip
+    page.get_by_label("Subject").fill("Half of it")
+    with page.expect_request("**/write/0"):
+        page.get_by_role("button", name="Save draft").click()
+    typed_at_once(page, "All of the slow one")
+    left_by_a_link(page)
+    later.goto("/mail")
+    later.locator("#places a", has_text="Drafts").click()
+    lines = later.locator("#list .line")
+    expect(lines.filter(has_text="All of the slow one")).to_have_count(1)
+    expect(lines.filter(has_text="Half of it")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["script", "no script"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_all_that_a_mail_needs_is_in_sight_before_anybody_scrolls(
+    open_window: Open, device: Device, scripts: bool
+) -> None:
+    page = open_window("alice", device, java_script_enabled=scripts)
+    page.goto("/write")
+    needed = [page.get_by_label("To", exact=True), page.get_by_label("Subject"),
+              page.get_by_label("Text", exact=True)]  # fmt: skip
+    if scripts:
+        needed += [page.get_by_label("Formatted")]
+    bar = page.locator(".send-bar")
+    top = (bar.bounding_box() or {"y": 0})["y"]
+    for each in needed:
+        box = each.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < box["y"] + box["height"] <= top, each
+    assert (needed[2].bounding_box() or {"height": 0})["height"] > 180
+    attach = bar.get_by_role("button", name="Attach files")
+    for each in (attach if scripts else bar.locator("#attach"), bar.get_by_text("Send")):
+        expect(each).to_be_in_viewport(ratio=1)
+    if scripts:
+        with page.expect_file_chooser() as chosen:
+            attach.press("Space")
+        chosen.value.set_files([COST])
+        expect(
+            page.locator("#file-list").get_by_role("link", name=COST["name"])
+        ).to_be_in_viewport()
+    else:
+        page.get_by_label("Attach files").set_input_files([COST])
+        page.get_by_label("Subject").fill("Without a script")
+        page.get_by_role("button", name="Save draft").click()
+        expect(page.get_by_role("link", name=COST["name"])).to_be_visible()

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.live.browser import Browser as Visitor
 from tests.live.node import DOMAIN, PASSWORD, Node, command, copy_folder
 from tests.live.web_client import FORM, Browser, Page
 
@@ -267,6 +268,24 @@ def test_all_captured_mail_is_in_one_list_and_is_read(made_folder: Path, tmp_pat
         assert alice.get(f"{newest}/eml").octets.endswith(large)
         send(alice, "/admin/queue/change", do="drop", all="yes", state="captured", sure="yes")
         assert json.loads(command(folder, "queue", "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_captured_is_told_whichever_process_took_it(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    folder = copy_folder(made_folder, tmp_path / "node")
+    command(folder, "user", "set", "alice", "--admin")
+    with Node(folder, OPTIONS, workers=workers) as node:
+        client, answer = Visitor(node).sign_in("alice").open("/events")
+        with client:
+            told = iter(answer.readline, b"")
+            assert b"event: captured\n" in told
+            assert next(told) == b"data: 0-0\n"
+            for number in (1, 2):
+                submit(node, f"u{number}@example.net")
+                assert b"event: captured\n" in told
+                assert next(told).endswith(f"-{number}\n".encode())
 
 
 def test_why_a_mail_was_refused_is_two_steps_away(node: Node, alice: Browser) -> None:

@@ -173,8 +173,8 @@ def form_of(page: Page) -> dict[str, str | Sequence[str]]:
     """What the form in which a mail is written would send, as it stands."""
     fields: dict[str, str | Sequence[str]] = {
         name: page.value(name)
-        for name in ("key", "answers", "in_reply_to", "references", "source", "format",
-                     "to", "cc", "bcc", "subject", "text")
+        for name in ("key", "answers", "in_reply_to", "references", "source", "place",
+                     "format", "to", "cc", "bcc", "subject", "text")
     }  # fmt: skip
     chosen = re.search(r"<option selected>([^<]*)</option>", page.text)
     fields["from"] = unescape(chosen.group(1)) if chosen else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from mailnode.errors import MailboxFull
+from mailnode.errors import DraftChanged, MailboxFull
 from mailnode.model import DRAFT, DRAFTS, INBOX, SEEN, TRASH
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.drafts import FILES_OF_A_DRAFT, Drafts, NoSuchDraft, TooManyFiles
@@ -63,6 +63,16 @@ class SavingTests(DraftCase):
         self.assertEqual(1, self.messages.usage(1)[1])
         self.assertEqual(self.rows("SELECT count(*) FROM message"), [(1,)])
         self.assertEqual([], list(verify(self.data)))
+
+    async def test_a_text_that_was_written_on_an_older_one_replaces_none_that_came_since(self):
+        first = await self.drafts.save(1, TEXT)
+        over = first.folder_id, first.uid
+        second = await self.drafts.save(1, b"One\r\n", first.draft_id, over)
+        with self.assertRaises(DraftChanged):
+            await self.drafts.save(1, b"Other\r\n", first.draft_id, over)
+        self.assertEqual([second.uid], await self.uids(DRAFTS))
+        _copy, mail = await self.folders.mail(1, second.folder_id, second.uid)
+        self.assertEqual(b"One\r\n", mail.body)
 
     async def test_many_are_saved_in_one_batch_and_the_same_one_twice(self):
         first = await self.drafts.save(1, TEXT)

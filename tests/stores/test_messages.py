@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from array import array
 
+from attrs import evolve
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
-from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Kept, Once, Remote
+from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Judgement, Kept, Once, Remote
 from mailnode.store.accept import served_head
 from mailnode.store.answers import Answered, AnsweredBefore, Answers
 from mailnode.store.fetching import Frame, StoredMail
@@ -93,6 +94,34 @@ class FilingTests(StoreCase):
         self.assertIsInstance(first, Delivered)
         self.assertEqual(second.recipient, "sales@example.test")
         self.assertEqual(second.detail, {"mailbox": "user2@example.test"})
+
+    async def test_what_is_unwanted_lies_in_junk_and_the_inbox_beside_it_is_as_it_was(self):
+        held = await self.hold_writer()
+        judged = (Judgement("words", True, ("the word viagra",), {"spf": "fail"}),)
+        unwanted = evolve(recipient(1), folder="Junk")
+        filing = [
+            self.messages.file_message(envelope(1), message()),
+            self.messages.file_message(
+                envelope(unwanted, recipient(2), sender="bad@example.org"),
+                message(judgements=judged),
+            ),
+            self.messages.file_message(envelope(unwanted), message()),
+        ]
+        await held.release()
+        await gatherResults(filing)
+        self.assertEqual(
+            self.rows("SELECT account_id, name, mails, uid_next FROM folder ORDER BY 1, 2"),
+            [(1, "INBOX", 1, 2), (1, "Junk", 2, 3), (2, "INBOX", 1, 2)],
+        )
+        self.assertEqual(self.messages.usage(1)[1], 3)
+        accepted, junk, inbox = self.heard.events[2:5]
+        self.assertEqual(
+            accepted.detail["judged"],
+            [{"by": "words", "unwanted": True, "reasons": ["the word viagra"],
+              "facts": {"spf": "fail"}}],
+        )  # fmt: skip
+        self.assertEqual(({"folder": "Junk"}, {}), (junk.detail, inbox.detail))
+        self.assertEqual([], list(verify(self.data)))
 
     async def test_a_mail_id_that_is_there_already_fails_alone(self):
         first = envelope(1)

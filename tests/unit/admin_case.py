@@ -13,12 +13,10 @@ from mailnode.admission import Sessions
 from mailnode.config import QuotaSettings
 from mailnode.model import Event
 from mailnode.store.accounts import Accounts
-from mailnode.store.captured import list_captured
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.journal import insert_events, read_trace
 from mailnode.store.journal_search import Sought, read_subject, search_journal
 from mailnode.store.lists import Sums
-from mailnode.store.queue import find_queued_mail
 from mailnode.store.queue_desk import (
     Changed,
     QueueFilter,
@@ -103,6 +101,7 @@ class AdminCase(WebCase):
             metrics=lambda: self.values,
             processes=1,
             now=lambda: self.now,
+            shelf=self.shelf,
         )
         return self.desk
 
@@ -124,15 +123,9 @@ class AdminCase(WebCase):
         async def destinations(limit: int) -> Any:
             return list_destinations(self.mail, self.now, limit)
 
-        async def captured(before: int, limit: int) -> Any:
-            return list_captured(self.mail, before=before, limit=limit)
-
-        async def mail(row_id: int) -> Any:
+        async def row(row_id: int) -> Any:
             rows = list_rows(self.mail, QueueFilter(ids=(row_id,)), 1)
-            if not rows:
-                return None
-            is_captured = rows[0].state == "captured"
-            return rows[0], find_queued_mail(self.mail, rows[0].mail_id) if is_captured else None
+            return rows[0] if rows else None
 
         return QueueSight(
             make_filter=QueueFilter,
@@ -140,9 +133,7 @@ class AdminCase(WebCase):
             count=count,
             destinations=destinations,
             change=change,
-            captured=captured,
-            mail=mail,
-            open=lambda key: None,
+            row=row,
         )
 
     def take_up(self) -> None:

@@ -105,4 +105,4 @@ class CheckTests(CommandCase):
     def test_a_file_that_is_no_mail_by_its_size_is_not_read(self) -> None:
         name = self.file(letter())
         with patch("mailnode.cli.check.MOST_OCTETS", 20):
-            self.assertIn("letter.eml is over 20 octets", self.refusal(f"check {name}", 65))
+            self.assertIn("letter.eml is over 20 B", self.refusal(f"check {name}", 65))

@@ -158,7 +158,7 @@ class Traces(MailCase):
             "192.0.2.7 (mx.example.net)",
             "by ESMTPS",
             f"with TLS ({TLS})",
-            "21 octets",
+            "21 B",
             f"filed in the mailbox of {CAROL} as uid 1",
             f"filed in the mailbox of {DAVE} as uid 1",
         ):
@@ -370,7 +370,7 @@ class Words(CommandCase):
         told = [size(n) for n in (0, 1, 1023, 1024, 1536, 75 << 20, 3 << 50)]
         self.assertEqual(
             told,
-            ["0 octets", "1 octet", "1023 octets", "1.0 KiB", "1.5 KiB", "75.0 MiB", "3072.0 TiB"],
+            ["0 B", "1 B", "1023 B", "1.0 KiB", "1.5 KiB", "75.0 MiB", "3072.0 TiB"],
         )
 
     def test_what_can_be_seen_stays_as_it_is(self) -> None:

@@ -139,7 +139,7 @@ class LookingTests(QueueCase):
         mail_id = self.queue("a@example.com", "b@example.com")
         self.lease(2)
         told = self.run_command(f"queue show {mail_id}").stdout
-        for words in ("a@example.com", "b@example.com", "leased by relay:1 until", "21 octets"):
+        for words in ("a@example.com", "b@example.com", "leased by relay:1 until", "21 B"):
             self.assertIn(words, told)
         (shown,) = self.run_json("queue show 2")
         self.assertEqual(shown["leased_by"], "relay:1")

@@ -62,7 +62,7 @@ PUBLIC = {
     },
     "mailnode.intake": {"Intake"},
     "mailnode.interfaces": {
-        "IBlobs", "IChunkedMessage", "IContentFilter", "IMaildrop", "IResolver",
+        "IBlobs", "IChunkedMessage", "IContentFilter", "ILateFilter", "IMaildrop", "IResolver",
     },
     "mailnode.model": {
         "Blob", "Client", "Envelope", "Event", "MailParameters", "Message", "Recipient", "Verdict",

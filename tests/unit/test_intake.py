@@ -8,11 +8,13 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from mailnode.addresses import parse_address
 from mailnode.errors import FilterFailed, StoreBusy, TooLarge
 from mailnode.intake import Intake, RefusedByFilter
-from mailnode.model import ACCEPT, Envelope, Message, Recipient, Verdict
+from mailnode.interfaces import ILateFilter
+from mailnode.model import ACCEPT, Envelope, Judgement, Message, Recipient, Verdict
 from tests.fakes import FakeMessages
 
 ALICE = parse_address("alice@example.test")
@@ -98,6 +100,33 @@ class IntakeTests(SynchronousTestCase):
         first.callback(Verdict(headers=b"A: 1\r\n folded\r\n"))
         self.successResultOf(done)
         self.assertEqual(b"Received: x\r\nA: 1\r\n folded\r\nB: 2\r\n", self.filed().prefix)
+
+    def test_what_one_finds_unwanted_goes_to_junk_and_says_why(self) -> None:
+        found = Verdict(unwanted=True, reasons=("the word\r\nviagra",) + ("x" * 900,) * 20)
+        self.successResultOf(self.accept(Verdict(facts={"spf": "fail\r\n x"}), None, found))
+        ((envelope, message),) = self.messages.filed
+        self.assertEqual(["Junk"], [to.folder for to in envelope.recipients])
+        spf, words = message.judgements
+        self.assertEqual(Judgement("filter0", facts={"spf": "fail x"}), spf)
+        self.assertEqual(
+            ("filter2", True, "the word viagra"), (words.by, words.unwanted, words.reasons[0])
+        )
+        self.assertEqual((10, 200), (len(words.reasons), len(words.reasons[1])))
+
+    def test_late_ones_see_what_the_others_found(self) -> None:
+        intake = Intake(self.messages, [])  # type: ignore[arg-type]
+        late, early = (
+            FakeFilter(None, "late"),
+            FakeFilter(Verdict(facts={"spf": "fail"}, headers=b"A: 1\r\n"), "early"),
+        )
+        directlyProvides(late, ILateFilter)
+        intake.filters = [late, early]
+        self.successResultOf(intake.accept(ENVELOPE, MESSAGE))
+        ((_envelope, seen),) = late.asked
+        self.assertEqual((Judgement("early", facts={"spf": "fail"}),), seen.judgements)
+        self.assertEqual(b"Received: x\r\nA: 1\r\n", seen.prefix)
+        self.assertEqual([(ENVELOPE, MESSAGE)], early.asked)
+        self.assertEqual(["INBOX"], [to.folder for to in self.messages.filed[0][0].recipients])
 
     def test_a_refusal_is_for_good_and_says_why(self) -> None:
         error = self.refused(RefusedByFilter, Verdict("refuse", "No lunch is free"))

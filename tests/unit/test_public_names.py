@@ -56,6 +56,7 @@ CALLED = {
     "interfaces.IBlobs": "create() delete(keys) keys() open(key)",
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
+    "interfaces.ILateFilter": "",
     "interfaces.IMaildrop": "client fetch(indices) mark_read(index) octets tls",
     "interfaces.IResolver": "look_up(name, kind)",
     "model.Blob": "(key, open=)",
@@ -65,10 +66,11 @@ CALLED = {
     "model.Event": ("(*, at=, mail_id=, sender=, recipient=, folder_id=, uid=, client=, detail=)"),
     "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=, ret=, envid=)",
     "model.Message": (
-        "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=)"
+        "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=, "
+        "judgements=)"
     ),
-    "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=)",
-    "model.Verdict": "(action=, reason=, headers=)",
+    "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=, folder=)",
+    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=)",
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),

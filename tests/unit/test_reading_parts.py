@@ -99,6 +99,60 @@ class PartsTests(SynchronousTestCase):
         self.assertIs(parts.at("1.2"), parts.body("text/html"))
         self.assertIsNone(parts.at("9"))
 
+    def test_a_text_with_a_file_s_name_is_read_where_there_is_no_other(self):
+        named = b'Content-Type: text/plain; name="a.txt"\r\n\r\nwords\r\n'
+        page = b"Content-Type: text/html\r\n\r\n<p>page\r\n"
+        told = b"Content-Disposition: attachment\r\n" + named
+        self.assertEqual("words\n", text_of(named))
+        self.assertEqual(["a.txt"], [part.name for part in parts_of(named).attachments()])
+        self.assertEqual("", text_of(told))
+        mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n%b--b\r\n%b--b--\r\n"
+        self.assertEqual("page", text_of(mixed % (named, page)))
+        self.assertEqual("page", text_of(mixed % (told, page.replace(b"html", b"html; name=a"))))
+
+    def test_lines_behind_the_last_field_that_are_none_are_read(self):
+        field, more = b"Subject: s\r\n folded\r\n", b"Hello,\r\n: you\r\n"
+        for head in (b"", field, b"garbage\r\n" + field):
+            for rest in (b"", b"\r\nbehind\r\n"):
+                raw = head + more + rest
+                self.assertEqual(more + rest, parts_of(raw).all[0].content(), raw)
+                self.assertEqual(["s folded"] if head else [], summary_of(raw).subject.splitlines())
+        for raw in (field, b"X: y\r\ngarbage\r\n" + field + b"\r\n", b"\r\n", b"a:"):
+            self.assertEqual(b"", parts_of(raw).all[0].content(), raw)
+        (part,) = parts_of(b"From a Mon Jan 1\r\nSubject: s\r\n\r\nx: y\r\n")
+        self.assertEqual(b"x: y\r\n", part.content())
+
+    def test_a_header_of_whatever_lines_takes_no_time(self):
+        for line in (b"a:\n", b" x\n", b"x\n", b"x" * 70 + b"\n", b"x: y\n \n"):
+            parts = self.in_time(b"--b\n".join([line * 25_000] * 20))
+            self.assertFalse(parts.cut)
+            around = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n"
+            self.in_time(around + b"\n--b\n".join([line * 25_000] * 20))
+
+    def test_a_long_name_keeps_what_says_its_kind(self):
+        for name, wanted in (
+            ("n" * 300 + ".pdf", "n" * 196 + ".pdf"),
+            ("n" * 300, "n" * 200),
+            ("n" * 200, "n" * 200),
+            ("n." + "m" * 300, "n." + "m" * 198),
+        ):
+            (part,) = parts_of(f"Content-Type: x/y; name={name}\r\n\r\n".encode())
+            self.assertEqual(wanted, part.name)
+
+    def test_how_much_is_looked_at_can_be_chosen(self):
+        many = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * (2 * MOST_PARTS)
+        self.assertEqual((MOST_PARTS, True), (len(parts_of(many)), parts_of(many).cut))
+        parts = parts_of(many, most_parts=3 * MOST_PARTS)
+        self.assertEqual((2 * MOST_PARTS + 1, False), (len(parts), parts.cut))
+        deep = b"Content-Type: message/rfc822\n\n" * (2 * MOST_DEPTH) + b"\nx"
+        self.assertTrue(parts_of(deep).cut)
+        self.assertFalse(parts_of(deep, most_depth=2 * MOST_DEPTH).cut)
+
+    def test_parts_whose_delimiter_nobody_writes_are_missing(self):
+        for length, cut in ((200, False), (201, True)):
+            head = b"Content-Type: multipart/mixed; boundary=" + b"b" * length
+            self.assertEqual(cut, parts_of(head + b"\r\n\r\nx").cut)
+
     def test_a_mail_that_email_has_read_has_the_same_parts(self):
         self.assertEqual(
             [(p.path, p.kind, p.name) for p in parts_of(read_mail(MIXED))],

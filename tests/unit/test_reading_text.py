@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.reading.markup import MOST_PIECES
 from mailnode.reading.summary import KEPT_OCTETS, Summary, skim, summary_of
-from mailnode.reading.text import HTML_OCTETS, snippet_of, text_of, text_of_html
+from mailnode.reading.text import HTML_OCTETS, read_page, snippet_of, text_of, text_of_html
 
 LONGEST_S = 5.0
 
@@ -49,14 +50,52 @@ class HtmlTests(SynchronousTestCase):
         for piece in ("<div>", "<b>", "<table>", "<b><p>", "<a><p>", "<p><button>", "<div></x>",
                       "<div><svg></div>", "<select><option>", "<td><table></table>", "<font><p>",
                       "<a x=", "<a href='http:x'>", "<li>", "<!--", "&amp", "<svg><p>",
-                      "<template>", "<frameset>"):  # fmt: skip
+                      "<template>", "<frameset>", "<div title='</div>'>", "<a '>", '<a "', "</a ",
+                      "<textarea>&", "<xmp></x", "<p title='>'>", "<", "</", "<!",
+                      "&#"):  # fmt: skip
             page = "<p>begin</p>" + piece * (2 * HTML_OCTETS // len(piece))
             began = time.monotonic()
             text_of_html(page, marked=True)
             self.assertLess(time.monotonic() - began, LONGEST_S, piece)
 
-    def test_what_stands_before_a_page_becomes_too_deep_is_read(self):
-        self.assertIn("begin", text_of_html("<p>begin</p>" + "<div>" * 10_000 + "end"))
+    def test_a_tag_of_many_attributes_keeps_nobody_busy(self):
+        names = " ".join(f"{number:x}" for number in range(80_000))
+        began = time.monotonic()
+        self.assertEqual("ab", text_of_html(f"a<i {names}>b"))
+        self.assertLess(time.monotonic() - began, LONGEST_S)
+
+    def test_nor_do_styles_that_each_block_opens_anew(self):
+        styles = "".join(f"<b id={number}>" for number in range(190))
+        page = f"<div>{styles}</div>" + "<hr>x<div></div>" * 30_000
+        began = time.monotonic()
+        self.assertIn("x\nx", text_of_html(page).replace("\n\n", "\n"))
+        self.assertLess(time.monotonic() - began, LONGEST_S)
+
+    def test_a_page_is_read_to_its_end_however_deep_it_is(self):
+        for tag in ("<div>", "<p>", "<font>", "<table><tr><td>", "<blockquote>"):
+            page = f"<p>begin</p>{tag * 300}end"
+            self.assertEqual(["begin", "end"], text_of_html(page).split(), tag)
+            self.assertFalse(read_page(page).short)
+
+    def test_it_is_told_when_words_are_missing(self):
+        for page, short in (
+            ("<p>" * (MOST_PIECES // 2 + 1) + "end", True),
+            ("<br>" * (MOST_PIECES + 1) + "end", True),
+            ("x" * (HTML_OCTETS + 1), True),
+            ("x" * HTML_OCTETS, False),
+            ("&amp;" * (MOST_PIECES + 1), True),
+        ):
+            self.assertEqual(short, read_page(page).short, page[:9])
+        self.assertFalse(read_page("x" * 2 * HTML_OCTETS, most_characters=2 * HTML_OCTETS).short)
+        self.assertTrue(read_page("<br>a<br>b", most_pieces=2).short)
+
+    def test_what_browsers_show_as_it_stands_is_shown(self):
+        self.assertEqual(
+            "a <b> &amp; c\n\nd & <e>\n\nf </p>",
+            text_of_html(
+                "<xmp>a <b> &amp; c</xmp><textarea>d &amp; <e></textarea><plaintext>f </p>"
+            ),
+        )
 
     @given(st.text(max_size=200))
     def test_whatever_the_page_is_nothing_is_raised(self, page):

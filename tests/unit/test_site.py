@@ -47,6 +47,7 @@ class SiteTests(SynchronousTestCase):
         head, _, body = transport.value().decode().partition("\r\n\r\n")
         first, *fields = head.split("\r\n")
         told = dict(field.lower().split(": ", 1) for field in fields)
+        channel.connectionLost(Failure(ConnectionDone()))
         return int(first.split()[1]), told, body
 
     def test_a_node_that_answers_is_alive_whatever_else(self) -> None:
@@ -99,6 +100,14 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(405, self.ask("/livez", "Content-Length: 0", verb="POST")[0])
         self.assertEqual((200, ""), self.ask("/livez", verb="HEAD")[::2])
         self.assertEqual([], self.flushWarnings())
+
+    def test_too_large_a_header_is_431_in_words(self) -> None:
+        status, fields, body = self.ask("/livez", "X: " + "x" * 17_000)
+        self.assertEqual((431, "text/plain; charset=utf-8"), (status, fields["content-type"]))
+        self.assertEqual(
+            "The header is over 16.0 KiB or 100 fields", body.split(";")[0].strip("\n")
+        )
+        self.assertEqual(414, self.ask("/" + "x" * 17_000)[0])
 
     def test_a_page_that_breaks_shows_nothing_of_it(self) -> None:
         def broken() -> str:

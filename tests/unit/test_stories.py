@@ -78,3 +78,31 @@ class Fates(SynchronousTestCase):
 
     def test_a_copy_that_is_kept_is_no_recipient(self) -> None:
         self.assertEqual([], fates_of([at(1, CopyKept, folder="Sent")]))
+
+
+class Judged(SynchronousTestCase):
+    def test_what_filters_found_stands_behind_the_accept_with_its_reasons(self) -> None:
+        event = at(
+            1,
+            Accepted,
+            judged=[
+                {"by": "authentication", "facts": {"spf": "pass example.org", "dkim": "none"}},
+                {"by": "words", "unwanted": True, "reasons": ["the word viagra", "spf fail"]},
+                {"by": "rspamd", "reasons": ["score 3 of 15"]},
+            ],
+        )
+        _accepted, *judged = (line.words for line in tell_story("M", [event]).lines)
+        self.assertEqual(
+            [
+                "judged by authentication (spf pass example.org, dkim none)",
+                "judged unwanted by words, because the word viagra; spf fail",
+                "judged by rspamd: score 3 of 15",
+            ],
+            judged,
+        )
+
+    def test_a_folder_that_is_not_the_inbox_is_named(self) -> None:
+        (line,) = tell_story("M", [at(1, Delivered, folder="Junk", mailbox="b@here.test")]).lines
+        self.assertIn(
+            "mailbox of b@here.test (asked for: x@elsewhere.test) (folder Junk)", line.words
+        )

@@ -48,7 +48,10 @@ class WhoTests(AdminCase):
         self.sign_in("alice")
         for path in paths:
             expected = 404 if "0000" in path else 303 if path == "/admin/queue/1" else 200
-            self.assertEqual(expected, self.ask(path).status, path)
+            page = self.ask(path)
+            self.assertEqual(expected, page.status, path)
+            if expected == 200 and page.header("content-type").startswith("text/html"):
+                self.assertIn('href="/mail/41"', page.text, f"{path} has one's folders beside it")
 
     def test_a_form_of_another_page_changes_nothing(self) -> None:
         self.sign_in()

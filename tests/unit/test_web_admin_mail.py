@@ -1,4 +1,4 @@
-"""Pages for administrators: the queue, captured mail, the journal, sessions and the last hour."""
+"""Pages for administrators: the queue, the journal, sessions and the last hour."""
 
 from __future__ import annotations
 
@@ -146,83 +146,11 @@ class QueueTests(AdminCase):
 
     def test_numbers_that_no_row_can_have_are_none(self) -> None:
         huge = "9" * 40
-        for path in (f"queue/{huge}", f"captured/{huge}", f"captured/{huge}/eml",
-                     f"accounts/{huge}"):  # fmt: skip
+        for path in (f"queue/{huge}", f"accounts/{huge}"):
             self.assertEqual(404, self.ask(f"/admin/{path}").status, path)
-        for query in (f"queue?after={huge}", f"captured?before={huge}", f"journal?before={huge}",
-                      f"accounts?after={huge}"):  # fmt: skip
+        for query in (f"queue?after={huge}", f"journal?before={huge}", f"accounts?after={huge}"):
             self.assertEqual(200, self.ask(f"/admin/{query}").status, query)
         self.assertEqual(400, self.sent("/admin/queue/change", do="hold", row=huge).status)
-
-
-class CapturedTests(AdminCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.sign_in()
-
-    def test_all_is_in_one_list_the_newest_first_and_on_pages(self) -> None:
-        for number in range(60):
-            self.put_queued(f"u{number}@example.net", "captured", subject=f"Mail {number}")
-        self.put_queued("waits@example.net")
-        first = self.ask("/admin/captured").text
-        self.assertEqual([f"Mail {n}" for n in range(59, 9, -1)],
-                         re.findall(r'class="subject">([^<]*)<', first))  # fmt: skip
-        link = re.search(r'href="(/admin/captured\?before=\d+)"', first)
-        assert link is not None
-        self.assertIn("Mail 0<", self.ask(link[1]).text)
-
-    def test_one_is_read_as_text_headers_and_source(self) -> None:
-        raw = (
-            b"From: Shop <shop@example.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
-            b"Content-Type: text/html\r\n\r\n<p>Hello <b>Dave</b></p><script>x()</script>\r\n"
-        )
-        row = self.put_queued("dave@example.net", "captured", raw=raw, subject="Grüße")
-        text = self.ask(f"/admin/captured/{row}").text
-        self.assertIn("Hello Dave", text)
-        self.assertIn("Shop &lt;shop@example.test&gt;", text)
-        self.assertIn("Grüße", self.ask(f"/admin/captured/{row}?show=headers").text)
-        source = self.ask(f"/admin/captured/{row}?show=raw").text
-        self.assertIn("&lt;script&gt;x()", source)
-        self.assertNotIn("<script>x", source)
-
-    def test_it_is_saved_as_the_octets_that_would_have_left(self) -> None:
-        raw = b"Subject: x\r\n\r\n" + bytes(range(256))
-        row = self.put_queued("dave@example.net", "captured", raw=raw)
-        reply = self.ask(f"/admin/captured/{row}/eml")
-        self.assertEqual(b"Received: by here\r\n" + raw, reply.body)
-        self.assertEqual("message/rfc822", reply.header("content-type"))
-        self.assertIn("attachment", reply.header("content-disposition"))
-
-    def test_mail_that_is_on_its_way_is_nobodys_to_read(self) -> None:
-        row = self.put_queued("dave@example.net", raw=b"Subject: x\r\n\r\nsecret\r\n")
-        for path in (f"/admin/captured/{row}", f"/admin/captured/{row}/eml"):
-            self.assertEqual(404, self.ask(path).status)
-        self.assertNotIn("secret", self.ask(f"/admin/queue/{row}").text)
-
-    def test_malformed_mail_is_shown_all_the_same(self) -> None:
-        for raw in (
-            b"",
-            b"\r\n",
-            b"\0" * 999,
-            b"no header at all",
-            b"Content-Type: ;;;\r\n\r\n\xff",
-            b"Subject: =?x?q?y?=\nX:" + b"a" * 9999,
-        ):
-            row = self.put_queued("dave@example.net", "captured", raw=raw)
-            for show in ("text", "headers", "raw", "x"):
-                self.assertEqual(
-                    200, self.ask(f"/admin/captured/{row}?show={show}").status, raw[:9]
-                )
-
-    def test_it_is_deleted_after_a_question(self) -> None:
-        row = self.put_queued("dave@example.net", "captured")
-        asked = self.sent("/admin/queue/change", do="drop", row=row, back="/admin/captured")
-        self.assertEqual(200, asked.status)
-        reply = self.sent(
-            "/admin/queue/change", do="drop", row=row, sure="yes", back="/admin/captured"
-        )
-        self.assertEqual("/admin/captured", reply.header("location"))
-        self.assertEqual({}, self.states())
 
 
 class JournalTests(AdminCase):

@@ -8,6 +8,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.errors import StoreBusy
+from mailnode.store.captured import Level
+from mailnode.web.captured_watch import LOOK_S, CapturedWatch
 from mailnode.web.changes import Changes
 from mailnode.web.events import ALIVE_S, GATHER_S, LONGEST_S, STREAMS_OF_AN_ACCOUNT, Events
 from mailnode.web.refusals import TooManyStreams
@@ -37,18 +40,34 @@ class Reader:
 class Of:
     """A visit of an account."""
 
-    def __init__(self, account_id: int) -> None:
+    def __init__(self, account_id: int, is_admin: bool) -> None:
         self.guest = self.account = self
-        self.id = account_id
+        self.id, self.is_admin = account_id, is_admin
+
+
+class Store:
+    """What is captured, in two numbers, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.now, self.asked, self.fault = Level(0, 0), 0, False
+
+    async def level(self) -> Level:
+        self.asked += 1
+        if self.fault:
+            raise StoreBusy()
+        return self.now
 
 
 class Streams(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.changes = Clock(), Changes()
-        self.events = Events(self.changes, self.clock)
+        self.store: Any = Store()
+        self.watch = CapturedWatch(self.store, self.clock)
+        self.admins = {1}
+        self.events = Events(self.changes, self.clock, self.watch, self.admins.__contains__)
 
-    def open(self, account_id: int = 1) -> tuple[Reader, Deferred[None]]:
-        visit: Any = Of(account_id)
+    def open(self, account_id: int = 1, admin: bool = False) -> tuple[Reader, Deferred[None]]:
+        visit: Any = Of(account_id, admin)
         answer = self.successResultOf(Deferred.fromCoroutine(self.events.answer(visit)))
         reader = Reader()
         assert answer.produce is not None
@@ -110,6 +129,69 @@ class Streams(SynchronousTestCase):
     def test_an_account_has_so_many_and_no_more(self) -> None:
         for _ in range(STREAMS_OF_AN_ACCOUNT):
             self.open()
-        visit: Any = Of(1)
+        visit: Any = Of(1, False)
         self.failureResultOf(Deferred.fromCoroutine(self.events.answer(visit)), TooManyStreams)
         self.open(2)
+
+    # Captured mail
+
+    def test_administrators_hear_of_captured_mail_and_nobody_else_does(self) -> None:
+        told, _running = self.open(admin=True)
+        others, _running = self.open(2)
+        self.clock.pump([0, GATHER_S])
+        self.assertEqual([b"event: captured\ndata: 0-0\n\n"], told.changes())
+        self.clock.pump([LOOK_S] * 3)
+        self.assertEqual(1, len(told.changes()))
+        self.store.now = Level(7, 3)
+        self.clock.pump([LOOK_S, GATHER_S])
+        self.assertEqual(b"event: captured\ndata: 7-3\n\n", told.changes()[-1])
+        self.assertEqual([], others.changes())
+
+    def test_who_is_no_administrator_any_more_hears_no_more_of_it(self) -> None:
+        told, running = self.open(admin=True)
+        self.clock.pump([0, GATHER_S])
+        self.admins.clear()
+        self.store.now = Level(7, 3)
+        self.clock.pump([LOOK_S, GATHER_S])
+        self.assertEqual([b"event: captured\ndata: 0-0\n\n"], told.changes())
+        self.successResultOf(running)
+
+    def test_a_second_listener_is_told_what_is_known_and_both_hear_of_the_next(self) -> None:
+        first, _running = self.open(admin=True)
+        self.clock.pump([0, GATHER_S])
+        second, _running = self.open(1, admin=True)
+        self.clock.advance(GATHER_S)
+        self.assertEqual([b"event: captured\ndata: 0-0\n\n"], second.changes())
+        self.store.now = Level(1, 1)
+        self.clock.pump([LOOK_S, GATHER_S])
+        self.assertEqual([2, 2], [len(each.changes()) for each in (first, second)])
+
+    def test_nobody_looks_while_nobody_listens(self) -> None:
+        self.open(2)
+        self.clock.pump([LOOK_S] * 3)
+        self.assertEqual(0, self.store.asked)
+        _told, running = self.open(admin=True)
+        self.clock.pump([0, LOOK_S])
+        self.assertEqual(2, self.store.asked)
+        self.events.end_of({1})
+        self.successResultOf(running)
+        self.clock.pump([LOOK_S] * 3)
+        self.assertEqual(2, self.store.asked)
+
+    def test_a_store_that_is_busy_is_asked_again(self) -> None:
+        self.store.fault = True
+        told, _running = self.open(admin=True)
+        self.clock.pump([0, LOOK_S])
+        self.store.fault = False
+        self.clock.pump([LOOK_S, GATHER_S])
+        self.assertEqual([b"event: captured\ndata: 0-0\n\n"], told.changes())
+
+    def test_who_does_not_read_is_told_the_last_mark_alone(self) -> None:
+        told, _running = self.open(admin=True)
+        told.producer.pauseProducing()
+        for number in range(5):
+            self.store.now = Level(number, number)
+            self.clock.advance(LOOK_S)
+        self.assertEqual([], told.changes())
+        told.producer.resumeProducing()
+        self.assertEqual([b"event: captured\ndata: 4-4\n\n"], told.changes())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import mailnode.web
 from mailnode.web.pages.signin import BUSY, WRONG
-from tests.unit.web_case import PASSWORD, WebCase
+from mailnode.web.templates import time_of
+from tests.unit.web_case import AT, PASSWORD, WebCase
+
+TEMPLATES = Path(mailnode.web.__file__).parent / "templates"
 
 
 class SignInTests(WebCase):
@@ -133,6 +138,31 @@ class SettingsTests(WebCase):
         for old in (others, before):
             self.jar = old
             self.assertEqual(303, self.ask("/settings").status)
+
+
+class LookTests(WebCase):
+    def test_the_folders_stand_beside_the_settings(self) -> None:
+        self.sign_in("alice")
+        self.assertIn('href="/mail/41"', self.ask("/settings").text)
+
+    def test_a_time_is_told_in_utc_to_whoever_runs_no_script(self) -> None:
+        self.assertEqual(
+            '<time datetime="2027-01-15T08:00:00Z" data-to="minute" title="2027-01-15 08:00 UTC">'
+            "2027-01-15 08:00 UTC</time>",
+            str(time_of(AT)),
+        )
+        self.sign_in("alice")
+        self.assertIn(time_of(AT), self.ask("/settings").text)
+
+    def test_every_page_tells_its_times_so(self) -> None:
+        for path in TEMPLATES.glob("*.html"):
+            text = path.read_text()
+            self.assertNotIn("<time", text, path.name)
+            self.assertNotRegex(text, r"\{\{ *when\(", path.name)
+
+    def test_what_is_a_link_is_called_one(self) -> None:
+        for path in TEMPLATES.glob("*.html"):
+            self.assertNotRegex(path.read_text(), r'<a [^>]*role="button"', path.name)
 
 
 class ElsewhereTests(WebCase):

@@ -13,11 +13,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
+from mailnode.reading.parts import parts_of
 from mailnode.web.letters import LOOK_S, Letter, Letters
 from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
+from mailnode.web.pages.originals import offered_of
 from mailnode.web.refusals import TakesTooLong
 
 HASH = b"\x0a" * 32
@@ -52,6 +54,19 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual((None, "x"), (seen.summary.sent_at, seen.date))
         self.assertEqual("One\nTwo\n", "".join(words for words, _link in seen.text))
         self.assertIsNone(seen.cleaned)
+
+    def test_a_file_has_the_size_that_is_saved_wherever_it_is_named(self) -> None:
+        for octets, words in (
+            (b"x", "1 B"),
+            (b"x" * 1000, "1000 B"),
+            (b"x" * (1 << 20), "1.0 MiB"),
+        ):
+            mail = a_mail()
+            mail.add_attachment(octets, maintype="application", subtype="pdf", filename="a.pdf")
+            mail.add_attachment("é" * 60, filename="b.txt", cte="quoted-printable")
+            self.assertEqual([words, "121 B"], [each.size for each in view(mail).files])
+            offered = [each.size_octets for each in offered_of(parts_of(bytes(mail)))]
+            self.assertEqual([len(octets), 121], offered)
 
     def test_addresses_of_the_web_in_a_text_are_links_without_what_stands_behind(self) -> None:
         seen = view(a_mail("see (https://a.example/x?y=1), or http://b.example."))
@@ -215,26 +230,26 @@ class KeyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
         self.keys = Keys(lambda: self.now)
-        self.key = self.keys.make(HASH, 5, 7)
+        self.key = self.keys.make(HASH, "/mail/5/7")
 
     def test_a_key_opens_the_mail_that_it_was_made_for(self) -> None:
-        self.assertEqual(HASH, self.keys.session_of(self.key, 5, 7))
+        self.assertEqual(HASH, self.keys.session_of(self.key, "/mail/5/7"))
 
     def test_it_opens_no_other_and_nothing_for_another(self) -> None:
-        self.assertIsNone(self.keys.session_of(self.key, 5, 8))
-        self.assertIsNone(self.keys.session_of(self.key, 6, 7))
-        self.assertIsNone(self.keys.session_of("4" + self.key[1:], 5, 7))
-        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/5/8"))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/6/7"))
+        self.assertIsNone(self.keys.session_of("4" + self.key[1:], "/mail/5/7"))
+        self.assertIsNone(self.keys.session_of(self.key.replace("4600", "9999"), "/mail/5/7"))
         of = HASH.hex()
         for forged in ("", "x", of, f"{of}.9999", f"{of}.9999.", f"{of}.\u0663.00", f"{of}.-1.1"):
-            self.assertIsNone(self.keys.session_of(forged, 5, 7))
+            self.assertIsNone(self.keys.session_of(forged, "/mail/5/7"))
 
     def test_it_opens_nothing_after_an_hour(self) -> None:
         self.now += KEY_S + 1
-        self.assertIsNone(self.keys.session_of(self.key, 5, 7))
+        self.assertIsNone(self.keys.session_of(self.key, "/mail/5/7"))
 
     def test_another_process_has_other_keys(self) -> None:
-        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, 5, 7))
+        self.assertIsNone(Keys(lambda: self.now).session_of(self.key, "/mail/5/7"))
 
 
 class StoryTests(SynchronousTestCase):
@@ -301,9 +316,9 @@ class LettersTests(SynchronousTestCase):
         self.clock, self.threads = Clock(), FakeThreads()
         nothing: Any = None
         threads: Any = self.threads
-        self.letters = Letters(nothing, nothing, threads, self.in_thread, self.clock)
+        self.letters = Letters(nothing, nothing, nothing, threads, self.in_thread, self.clock)
         mail: Any = SimpleNamespace(head=b"Head: 1\r\n", body=b"\r\nbody")
-        self.letter = Letter(nothing, mail)
+        self.letter = Letter(mail, "/mail/1/2", "M", "")
 
     def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return succeed(function(*arguments))

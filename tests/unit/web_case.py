@@ -21,17 +21,21 @@ from zope.interface import directlyProvides, providedBy
 from mailnode.addresses import parse_address
 from mailnode.cred.checkers import SignInDenied
 from mailnode.errors import NotFound, SignInBusy
+from mailnode.model import INBOX
 from mailnode.store.directory import Account
+from mailnode.store.folder_lists import Folder
 from mailnode.store.guests import Session
 from mailnode.store.tokens import Token, hash_secret, read_scopes
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.pages.first import First
+from mailnode.web.pages.lists import Shelf
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
 from mailnode.web.site import make_site
 from mailnode.web.templates import Templates
+from mailnode.web.visit import Visit
 from mailnode.web.web import Web
 
 AT = 1_800_000_000.0
@@ -182,7 +186,7 @@ class WebCase(SynchronousTestCase):
             self.templates, self.guard, guests, self.portal, self.accounts.get, lambda: ()
         )
         self.settings = Settings(
-            self.templates, guests, self.sign_ins, lambda: AT, self.set_password
+            self.templates, guests, self.sign_ins, lambda: AT, self.set_password, self.shelf
         )
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
@@ -201,6 +205,10 @@ class WebCase(SynchronousTestCase):
 
     def in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         return maybeDeferred(function, *arguments)
+
+    async def shelf(self, visit: Visit) -> Shelf:
+        account_id = visit.guest.account.id
+        return Shelf([Folder(40 + account_id, account_id, INBOX, 7, 5, 90, modseq=1)])
 
     async def set_password(self, account: Account, password: str) -> None:
         self.passwords[account.id] = password

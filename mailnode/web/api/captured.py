@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, define
 from twisted.internet.task import deferLater
 
-from mailnode.errors import NoSuchMail
 from mailnode.web.api.messages import RAW, etag, is_known
 from mailnode.web.api.opened import read_facts
 from mailnode.web.api.operations import (
@@ -26,12 +25,10 @@ from mailnode.web.api.schemas import NUMBER, instant, or_null, page_of, ref, tex
 from mailnode.web.api.shapes import MAIL_ID_FIELD
 from mailnode.web.api.shapes import SCHEMAS as SHAPES
 from mailnode.web.api.watching import NONE_CAME, WANTED, Waiters, Wanted
-from mailnode.web.letters import Letter
 from mailnode.web.routes import Answer, Need
 
 if TYPE_CHECKING:
     from mailnode.store.captured import Captured as Row
-    from mailnode.store.fetching import StoredMail
     from mailnode.web.letters import Letters
 
 LOOK_S = 0.25
@@ -60,14 +57,10 @@ class Captured:
     """The operations.
 
     Args:
-        list_some: (before, after or None, limit) to rows, the newest first.
-        find: a row by its id, and its mail as it would leave; None for none.
         clock: the reactor's.
         seconds: a monotonic clock.
     """
 
-    list_some: Callable[..., Awaitable[list[Row]]]
-    find: Callable[[int], Awaitable[tuple[Row, StoredMail] | None]]
     letters: Letters
     waiters: Waiters
     clock: Any
@@ -107,7 +100,9 @@ class Captured:
 
     async def list_page(self, call: Call) -> Answer:
         limit = call.query["limit"]
-        found = await self.list_some(place("c", call.query.get("cursor")), None, limit)
+        found = await self.letters.captured.page(
+            before=place("c", call.query.get("cursor")), limit=limit
+        )
         more = found[-1].id if len(found) == limit and found[-1].id > 1 else None
         return answer_json(answer_page(list(map(_line_of, found)), "c", more))
 
@@ -115,29 +110,22 @@ class Captured:
         return await self._show(int(call.places["id"]))
 
     async def _show(self, row_id: int) -> Answer:
-        row, letter = await self._open(row_id)
+        letter = await self.letters.open_captured(row_id)
         facts = await self.letters.look(letter, read_facts)
-        return answer_json(_line_of(row) | facts)
+        return answer_json(_line_of(letter.row) | facts)
 
     async def show_raw(self, call: Call) -> Answer:
-        row, letter = await self._open(int(call.places["id"]))
-        tag = etag("captured", row.mail_id)
+        letter = await self.letters.open_captured(int(call.places["id"]))
+        tag = etag("captured", letter.mail_id)
         if is_known(call, tag):
             return Answer(status=304, kind=RAW, headers=(("ETag", tag),))
         headers = (
             ("ETag", tag),
             ("Content-Length", str(letter.mail.size_octets)),
-            ("Content-Disposition", f'attachment; filename="{row.mail_id}.eml"'),
+            ("Content-Disposition", f'attachment; filename="{letter.mail_id}.eml"'),
             ("Content-Security-Policy", "default-src 'none'; sandbox"),
         )
         return Answer(kind=RAW, headers=headers, produce=self.letters.streaming(letter))
-
-    async def _open(self, row_id: int) -> tuple[Row, Letter]:
-        found = await self.find(row_id)
-        if found is None:
-            raise NoSuchMail()
-        row, mail = found
-        return row, Letter(cast(Any, row), mail)
 
     async def wait(self, call: Call) -> Answer:
         wanted, since = Wanted.of(call.query), call.query.get("since")
@@ -152,14 +140,14 @@ class Captured:
 
     async def _await(self, wanted: Wanted, since_at: float | None, ends_at: float) -> Row | None:
         """Other processes capture, too, and ring no bell for it: the queue is looked at."""
-        there = await self.list_some(0, None, LOOKED_AT)
+        there = await self.letters.captured.page(limit=LOOKED_AT)
         for row in there:
             fits = wanted.fits(row.recipient, row.sender, row.subject)
             if since_at is not None and fits and row.at >= since_at:
                 return row
         seen = there[0].id if there else 0
         while True:
-            new = await self.list_some(0, seen, LOOKED_AT)
+            new = await self.letters.captured.page(after=seen, limit=LOOKED_AT)
             for row in reversed(new):
                 if wanted.fits(row.recipient, row.sender, row.subject):
                     return row

@@ -83,7 +83,7 @@ class AdminAccounts:
         wanted, after = visit.query("q").strip().lower(), number_of(visit.query("after"))
         fit, total, sums = await self.desk.in_thread(self._look, wanted, after)
         domain = self.desk.directory.first_domain
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_accounts.html",
             status,
@@ -208,7 +208,7 @@ class AdminAccounts:
             typed = Typed(values)
         sums = await self.desk.in_thread(self.desk.sums)
         aliases = await self._leading(account)
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_account.html",
             status,
@@ -282,7 +282,7 @@ class AdminAccounts:
         aliases, force = await self._leading(account), visit.form.get("aliases") == "yes"
         if not visit.form.get("sure") or (aliases and not force):
             sums = await self.desk.in_thread(self.desk.sums)
-            return self.desk.templates.page(
+            return await self.desk.page(
                 visit,
                 "admin_account_delete.html",
                 422 if visit.form.get("sure") else 200,

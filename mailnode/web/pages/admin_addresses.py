@@ -69,7 +69,7 @@ class AdminAddresses:
     async def show_domains(
         self, visit: Visit, typed: Typed | None = None, status: int = 200
     ) -> Answer:
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_domains.html",
             status,
@@ -106,7 +106,7 @@ class AdminAddresses:
         if not visit.form.get("sure"):
             domains, _aliases = await self.desk.in_thread(self._read)
             first = domains[0].name if domains else ""
-            return self.desk.templates.page(
+            return await self.desk.page(
                 visit,
                 "admin_sure.html",
                 title=f"Serve {name} no longer?",
@@ -135,7 +135,7 @@ class AdminAddresses:
     ) -> Answer:
         wanted = visit.query("q").strip().lower()
         lines, total = await self.desk.in_thread(self._alias_lines, wanted)
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_aliases.html",
             status,

@@ -1,172 +1,231 @@
-"""Mail that the gear keeps here: one list of all of it, and each as its reader would see it."""
+"""Mail that the gear keeps here: one list of all of it, newest first, searched and deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from attrs import define, frozen
+from attrs import define
 
-from mailnode.model import Blob
-from mailnode.reading.fields import decode, decoded, header_end
-from mailnode.reading.parts import parts_of
-from mailnode.reading.text import text_of
+from mailnode.reading.query import BadQuery, Query, Words, read_query
 from mailnode.signposts import GEARS_MEAN
-from mailnode.web.outflow import Outflow
-from mailnode.web.pages.admin_forms import MOST_NUMBER, number_of
-from mailnode.web.refusals import NoSuchPage
-from mailnode.web.routes import Answer, Need, Route
-from mailnode.wire import header_fields
+from mailnode.web.pages.admin_forms import number_of
+from mailnode.web.pages.lists import (
+    NOTHING_CHOSEN,
+    PAGE_MAILS,
+    count_mails,
+    number_asked,
+    shelf_of,
+)
+from mailnode.web.refusals import BadRequest
+from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
-    from mailnode.store.queue import QueuedMail
-    from mailnode.store.queue_desk import QueueRow
+    from mailnode.store.captured import Captured
+    from mailnode.store.queue_desk import QueueFilter
     from mailnode.web.admin_desk import AdminDesk
-    from mailnode.web.requests import WebRequest
+    from mailnode.web.bodies import Form
+    from mailnode.web.desk import Desk
     from mailnode.web.visit import Visit
 
-PAGE_MAILS = 50
-LOOKED_AT_OCTETS = 2 << 20
-SHOWN_CHARACTERS = 256 << 10
-PIECE_OCTETS = 64 << 10
-VIEWS = {"text": "Text", "headers": "Headers", "raw": "Source"}
-
-
-@frozen
-class Read:
-    """What a page shows of a mail.
-
-    Attributes:
-        fields: names and values of the header.
-        files: names of what hangs on it.
-        is_cut: there is more than was looked at.
-    """
-
-    fields: Sequence[tuple[str, str]]
-    text: str
-    raw: str
-    files: Sequence[str]
-    is_cut: bool
-
-    def field(self, name: str) -> str:
-        return next((value for key, value in self.fields if key.lower() == name), "")
+LIST = "/admin/captured"
+SEARCHED_ROWS, DELETED_AT_ONCE = 5_000, 500
+HELP = (
+    ("dave order", "both words, in an address or the subject"),
+    ("to:dave@example.com", "whom it is for"),
+    ("from:shop subject:order", "where they stand"),
+    ('"order 4711"', "these words behind each other"),
+    ("-newsletter", "without that word"),
+    ("ord*", "words that begin so"),
+)
 
 
 @define(eq=False)
 class AdminCaptured:
-    """The pages."""
+    """The pages.
 
-    desk: AdminDesk
+    Args:
+        admin: changes the queue.
+    """
+
+    desk: Desk
+    admin: AdminDesk
 
     def routes(self) -> Sequence[Route]:
-        one = "/admin/captured/<int:row_id>"
         return (
             Route(
-                "/admin/captured",
+                LIST,
                 ("GET",),
                 self.show,
-                "All captured mail, newest first: ``before`` a row",
+                "Captured mail, newest first, or what fits ``q``: ``before`` or ``after`` a row",
                 Need.ADMIN,
             ),
             Route(
-                one,
-                ("GET",),
-                self.read,
-                f"A captured mail: ``show`` ({', '.join(VIEWS)})",
+                f"{LIST}/delete",
+                ("POST",),
+                self.delete,
+                "Deletes captured mail: ``row`` (several), or ``all``: every one up to that row, or"
+                " of these what fits ``q``; that asks first: ``sure``",
                 Need.ADMIN,
             ),
-            Route(f"{one}/eml", ("GET",), self.save, "The same as a file", Need.ADMIN),
         )
 
     async def show(self, visit: Visit) -> Answer:
-        before = number_of(visit.query("before"))
-        found = await self.desk.queue.captured(before, PAGE_MAILS + 1)
-        more = len(found) > PAGE_MAILS
-        lines = found[:PAGE_MAILS]
+        typed = visit.query("q").strip()
+        before, after = number_asked(visit, "before"), number_asked(visit, "after")
+        shelf = await shelf_of(self.desk, visit)
+        level = shelf.captured or await self.desk.captured.level()
+        fault, found = "", Found(())
+        try:
+            found = await self._find(_words_of(typed), before, 0 if typed else after)
+        except BadQuery as error:
+            fault = error.text
+        if not typed and after and not found.newer:  # the first page is always a whole one
+            return see_other(LIST)
+        if not typed and before and not found.lines and level.count:  # all of the last one went
+            return see_other(f"{LIST}?after={before - 1}")
         gear = self.desk.directory.gear
-        return self.desk.templates.page(
+        return self.admin.templates.page(
             visit,
             "admin_captured.html",
-            title="Captured mail",
-            lines=lines,
-            older=lines[-1].id if more else 0,
-            first=not before,
+            400 if fault else 200,
+            title=f"({level.count:,}) Captured mail" if level.count else "Captured mail",
+            shelf=shelf,
+            lines=found.lines,
+            newer=f"{LIST}?after={found.newer}" if found.newer else "",
+            older=_path(q=typed, before=found.older) if found.older else "",
+            reached_at=found.reached_at,
+            first_page=not before and not after,
+            level=level,
+            typed=typed,
+            fault=fault,
+            help=HELP,
             gear=gear,
             gear_means=GEARS_MEAN[gear],
         )
 
-    async def read(self, visit: Visit, row_id: int) -> Answer:
-        row, mail = await self._find(row_id)
-        view = visit.query("show", "text")
-        octets, is_cut = await self._begin_of(mail)
-        read = await self.desk.in_thread(_read, octets, is_cut)
-        return self.desk.templates.page(
+    async def _find(self, words: Sequence[Words], before: int, after: int) -> Found:
+        captured, most = self.desk.captured, PAGE_MAILS + 1
+        if words:
+            piece = await captured.search(words, before, most)
+            lines = piece.rows[:PAGE_MAILS]
+            older = lines[-1].id if len(piece.rows) == most else piece.before
+            return Found(lines, older=older, reached_at=piece.reached_at)
+        rows = await captured.page(before=before, after=after or None, limit=most)
+        more = len(rows) == most
+        lines = tuple(rows[-PAGE_MAILS:] if after else rows[:PAGE_MAILS])
+        return Found(
+            lines,
+            newer=lines[0].id if lines and (more if after else before) else 0,
+            older=lines[-1].id if lines and (more or after) else 0,
+        )
+
+    # Deleting
+
+    async def delete(self, visit: Visit) -> Answer:
+        form, queue = visit.form, self.admin.queue
+        back, typed = _way_back(form), form.get("q").strip()
+        everything = form.get("all")
+        rows = [everything] if everything else form.all("row")
+        ids = [number_of(each) for each in rows]
+        if 0 in ids:
+            raise BadRequest("A mail's number is missing or is none")
+        if not ids:
+            self._say(visit, NOTHING_CHOSEN, "failed")
+            return see_other(back)
+        meant = await self._all(typed, ids[0]) if everything else [self._filter(ids=tuple(ids))]
+        if everything and not form.get("sure"):
+            there = sum([await queue.count(each) for each in meant])
+            return await self._ask(visit, there, everything, typed, back)
+        by = str(visit.guest.account.address)
+        gone = sum([len((await queue.change(each, "drop", by, "")).ids) for each in meant])
+        if gone:
+            self._say(visit, f"{count_mails(gone)} deleted for good.")
+        else:
+            self._say(visit, "Nothing of that is captured any more.", "failed")
+        return see_other(back)
+
+    async def _all(self, typed: str, up_to: int) -> list[QueueFilter]:
+        """Every one up to that row, or every one of these that fits what was searched for."""
+        words = _words_of(typed)
+        if not words:
+            return [self._filter(up_to=up_to)]
+        ids, before = list[int](), up_to + 1
+        while before:
+            piece = await self.desk.captured.search(words, before, SEARCHED_ROWS)
+            ids += [row.id for row in piece.rows]
+            before = piece.before
+        return [self._filter(ids=tuple(some)) for some in _pieces_of(ids)]
+
+    def _filter(self, **facts: Any) -> QueueFilter:
+        return self.admin.queue.make_filter(state="captured", **facts)
+
+    async def _ask(
+        self, visit: Visit, there: int, everything: str, typed: str, back: str
+    ) -> Answer:
+        them = "it" if there == 1 else "them"
+        fields = [("all", everything), *([("q", typed)] if typed else [])]
+        return await self.admin.page(
             visit,
-            "admin_captured_mail.html",
-            title=row.subject or "(no subject)",
-            row=row,
-            read=read,
-            views=VIEWS,
-            view=view if view in VIEWS else "text",
+            "admin_sure.html",
+            title="Delete all that fits?" if typed else "Delete all captured mail?",
+            told=[
+                *([f"Searched for: {typed}"] if typed else []),
+                f"{count_mails(there)} that never left will be gone for everybody, and nothing"
+                f" brings {them} back. The journal keeps who sent {them}, to whom, and who"
+                f" deleted {them}.",
+            ],
+            action=f"{LIST}/delete",
+            fields=fields,
+            label=f"Delete all {there:,} for good",
+            back=back,
+            reason=None,
         )
 
-    async def _begin_of(self, mail: QueuedMail) -> tuple[bytes, bool]:
-        """The first 2 MiB, and whether there is more."""
-        most = LOOKED_AT_OCTETS
-        if not isinstance(mail.body, Blob):
-            whole = mail.prefix + mail.body
-            return whole[:most], len(whole) > most
-        pieces, octets = [mail.prefix], len(mail.prefix)
-        reader = self.desk.queue.open(mail.body.key)
-        try:
-            while octets < most and (piece := await reader.read(PIECE_OCTETS)):
-                pieces.append(piece)
-                octets += len(piece)
-        finally:
-            reader.close()
-        return b"".join(pieces)[:most], mail.size_octets + len(mail.prefix) > most
-
-    async def save(self, visit: Visit, row_id: int) -> Answer:
-        row, mail = await self._find(row_id)
-
-        async def produce(request: WebRequest) -> None:
-            async with Outflow(request) as out:
-                await out.write(mail.prefix)
-                if not isinstance(mail.body, Blob):
-                    await out.write(mail.body)
-                    return
-                reader = self.desk.queue.open(mail.body.key)
-                try:
-                    while piece := await reader.read(PIECE_OCTETS):
-                        await out.write(piece)
-                finally:
-                    reader.close()
-
-        headers = (
-            ("Content-Disposition", f'attachment; filename="{row.mail_id}.eml"'),
-            ("Content-Length", str(len(mail.prefix) + mail.size_octets)),
-            ("Content-Security-Policy", "default-src 'none'; sandbox"),
-        )
-        return Answer(kind="message/rfc822", headers=headers, produce=produce)
-
-    async def _find(self, row_id: int) -> tuple[QueueRow, QueuedMail]:
-        found = await self.desk.queue.mail(min(row_id, MOST_NUMBER))
-        if found is None or found[1] is None:
-            raise NoSuchPage("That mail is not captured, or not here any more")
-        return found[0], found[1]
+    def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
+        self.admin.templates.flashes.add(visit, text, kind)
 
 
-def _read(octets: bytes, is_cut: bool) -> Read:
-    """Of the mail's begin; whatever it is, something is shown."""
-    header = octets[: header_end(octets, 0, len(octets))]
-    fields = header_fields(header.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
-    parts = parts_of(octets)
-    text = text_of(parts)
-    raw = decode(octets[:SHOWN_CHARACTERS]).replace("\r\n", "\n")
-    return Read(
-        [(name.decode("ascii", "replace"), decoded(decode(value))) for name, value in fields],
-        text[:SHOWN_CHARACTERS],
-        raw.replace("\0", "\N{SYMBOL FOR NULL}"),
-        [part.name or "(without a name)" for part in parts.attachments()],
-        is_cut or len(text) > SHOWN_CHARACTERS or len(octets) > SHOWN_CHARACTERS,
-    )
+@define
+class Found:
+    """A page of the list.
+
+    Attributes:
+        newer, older: behind which row the pages before and after it begin; 0 for none.
+        reached_at: how far back was looked where that was not all, UTC epoch seconds.
+    """
+
+    lines: Sequence[Captured]
+    newer: int = 0
+    older: int = 0
+    reached_at: float | None = None
+
+
+def _words_of(typed: str) -> tuple[Words, ...]:
+    """
+    Raises:
+        BadQuery: it asks for nothing, or for what is not known of captured mail.
+    """
+    query = read_query(typed)
+    if query != Query(query.words) or any(each.where == "file" for each in query.words):
+        raise BadQuery("Captured mail is found by words, from:, to: and subject: alone")
+    if typed and not query.words:  # all would fit, and all that fits can be deleted
+        raise BadQuery("There is no letter or digit in it to be looked for")
+    return query.words
+
+
+def _pieces_of(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(ids), DELETED_AT_ONCE):
+        yield ids[at : at + DELETED_AT_ONCE]
+
+
+def _way_back(form: Form) -> str:
+    """To the page of the list that asked."""
+    place = {name: number_of(form.get(name)) for name in ("before", "after")}
+    return _path(q=form.get("q")[:1000], **place)
+
+
+def _path(**asked: str | int) -> str:
+    given = {name: value for name, value in asked.items() if value}
+    return f"{LIST}?{urlencode(given)}" if given else LIST

@@ -70,7 +70,7 @@ class AdminDashboard:
 
     async def show(self, visit: Visit) -> Answer:
         gear = self.desk.directory.gear
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_dashboard.html",
             title="Administration",

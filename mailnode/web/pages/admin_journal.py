@@ -104,7 +104,7 @@ class AdminJournal:
             given = {name: value for name, value in asked.values.items() if value}
             if page.before:
                 older = f"/admin/journal?{urlencode(given | {'before': str(page.before)})}"
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_journal.html",
             200 if asked.is_right else 422,
@@ -129,7 +129,7 @@ class AdminJournal:
                 "The journal holds no such mail; it is kept as long as journal.keep says"
             )
         story = tell_story(mail_id.upper(), events)
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_story.html",
             title=_heading(subject, events),

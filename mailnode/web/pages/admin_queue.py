@@ -94,7 +94,7 @@ class AdminQueue:
         more = len(rows) > PAGE_ROWS
         rows = rows[:PAGE_ROWS]
         given = {name: value for name, value in asked.values.items() if value}
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_queue.html",
             200 if asked.is_right else 422,
@@ -115,13 +115,12 @@ class AdminQueue:
         )
 
     async def show_row(self, visit: Visit, row_id: int) -> Answer:
-        found = await self.desk.queue.mail(min(row_id, MOST_NUMBER))
-        if found is None:
+        row = await self.desk.queue.row(min(row_id, MOST_NUMBER))
+        if row is None:
             raise NoSuchPage("That is not in the queue any more; the journal says where it went")
-        row, _mail = found
         if row.state == "captured":
             return see_other(f"/admin/captured/{row_id}")
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_queue_row.html",
             title=f"To {row.recipient}",
@@ -159,13 +158,13 @@ class AdminQueue:
             number = await self.desk.queue.count(wanted)
             if not form.get("sure"):
                 typed = Typed({"reason": BOUNCE_REASON})
-            return self._ask(visit, do, number, fields, back, typed)
+            return await self._ask(visit, do, number, fields, back, typed)
         by = str(visit.guest.account.address)
         changed = await self.desk.queue.change(wanted, do, by, reason if do == "bounce" else "")
         self._tell(visit, do, changed)
         return see_other(back)
 
-    def _ask(
+    async def _ask(
         self,
         visit: Visit,
         do: str,
@@ -180,7 +179,7 @@ class AdminQueue:
             if do == "bounce"
             else [f"The mail to {whom} goes for good, and no sender is told."]
         )
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_sure.html",
             200 if typed.is_right else 422,
@@ -245,7 +244,6 @@ def _path(given: Mapping[str, str]) -> str:
 
 
 def _back(said: str) -> str:
-    """A page of the queue or of what was captured; "" for any other."""
-    path = said.partition("?")[0]
-    is_ours = path in ("/admin/queue", "/admin/captured")
+    """A page of the queue; "" for any other."""
+    is_ours = said.partition("?")[0] == "/admin/queue"
     return said if is_ours and said.isascii() and said.isprintable() and " " not in said else ""

@@ -80,7 +80,7 @@ class AdminRoutes:
     async def show(self, visit: Visit, typed: Typed | None = None, status: int = 200) -> Answer:
         found: list[MailRoute] = await self.desk.in_thread(self.desk.accounts.outside.routes)
         wanted = visit.query("test").strip()
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_routes.html",
             status,

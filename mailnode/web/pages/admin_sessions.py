@@ -78,7 +78,7 @@ class AdminSessions:
                     [SessionLine(each, age(each.for_s)) for each in found],
                 )
             )
-        return self.desk.templates.page(
+        return await self.desk.page(
             visit,
             "admin_sessions.html",
             title="Sessions",

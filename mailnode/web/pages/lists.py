@@ -27,6 +27,7 @@ from mailnode.web.templates import FlashForm, Templates, folder_title
 
 if TYPE_CHECKING:
     from mailnode.reading.summary import Summary
+    from mailnode.store.captured import Level
     from mailnode.store.folder_lists import Copy, Folder
     from mailnode.web.desk import Desk
     from mailnode.web.pages.search import Found
@@ -68,16 +69,21 @@ class Shelf:
 
     Attributes:
         current: id of the folder that the page is of; 0 for none.
+        captured: for administrators of a node that captures, or has; None for others.
     """
 
     folders: Sequence[Folder]
     current: int = 0
+    captured: Level | None = None
     icons = ICONS
 
 
 async def shelf_of(desk: Desk, visit: Visit, current: int = 0) -> Shelf:
     """The sidebar of who asks."""
-    return Shelf(await desk.folders.folders(visit.guest.account.id), current)
+    captured = await desk.captured.level() if visit.guest.is_admin else None
+    if captured is not None and not captured.count and desk.directory.gear == "live":
+        captured = None
+    return Shelf(await desk.folders.folders(visit.guest.account.id), current, captured)
 
 
 def lines_of(

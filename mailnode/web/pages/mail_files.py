@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from hmac import new as new_hmac
 from secrets import compare_digest, token_bytes
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mailnode.web.visit import Visit
 
 KEY_S = 3600.0
+MOST_PATH = 200
 CLOSED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 # What a browser would run is never said to be it, even to be kept.
 _ACTIVE = re.compile(
@@ -86,7 +87,8 @@ def disposition(how: str, name: str) -> str:
 class Keys:
     """Let a mail's frame load the mail's pictures: it has no cookie, for it has no origin of ours.
 
-    A key is a session's: it opens nothing once that has ended.
+    A key is a session's and a mail's, which its page's path names: it opens no other, and nothing
+    once the session has ended.
 
     Args:
         now: UTC epoch seconds.
@@ -95,25 +97,26 @@ class Keys:
     now: Callable[[], float]
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
-    def make(self, key_hash: bytes, folder_id: int, uid: int) -> str:
+    def make(self, key_hash: bytes, mail: str) -> str:
         """
         Args:
             key_hash: of the session.
+            mail: the path of its page.
         """
-        return self._key(key_hash, folder_id, uid, int(self.now() + KEY_S))
+        return self._key(key_hash, mail, int(self.now() + KEY_S))
 
-    def _key(self, key_hash: bytes, folder_id: int, uid: int, until: int) -> str:
+    def _key(self, key_hash: bytes, mail: str, until: int) -> str:
         said = f"{key_hash.hex()}.{until}"
-        sealed = new_hmac(self._secret, f"{said}.{folder_id}.{uid}".encode(), sha256)
+        sealed = new_hmac(self._secret, f"{said}.{mail}".encode(), sha256)
         return f"{said}.{sealed.hexdigest()}"
 
-    def session_of(self, key: str, folder_id: int, uid: int) -> bytes | None:
+    def session_of(self, key: str, mail: str) -> bytes | None:
         """The hash of its session; None: it opens nothing, or no longer."""
         parts = re.match(r"([0-9a-f]{64})\.([0-9]{1,12})\.", key)
         if parts is None:
             return None
         key_hash, until = bytes.fromhex(parts[1]), int(parts[2])
-        wanted = self._key(key_hash, folder_id, uid, until)
+        wanted = self._key(key_hash, mail, until)
         same = compare_digest(wanted.encode(), key.encode("utf-8", "replace"))
         return key_hash if same and until > self.now() else None
 
@@ -132,7 +135,8 @@ class Files:
 
     async def save(self, letter: Letter) -> Answer:
         """All of it, as a file."""
-        name = safe_name(letter.copy.subject, f"mail-{letter.copy.uid}") + ".eml"
+        number = letter.path.rpartition("/")[2]
+        name = safe_name(letter.subject, f"mail-{number}") + ".eml"
         told = disposition("attachment", name)
         return await self._whole(letter, "message/rfc822", (("Content-Disposition", told),))
 
@@ -153,7 +157,7 @@ class Files:
     async def part(self, visit: Visit, letter: Letter, path: str) -> Answer:
         """A part, to be kept; a picture may be looked at, too (`?show=1`)."""
         piece = await self._piece(letter, path)
-        name = file_name(piece.name, piece.kind, path)
+        name = file_name(piece.name, piece.kind, path[:MOST_PATH])
         kind = "application/octet-stream" if _ACTIVE.fullmatch(piece.kind) else piece.kind
         how = "attachment"
         if visit.query("show") and piece.picture:
@@ -167,13 +171,20 @@ class Files:
             produce=self.letters.streaming(letter, piece.stretch),
         )
 
-    async def picture(self, visit: Visit, folder_id: int, uid: int, path: str) -> Answer:
-        """A picture of a mail's page, for who has the key that the page was given."""
-        key_hash = self.keys.session_of(visit.query("key"), folder_id, uid)
+    async def picture(
+        self, visit: Visit, mail: str, path: str, opens: Callable[[int], Awaitable[Letter]]
+    ) -> Answer:
+        """A picture of a mail's page, for who has the key that the page was given.
+
+        Args:
+            mail: the path of its page.
+            opens: the mail, for the account whose session the key is of.
+        """
+        key_hash = self.keys.session_of(visit.query("key"), mail)
         session = None if key_hash is None else await self.guests.session_of(key_hash)
         if session is None:
             raise NotAllowed("That picture is for the mail's page alone: load it again")
-        letter = await self.letters.open(session.account_id, folder_id, uid)
+        letter = await opens(session.account_id)
         piece = await self._piece(letter, path)
         if piece.picture not in SHOWN_PICTURES:
             raise NoSuchPage()
@@ -188,7 +199,7 @@ class Files:
         )
 
     async def _piece(self, letter: Letter, path: str) -> Piece:
-        piece = await self.letters.look(letter, find_piece, path)
+        piece = await self.letters.look(letter, find_piece, path[:MOST_PATH])
         if piece is None:
             raise NoSuchPage("This mail has no such part")
         return piece

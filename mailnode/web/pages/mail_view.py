@@ -46,7 +46,7 @@ class File:
     Attributes:
         path: as its mail counts, from the outermost.
         name: as the mail has it, or what is put in its place.
-        size: in words; of what is encoded, about.
+        size: in words.
         is_picture: the browser may show it.
         is_mail: it can be opened as one.
     """
@@ -278,13 +278,11 @@ def _files(parts: Parts, of: str, plain: Part | None, html: Part | None) -> Iter
             continue
         if part.kind.startswith("text/") and not part.name and not part.size_octets:
             continue
-        octets = part.size_octets
-        about = part.encoding == "base64"
         yield File(
             path=outer_path(of, part.path),
             name=harmless(part.name) or _subject_in(part) or f"part {part.path}",
             kind=part.kind,
-            size=f"about {size(octets * 57 // 78)}" if about else size(octets),
+            size=size(part.content_octets),
             is_picture=part.kind in SHOWN_PICTURES,
             is_mail=part.is_mail,
         )

@@ -49,7 +49,7 @@ class Offered:
 
     Attributes:
         path: of its part.
-        size_octets: about as many: nothing is decoded for it.
+        size_octets: of its content.
     """
 
     path: str
@@ -150,11 +150,11 @@ class Originals:
 
     def _answered(self, body: bytes | Blob) -> tuple[Original, list[Offered]]:
         with self.parts(body) as parts:
-            return original_of(parts), list(_offered(parts))
+            return original_of(parts), list(offered_of(parts))
 
     def _draft(self, body: bytes | Blob) -> tuple[Written, list[Offered]]:
         with self.parts(body) as parts:
-            return draft_of(parts), list(_offered(parts))
+            return draft_of(parts), list(offered_of(parts))
 
 
 def original_of(parts: Parts) -> Original:
@@ -216,16 +216,13 @@ def _date(value: str) -> str:
         return ""
 
 
-def _offered(parts: Parts) -> Iterator[Offered]:
+def offered_of(parts: Parts) -> Iterator[Offered]:
+    """Its files, and the pictures of its page."""
     found = list(parts.attachments())
     found += [each for each in parts if each.cid and each.related and each not in found]
     for part in found[:MOST_OFFERED]:
-        yield Offered(part.path, _name_of(part), part.kind, _size_of(part), part.cid)
+        yield Offered(part.path, _name_of(part), part.kind, part.content_octets, part.cid)
 
 
 def _name_of(part: Part) -> str:
     return part.name or ("mail.eml" if part.is_mail else f"file-{part.path}")
-
-
-def _size_of(part: Part) -> int:
-    return part.size_octets * 57 // 78 if part.encoding == "base64" else part.size_octets

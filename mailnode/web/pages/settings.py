@@ -18,6 +18,7 @@ from mailnode.web.templates import Templates
 if TYPE_CHECKING:
     from mailnode.store.directory import Account
     from mailnode.store.guests import Guests
+    from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
 LEAST_CHARACTERS = 8
@@ -39,6 +40,7 @@ class Settings:
         now: UTC epoch seconds.
         set_password: gives an account, by its address, a new password; everybody knows of it
             when the Deferred fires.
+        shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
+    shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
 
     def routes(self) -> Sequence[Route]:
@@ -86,6 +89,7 @@ class Settings:
             "settings.html",
             status,
             title="Settings",
+            shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
             tokens=await self.guests.tokens(account_id),
             scopes=may,

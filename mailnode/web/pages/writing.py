@@ -10,18 +10,19 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from mailnode.composing.people import Mailbox, read_each
 from mailnode.composing.replies import pass_on, reply_to
 from mailnode.composing.written import Written, keep_written
-from mailnode.errors import MailError, NoSuchMail
+from mailnode.errors import DraftChanged, MailError, NoSuchMail
 from mailnode.model import DRAFT, DRAFTS
 from mailnode.reading.text import text_of_html
 from mailnode.telling import size
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.originals import Originals, Place
 from mailnode.web.pages.sending import Sending, Sent
+from mailnode.web.pages.turns import Page, Turns, read_turn
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.pages.writing_form import (
     Desktop,
@@ -48,6 +49,10 @@ FORM_OCTETS = 2 << 20  # of a form beside its files
 FILES_FIELD = "attach"
 NO_FILE = "file"  # how a form says that none was chosen: no name, and no octets
 GONE = "The draft was deleted meanwhile: what stands here is kept as a new one"
+CHANGED = (
+    "The draft was changed in another window meanwhile: what stands here is kept as another one,"
+    " without files"
+)
 
 
 @define(eq=False)
@@ -64,6 +69,7 @@ class Writing:
     files: Files
     sending: Sending
     most_octets: int
+    turns: Turns = field(factory=Turns, init=False)
 
     def routes(self) -> Sequence[Route]:
         takes = Taken(self.most_octets + FORM_OCTETS, streamed=True)
@@ -81,8 +87,14 @@ class Writing:
                 self.save,
                 "Keeps a draft, 0 for a new one: ``from``, ``to``, ``cc``, ``bcc``, ``subject``,"
                 " ``format``, ``text``, ``html``, files as ``attach``, ``take`` of ``source``;"
-                " multipart",
+                " multipart. Of one page's ``turn`` the newest is kept",
                 takes=takes,
+            ),
+            Route(
+                "/write/kept",
+                ("GET",),
+                self.tell_kept,
+                "Whether a page's ``turn`` was kept; JSON",
             ),
             Route(
                 "/write/<int:draft_id>/send",
@@ -169,19 +181,41 @@ class Writing:
 
     async def save(self, visit: Visit, draft_id: int) -> Answer:
         """Kept, whatever is wrong with it; a mail that was sent already isn't kept again."""
+        account_id, turn = visit.guest.account.id, read_turn(visit.form.get("turn"))
         written = await self._written(visit)
-        sent = await self.sending.find(visit.guest.account.id, written)
-        if sent is not None:
-            return await self._sent_before(visit, Desktop(written=written), sent)
-        try:
-            desktop, faults = await self._keep(visit, draft_id, written)
-        except MailError as error:
-            return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
+        async with self.turns.of(account_id, turn) as page:
+            sent = await self.sending.find(account_id, written)
+            if sent is not None:
+                return await self._sent_before(visit, Desktop(written=written), sent)
+            draft_id = draft_id or page.draft_id
+            try:
+                if turn.page and turn.number <= page.number:
+                    desktop, faults = await self._kept(account_id, page, written), Faults()
+                else:
+                    over = source_of(page.place or visit.form.get("place"), account_id)
+                    desktop, faults = await self._keep(
+                        visit, draft_id, written, over, takes=not page.draft_id
+                    )
+            except MailError as error:
+                desktop = Desktop(written=written, draft_id=draft_id)
+                return await self._failed(visit, desktop, error)
+            page.number = max(page.number, turn.number)
+            page.draft_id, page.place = desktop.draft_id, desktop.place
         if by_script(visit) or faults:
             failed = bool(faults.of("files")) and not by_script(visit)  # its text is kept
             return await self._page(visit, desktop, faults, 422 if failed else 200)
         self.templates.flashes.add(visit, "The draft is kept.")
         return see_other(f"/write?draft={desktop.place}")
+
+    async def _kept(self, account_id: int, page: Page, written: Written) -> Desktop:
+        """As it lies there: the same page has said something newer already."""
+        uploads = await self.desk.drafts.uploads(account_id, page.draft_id)
+        return Desktop(written=written, draft_id=page.draft_id, place=page.place, uploads=uploads)
+
+    async def tell_kept(self, visit: Visit) -> Answer:
+        turn = read_turn(visit.query("turn"))
+        kept = await self.turns.has(visit.guest.account.id, turn)
+        return Answer(json.dumps({"kept": kept}), kind=JSON)
 
     async def _written(self, visit: Visit) -> Written:
         """What was typed; as much HTML as there may be takes a while to be read.
@@ -192,14 +226,27 @@ class Writing:
         written: Written = await self.files.in_thread(read_written, visit.form)
         return written
 
-    async def _keep(self, visit: Visit, draft_id: int, written: Written) -> tuple[Desktop, Faults]:
+    async def _keep(
+        self,
+        visit: Visit,
+        draft_id: int,
+        written: Written,
+        over: Place | None = None,
+        *,
+        takes: bool = True,
+    ) -> tuple[Desktop, Faults]:
         """The draft and the files that came with it are kept, and what of it could not be.
+
+        Args:
+            over: the text that was written on; where another window has kept one since, both stay.
+            takes: files of `source`, too: the same page hasn't had them taken before.
 
         Raises:
             MailError: its text isn't kept.
         """
         account_id, drafts, faults = visit.guest.account.id, self.desk.drafts, Faults()
-        source, paths = source_of(visit.form.get("source"), account_id), visit.form.all("take")
+        source = source_of(visit.form.get("source"), account_id) if takes else None
+        paths = visit.form.all("take")
         if draft_id and source is not None:  # it may be the draft itself, whose mail is replaced
             await self._take(draft_id, source, paths, faults)
         uploads = await drafts.uploads(account_id, draft_id) if draft_id else []
@@ -207,10 +254,17 @@ class Writing:
         written = evolve(written, html=html)
         raw = await self.files.in_thread(keep_written, written)
         try:
-            saved = await drafts.save(account_id, raw, draft_id)
+            saved = await drafts.save(
+                account_id, raw, draft_id, (over.folder_id, over.uid) if over else None
+            )
         except NoSuchMail:
             saved = await drafts.save(account_id, raw)
             faults.add("", GONE)
+        except DraftChanged:
+            written = evolve(written, key=new_key())
+            raw = await self.files.in_thread(keep_written, written)
+            saved = await drafts.save(account_id, raw)
+            faults.add("", CHANGED)
         if not draft_id and source is not None:
             await self._take(saved.draft_id, source, paths, faults)
         for file in visit.uploads.files:

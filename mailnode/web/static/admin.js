@@ -8,6 +8,20 @@
     for (const box of event.target.form.querySelectorAll(`input[name="${name}"]`)) box.checked = event.target.checked;
   });
 
+  // Times are typed as they are shown, in this browser's zone; the server is told UTC.
+  const two = (number) => String(number).padStart(2, "0");
+  for (const field of document.querySelectorAll('input[type="datetime-local"]')) {
+    const told = document.createElement("input"), at = new Date(`${field.value}Z`);
+    told.type = "hidden";
+    told.name = field.name;
+    told.value = field.value;
+    field.removeAttribute("name");
+    field.before(told);
+    field.labels[0].firstChild.data = field.labels[0].firstChild.data.replace(" (UTC)", "");
+    if (!Number.isNaN(at.getTime())) field.value = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
+    field.addEventListener("input", () => { told.value = field.value ? new Date(field.value).toISOString().slice(0, 16) : ""; });
+  }
+
   // A page that looks again: only what changes is put in.
   const live = document.getElementById("live");
   async function again() {

@@ -1,25 +1,38 @@
 // Lists of mail: times as one's own clock has them, choosing, keys, and new mail that appears by itself.
 "use strict";
 (() => {
-  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-  const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+  const format = (options) => new Intl.DateTimeFormat(undefined, options);
+  const day = format({ month: "short", day: "numeric" });
+  const year = format({ year: "numeric", month: "short", day: "numeric" });
+  const clock = format({ hour: "2-digit", minute: "2-digit" });
+  const minute = format({ dateStyle: "medium", timeStyle: "short" });
+  const second = format({ dateStyle: "medium", timeStyle: "medium" });
+  const whole = format({ dateStyle: "full", timeStyle: "long" });
 
-  function tellTimes(root) {
-    const now = new Date();
-    for (const each of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(each.getAttribute("datetime"));
-      if (Number.isNaN(at.getTime())) continue;
-      const today = at.toDateString() === now.toDateString();
-      const short = today ? clock : at.getFullYear() === now.getFullYear() ? day : year;
-      each.textContent = each.hasAttribute("data-whole") ? whole.format(at) : short.format(at);
-      each.title = whole.format(at);
-    }
+  // As the clock of this browser has it; UTC, as it came, is in the title.
+  function tellTime(place) {
+    const at = new Date(place.getAttribute("datetime")), now = new Date();
+    if (Number.isNaN(at.getTime())) return;
+    const today = at.toDateString() === now.toDateString();
+    const short = today ? clock : at.getFullYear() === now.getFullYear() ? day : year;
+    place.textContent = ({ minute, second }[place.dataset.to] || short).format(at);
+    place.title = `${whole.format(at)}: ${at.toISOString().slice(0, 16).replace("T", " ")} UTC`;
   }
 
+  function tellTimes(root) {
+    if (root.matches("time[datetime]")) tellTime(root);
+    else for (const each of root.querySelectorAll("time[datetime]")) tellTime(each);
+  }
+
+  // Pages that look again put in what the server says.
+  new MutationObserver((changes) => {
+    for (const { addedNodes } of changes) {
+      for (const each of addedNodes) if (each.nodeType === Node.ELEMENT_NODE) tellTimes(each);
+    }
+  }).observe(document.body, { childList: true, subtree: true });
+
   const list = () => document.getElementById("list");
-  const boxes = () => [...document.querySelectorAll('#list input[name="uid"]')];
+  const boxes = () => [...document.querySelectorAll("#list .line > input")];
   const chosen = () => boxes().filter((box) => box.checked);
 
   function showChoice() {
@@ -42,7 +55,7 @@
 
   let last = null;
   document.addEventListener("click", (event) => {
-    const box = event.target.closest && event.target.closest('#list input[name="uid"]');
+    const box = event.target.closest && event.target.closest("#list .line > input");
     if (!box) return;
     const every = boxes();
     if (event.shiftKey && last && every.includes(last)) {
@@ -57,6 +70,7 @@
   document.addEventListener("submit", (event) => {
     const everything = document.querySelector(".everything input");
     if (event.target.id !== "list" || chosen().length || (everything && everything.checked)) return;
+    if (event.submitter && event.submitter.name === "all") return;
     event.preventDefault();
     const here = document.querySelector(".line.here input");
     if (here) {
@@ -86,10 +100,7 @@
     if (places && others && !places.contains(document.activeElement)) places.replaceWith(others);
     const then = page.getElementById("list");
     if (!now || !then) return;
-    if (now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) {
-      tellTimes(then);
-      now.replaceWith(then);
-    }
+    if (now.hasAttribute("data-first") && !chosen().length && !now.contains(document.activeElement)) now.replaceWith(then);
     if (page.title) document.title = page.title;
   }
 
@@ -108,14 +119,24 @@
     }, Math.max(SOON_MS, gap - quiet));
   }
 
+  // What a page shows of captured mail is known by a mark: only another one is news.
+  function heardCaptured(mark) {
+    const places = document.getElementById("places");
+    if (places && places.hasAttribute("data-captured") && places.dataset.captured !== mark) heard();
+  }
+
   function listen() {
     const others = "BroadcastChannel" in window ? new BroadcastChannel("mailnode") : null;
-    if (others) others.onmessage = heard;
+    if (others) others.onmessage = ({ data }) => { if (data && data.captured) heardCaptured(data.captured); else heard(); };
     const begin = () => new Promise(() => {
       const stream = new EventSource("/events");
       stream.addEventListener("change", (event) => {
         if (others) others.postMessage(event.data);
         heard();
+      });
+      stream.addEventListener("captured", (event) => {
+        if (others) others.postMessage({ captured: event.data });
+        heardCaptured(event.data);
       });
       let began = false;
       stream.onopen = () => { if (began) heard(); began = true; };
@@ -188,7 +209,7 @@
     if (key) { event.preventDefault(); key[1](); }
   });
 
-  tellTimes(document);
+  tellTimes(document.body);
   showChoice();
   if (document.getElementById("places")) listen();
 })();

@@ -6,7 +6,8 @@ import { watch } from "./recipients.js";
 {
   const form = document.getElementById("write");
 
-  const KEEP_MS = 2000, RESCUED_MS = 7 * 86400000;
+  const KEEP_MS = 2000, RESCUED_MS = 7 * 86400000, LOOK_MS = 1500;
+  const LEFT_OCTETS = 60000;  // browsers take no more along from a page that is left
   const by = (id) => document.getElementById(id);
   const field = (name) => form.elements.namedItem(name);
   const text = by("text");
@@ -15,6 +16,10 @@ import { watch } from "./recipients.js";
   let draft = Number(form.dataset.draft);
   let octets = Number(form.dataset.octets);
   let changed = false, ended = false, timer = 0;
+  let asked = 0, sending = false, troubled = false;  // how many were asked to be kept just now
+  const page = Array.from(crypto.getRandomValues(new Uint32Array(4)), (each) => each.toString(16).padStart(8, "0")).join("");
+  let turns = 0;  // how often something was written
+  const turn = () => `${page}-${turns}`;
   let queue = Promise.resolve();  // what is asked of the server is asked in turn
 
   const say = (words) => { by("saved").textContent = words; };
@@ -40,6 +45,8 @@ import { watch } from "./recipients.js";
     place.hidden = !words.length;
     if (input) input.toggleAttribute("aria-invalid", false);
     if (input && words.length) input.setAttribute("aria-invalid", "true");
+    const folded = words.length && input && input.closest("details");
+    if (folded) folded.open = true;
   }
 
   // Asking the server
@@ -48,11 +55,11 @@ import { watch } from "./recipients.js";
     constructor(status, words, told) { super(words); this.status = status; this.told = told; }
   }
 
-  async function ask(path, data) {
+  async function ask(path, data, keepalive = false) {
     let answer;
     try {
       answer = await fetch(path, {
-        method: data ? "POST" : "GET", body: data, credentials: "same-origin", redirect: "error",
+        method: data ? "POST" : "GET", body: data, credentials: "same-origin", redirect: "error", keepalive,
         headers: { Accept: "application/json", ...(data ? { "X-CSRF-Token": csrf() } : {}) },
       });
     } catch {
@@ -99,12 +106,14 @@ import { watch } from "./recipients.js";
     editor.settle();
     const data = new FormData(form);
     data.delete("attach");
+    data.set("turn", turn());
     return data;
   };
 
   function touched() {
     if (ended) return;
     changed = true;
+    turns += 1;
     rescue();
     clearTimeout(timer);
     timer = setTimeout(() => keep().catch(refused), KEEP_MS);
@@ -112,25 +121,45 @@ import { watch } from "./recipients.js";
 
   function keep() {
     clearTimeout(timer);
-    return later(async () => {
-      if (ended || (draft && !changed)) return;
-      changed = false;
-      say("Keeping it…");
-      try {
-        const told = await ask(`/write/${draft}`, written());
-        take(told);
-        for (const each of form.querySelectorAll('[name="take"]')) each.closest("label").remove();
-        field("source").value = "";
-        const faults = told.faults || {};
-        if (faults[""] || faults.files) show(faults);
-        if (!changed) forget();
-        say(`Kept at ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`);
-      } catch (error) {
-        changed = true;
-        say("Not kept");
-        throw error;
-      }
-    });
+    return later(() => (ended || (draft && !changed) ? null : save()));
+  }
+
+  async function save(keepalive = false) {
+    changed = false;
+    asked += 1;
+    say("Keeping it…");
+    try {
+      const told = await ask(`/write/${draft}`, written(), keepalive);
+      troubled = false;
+      take(told);
+      for (const each of form.querySelectorAll('[name="take"]')) each.closest("label").remove();
+      field("source").value = "";
+      const faults = told.faults || {};
+      if (faults[""] || faults.files) show(faults);
+      if (!changed) forget();
+      say(`Kept at ${new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`);
+    } catch (error) {
+      changed = troubled = true;
+      say("Not kept");
+      throw error;
+    } finally {
+      asked -= 1;
+    }
+  }
+
+  // What was written last goes along with who leaves the page, whatever was asked for before and is
+  // not answered yet: the server keeps the newest.
+  const isLight = () => {
+    let octets = 0;
+    for (const [key, value] of written()) octets += new Blob([key, value]).size + 120;
+    return octets < LEFT_OCTETS;
+  };
+
+  function saveAndLeave() {
+    if (ended || sending || !(changed || asked) || !isLight()) return;
+    clearTimeout(timer);
+    const saved = save(true).catch(refused);
+    queue = Promise.all([queue, saved]);
   }
 
   function take(told) {
@@ -140,13 +169,16 @@ import { watch } from "./recipients.js";
       by("send").formAction = `/write/${draft}/send`;
       by("discard").formAction = `/write/${draft}/discard`;
     }
-    if (told.place) history.replaceState(null, "", `/write?draft=${told.place}`);
+    if (told.place) {
+      field("place").value = told.place;
+      history.replaceState(null, "", `/write?draft=${told.place}`);
+    }
     if (told.key) field("key").value = told.key;
     if (told.files) list(told.files);
-    if (told.size) count(told);
+    if (told.size) measure(told);
   }
 
-  function count(told) {
+  function measure(told) {
     octets = told.octets;
     by("size").textContent = told.size;
     by("file-size").className = told.fits ? "muted" : "fault";
@@ -156,7 +188,7 @@ import { watch } from "./recipients.js";
 
   function rescue() {
     editor.settle();
-    const said = { at: Date.now(), page: editor.isPage };
+    const said = { at: Date.now(), page: editor.isPage, turn: turn() };
     for (const name of ["to", "cc", "bcc", "subject", "text", "html", "answers", "in_reply_to", "references"]) said[name] = field(name).value;
     try { localStorage.setItem(rescueName, JSON.stringify(said)); } catch { /* it is full, or there is none */ }
   }
@@ -165,14 +197,34 @@ import { watch } from "./recipients.js";
     try { localStorage.removeItem(name); } catch { /* likewise */ }
   }
 
-  function offerRescued() {
+  function rescued() {
+    const found = [];
+    for (const name of Object.keys(localStorage)) {
+      if (!name.startsWith(`mailnode-written:${form.dataset.account}:`)) continue;
+      const said = JSON.parse(localStorage.getItem(name));
+      if (!said || Date.now() - said.at > RESCUED_MS) forget(name);
+      else found.push({ name, said });
+    }
+    return found.sort((one, other) => other.said.at - one.said.at);
+  }
+
+  // A page that was left has not heard whether its words arrived; they may still be on their way.
+  async function hasArrived(said) {
+    if (!said.turn) return false;
+    for (let tries = 0; tries < 3; tries += 1) {
+      try { if ((await ask(`/write/kept?turn=${said.turn}`)).kept) return true; } catch { break; }
+      if (Date.now() - said.at > 10 * LOOK_MS) break;
+      await new Promise((done) => { setTimeout(done, LOOK_MS); });
+    }
+    return false;
+  }
+
+  async function offerRescued() {
     let found = null;
     try {
-      for (const name of Object.keys(localStorage)) {
-        if (!name.startsWith(`mailnode-written:${form.dataset.account}:`)) continue;
-        const said = JSON.parse(localStorage.getItem(name));
-        if (!said || Date.now() - said.at > RESCUED_MS) forget(name);
-        else if (!found || said.at > found.said.at) found = { name, said };
+      for (const each of rescued()) {
+        if (!await hasArrived(each.said)) { found = each; break; }
+        forget(each.name);
       }
     } catch { return; }
     if (!found) return;
@@ -290,6 +342,9 @@ import { watch } from "./recipients.js";
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); by("send").click(); }
     else if (event.key === "Enter" && plain) event.preventDefault();  // it would be a button's
   });
+  by("choose").hidden = false;
+  form.querySelector(".attach").hidden = true;
+  by("choose").addEventListener("click", () => by("attach").click());
   by("attach").addEventListener("change", (event) => {
     attach(event.target.files, false);
     event.target.value = "";
@@ -322,7 +377,7 @@ import { watch } from "./recipients.js";
   function send() {
     const button = by("send");
     if (button.disabled) return;
-    button.disabled = true;
+    button.disabled = sending = true;
     button.setAttribute("aria-busy", "true");
     clearTimeout(timer);
     later(async () => {
@@ -332,7 +387,7 @@ import { watch } from "./recipients.js";
       const told = await ask(`/write/${draft}/send`, written());
       leave(told.next);
     }).catch((error) => { say("Not sent"); refused(error); })
-      .finally(() => { button.disabled = false; button.removeAttribute("aria-busy"); });
+      .finally(() => { button.disabled = sending = false; button.removeAttribute("aria-busy"); });
   }
 
   function discard() {
@@ -353,7 +408,11 @@ import { watch } from "./recipients.js";
     event.preventDefault();
     keep().then(() => leave(event.target.href)).catch(refused);
   });
-  window.addEventListener("beforeunload", (event) => { if (changed && !ended) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => {
+    if (changed && !ended && (sending || troubled || !isLight())) event.preventDefault();
+  });
+  window.addEventListener("pagehide", saveAndLeave);
+  document.addEventListener("visibilitychange", () => { if (document.hidden) saveAndLeave(); });
 
   for (const name of ["to", "cc", "bcc"]) watch(name, ask, tell);
   offerRescued();

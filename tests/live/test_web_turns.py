@@ -1,0 +1,73 @@
+"""Words of a page that come in another order than they were written in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.node import PASSWORD, Node, copy_folder
+from tests.live.test_web_writing import OPTIONS, drafts_of, written
+from tests.live.web_client import Browser, form_of
+
+
+@pytest.fixture(scope="module")
+def node(made_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    folder = copy_folder(made_folder, tmp_path_factory.mktemp("turns") / "node")
+    node = Node(folder, OPTIONS).start()
+    try:
+        yield node
+    except BaseException:
+        node.kill()
+        raise
+    node.stop()
+
+
+@pytest.fixture
+def alice(node: Node) -> Browser:
+    browser = Browser(node.port("http"))
+    browser.sign_in("alice@example.test", PASSWORD)
+    return browser
+
+
+def test_of_what_one_page_says_the_newest_is_kept_whichever_comes_last(
+    node: Node, alice: Browser
+) -> None:
+    before, page = drafts_of(node, "alice"), "0123456789abcdef"
+    said = written(alice, subject="Hurried")
+
+    def keep(number: int, text: str) -> Any:
+        turn = said | {"text": text, "turn": f"{page}-{number}"}
+        return alice.post("/write/0", turn, script=True).json()
+
+    newest_kept = keep(2, "both")
+    assert keep(1, "bo")["place"] == newest_kept["place"]
+    assert drafts_of(node, "alice") == before + 1
+    assert alice.get(f"/write?draft={newest_kept['place']}").value("text") == "both"
+    again = keep(3, "both of them")
+    assert again["draft"] == newest_kept["draft"]
+    assert alice.get(f"/write?draft={again['place']}").value("text") == "both of them"
+    kept = [alice.get(f"/write/kept?turn={page}-{number}").json()["kept"] for number in (3, 4)]
+    assert kept == [True, False]
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_what_two_windows_make_of_one_draft_is_kept_of_both(
+    node: Node, alice: Browser, script: bool
+) -> None:
+    kept = alice.post("/write/0", written(alice, text="begun"), script=True).json()
+    before = drafts_of(node, "alice")
+    one, other = (form_of(alice.get(f"/write?draft={kept['place']}")) for _ in range(2))
+    alice.post(f"/write/{kept['draft']}", one | {"text": "begun, one"}, script=script)
+    assert drafts_of(node, "alice") == before
+    told = alice.post(f"/write/{kept['draft']}", other | {"text": "the other"}, script=script)
+    assert "changed in another window" in told.text
+    assert told.status == 200
+    assert drafts_of(node, "alice") == before + 1
+    if script:
+        assert told.json()["draft"] != kept["draft"]
+        assert told.json()["key"] != other["key"]
+        told = alice.get(f"/write?draft={told.json()['place']}")
+    assert told.value("text") == "the other"
