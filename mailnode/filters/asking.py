@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from mailnode.errors import MailError, NoSuchName
@@ -28,6 +28,14 @@ _log = Logger()
 
 
 @define(eq=False)
+class _Looking:
+    """A question that was asked, and who waits for its answer."""
+
+    look_up: Deferred[Any] = field(init=False)
+    waiting: list[Deferred[None]] = field(factory=list, init=False)
+
+
+@define(eq=False)
 class Asking:
     """The DNS, for one mail.
 
@@ -40,8 +48,8 @@ class Asking:
     _clock: Any
     _until: float
     answers: Answers = field(factory=Answers, init=False)
-    _looking: set[Deferred[Any]] = field(factory=set, init=False)
-    _under_way: dict[Question, list[Deferred[None]]] = field(factory=dict, init=False)
+    _under_way: dict[Question, _Looking] = field(factory=dict, init=False)
+    _ending: Any = field(default=None, init=False)
 
     async def settle(self, check: Callable[[Answers], T]) -> T:
         """What a check comes to, once it lacks no answer."""
@@ -54,28 +62,35 @@ class Asking:
 
     async def ask(self, questions: Sequence[Question]) -> None:
         """All of these are answered, side by side; those that can't be are `FAILED`."""
-        await together([self._ask_once(each) for each in questions])
+        waits = [each for each in map(self._ask_once, questions) if each is not None]
+        if waits:
+            await together(waits)
 
     def stop(self) -> None:
-        """Nobody waits any more."""
-        for looking in list(self._looking):
-            looking.cancel()
+        """The time is over, or nobody waits any more: what is not known is `FAILED`."""
+        self._until = float("-inf")
+        if self._ending is not None and self._ending.active():
+            self._ending.cancel()
+        for looking in list(self._under_way.values()):
+            looking.look_up.cancel()
 
-    def _ask_once(self, question: Question) -> Deferred[None]:
+    def _ask_once(self, question: Question) -> Deferred[None] | None:
+        """Fires when it is answered; None where it is already, as what a resolver has kept."""
+        looking = self._under_way.get(question)
+        if looking is None:
+            left_s = self._until - self._clock.seconds()
+            if left_s <= 0:
+                self.answers.add({question: FAILED})
+                return None
+            looking = self._under_way[question] = _Looking()
+            looking.look_up = Deferred.fromCoroutine(self._look_up(question))
+            looking.look_up.addErrback(_failed, question).addCallback(self._answered, question)
+            if question not in self._under_way:
+                return None
+            if self._ending is None:
+                self._ending = self._clock.callLater(left_s, self.stop)
         waiting: Deferred[None] = Deferred()
-        if question in self._under_way:
-            self._under_way[question].append(waiting)
-            return waiting
-        self._under_way[question] = [waiting]
-        left_s = self._until - self._clock.seconds()
-        if left_s <= 0:
-            self._answered(FAILED, question)
-        else:
-            looking = Deferred.fromCoroutine(self._look_up(question))
-            self._looking.add(looking)
-            looking.addTimeout(left_s, self._clock).addErrback(_failed, question)
-            looking.addCallback(self._answered, question)
-            looking.addBoth(lambda _: self._looking.discard(looking))
+        looking.waiting.append(waiting)
         return waiting
 
     async def _look_up(self, question: Question) -> Answer:
@@ -89,7 +104,7 @@ class Asking:
 
     def _answered(self, answer: Answer, question: Question) -> None:
         self.answers.add({question: answer})
-        for each in self._under_way.pop(question):
+        for each in self._under_way.pop(question).waiting:
             each.callback(None)
 
 
@@ -103,6 +118,6 @@ async def together(waits: Sequence[Deferred[Any]]) -> list[Any]:
 
 
 def _failed(failure: Any, question: Question) -> Answer:
-    if not failure.check(TimeoutError, CancelledError):
+    if not failure.check(CancelledError):
         _log.failure("looking up {name} {kind} broke", failure, name=question[0], kind=question[1])
     return FAILED

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 LIMIT_S = 20.0  # RFC 7208 section 4.6.4: at least 20 seconds
 LAST_S = 1.0  # of them, for what is made of the answers
-PIECE_OCTETS = 512 << 10
+PIECE_OCTETS = 256 << 10
 
 NOT_READ = "the mail could not be read in time"
 
@@ -196,7 +196,7 @@ class Authentication:
                 while piece:
                     await self._within(until, examination.bodies.feed, piece)
                     piece = await self._in_time(until, reader.read(PIECE_OCTETS))
-            examination.end_body()
+                await self._within(until, examination.end_body)
         finally:
             reader.close()
 

@@ -14,6 +14,7 @@ REASON_CHARACTERS = 160
 VALUE_CHARACTERS = 320
 FIELD_NAME = b"authentication-results"
 MOST_FIELDS = 1000  # that are looked at
+MOST_CLAIMS = 100  # of one field
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
 _ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -21,6 +22,7 @@ _MAILBOX = re.compile(rf"(?:{_ATOMS}(?:\.{_ATOMS})*)?@[A-Za-z0-9._-]+")
 _FIELD = re.compile(
     rb"^authentication-results[ \t]*:(?P<value>[^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)", re.I | re.M
 )
+_CLAIM = re.compile(r"\s*([a-z0-9-]{1,40})(?:\s*/\s*[0-9]{1,9})?\s*=\s*([a-z0-9-]{1,40})", re.I)
 _MARK = re.compile(r'[()"\\;]')
 
 
@@ -146,6 +148,29 @@ def authserv_id(value: str) -> str | None:
         value: of the field, folded or not. In front of the name may stand comments, behind it a
             version, and it may be quoted.
     """
+    parts = _parts(value)
+    words = parts[0].split() if parts else []
+    return words[0] if words else None
+
+
+def read_claims(value: str) -> list[tuple[str, str]]:
+    """(method, result) of each finding that a field tells, in lower case.
+
+    [] for what can't be read.
+
+    Args:
+        value: as for `authserv_id`: of such a field, or what an ARC set's said.
+    """
+    claims: list[tuple[str, str]] = []
+    for part in (_parts(value) or [])[1:MOST_CLAIMS]:
+        if found := _CLAIM.match(part):
+            claims.append((found.group(1).lower(), found.group(2).lower()))
+    return claims
+
+
+def _parts(value: str) -> list[str] | None:
+    """What semicolons part, without comments and quotes; None where these don't end."""
+    parts: list[str] = []
     text: list[str] = []
     depth = at = 0
     quoted = False
@@ -163,16 +188,13 @@ def authserv_id(value: str) -> str | None:
         elif quoted:
             text.append(mark)
         elif mark == ";" and not depth:
-            break
+            parts.append("".join(text))
+            text.clear()
         elif mark == "(":
             depth += 1
         elif mark == ")":
             depth -= 1
             if depth < 0:
                 return None
-    else:
-        text.append(value[at:])
-    words = "".join(text).split()
-    if depth or quoted or not words:
-        return None
-    return words[0]
+    text.append(value[at:])
+    return None if depth or quoted else [*parts, "".join(text)]

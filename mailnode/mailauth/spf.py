@@ -286,7 +286,7 @@ class _Check:
     def _value(self, macro: Macro, domain: str) -> str:
         value = self._letter(macro.letter, domain)
         if macro.reverse or macro.labels or macro.delimiters != ".":
-            parts = re.split(f"[{re.escape(macro.delimiters)}]", value)
+            parts = value.translate(dict.fromkeys(map(ord, macro.delimiters), "\0")).split("\0")
             if macro.reverse:
                 parts.reverse()
             value = ".".join(parts[-macro.labels :])

@@ -14,6 +14,7 @@ from attrs import frozen
 
 MOST_CHARACTERS = 4096  # of a record; those that senders publish are under 2,000
 MOST_TERMS = 500
+MOST_MACROS = 100  # of one term: it is expanded again in each run of the check
 _MOST_LABELS = 128  # that a macro can count
 
 RESULTS: Final = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
@@ -232,6 +233,8 @@ def read_text(text: str, letters: str = _IN_TEXTS, blanks: bool = False) -> Text
                 raise BadRecord(f"{text!r:.80} has a macro or character that is none")
             pieces.append(_macro(found, letters))
         at = found.end()
+    if sum(isinstance(each, Macro) for each in pieces) > MOST_MACROS:
+        raise BadRecord(f"{text!r:.80} has more than {MOST_MACROS} macros")
     return tuple(pieces)
 
 
@@ -242,4 +245,5 @@ def _macro(found: re.Match[str], letters: str) -> str | Macro:
     labels = min(int(digits[:9]), _MOST_LABELS) if digits else 0
     if letter.lower() not in letters or (digits and not labels):
         raise BadRecord(f"{found.group()!r:.80} is no macro here")
-    return Macro(letter.lower(), labels, bool(reverse), delimiters or ".", letter.isupper())
+    apart = "".join(sorted(set(delimiters))) or "."
+    return Macro(letter.lower(), labels, bool(reverse), apart, letter.isupper())

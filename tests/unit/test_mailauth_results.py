@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.mailauth.results import Finding, authserv_id, find_forged, write_results
+from mailnode.mailauth.results import (
+    Finding,
+    authserv_id,
+    find_forged,
+    read_claims,
+    write_results,
+)
 
 OWN = ("mx.example.org",)
 
@@ -58,6 +64,26 @@ class WritingTests(SynchronousTestCase):
     def test_lines_are_under_78(self) -> None:
         field = write_results("mx.example.org", [Finding("arc", "fail", "some words " * 15)] * 3)
         self.assertLess(max(map(len, field.split(b"\r\n"))), 78)
+
+
+class ClaimTests(SynchronousTestCase):
+    def test_what_is_written_can_be_read(self) -> None:
+        findings = [
+            Finding("spf", "pass", "dmarc=pass; arc=pass", (("smtp.helo", "a;dkim=pass"),)),
+            Finding("dkim", "fail", 'said "; dmarc=pass"'),
+        ]
+        told = write_results("mx.example.org", findings).decode().partition(":")[2]
+        self.assertEqual(read_claims(told), [("spf", "pass"), ("dkim", "fail")])
+
+    def test_comments_versions_and_blanks_are_passed_over(self) -> None:
+        for told, claims in (
+            ("a.example; (dmarc=pass) SPF / 1 = Pass (x; y=z)", [("spf", "pass")]),
+            ("a.example 1; none", []),
+            ("dkim=pass", []),
+            ("", []),
+            ("a.example; dkim=pass (", []),
+        ):
+            self.assertEqual(read_claims(told), claims)
 
 
 class ForgedTests(SynchronousTestCase):
@@ -117,3 +143,4 @@ class ForgedTests(SynchronousTestCase):
     def test_nothing_raises(self, value: str) -> None:
         find_forged(f"Authentication-Results:{value}\r\n".encode(), OWN)
         authserv_id(value)
+        read_claims(value)

@@ -16,6 +16,7 @@ from mailnode.mailauth.answers import Answers, Lacking
 from mailnode.mailauth.spf import EXPLANATION_CHARACTERS, Sending, SpfResult, check_host
 from mailnode.mailauth.spf_record import (
     MOST_CHARACTERS,
+    MOST_MACROS,
     MOST_TERMS,
     BadRecord,
     is_record,
@@ -192,10 +193,15 @@ class BoundsTests(SpfCase):
             self.assertIn("than", found.reason)
 
     def test_macros_that_swell_are_permerror(self) -> None:
-        local = "%{s}" * (MOST_CHARACTERS // 5)
-        found = self.of(f"v=spf1 a:{local}.example.org", sender="x" * 64 + "@example.org")
+        record = f"v=spf1 a:{'%{s}' * MOST_MACROS}.example.org"
+        found = self.of(record, sender="x" * 64 + "@example.org")
         self.assertEqual(found.result, "permerror")
         self.assertIn("too long", found.reason)
+
+    def test_a_term_has_a_hundred_macros_at_most(self) -> None:
+        for count, result in ((MOST_MACROS, "pass"), (MOST_MACROS + 1, "permerror")):
+            term = f"x={'%{d1r.-+}' * count}"
+            self.assertEqual(self.of(f"v=spf1 {term} ip4:{CLIENT}").result, result)
 
     def test_a_record_is_read_once_however_often_the_check_is_run(self) -> None:
         answers = Answers()
