@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 from zope.interface import implementer
 
-from mailnode.errors import Refused, one_line
+from mailnode.errors import FilterFailed, Refused, one_line
 from mailnode.interfaces import IContentFilter
 from mailnode.model import Envelope, Message, Verdict
 
@@ -50,20 +50,27 @@ class Origin:
         """
         Raises:
             NotTheAuthor
+            FilterFailed: whether it is, nobody can say now, and its domain cares.
         """
         found = await self.authentication.examine(envelope, message)
-        apply = found.dmarc.apply
+        dmarc = found.dmarc
+        apply = dmarc.apply
+        if dmarc.result == "temperror" and dmarc.policy != "none" and self.dmarc == OBEY:
+            raise FilterFailed(
+                one_line(f"It can't be said now who sent this: {dmarc.reason}"),
+                detail=f"by {self.name}",
+            )
         if apply != "none" and self._vouched(found.arc):
             apply = "none"
         if apply == "reject" and self.dmarc == OBEY:
             raise NotTheAuthor(
-                one_line(f"Message refused: {found.dmarc.reason}"), detail=f"by {self.name}"
+                one_line(f"Message refused: {dmarc.reason}"), detail=f"by {self.name}"
             )
         unwanted = apply != "none" and self.dmarc != NOTE
         return Verdict(
             headers=found.field,
             unwanted=unwanted,
-            reasons=(found.dmarc.reason,) if unwanted else (),
+            reasons=(dmarc.reason,) if unwanted else (),
             facts=dict(_facts(found)),
         )
 

@@ -155,7 +155,7 @@ _SETTING = re.compile(
 
 
 # Texts and lists of which not every one will do.
-TEXTS = {"format": "text", "hostname": "text"} | dict.fromkeys(
+TEXTS = dict.fromkeys(("format", "hostname", "dmarc", "harm", "failure"), "text") | dict.fromkeys(
     ("names", "networks", "resolvers", "dns_lists"), "list"
 )
 

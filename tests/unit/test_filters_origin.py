@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
+from mailnode.errors import FilterFailed, LookupFailed
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.origin import NotTheAuthor, Origin
 from mailnode.interfaces import IContentFilter
@@ -92,6 +93,18 @@ class OriginTests(AuthenticationCase):
         return Deferred.fromCoroutine(
             origin.judge(Envelope("ID", None, ()), Message(b"", FORGED, 0, b""))
         )
+
+    def test_while_nobody_can_say_a_mail_of_a_domain_that_cares_is_to_come_again(self) -> None:
+        self.zone["s1._domainkey.example.org", "TXT"] = LookupFailed()
+        error = self.failureResultOf(self.judging(self.signed()), FilterFailed).value
+        self.assertEqual((451, "4.7.1"), (error.smtp_code, error.enhanced))
+        self.assertIn("It can't be said now who sent this", error.text)
+        self.assertEqual(
+            "temperror example.org (policy reject)",
+            self.judge(self.signed(), dmarc="junk").facts["dmarc"],
+        )
+        self.zone["_dmarc.example.org", "TXT"] = ["v=DMARC1; p=none"]
+        self.assertFalse(self.judge(self.signed()).unwanted)
 
     def test_of_many_signatures_a_few_are_told(self) -> None:
         found = self.examine(self.signed())

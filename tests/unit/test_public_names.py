@@ -34,7 +34,8 @@ CALLED = {
     "admission.Sessions": "(clock, most=, most_per_address=)",
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
-        " sources=, path=, outbound=, web=, arrival=)"
+        " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
+        "clamd=, rspamd=, spamd=, milter=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
