@@ -57,6 +57,7 @@ class NodeHouse:
             "store.free_space": (0, "the house"),
             "arrival.reverse": ("off", "the house has no DNS"),
             "arrival.helo": ("off", "the house has no DNS"),
+            "judging.authenticate": (False, "the house has no DNS"),
         }
         for word in headers.get("set", "").split():
             key, _, value = word.partition("=")
