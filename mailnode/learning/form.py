@@ -22,7 +22,7 @@ from attrs import frozen
 from mailnode.durable import write_durably
 from mailnode.learning import features
 from mailnode.learning.fisher import Counts
-from mailnode.learning.logistic import Weights
+from mailnode.learning.logistic import MOST_STEPS, Weights
 from mailnode.learning.model import MOST_LESSONS, Model, lesson_octets
 
 VERSION = 1
@@ -34,7 +34,7 @@ _HEAD = struct.Struct("<16sHHHxxIId")  # magic, form, features, bits, wanted, un
 _SECTION = struct.Struct("<II")  # octets, and octets compressed
 _KEY = struct.Struct("<Q")
 _DIGEST_OCTETS = 32
-_LESSON_OCTETS = _KEY.size + 3 + 4 * (5 + features.MOST_FACTS)
+_LESSON_OCTETS = _KEY.size + 3 + 4 * (MOST_STEPS + features.MOST_FACTS)
 
 
 class Damaged(Exception):

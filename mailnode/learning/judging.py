@@ -1,9 +1,9 @@
 """Whether a mail is wanted, as a node's and an account's models together see it, and why.
 
-Fisher's test and the weights each give log-odds, and the mean of both decides: they look at the
-same names, so to add them would count each word twice. The bounds between which nothing is said
-are those that SpamBayes ships (0.2 and 0.9): a wanted mail in Junk is worse than an unwanted one
-in the inbox, so much more is asked for the one than for the other.
+The weights of the node, those of the account, and a share of what Fisher's test says are added:
+log-odds, and the weights were learned with the rest already said. The bounds between which nothing
+is said are those that SpamBayes ships (0.2 and 0.9): a wanted mail in Junk is worse than an
+unwanted one in the inbox, so much more is asked for the one than for the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mailnode.learning.features import Likeness
 from mailnode.learning.fisher import SUREST, combine, strongest
 from mailnode.learning.logistic import as_probability
 from mailnode.learning.model import (
+    FISHER_SHARE,
     LEAST_OF_EACH,
     UNSURE,
     UNWANTED,
@@ -78,7 +79,8 @@ def judge(
     known, found = evidence(numbers, node, account)
     score = sum(model.weights.score(slots) for model, slots in known)
     strong = strongest(found)
-    probability = as_probability((score + combine([found[at] for at in strong])) / 2)
+    fisher = FISHER_SHARE * combine([found[at] for at in strong])
+    probability = as_probability(score + fisher)
     return Judgement(
         probability,
         band.verdict(probability),
@@ -98,12 +100,12 @@ def _weightiest(
     they share by their log-odds.
     """
     weights = [0.0] * len(found)
-    shared = 0.5 / sqrt(max(1, len(found)))
+    shared = 1 / sqrt(max(1, len(found)))
     for model, slots in known:
         own = map(model.weights.weights.__getitem__, slots)
         weights = [weight + each * shared for weight, each in zip(weights, own, strict=True)]
     odds = [log(found[at] / (1 - found[at])) for at in strong]
-    scale = 0.5 * _MOST / (sum(map(abs, odds)) or 1.0)
+    scale = FISHER_SHARE * _MOST / (sum(map(abs, odds)) or 1.0)
     for at, each in zip(strong, odds, strict=True):
         weights[at] += each * scale
     sizes = list(map(abs, weights))

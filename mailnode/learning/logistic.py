@@ -14,13 +14,14 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from math import exp, sqrt
 
 from attrs import define
 
-STEP = 0.3
+STEP = 0.6
 BIAS_STEP = 0.02
-MOST_STEPS = 5
+MOST_STEPS = 10
 SURE_ENOUGH = 0.05  # what may be lacking: a mail that is judged so is not learned from
 _ROUNDING = 1e-6  # of a sum: less of it is what rounding leaves
 
@@ -50,12 +51,17 @@ class Weights:
         return self.bias + sum(map(self.weights.__getitem__, slots)) / sqrt(len(slots))
 
     def learn(
-        self, slots: Sequence[int], unwanted: bool, judged: Callable[[float], float]
+        self,
+        slots: Sequence[int],
+        unwanted: bool,
+        judged: Callable[[float], float],
+        known: Sequence[float] = (),
     ) -> tuple[float, ...]:
         """Step towards what the mail is until it is judged so, or `MOST_STEPS` are taken.
 
         Args:
             judged: the probability that all of the judgement gives for a score.
+            known: the squares of the same names elsewhere, where steps were taken before.
         Returns:
             How wrong the judgement was at each step: what `unlearn` wants.
         """
@@ -65,21 +71,23 @@ class Weights:
             if abs(error) <= SURE_ENOUGH:
                 break
             error = _SINGLE.unpack(_SINGLE.pack(error))[0]  # as a file will have it
-            self._step(slots, error)
+            self._step(slots, error, known)
             errors.append(error)
         return tuple(errors)
 
-    def _step(self, slots: Sequence[int], error: float) -> None:
+    def _step(self, slots: Sequence[int], error: float, known: Sequence[float]) -> None:
         step = error / sqrt(len(slots))
         square, scaled = step * step, STEP * step
         weights, squares = self.weights, self.squares
-        for slot in slots:
+        for slot, before in zip(slots, known or repeat(0.0), strict=False):
             total = squares[slot] + square
             squares[slot] = total
-            weights[slot] += scaled / sqrt(total)
+            weights[slot] += scaled / sqrt(total + before)
         self.bias += BIAS_STEP * error
 
-    def unlearn(self, slots: Sequence[int], errors: Sequence[float]) -> None:
+    def unlearn(
+        self, slots: Sequence[int], errors: Sequence[float], known: Sequence[float] = ()
+    ) -> None:
         """Take the steps back.
 
         What was learned last and is taken back first leaves the weights as they were, but for
@@ -89,9 +97,9 @@ class Weights:
         for error in reversed(errors):
             step = error / sqrt(len(slots))
             square, scaled = step * step, STEP * step
-            for slot in slots:
+            for slot, before in zip(slots, known or repeat(0.0), strict=False):
                 total = max(squares[slot], square)
-                weights[slot] -= scaled / sqrt(total)
+                weights[slot] -= scaled / sqrt(total + before)
                 squares[slot] = left = total - square
                 if left < _ROUNDING * total:  # nothing but this had moved it
                     squares[slot] = weights[slot] = 0.0

@@ -51,7 +51,7 @@ def read_page(html: str) -> Page:
     Args:
         html: in lower case.
     """
-    html = _NO_WORDS.sub(" ", html)[:PAGE_CHARACTERS]
+    html = _NO_WORDS.sub("", html)[:PAGE_CHARACTERS]
     marks = [f"tag {name}" for name in islice(dict.fromkeys(_TAG.findall(html)), MOST_TAGS)]
     unspaced = html.replace(" ", "")
     if any(each in unspaced for each in _HIDING):

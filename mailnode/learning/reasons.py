@@ -20,7 +20,7 @@ _CALLED = {
     "tag": "<{}> in its page",
     "fact": "what was found: {}",
 }
-_FORMS = {
+FORMS = {
     "form no subject": "that it has no subject",
     "form subject in capitals": "a subject in capitals",
     "form several senders": "several senders",
@@ -79,7 +79,7 @@ def say(
 
 def called(name: str) -> str:
     """What a person calls that name."""
-    if form := _FORMS.get(name):
+    if form := FORMS.get(name):
         return form
     kind, _, what = name.partition(" ")
     if kind in ("sender", "link") and what[:1] in ("@", "."):
