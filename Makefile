@@ -12,6 +12,8 @@
 # make screenshots  makes the pictures of docs/images anew
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
+# make bench-spam  measures beside bogofilter how well wanted mail is told from unwanted (docs/judging.rst);
+#              SEED=2 parts the mails otherwise, PAGE=yes rewrites the page
 # make vendor  fetches the scripts and styles of others from npm and compares them with those here
 # make clean   removes what the others made; mail and accounts stay
 
@@ -22,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check screenshots mends faults soak bench bench-web bench-peers vendor clean
+.PHONY: run test check screenshots mends faults soak bench bench-web bench-spam bench-peers vendor clean
 
 SMTP ?= 2525
 POP3 ?= 1100
@@ -74,6 +76,10 @@ bench-web: $(VENV)/installed
 	@$(BIN)/python -m tests.bench.web $(if $(PARTS),--parts $(PARTS)) $(if $(MAILS),--mails $(MAILS)) \
 	    $(if $(REPEATS),--repeats $(REPEATS)) $(if $(PAIRS),--pairs $(PAIRS)) \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WORKERS),--workers $(WORKERS))
+
+bench-spam: $(VENV)/installed
+	@tests/bench/install-bogofilter
+	@$(BIN)/python -m tests.bench.spam $(if $(SEED),--seed $(SEED)) $(if $(PAGE),--page)
 
 screenshots: $(VENV)/installed-test
 	@tests/browser/install-browser

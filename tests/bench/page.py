@@ -134,11 +134,15 @@ def as_text(results: Results) -> str:
 def fill(text: str, told: Mapping[str, str]) -> str:
     """The page with these parts between their marks; the other marks say that they have none."""
     for mark in marks(text):
-        name = re.escape(mark)
-        between = re.compile(rf"(?<=^\.\. begin {name}\n).*?(?=^\.\. end {name}$)", re.M | re.S)
-        new = told.get(mark, "Not measured by that run.").strip("\n")
-        text = between.sub(lambda _, new=new: f"\n{new}\n\n", text)
+        text = replace(text, mark, told.get(mark, "Not measured by that run."))
     return text
+
+
+def replace(text: str, mark: str, new: str) -> str:
+    """The page with this between the two comments of a mark."""
+    name, new = re.escape(mark), new.strip("\n")
+    between = re.compile(rf"(?<=^\.\. begin {name}\n).*?(?=^\.\. end {name}$)", re.M | re.S)
+    return between.sub(lambda _: f"\n{new}\n\n", text)
 
 
 def marks(text: str) -> list[str]:

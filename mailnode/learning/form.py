@@ -1,0 +1,181 @@
+"""The file of a model: compact, checked, replaced as a whole; one that is damaged is set aside.
+
+It begins with what it is: a magic line, the version of this form, that of the features, and the
+numbers of the model. Five sections follow, each compressed (a new model's million slots are mostly
+zero): wanted and unwanted counts of 16 bits, weights and their squares as single-precision
+numbers, lessons. All is little-endian. A SHA-256 of everything before it ends the file.
+
+No word of a mail stands in it, only what fell into a word's slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import sys
+import zlib
+from array import array
+from pathlib import Path
+
+from attrs import frozen
+
+from mailnode.durable import write_durably
+from mailnode.learning import features
+from mailnode.learning.fisher import Counts
+from mailnode.learning.logistic import MOST_STEPS, Weights
+from mailnode.learning.model import MOST_LESSONS, Model, lesson_octets
+
+VERSION = 1
+MOST_OCTETS = 32 << 20
+FEWEST_BITS, MOST_BITS = 10, 20
+
+_MAGIC = b"mailnode model\r\n"
+_HEAD = struct.Struct("<16sHHHxxIId")  # magic, form, features, bits, wanted, unwanted, bias
+_SECTION = struct.Struct("<II")  # octets, and octets compressed
+_KEY = struct.Struct("<Q")
+_DIGEST_OCTETS = 32
+_LESSON_OCTETS = _KEY.size + 3 + 4 * (MOST_STEPS + features.MOST_FACTS)
+
+
+class Damaged(Exception):
+    """What was read is no model, or one that this program doesn't understand."""
+
+
+@frozen
+class Opened:
+    """What `read_model` gives.
+
+    Attributes:
+        set_aside: where a damaged file now is; None if there was none.
+        why: what is wrong with it.
+    """
+
+    model: Model
+    set_aside: Path | None = None
+    why: str = ""
+
+
+def read_model(path: Path, bits: int) -> Opened:
+    """The model of a file; an empty one of so many bits where there is none, or a damaged one.
+
+    That one is renamed, so that somebody may look at it: the last one only is kept.
+
+    Raises:
+        OSError: it can't be read, or not set aside.
+    """
+    try:
+        size = path.stat().st_size
+        octets = path.read_bytes() if size <= MOST_OCTETS else b""
+    except FileNotFoundError:
+        return Opened(Model.empty(bits))
+    try:
+        if size > MOST_OCTETS:
+            raise Damaged(f"it has {size} octets, and no model more than {MOST_OCTETS}")
+        return Opened(unpack(octets))
+    except Damaged as damage:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        return Opened(Model.empty(bits), aside, str(damage))
+
+
+def write_model(path: Path, model: Model) -> int:
+    """The file holds the model; a power cut leaves the old one or the new one. Its octets.
+
+    A tenth of a second for a node's: for a few lessons at once, not for each.
+    """
+    octets = pack(model)
+    write_durably(path, octets)
+    return len(octets)
+
+
+def pack(model: Model) -> bytes:
+    """As the file has it."""
+    with model.lock:
+        counts, weights = model.counts, model.weights
+        head = (VERSION, features.VERSION, model.bits, *model.mails, weights.bias)
+        sections = [
+            _little(counts.wanted),
+            _little(counts.unwanted),
+            _little(weights.weights),
+            _little(weights.squares),
+            b"".join(_KEY.pack(key) + lesson for key, lesson in model.lessons.items()),
+        ]
+    packed = [_HEAD.pack(_MAGIC, *head)]
+    for section in sections:
+        small = zlib.compress(section, 1)
+        packed += [_SECTION.pack(len(section), len(small)), small]
+    octets = b"".join(packed)
+    return octets + hashlib.sha256(octets).digest()
+
+
+def unpack(octets: bytes) -> Model:
+    """The model that was packed.
+
+    Raises:
+        Damaged.
+    """
+    try:
+        magic, form, names, bits, wanted, unwanted, bias = _HEAD.unpack_from(octets)
+        if magic != _MAGIC:
+            raise Damaged("it is no model")
+        if (form, names) != (VERSION, features.VERSION):
+            raise Damaged(f"it is of version {form}.{names}, not {VERSION}.{features.VERSION}")
+        digest = hashlib.sha256(memoryview(octets)[:-_DIGEST_OCTETS]).digest()
+        if digest != octets[-_DIGEST_OCTETS:]:
+            raise Damaged("its checksum is wrong")
+        if not FEWEST_BITS <= bits <= MOST_BITS:
+            raise Damaged(f"it has {bits} bits")
+        slots, at = 1 << bits, _HEAD.size
+        arrays: list[array[float]] = []
+        for kind in "HHff":
+            section, at = _section(octets, at, slots * array(kind).itemsize)
+            arrays.append(_array(kind, section, slots))
+        rows, at = _section(octets, at, MOST_LESSONS * _LESSON_OCTETS)
+        return Model(
+            bits,
+            Counts(arrays[0], arrays[1], wanted, unwanted),  # type: ignore[arg-type]
+            Weights(arrays[2], arrays[3], bias),
+            _lessons(rows),
+        )
+    except (struct.error, zlib.error) as error:
+        raise Damaged(str(error)) from error
+
+
+def _section(octets: bytes, at: int, most: int) -> tuple[bytes, int]:
+    size, packed = _SECTION.unpack_from(octets, at)
+    at += _SECTION.size
+    if size > most:
+        raise Damaged("a section is too long")
+    section = zlib.decompressobj().decompress(octets[at : at + packed], max(size, 1))
+    if len(section) != size:
+        raise Damaged("a section is too short")
+    return section, at + packed
+
+
+def _little(numbers: array[int] | array[float]) -> bytes:
+    if sys.byteorder != "little":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _array(kind: str, section: bytes, slots: int) -> array[float]:
+    numbers: array[float] = array(kind, section)
+    if len(numbers) != slots:
+        raise Damaged("a section has another length than its model")
+    if sys.byteorder != "little":
+        numbers.byteswap()
+    return numbers
+
+
+def _lessons(rows: bytes) -> dict[int, bytes]:
+    lessons, at = dict[int, bytes](), 0
+    while at < len(rows):
+        (key,) = _KEY.unpack_from(rows, at)
+        at += _KEY.size
+        end = at + lesson_octets(rows, at)
+        if end > len(rows):
+            raise Damaged("a lesson has no end")
+        lessons[key] = rows[at:end]
+        at = end
+    return lessons
