@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
 from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, JUNK, Envelope, Filed, Judgement, Message, Verdict
+from mailnode.model import ACCEPT, JUNK, UNASKED, Envelope, Filed, Judgement, Message, Verdict
 from mailnode.timings import Timings
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Intake:
             it hasn't.
         seconds: a monotonic clock.
         timings: of what was accepted, from the end of the mail to its commit.
+        judged: (a filter's name, what it said) to how often: "accepted", "unwanted", "refused",
+            "deferred".
     """
 
     messages: Messages
@@ -60,6 +63,7 @@ class Intake:
     success_report: SuccessReport = _no_report
     seconds: Callable[[], float] = time.monotonic
     timings: Timings = field(factory=Timings, init=False)
+    judged: Counter[tuple[str, str]] = field(factory=Counter, init=False)
 
     def accept(self, envelope: Envelope, message: Message) -> Deferred[tuple[Filed, ...]]:
         """Judge a mail, file it into each recipient's mailbox, and queue it for those elsewhere.
@@ -115,27 +119,37 @@ class Intake:
         for late in (False, True):
             filters = [each for each in self.filters if ILateFilter.providedBy(each) is late]
             if filters:
-                message = await _judge(filters, envelope, message)
+                message = await self._judge(filters, envelope, message)
         if any(each.unwanted for each in message.judgements):
             unwanted = [evolve(to, folder=JUNK) for to in envelope.recipients]
             envelope = evolve(envelope, recipients=tuple(unwanted))
         return await self._file(envelope, message)
 
+    async def _judge(self, filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
+        """The mail with what they say of it."""
+        asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in filters]
+        results = [result for _, result in await DeferredList(asked, consumeErrors=True)]
+        for each, result in zip(filters, results, strict=True):
+            if result is not UNASKED:
+                self.judged[each.name, _said(result)] += 1
+        headers, found = b"", list(message.judgements)
+        for each, result in zip(filters, results, strict=True):
+            if isinstance(result, Failure):
+                result.raiseException()
+            headers += result.headers
+            if result.unwanted or result.reasons or result.facts:
+                found.append(_judgement(each.name, result))
+        if not headers and len(found) == len(message.judgements):
+            return message
+        return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
 
-async def _judge(filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
-    """The mail with what they say of it."""
-    asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in filters]
-    headers, found = b"", list(message.judgements)
-    answers = await DeferredList(asked, consumeErrors=True)
-    for each, (_answered, result) in zip(filters, answers, strict=True):
-        if isinstance(result, Failure):
-            result.raiseException()
-        headers += result.headers
-        if result.unwanted or result.reasons or result.facts:
-            found.append(_judgement(each.name, result))
-    if not headers and len(found) == len(message.judgements):
-        return message
-    return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
+
+def _said(result: Verdict | Failure) -> str:
+    """What a filter said, in a word."""
+    if isinstance(result, Verdict):
+        return "unwanted" if result.unwanted else "accepted"
+    is_refusal = isinstance(result.value, MailError) and result.value.smtp_code >= 500
+    return "refused" if is_refusal else "deferred"
 
 
 def _judgement(name: str, verdict: Verdict) -> Judgement:

@@ -19,7 +19,7 @@ from mailnode.filters.origin import Origin
 from mailnode.filters.rspamd import Rspamd
 from mailnode.filters.spamd import Spamd
 from mailnode.interfaces import IContentFilter
-from mailnode.model import Envelope, Message
+from mailnode.model import UNASKED, Envelope, Message
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
 from mailnode.threads import Threads
@@ -42,7 +42,7 @@ class Some:
         return name
 
     def judge(self, envelope: Envelope, message: Message) -> Any:
-        return self._judge.judge(envelope, message) if self._wanted(envelope) else None
+        return self._judge.judge(envelope, message) if self._wanted(envelope) else UNASKED
 
 
 @define(eq=False)

@@ -35,6 +35,7 @@ def describe(
     now: Callable[[], float] = time.time,
     arrival: Callable[[], Mapping[str, int]] = dict,
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
+    judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -44,6 +45,7 @@ def describe(
         now: UTC epoch seconds, as the queue counts them.
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
+        judged: what the door's filters said, by filter and result.
     """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
@@ -102,6 +104,14 @@ def describe(
         "mailnode_arrival_lookups_total",
         "names looked up for these, by result",
         lambda: {f'result="{result}"': count for result, count in arrival_lookups().items()},
+    )
+    metrics.counter(
+        "mailnode_judged_total",
+        "mails that content filters were asked about, by filter and result",
+        lambda: {
+            f'by="{_escaped(by)}",result="{result}"': count
+            for (by, result), count in judged().items()
+        },
     )
     metrics.counter(
         "mailnode_store_batches_total",
@@ -188,6 +198,11 @@ def add_up(parts: Iterable[Mapping[str, Any]], *, counters_only: bool = False) -
             else:
                 total[name] += value
     return total
+
+
+def _escaped(name: str) -> str:
+    """A name that others chose, as it stands in a label (exposition format 0.0.4)."""
+    return str(name).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _version() -> str:

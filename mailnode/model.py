@@ -251,6 +251,8 @@ class Verdict:
 
 
 ACCEPT = Verdict()
+UNASKED = Verdict()
+"""Of a filter whose business that mail is not; it is told apart by `is`, and counted nowhere."""
 
 
 @frozen

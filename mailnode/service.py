@@ -151,6 +151,7 @@ class Node(House):
             now=self.due.now,
             arrival=self.arrival.told,
             arrival_lookups=lambda: self.arrival_resolver.counts,
+            judged=lambda: self.intake.judged,
         )
 
     def _make_arrival(self) -> Arrival:

@@ -128,6 +128,7 @@ class Supervisor(House):
             queue=self.queue,
             accepts=self.taking.intake.timings if self.taking is not None else Timings(),
             now=self.due.now,
+            judged=lambda: self.taking.intake.judged if self.taking is not None else {},
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 

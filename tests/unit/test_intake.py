@@ -14,7 +14,7 @@ from mailnode.addresses import parse_address
 from mailnode.errors import FilterFailed, StoreBusy, TooLarge
 from mailnode.intake import Intake, RefusedByFilter
 from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, Envelope, Judgement, Message, Recipient, Verdict
+from mailnode.model import ACCEPT, UNASKED, Envelope, Judgement, Message, Recipient, Verdict
 from tests.fakes import FakeMessages
 
 ALICE = parse_address("alice@example.test")
@@ -69,7 +69,8 @@ class IntakeTests(SynchronousTestCase):
 
     def accept(self, *answers: Any) -> Deferred[Any]:
         self.filters = [FakeFilter(answer, f"filter{n}") for n, answer in enumerate(answers)]
-        return Intake(self.messages, self.filters).accept(ENVELOPE, MESSAGE)  # type: ignore[arg-type]
+        self.intake = Intake(self.messages, self.filters)  # type: ignore[arg-type]
+        return self.intake.accept(ENVELOPE, MESSAGE)
 
     def refused(self, kind: type[Exception], *answers: Any) -> Any:
         failure = self.failureResultOf(self.accept(*answers), kind)
@@ -127,6 +128,19 @@ class IntakeTests(SynchronousTestCase):
         self.assertEqual(b"Received: x\r\nA: 1\r\n", seen.prefix)
         self.assertEqual([(ENVELOPE, MESSAGE)], early.asked)
         self.assertEqual(["INBOX"], [to.folder for to in self.messages.filed[0][0].recipients])
+
+    def test_what_each_said_is_counted_whoever_answers(self) -> None:
+        broken, refuse, unwanted = KeyError(), Verdict("refuse"), Verdict(unwanted=True)
+        self.refused(RefusedByFilter, None, unwanted, refuse, Verdict("defer"), broken, TooLarge())
+        self.flushLoggedErrors(KeyError)
+        said = ["accepted", "unwanted", "refused", "deferred", "deferred", "refused"]
+        told = {(f"filter{at}", each): 1 for at, each in enumerate(said)}
+        self.assertEqual(told, self.intake.judged)
+
+    def test_whose_business_a_mail_is_not_is_not_counted(self) -> None:
+        self.successResultOf(self.accept(UNASKED, ACCEPT))
+        self.assertEqual({("filter1", "accepted"): 1}, self.intake.judged)
+        self.assertIs(MESSAGE, self.filed())
 
     def test_a_refusal_is_for_good_and_says_why(self) -> None:
         error = self.refused(RefusedByFilter, Verdict("refuse", "No lunch is free"))

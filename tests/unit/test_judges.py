@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from mailnode.config import ConfigError, load_config
 from mailnode.interfaces import IContentFilter
 from mailnode.judges import Judges, Some
-from mailnode.model import Client, Envelope, Message
+from mailnode.model import UNASKED, Client, Envelope, Message
 
 ALL = {
     "clamd.endpoint": "unix:path=/run/clamav/clamd.ctl",
@@ -105,7 +105,8 @@ class JudgesTests(TestCase):
     def asked(self, name: str, envelope: Envelope, **settings: Any) -> bool:
         (judge,) = (each for each in self.judges(**ALL, **settings).filters if each.name == name)
         judge._judge = asked = Asked()
-        judge.judge(envelope, MESSAGE)
+        said = judge.judge(envelope, MESSAGE)
+        self.assertEqual(said is UNASKED, not asked.asked)
         return bool(asked.asked)
 
     def test_each_is_asked_about_the_mail_that_is_its_business(self) -> None:

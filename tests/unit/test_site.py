@@ -188,6 +188,7 @@ class MeasuresTests(SynchronousTestCase):
         )
         journal: Any = SimpleNamespace(dropped=4)
         self.accepts = Timings()
+        self.judged: dict[tuple[str, str], int] = {}
         queue: Any = SimpleNamespace(counts={"waiting": 7, "leased": 2}, oldest_at=70.0)
         self.metrics = Metrics()
         describe(
@@ -201,6 +202,7 @@ class MeasuresTests(SynchronousTestCase):
             queue=queue,
             accepts=self.accepts,
             now=lambda: 100.0,
+            judged=lambda: self.judged,
         )
 
     def value(self, line: str) -> float:
@@ -218,6 +220,12 @@ class MeasuresTests(SynchronousTestCase):
         self.assertEqual(2, self.value('mailnode_events_total{event="accepted"}'))
         self.assertEqual(1, self.value('mailnode_refusals_total{code="550"}'))
         self.assertEqual(200, self.value("mailnode_accepted_octets_total"))
+
+    def test_what_filters_said_is_counted_by_name_whatever_that_is(self) -> None:
+        self.judged |= {("clamd", "refused"): 3, ('a "b"\\\n', "accepted"): 1}
+        self.assertEqual(3, self.value('mailnode_judged_total{by="clamd",result="refused"}'))
+        escaped = r'by="a \"b\"\\\n",result="accepted"'
+        self.assertEqual(1, self.value(f"mailnode_judged_total{{{escaped}}}"))
 
     def test_sessions_are_counted_by_server(self) -> None:
         self.house.connect()
