@@ -63,8 +63,9 @@ class Origin:
         if apply != "none" and self._vouched(found.arc):
             apply = "none"
         if apply == "reject" and self.dmarc == OBEY:
+            told = ", ".join(f"{name} {said}" for name, said in _facts(found))
             raise NotTheAuthor(
-                one_line(f"Message refused: {dmarc.reason}"), detail=f"by {self.name}"
+                one_line(f"Message refused: {dmarc.reason}"), detail=f"by {self.name} ({told})"
             )
         unwanted = apply != "none" and self.dmarc != NOTE
         return Verdict(

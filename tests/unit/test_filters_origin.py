@@ -53,6 +53,10 @@ class OriginTests(AuthenticationCase):
         self.assertEqual((550, "5.7.26"), (error.smtp_code, error.enhanced))
         self.assertIn("neither SPF nor DKIM proves example.org", error.text)
         self.assertIn("policy is reject", error.text)
+        self.assertTrue(error.detail.startswith("by authentication (spf "), error.detail)
+        self.assertTrue(
+            error.detail.endswith(", dmarc fail example.org (policy reject))"), error.detail
+        )
 
     def test_by_the_settings_it_is_unwanted_or_told_alone(self) -> None:
         verdict = self.judge(FORGED, dmarc="junk")
