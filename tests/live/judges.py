@@ -183,6 +183,32 @@ class OpenDkim(Judge):
         return [OPENDKIM, "-f", "-x", str(self.folder / "opendkim.conf")]
 
 
+@define(eq=False)
+class OpenDkimSigner(OpenDkim):
+    """Signs what comes From one of the domains that `keys` names, whoever sends it, by `key`.
+
+    Attributes:
+        keys: a name in each domain, `SELECTOR._domainkey.DOMAIN`, and what is published there.
+        key: the private one, in PEM.
+    """
+
+    key: bytes = b""
+
+    def prepare(self) -> None:
+        path = self.folder / "key.pem"
+        path.touch(0o600)
+        path.write_bytes(self.key)
+        selectors = {name.partition("._domainkey.")[0] for name in self.keys}
+        domains = [name.partition("._domainkey.")[2] for name in self.keys]
+        (selector,) = selectors
+        (self.folder / "opendkim.conf").write_text(
+            f"Mode s\nSocket local:{self.socket}\nUMask 000\nDomain {','.join(domains)}\n"
+            f"Selector {selector}\nKeyFile {path}\nRequireSafeKeys no\n"
+            "Canonicalization relaxed/simple\nInternalHosts 0.0.0.0/0\nSyslog no\n"
+            f"PidFile {self.folder}/pid\nTemporaryDirectory {self.folder}\n"
+        )
+
+
 class SmallMilter(Judge):
     """A milter on Sendmail's own library that does what the subject says."""
 
