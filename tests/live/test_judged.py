@@ -13,8 +13,10 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -23,8 +25,9 @@ from mailnode.mailauth.dkim import RSA
 from mailnode.mailauth.keys import key_record, make_private_key, public_text
 from tests.live import judges
 from tests.live.conftest import missing
-from tests.live.node import DOMAIN, Node, command, copy_folder
+from tests.live.node import DOMAIN, PASSWORD, Node, command, copy_folder
 from tests.live.test_judges import forwarded_eicar, running
+from tests.live.web_client import FORM, Browser
 from tests.live.world import POSTFIX, Postfix, certificate_for, dns, folder_for_others, there
 
 ALICE = f"alice@{DOMAIN}"
@@ -216,6 +219,28 @@ def test_one_octet_more_and_it_lies_in_junk_where_its_domain_asks_for_that(
     found = f"(spf fail {QUARANTINES}, dkim fail {QUARANTINES}, dmarc fail {QUARANTINES} (policy"
     assert f"judged unwanted by authentication {found} quarantine))" in told, told
     assert f"because {why(QUARANTINES)}" in told and "(folder Junk)" in told, told
+
+
+def test_the_page_of_what_lies_in_junk_says_why_until_it_is_not_junk(
+    judging: Node, signed: dict[str, bytes]
+) -> None:
+    sender = f"page@{QUARANTINES}"
+    forward(judging, sender, altered(signed[QUARANTINES]))
+    (story,) = json.loads(command(judging.folder, "trace", "--json", "--from", sender).stdout)
+    (filed,) = [each["facts"] for each in story["events"] if each["event"] == "delivered"]
+    browser = Browser(judging.port("http"))
+    browser.sign_in(ALICE, PASSWORD)
+    page = browser.get(f"/mail/{filed['folder_id']}/{filed['uid']}")
+    top = unescape(page.text[page.text.index('aria-label="Why it is in Junk"') :])
+    top = top[: top.index("</section>")]
+    assert f"authentication: {why(QUARANTINES)}" in top and "Not junk</button>" in top, top
+    (inbox,) = set(re.findall(r'name="to" value="(\d+)"', top))
+    moved = urlencode({"csrf": browser.csrf, "uid": filed["uid"], "to": inbox}).encode()
+    path = f"/mail/{filed['folder_id']}/move"
+    assert browser.ask("POST", path, moved, {"Content-Type": FORM}).status == 200
+    newest = f"/mail/{inbox}/{len(judging.mails())}"
+    page = browser.get(newest)
+    assert QUARANTINES in page.text and "In Junk because" not in page.text
 
 
 @pytest.mark.parametrize(

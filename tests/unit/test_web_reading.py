@@ -17,7 +17,7 @@ from mailnode.reading.parts import parts_of
 from mailnode.web.letters import LOOK_S, Letter, Letters
 from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
-from mailnode.web.pages.mail_story import tell_owner
+from mailnode.web.pages.mail_story import tell_owner, why_unwanted
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
 from mailnode.web.pages.originals import offered_of
 from mailnode.web.refusals import TakesTooLong
@@ -294,6 +294,18 @@ class StoryTests(SynchronousTestCase):
         )
         self.assertNotIn("far.example", str(told))
         self.assertNotIn("signed in", str(told))
+
+    def test_why_a_mail_lies_in_junk_is_told_by_each_who_judged_so(self) -> None:
+        judged = [
+            {"by": "authentication", "facts": {"spf": "pass"}, "reasons": ["it is noted"]},
+            {"by": "rspamd", "unwanted": True, "reasons": ["CHEAP (+7.5)", "NO_DATE (+1.0)"]},
+            {"by": "own", "unwanted": True},
+        ]
+        events = (Accepted(at=1.0, mail_id="M", detail={"judged": judged}), *self.events)
+        told = ("rspamd: CHEAP (+7.5); NO_DATE (+1.0)", "own: it is unwanted")
+        self.assertEqual(told, why_unwanted(events))
+        self.assertEqual((), why_unwanted(self.events))
+        self.assertEqual((), why_unwanted(()))
 
     def test_no_dialog_of_another_is_told(self) -> None:
         self.assertNotIn("secret", str(self.tell("b@example.test", 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -47,6 +48,23 @@ def tell_owner(
     lines = tell_story(mail_id, list(_own(events, sent, folder_ids))).lines
     fates = tuple(map(_plain, fates_of(as_asked(events)))) if sent else ()
     return Told(lines, fates)
+
+
+def why_unwanted(events: Sequence[Event]) -> tuple[str, ...]:
+    """Why a mail was filed in Junk, by each who judged so, in words; empty where nobody did.
+
+    Args:
+        events: of that mail, as the journal has them.
+    """
+    judged: list[Any] = []
+    for event in events:
+        if event.name == "accepted":
+            judged += event.detail.get("judged") or ()  # type: ignore[arg-type]
+    found = [each for each in judged if each.get("unwanted")]
+    return tuple(
+        f"{each.get('by')}: {'; '.join(each.get('reasons') or ()) or 'it is unwanted'}"
+        for each in found
+    )
 
 
 def _signed_in(event: Event) -> str:

@@ -13,7 +13,7 @@ from mailnode.model import FLAGGED, INBOX, JUNK, SEEN, TRASH
 from mailnode.web.letters import Letter, Letters, OwnLetter
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_pages import MailPages
-from mailnode.web.pages.mail_story import tell_owner
+from mailnode.web.pages.mail_story import tell_owner, why_unwanted
 from mailnode.web.routes import Answer, Answering, Need, Route
 from mailnode.web.templates import Templates
 
@@ -84,6 +84,10 @@ class Reading:
             await self.desk.folders.mark(account_id, copy.folder_id, [copy.uid], add=SEEN)
         shelf = await shelf_of(self.desk, visit, copy.folder_id)
         page = partial(self.desk.folders.page, account_id, copy.folder_id, limit=1)
+        named = _named_folders(shelf.folders, copy.folder_id)
+        why: Sequence[str] = ()
+        if named["here"] is not None and named["here"] is named["junk"]:
+            why = why_unwanted(await self.desk.journal.trace(letter.mail_id))
         return self.templates.page(
             visit,
             "mail.html",
@@ -93,7 +97,8 @@ class Reading:
             more_fields="mail_came.html",
             flagged=bool(copy.flags & FLAGGED),
             shelf=shelf,
-            **_named_folders(shelf.folders, copy.folder_id),
+            **named,
+            why_unwanted=why,
             newer=await page(after=copy.uid),
             older=await page(before=copy.uid),
         )
