@@ -125,22 +125,29 @@ def _is_strangers(loopback: bool, envelope: Envelope) -> bool:
 def _program(config: Config, clock: Any, section: str, where: str = "") -> dict[str, Any]:
     """What all programs take."""
     settings = getattr(config, section)
-    where = where or settings.endpoint
-    try:
-        endpoint = clientFromString(clock, where)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(
-            f"[{section}] {where!r} is no endpoint of a client, such as "
-            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
-        ) from None
     return {
-        "endpoint": endpoint,
+        "endpoint": endpoint_of(clock, section, where or settings.endpoint),
         "clock": clock,
         "timeout_s": settings.timeout,
         "most_octets": settings.max_size,
         "on_failure": settings.on_failure,
         "on_too_large": settings.on_too_large,
     }
+
+
+def endpoint_of(clock: Any, section: str, where: str) -> Any:
+    """Where a program of that section listens, an `IStreamClientEndpoint`.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    try:
+        return clientFromString(clock, where)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"[{section}] {where!r} is no endpoint of a client, such as "
+            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
+        ) from None
 
 
 def _actions(settings: HarmfulSettings) -> dict[str, str]:

@@ -151,16 +151,22 @@ def read_endpoint(text: str) -> Listening | None:
     """What a port number or endpoint string binds; None for what is no TCP port."""
     if text.isdigit():
         return Listening(int(text), LOOPBACKS)
-    kind, *parts = _UNESCAPED_COLON.split(text)
-    values = {"interface": ""}
-    for index, part in enumerate(parts):
-        name, equals, value = part.partition("=")
-        values[name if equals else str(index)] = (value if equals else name).replace("\\:", ":")
+    kind, values = endpoint_parts(text)
     port = values.get("port", values.get("0", ""))
     if kind not in ("tcp", "tcp4", "tcp6", "ssl") or not port.isdigit():
         return None
     default = "::" if kind == "tcp6" else "0.0.0.0"  # noqa: S104 - what Twisted would bind
-    return Listening(int(port), (values["interface"] or default,))
+    return Listening(int(port), (values.get("interface") or default,))
+
+
+def endpoint_parts(text: str) -> tuple[str, dict[str, str]]:
+    """The kind of an endpoint string, and its values by name, or by place ("0") without one."""
+    kind, *parts = _UNESCAPED_COLON.split(text)
+    values = {}
+    for index, part in enumerate(parts):
+        name, equals, value = part.partition("=")
+        values[name if equals else str(index)] = (value if equals else name).replace("\\:", ":")
+    return kind, values
 
 
 def beyond_loopback(text: str) -> bool:

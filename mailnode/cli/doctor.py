@@ -10,6 +10,7 @@ import click
 from mailnode.cli import output
 from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findings
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
+from mailnode.cli.checkup_judging import check_judging
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
 from mailnode.cli.checkup_people import check_accounts
 from mailnode.cli.checkup_sending import check_sending
@@ -30,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     check_settings,
     check_installation,
     check_plugins,
+    check_judging,
     check_hostname,
     check_accounts,
     check_files,

@@ -22,6 +22,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.endpoints import clientFromString
 
 from mailnode.addresses import parse_address
+from mailnode.cli import checkup_judging
 from mailnode.errors import FilterFailed, MailError, Refused
 from mailnode.filters import clamd, milter, rspamd, spamd
 from mailnode.mailauth.canonical import BodyHash
@@ -187,6 +188,18 @@ def test_a_node_as_the_page_shows_it_refuses_eicar_and_takes_the_rest(
         command(folder, "search", "--json", f"alice@{DOMAIN}", "subject:cheap").stdout
     )
     assert [copy["folder"] for copy in junk["copies"]] == ["Junk"]
+
+
+def test_doctor_knows_whether_clamd_is_there(
+    virus_scanner: judges.Judge, rspamd_worker: judges.Judge, folder: Path
+) -> None:
+    told = {"MAILNODE_CLAMD__ENDPOINT": virus_scanner.endpoint}
+    said = command(folder, "doctor", settings=told, check=False).stdout
+    assert f"good:    clamd answers at {virus_scanner.endpoint}\n" in said, said
+    with pytest.raises(ValueError, match="another program is there"):
+        checkup_judging.ask(rspamd_worker.endpoint, b"zPING\0", b"PONG")
+    with pytest.raises(FileNotFoundError):
+        checkup_judging.ask(f"unix:{folder}/nowhere", b"", b"")
 
 
 # SpamAssassin

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mailnode.cli import checkup_files, checkup_network
+from mailnode.cli import checkup_files, checkup_judging, checkup_network
 from mailnode.cli.checkup_network import Listening, beyond_loopback, read_endpoint
 from tests.unit.cli_case import CommandCase
 
@@ -365,6 +365,51 @@ class Ports(DoctorCase):
             self.assertFalse(beyond_loopback(text), text)
         for text in ("tcp:25", "tcp6:25", "0.0.0.0:25", "[::]:25", "192.0.2.1:25"):
             self.assertTrue(beyond_loopback(text), text)
+
+
+class Judging(DoctorCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[tuple[str, bytes]] = []
+        self.error: Exception | None = None
+        patched = patch.object(checkup_judging, "ask", self.ask)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def ask(self, where: str, question: bytes, _expected: bytes) -> None:
+        self.asked.append((where, question))
+        if self.error is not None:
+            raise self.error
+
+    def test_a_program_that_answers_is_good(self) -> None:
+        os.environ["MAILNODE_CLAMD__ENDPOINT"] = "unix:path=/run/clamd.ctl"
+        os.environ["MAILNODE_MILTER__ENDPOINTS"] = "tcp:host=127.0.0.1:port=8891"
+        told = [each for each in self.run_json("doctor")["findings"] if each["topic"] == "judging"]
+        self.assertEqual(
+            ["clamd answers at unix:path=/run/clamd.ctl",
+             "a milter answers at tcp:host=127.0.0.1:port=8891"],
+            [each["what"] for each in told],
+        )  # fmt: skip
+        self.assertEqual([b"zPING\0", b""], [question for _, question in self.asked])
+
+    def test_one_that_does_not_says_what_becomes_of_mail(self) -> None:
+        os.environ["MAILNODE_CLAMD__ENDPOINT"] = "unix:path=/run/clamd.ctl"
+        for self.error, words in (
+            (FileNotFoundError(errno.ENOENT, "No such file or directory"), ": No such file or"),
+            (TimeoutError("timed out"), ": timed out; until it does, mail is put off"),
+            (ValueError("another program is there"), ": another program is there;"),
+        ):
+            self.assertIn(words, self.warning("judging"))
+        os.environ["MAILNODE_CLAMD__ON_FAILURE"] = "pass"
+        self.assertIn("mail is taken unjudged | start it, or", self.warning("judging"))
+
+    def test_a_place_that_can_not_be_read(self) -> None:
+        os.environ["MAILNODE_RSPAMD__ENDPOINT"] = "127.0.0.1:11333"
+        self.assertIn("[rspamd] '127.0.0.1:11333' is no endpoint", self.fault("judging"))
+        self.assertEqual([], self.asked)
+
+    def test_who_asks_nobody_is_told_nothing(self) -> None:
+        self.assertNotIn("judging", self.found("good"))
 
 
 class Settings(DoctorCase):
