@@ -61,9 +61,9 @@ class Fisher(SynchronousTestCase):
 class Steps(SynchronousTestCase):
     def test_go_on_until_the_judgement_is_right(self) -> None:
         weights = Weights.empty(64)
-        errors = weights.learn(range(10), True, as_probability)
-        self.assertGreaterEqual(as_probability(weights.score(range(10))), 0.95)
-        self.assertEqual(weights.learn(range(10), True, as_probability), ())
+        errors = weights.learn(range(40), True, as_probability)
+        self.assertGreaterEqual(as_probability(weights.score(range(40))), 0.95)
+        self.assertEqual(weights.learn(range(40), True, as_probability), ())
         self.assertTrue(errors)
 
     def test_the_last_that_was_learned_can_be_taken_back_whole(self) -> None:
