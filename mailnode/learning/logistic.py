@@ -22,7 +22,7 @@ from attrs import define
 STEP = 0.3
 CORRECTING_STEP = 0.6  # of an account's lessons: they are few, and were wrong in its inbox
 BIAS_STEP = 0.02
-MOST_STEPS = 10
+MOST_STEPS = 20
 SURE_ENOUGH = 0.05  # what may be lacking: a mail that is judged so is not learned from
 _ROUNDING = 1e-6  # of a sum: less of it is what rounding leaves
 

@@ -185,10 +185,17 @@ class Bounds(SynchronousTestCase):
         self.assertLessEqual(len(words), MOST_WORDS)
 
     def test_a_page_is_looked_at_so_far(self) -> None:
-        html = "<style>" + "x" * 10_000 + "</style><p>begin " + "<br>" * PAGE_CHARACTERS + "end"
+        html = (
+            "<style>"
+            + "x" * PAGE_CHARACTERS
+            + "</style><p>begin "
+            + "<br>" * PAGE_CHARACTERS
+            + "end"
+        )
         text = read_page(html).text
         self.assertIn("begin", text)
         self.assertNotIn("end", text)
+        self.assertIn("word begin", names(page(html)))
 
     @given(st.binary(max_size=3000))
     @settings(max_examples=200, deadline=None)
