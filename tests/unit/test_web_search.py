@@ -11,15 +11,6 @@ from tests.unit.mail_case import MailCase, link_of, subjects_of
 
 
 class SearchTests(MailCase):
-    async def indexed(self, *subjects: str, to: str = "alice") -> int:
-        """As `fill`, and in the index."""
-        inbox = await self.fill(*subjects, to=to)
-        indexes = self.web.desk.indexes
-        for _ in range(1000):
-            if (await self.done(indexes.progress(self.ids[to]))).is_done:
-                return inbox
-        raise AssertionError("it is not indexed")
-
     async def test_what_fits_is_shown_the_newest_first_with_where_it_lies(self) -> None:
         await self.begin()
         inbox = await self.indexed("plans one", "bills", "plans <b>two</b>")

@@ -18,8 +18,10 @@ from mailnode.model import (
     SEEN,
     SENT,
     TRASH,
+    Standing,
     ranges_of,
 )
+from mailnode.web.pages.order import list_page, summaries_of
 from mailnode.web.pages.selection import Selection, read_ranges, those_in
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Route, see_other
@@ -134,7 +136,7 @@ class Lists:
                 "/mail/<int:folder_id>",
                 ("GET",),
                 self.show,
-                "A folder's mails: ``before`` or ``after`` a uid",
+                "A folder's mails, the newest first: ``before`` or ``after`` a place in the list",
             ),
             Route(
                 "/mail/<int:folder_id>/mark",
@@ -170,29 +172,31 @@ class Lists:
 
     async def show(self, visit: Visit, folder_id: int) -> Answer:
         account_id, desk = visit.guest.account.id, self.desk
-        before, after = number_asked(visit, "before"), number_asked(visit, "after")
+        before, after = (Standing.read(visit.query(name)) for name in ("before", "after"))
         shelf = await shelf_of(desk, visit, folder_id)
         folder = one_of(shelf.folders, folder_id)
-        copies = await desk.folders.page(
-            account_id, folder_id, before=before, after=after, limit=PAGE_MAILS + 1
+        listed = await list_page(
+            desk, account_id, folder_id, before=before, after=after, limit=PAGE_MAILS + 1
         )
-        more = len(copies) > PAGE_MAILS
-        copies = copies[-PAGE_MAILS:] if after else copies[:PAGE_MAILS]
+        more = len(listed) > PAGE_MAILS
+        listed = listed[-PAGE_MAILS:] if after else listed[:PAGE_MAILS]
         if after and not more:  # the first page is always a whole one
             return see_other(f"/mail/{folder_id}")
-        if before and not copies and folder.mails:  # all of the last page went
-            return see_other(f"/mail/{folder_id}?after={before - 1}")
-        summaries = await desk.indexes.summaries(account_id, [copy.message_id for copy in copies])
+        if before and not listed and folder.mails:  # all of the last page went
+            return see_other(f"/mail/{folder_id}?after={before.text(-1)}")
+        copies = [copy for copy, _ in listed]
+        first = listed[0][1] if listed else None
         return self.templates.page(
             visit,
             "list.html",
             title=_title(folder),
             shelf=shelf,
             folder=folder,
-            lines=lines_of(copies, summaries, shelf.folders),
-            newest=copies[0].uid if copies else 0,
-            newer=copies[0].uid if copies and (before or (after and more)) else 0,
-            older=copies[-1].uid if copies and (more or after) else 0,
+            lines=lines_of(copies, await summaries_of(desk, account_id, copies), shelf.folders),
+            newest=max([folder.uid_next - 1, *(copy.uid for copy in copies)]),
+            place=first.text(1) if first and (before or after) else "",
+            newer=first.text() if first and (before or after) else "",
+            older=listed[-1][1].text() if listed and (more or after) else "",
             first_page=not before and not after,
             trash=folder.name == TRASH,
             junk=folder.name == JUNK,

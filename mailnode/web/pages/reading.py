@@ -21,6 +21,7 @@ from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_files import Files, Keys
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import View, frame_mail, print_mail, view_mail
+from mailnode.web.pages.order import neighbours
 from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route
 from mailnode.web.templates import Templates
@@ -132,7 +133,7 @@ class Reading:
         if not of and not copy.flags & SEEN and _is_looked_at(visit):
             await self.desk.folders.mark(account_id, copy.folder_id, [copy.uid], add=SEEN)
         shelf = await shelf_of(self.desk, visit, copy.folder_id)
-        page = partial(self.desk.folders.page, account_id, copy.folder_id, limit=1)
+        newer, older = await neighbours(self.desk, account_id, copy)
         return self.templates.page(
             visit,
             "mail.html",
@@ -148,8 +149,8 @@ class Reading:
             flagged=bool(copy.flags & FLAGGED),
             shelf=shelf,
             **_named_folders(shelf.folders, copy.folder_id),
-            newer=await page(after=copy.uid),
-            older=await page(before=copy.uid),
+            newer=newer,
+            older=older,
             count=count,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from mailnode.model import Standing
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, see_other
 
@@ -24,7 +25,8 @@ class Selection:
 
     Attributes:
         everything: the uid up to which all are meant; 0 where each was named.
-        page: where the list was: "?before=7", or "" for the first page; "/7" is that mail's own.
+        page: where the list was, as `?before=` or `?after=` a place; "" for the first page, and
+            "/7" for that mail's own.
         place: the same as a form's field and its value, none for the first page.
     """
 
@@ -39,14 +41,17 @@ class Selection:
         """What the form says.
 
         Raises:
-            BadRequest: it names what is no uid.
+            BadRequest: it names what is no uid, or no place.
             NoSuchFolder: `all` of one that isn't the account's.
         """
         form = visit.form
         page, place = "", tuple[str, ...]()
         for name in ("before", "after"):
             if said := form.get(name):
-                place = (name, str(_uid(said)))
+                standing = Standing.read(said)
+                if standing is None:
+                    raise BadRequest("The place in the list is missing or is none")
+                place = (name, standing.text())
                 page = f"?{name}={place[1]}"
         if said := form.get("all"):
             everything = _uid(said)
