@@ -95,7 +95,7 @@ def _line(copy: Copy | Found, summary: Summary | None, names: dict[int, str]) ->
     is_draft = name == DRAFTS and bool(copy.flags & DRAFT)
     who = copy.sender or "(nobody)"
     if summary is not None:
-        who = summary.sender_name or summary.sender_address or who
+        who = summary.sender or who
         if name == SENT or is_draft:
             who = f"To: {summary.to}" if summary.to else "To nobody yet"
     where = f"{copy.folder_id}/{copy.uid}"
