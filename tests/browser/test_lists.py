@@ -54,3 +54,48 @@ def test_keys_walk_through_the_list_and_the_mails_and_answer(
     expect(first).to_be_visible()
     page.keyboard.press("r")
     expect(page.get_by_label("Subject")).to_have_value("Re: Walked to 1")
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_what_was_found_is_opened_chosen_deleted_and_brought_back(
+    open_window: Open, visitors: Visitors, device: Device
+) -> None:
+    word = f"found{device.name.lower()}"
+    for at in (1, 2):
+        visitors.deliver("bob", f"To be {word} {at}")
+    page = open_window("bob", device)
+    page.goto(f"/search?q={word}")
+    found = page.locator("#list .line")
+    while found.count() != 2:  # it is indexed behind its 250
+        page.reload()
+    found.first.get_by_role("link").click()
+    page.get_by_role("link", name="Search results").click()
+    expect(found).to_have_count(2)
+    page.get_by_role("checkbox", name="Choose all on this page").check()
+    expect(found.nth(1).get_by_role("checkbox")).to_be_checked()
+    page.get_by_role("button", name=re.compile("^(Delete|Move to Trash)$")).click()
+    expect(page.get_by_role("status")).to_contain_text("2 mails moved to Trash.")
+    expect(page).to_have_url(re.compile(rf"/search\?q={word}$"))
+    expect(found).to_have_count(2)
+    expect(found.first).to_contain_text("Trash")
+    page.get_by_role("status").get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_contain_text("2 mails moved back.")
+    expect(found.first).to_contain_text("Inbox")
+
+
+def test_keys_choose_and_throw_away_what_was_found(open_window: Open, visitors: Visitors) -> None:
+    for at in (1, 2):
+        visitors.deliver("bob", f"Keyed quince {at}")
+    page = open_window("bob")
+    page.goto("/search?q=quince")
+    found = page.locator("#list .line")
+    while found.count() != 2:
+        page.reload()
+    for key in ("j", "x", "j", "x", "#"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("status")).to_contain_text("2 mails moved to Trash.")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Search results")).to_be_visible()
+    page.keyboard.press("u")
+    expect(page).to_have_url(re.compile(r"/search\?q=quince$"))

@@ -19,7 +19,7 @@ class SearchTests(MailCase):
         self.assertEqual(["plans <b>two</b>", "plans one"], subjects_of(page))
         self.assertNotIn("<b>two", page)
         self.assertIn(">Junk<", page)
-        self.assertIn(f'href="/mail/{inbox}/3"', page)
+        self.assertIn(f'href="/mail/{inbox}/3?found=q%3Dplans"', page)
         self.assertEqual(["bills"], subjects_of(await self.page("/search?q=-plans+from:zed")))
 
     async def test_it_can_be_in_one_folder_and_none_of_anothers(self) -> None:

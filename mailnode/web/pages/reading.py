@@ -22,6 +22,7 @@ from mailnode.web.pages.mail_files import Files, Keys
 from mailnode.web.pages.mail_story import tell_owner
 from mailnode.web.pages.mail_view import View, frame_mail, print_mail, view_mail
 from mailnode.web.pages.order import neighbours
+from mailnode.web.pages.sought import Sought
 from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route
 from mailnode.web.templates import Templates
@@ -139,7 +140,7 @@ class Reading:
             "mail.html",
             503 if fault else 200,
             title=_title(letter, view),
-            **_place(letter, of, "mail"),
+            **_place(visit, letter, "mail"),
             view=view,
             fault=fault,
             pictures=bool(visit.query("pictures")),
@@ -234,7 +235,7 @@ class Reading:
 
     async def _beside(self, visit: Visit, letter: Letter, tab: str, **values: Any) -> Answer:
         title = letter.copy.subject or "A mail without a subject"
-        place = _place(letter, _of(visit), tab)
+        place = _place(visit, letter, tab)
         place["shelf"] = await shelf_of(self.desk, visit, letter.copy.folder_id)
         return self.templates.page(
             visit, f"mail_{tab}.html", title=f"{title}: {tab}", **place, **values
@@ -252,10 +253,21 @@ def _is_looked_at(visit: Visit) -> bool:
     return visit.request.method == b"GET" and "prefetch" not in ahead
 
 
-def _place(letter: Letter, of: str, tab: str) -> dict[str, Any]:
-    """What the templates know of where they are."""
-    query = f"?of={quote(of, safe='')}" if of else ""
-    return {"copy": letter.copy, "mail": letter.path, "of": of, "query": query, "tab": tab}
+def _place(visit: Visit, letter: Letter, tab: str) -> dict[str, Any]:
+    """What the templates know of where they are: `inner` is a query that says which mail inside,
+    `way` one that carries the search along, and `query` both."""
+    of, found = _of(visit), Sought.of(visit)
+    inner = f"?of={quote(of, safe='')}" if of else ""
+    return {
+        "copy": letter.copy,
+        "mail": letter.path,
+        "of": of,
+        "inner": inner,
+        "way": found.beside(),
+        "query": found.beside(inner),
+        "found": found,
+        "tab": tab,
+    }
 
 
 def _title(letter: Letter, view: View | None) -> str:

@@ -18,8 +18,7 @@
     }
   }
 
-  const list = () => document.getElementById("list");
-  const boxes = () => [...document.querySelectorAll('#list input[name="uid"]')];
+  const boxes = () => [...document.querySelectorAll("#list .line > input")];
   const chosen = () => boxes().filter((box) => box.checked);
 
   function showChoice() {
@@ -42,7 +41,7 @@
 
   let last = null;
   document.addEventListener("click", (event) => {
-    const box = event.target.closest && event.target.closest('#list input[name="uid"]');
+    const box = event.target.closest && event.target.closest("#list .line > input");
     if (!box) return;
     const every = boxes();
     if (event.shiftKey && last && every.includes(last)) {
@@ -76,7 +75,7 @@
   // New mail: one page of a browser listens, and tells the others.
   async function renew() {
     const places = document.getElementById("places");
-    const now = list();
+    const now = document.querySelector("#list[data-folder]");  // a search stays as it was found
     const current = (places && places.dataset.current) || "0";
     const address = now ? location.href : `/places?current=${current}`;
     const response = await fetch(address, { headers: { Accept: "text/html" } });
