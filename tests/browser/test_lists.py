@@ -10,6 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Open, Visitors
 from tests.browser.visitor import DESKTOP, PHONE, Device
 
+_SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
 
 def line_of(page: Page, subject: str) -> Locator:
     return page.locator("#list .line").filter(has_text=subject)
@@ -99,3 +101,39 @@ def test_keys_choose_and_throw_away_what_was_found(open_window: Open, visitors: 
     expect(page.get_by_role("link", name="Search results")).to_be_visible()
     page.keyboard.press("u")
     expect(page).to_have_url(re.compile(r"/search\?q=quince$"))
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)
+def test_a_folder_with_a_long_name_breaks_no_page(
+    open_window: Open, visitors: Visitors, device: Device
+) -> None:
+    name = f"{device.name}{'Rechnungen' * 10}"[:100]
+    visitors.deliver("bob", f"Into the long one on a {device.name}")
+    page = open_window("bob", device)
+
+    def is_whole() -> None:
+        assert page.evaluate(_SIDEWAYS) == 0, page.url
+
+    page.goto("/mail")
+    if device is PHONE:
+        page.locator("label.drawer").click()
+    page.locator("summary", has_text="New folder").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make it").click()
+    heading = page.get_by_role("heading", name=name)
+    expect(heading).to_have_attribute("title", name)
+    is_whole()
+    there = page.url
+    page.goto("/mail")
+    line_of(page, "Into the long one").first.get_by_role("link").click()
+    is_whole()
+    page.get_by_label("Move to the folder").select_option(there.rpartition("/")[2])
+    is_whole()
+    page.get_by_role("button", name="Move", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("1 mail moved to")
+    is_whole()
+    page.goto(there)
+    line_of(page, "Into the long one").get_by_role("link").click()
+    expect(page.locator("nav.around")).to_contain_text(name)
+    is_whole()
+    expect(page.locator("#places .name", has_text=name)).to_have_attribute("title", name)

@@ -159,7 +159,7 @@ class WayBackTests(FoundCase):
         for said in ("", "?found=", "?found=in%3D7", "?found=%26%3D%26", "?found=a%3Db%26" * 9):
             page = await self.page(f"/mail/{mails[0]}{said}")
             self.assertNotIn("Search results", page, said)
-            self.assertIn('data-key="up">Inbox', page)
+            self.assertIn('data-key="up" class="cut" title="Inbox">Inbox', page)
         page = await self.page(f"/mail/{mails[0]}?found={long}")
         self.assertNotIn("xyz", page)
 

@@ -300,6 +300,22 @@ class DeleteTests(MailCase):
 
 
 class OwnFolderTests(MailCase):
+    async def test_a_long_name_is_shortened_in_the_menu_and_told_whole_beside_it(self) -> None:
+        await self.begin()
+        inbox = await self.fill("one")
+        name = "Rechnungen" * 9 + "2026"
+        said = await self.post("/folders", name=name)
+        own = said.fields["location"].rpartition("/")[2]
+        short = f"{name[:23]}…{name[-12:]}"
+        for path in (f"/mail/{inbox}", f"/mail/{inbox}/1"):
+            option = f'<option value="{own}" title="{name}">{short}</option>'
+            self.assertIn(option, await self.page(path))
+        self.assertIn(
+            f'<h1 class="cut" title="{name}">{name}</h1>', await self.page(f"/mail/{own}")
+        )
+        page = await self.follow(await self.post(f"/mail/{inbox}/move", uid="1", to=own))
+        self.assertEqual(f"1 mail moved to {short}.", flash_of(page))
+
     async def test_a_folder_is_made_renamed_and_removed_and_its_mail_goes_to_trash(self) -> None:
         await self.begin()
         inbox = await self.fill("one")

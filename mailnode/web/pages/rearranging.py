@@ -20,7 +20,7 @@ from mailnode.web.pages.selection import (
 from mailnode.web.pages.sought import Sought
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Route, see_other
-from mailnode.web.templates import FlashForm, Templates, folder_title
+from mailnode.web.templates import FlashForm, Templates, folder_title, shortened
 
 if TYPE_CHECKING:
     from mailnode.store.folder_lists import Folder
@@ -167,7 +167,7 @@ class Rearranging:
         }
         if found:
             fields["found"] = found.text
-        text = f"{count_mails(count)} moved to {folder_title(target.name)}."
+        text = f"{count_mails(count)} moved to {shortened(folder_title(target.name))}."
         self.templates.flashes.add(visit, text, form=FlashForm("/mail/undo", "Undo", fields))
 
     def _say(self, visit: Visit, text: str, kind: str = "done") -> None:
