@@ -53,9 +53,19 @@ def mail(
         + f"\r\n{text}\r\n"
     ).encode()
     to = Recipient(parse_address("alice@example.test"), account_id, "alice@example.test")
-    at = 1_700_000_000.0 + 60 * number
+    at = came_at(number)
     envelope = Envelope(new_mail_id(at), None, (to,), Client(host="192.0.2.1"), received_at=at)
     return envelope, Message(b"", raw, len(raw), hashlib.sha256(raw).digest())
+
+
+def came_at(number: int) -> float:
+    """When a mail came, UTC epoch seconds; the first is number 0, and its uid 1."""
+    return 1_700_000_000.0 + 60 * number
+
+
+def standing_of(uid: int) -> Standing:
+    """Where a mail stands in its list."""
+    return Standing(int(came_at(uid - 1) * 1000), uid)
 
 
 def fill(data: Path, mails: int, account_id: int = 1) -> None:
@@ -94,7 +104,7 @@ async def ask(data: Path, mails: int) -> None:
     middle = list(range(mails // 2, mails // 2 + PAGE))
     newest = list(range(mails - PAGE, mails + 1))
     await measure("page of the newest 50", lambda: indexes.page(1, inbox))
-    place = Standing(1_700_000_000_000 + 60_000 * (mails // 2), 0)
+    place = standing_of(mails // 2)
     await measure("page of 50 in the middle", lambda: indexes.page(1, inbox, before=place))
     await measure("summaries of the newest 50", lambda: indexes.summaries(1, newest))
     await measure("summaries of 50 in the middle", lambda: indexes.summaries(1, middle))
