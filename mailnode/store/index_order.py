@@ -9,8 +9,7 @@ index is that far behind, the order is that of the uids.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mailnode.errors import NoSuchFolder, NoSuchMail
@@ -41,17 +40,18 @@ _THERE = (
 )
 _SORTED = """
     SELECT l.at_ms AS at_ms, l.uid AS uid FROM main.lying AS l
-    WHERE l.folder_id = ?1 AND (l.at_ms, l.uid) {than} (?2, ?3) AND l.uid <= ?4 AND EXISTS {there}
-    ORDER BY l.at_ms {way}, l.uid {way} LIMIT ?5
+    WHERE l.folder_id = ?1 AND (l.at_ms, l.uid) {than} (?2, ?3) AND l.uid <= {known}
+        AND EXISTS {there}
+    ORDER BY l.at_ms {way}, l.uid {way} LIMIT ?4
 """
 _BEHIND = """
     SELECT {at} AS at_ms, d.uid AS uid FROM node.delivery AS d
-    WHERE d.folder_id = ?1 AND d.uid > ?4 AND ({at}, d.uid) {than} (?2, ?3)
-    ORDER BY 1 {way}, 2 {way} LIMIT ?5
+    WHERE d.folder_id = ?1 AND d.uid > {known} AND ({at}, d.uid) {than} (?2, ?3)
+    ORDER BY 1 {way}, 2 {way} LIMIT ?4
 """
 _BY_TIME = f"""
     SELECT at_ms, uid FROM (SELECT * FROM ({_SORTED}) UNION ALL SELECT * FROM ({_BEHIND}))
-    ORDER BY 1 {{way}}, 2 {{way}} LIMIT ?5
+    ORDER BY 1 {{way}}, 2 {{way}} LIMIT ?4
 """
 _BY_UID = """
     SELECT {at} AS at_ms, d.uid AS uid FROM node.delivery AS d
@@ -66,20 +66,33 @@ _LINES = f"""
 """
 
 
-def _texts(some: str) -> tuple[str, str]:
+# How far the index is behind, and the page, unless that is too far: NULL is more and less than no
+# uid. In one statement, for at each the interpreter may go to another thread and come back.
+_PAGE = f"""
+    WITH about (behind, known) AS (
+        SELECT f.uid_next - 1 - coalesce(i.uid, 0), coalesce(i.uid, 0) FROM node.folder AS f
+        LEFT JOIN main.folder AS i ON i.id = f.id AND i.uidvalidity = f.uidvalidity
+        WHERE f.id = ?1 AND f.account_id = ?5)
+    SELECT (SELECT behind FROM about), ({_LINES})
+"""
+_KNOWN = "(SELECT known FROM about WHERE behind <= ?6)"
+
+
+def _texts(text: str, some: str) -> tuple[str, str]:
     """Older ones than some place, and newer ones."""
     ways = (("<", "DESC"), (">", "ASC"))
-    shown = [some.format(at=_AT, there=_THERE, than=than, way=way) for than, way in ways]
-    older, newer = (_LINES.format(some=each) for each in shown)
+    shown = [
+        some.format(at=_AT, there=_THERE, known=_KNOWN, than=than, way=way) for than, way in ways
+    ]
+    older, newer = (text.format(some=each) for each in shown)
     return older, newer
 
 
-_TEXTS_BY_TIME, _TEXTS_BY_UID = _texts(_BY_TIME), _texts(_BY_UID)
+_TEXTS_BY_TIME, _TEXTS_BY_UID = _texts(_PAGE, _BY_TIME), _texts(_LINES, _BY_UID)
 
-_FOLDER = """
-    SELECT f.uid_next - 1, CASE WHEN i.uidvalidity = f.uidvalidity THEN i.uid ELSE 0 END
-    FROM node.folder AS f LEFT JOIN main.folder AS i ON i.id = f.id
-    WHERE f.id = ? AND f.account_id = ?
+_STANDING = f"""
+    SELECT (SELECT {_AT} FROM node.delivery AS d WHERE d.folder_id = f.id AND d.uid = ?3)
+    FROM node.folder AS f WHERE f.id = ?1 AND f.account_id = ?2
 """
 
 
@@ -103,9 +116,25 @@ def page(
         NoSuchFolder.
         sqlite3.Error.
     """
-    with _one_state(connection):
-        last, known = _folder(connection, account_id, folder_id)
-        return _page(connection, folder_id, last, known, before, after, limit)
+    at = after or before or FIRST
+    way = after is not None
+    behind, rows = connection.execute(
+        _TEXTS_BY_TIME[way], (folder_id, *at, limit, account_id, MOST_SORTED)
+    ).fetchone()
+    if behind is None:
+        raise NoSuchFolder()
+    if behind <= MOST_SORTED:
+        return sorted(_listed(folder_id, rows), key=lambda each: each.standing, reverse=True)
+    uid = at.uid if after or before else 1 << 62
+    (rows,) = connection.execute(_TEXTS_BY_UID[way], (folder_id, uid, limit)).fetchone()
+    return sorted(_listed(folder_id, rows), key=lambda each: each.standing.uid, reverse=True)
+
+
+def _listed(folder_id: int, rows: str) -> list[Listed]:
+    return [
+        Listed(Copy(folder_id, *line), Standing(at_ms, line[0]))
+        for at_ms, *line in unpack_rows(rows)
+    ]
 
 
 def around(
@@ -117,62 +146,14 @@ def around(
         NoSuchFolder, NoSuchMail.
         sqlite3.Error.
     """
-    with _one_state(connection):
-        last, known = _folder(connection, account_id, folder_id)
-        row = connection.execute(
-            f"SELECT {_AT} FROM node.delivery AS d WHERE d.folder_id = ? AND d.uid = ?",
-            (folder_id, uid),
-        ).fetchone()
-        if row is None:
-            raise NoSuchMail()
-        here = Standing(row[0], uid)
-        newer = _page(connection, folder_id, last, known, None, here, 1)
-        older = _page(connection, folder_id, last, known, here, None, 1)
-    return next(iter(newer), None), next(iter(older), None)
-
-
-@contextmanager
-def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
-    """Whatever is read is of one moment, in each of both files."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _folder(connection: sqlite3.Connection, account_id: int, folder_id: int) -> tuple[int, int]:
-    """The last uid that it gave, and the last one that the index knows."""
-    row = connection.execute(_FOLDER, (folder_id, account_id)).fetchone()
+    row = connection.execute(_STANDING, (folder_id, account_id, uid)).fetchone()
     if row is None:
         raise NoSuchFolder()
-    return row[0], row[1] or 0
-
-
-def _page(
-    connection: sqlite3.Connection,
-    folder_id: int,
-    last: int,
-    known: int,
-    before: Standing | None,
-    after: Standing | None,
-    limit: int,
-) -> list[Listed]:
-    by_uid = last - known > MOST_SORTED
-    at = after or before or FIRST
-    values: tuple[int, ...] = (folder_id, *at, known, limit)
-    if by_uid:
-        values = (folder_id, at.uid if after or before else 1 << 62, limit)
-    text = (_TEXTS_BY_UID if by_uid else _TEXTS_BY_TIME)[after is not None]
-    (rows,) = connection.execute(text, values).fetchone()
-    found = [
-        Listed(Copy(folder_id, *line), Standing(at_ms, line[0]))
-        for at_ms, *line in unpack_rows(rows)
-    ]
-    return sorted(
-        found, key=lambda each: each.standing.uid if by_uid else each.standing, reverse=True
-    )
+    if row[0] is None:
+        raise NoSuchMail()
+    here, where = Standing(row[0], uid), (connection, account_id, folder_id)
+    newer, older = page(*where, after=here, limit=1), page(*where, before=here, limit=1)
+    return next(iter(newer), None), next(iter(older), None)
 
 
 # Filling

@@ -174,7 +174,7 @@ class LeavingTests(OrderCase):
         await self.fill()
         with closing(connect(self.data / "index" / "1.db")) as connection:
             connection.execute("ATTACH ? AS node", (str(self.data / "mail.db"),))
-            values = (self.folder(), 1, 1, 1, 50)
+            values = (self.folder(), 1, 1, 50, 1, index_order.MOST_SORTED)
             plan = [
                 row[3] for text in index_order._TEXTS_BY_TIME
                 for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", values)
