@@ -40,7 +40,7 @@ _THERE = (
 )
 _SORTED = """
     SELECT l.at_ms AS at_ms, l.uid AS uid FROM main.lying AS l
-    WHERE l.folder_id = ?1 AND (l.at_ms, l.uid) {than} (?2, ?3) AND l.uid <= {known}
+    WHERE l.folder_id = {folder} AND (l.at_ms, l.uid) {than} (?2, ?3) AND l.uid <= {known}
         AND EXISTS {there}
     ORDER BY l.at_ms {way}, l.uid {way} LIMIT ?4
 """
@@ -66,8 +66,9 @@ _LINES = f"""
 """
 
 
-# How far the index is behind, and the page, unless that is too far: NULL is more and less than no
-# uid. In one statement, for at each the interpreter may go to another thread and come back.
+# How far the index is behind, and the page, unless that is too far: then folder and uid are NULL,
+# which none is. In one statement, for at each the interpreter may go to another thread and come
+# back.
 _PAGE = f"""
     WITH about (behind, known) AS (
         SELECT f.uid_next - 1 - coalesce(i.uid, 0), coalesce(i.uid, 0) FROM node.folder AS f
@@ -75,15 +76,14 @@ _PAGE = f"""
         WHERE f.id = ?1 AND f.account_id = ?5)
     SELECT (SELECT behind FROM about), ({_LINES})
 """
-_KNOWN = "(SELECT known FROM about WHERE behind <= ?6)"
+_NEAR = "FROM about WHERE behind <= ?6"
+_ABOUT = {"folder": f"(SELECT ?1 {_NEAR})", "known": f"(SELECT known {_NEAR})"}
 
 
 def _texts(text: str, some: str) -> tuple[str, str]:
     """Older ones than some place, and newer ones."""
     ways = (("<", "DESC"), (">", "ASC"))
-    shown = [
-        some.format(at=_AT, there=_THERE, known=_KNOWN, than=than, way=way) for than, way in ways
-    ]
+    shown = [some.format(at=_AT, there=_THERE, than=than, way=way, **_ABOUT) for than, way in ways]
     older, newer = (text.format(some=each) for each in shown)
     return older, newer
 
