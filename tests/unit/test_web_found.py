@@ -163,6 +163,13 @@ class WayBackTests(FoundCase):
         page = await self.page(f"/mail/{mails[0]}?found={long}")
         self.assertNotIn("xyz", page)
 
+    async def test_a_hit_that_is_gone_leads_back_to_the_search(self) -> None:
+        mails = await self.scattered()
+        await self.does("delete", mails[:1])
+        said = await self.look(f"/mail/{mails[0]}?found=q%3Dplans")
+        self.assertEqual(404, said.status)
+        self.assertIn(f'<a href="{SEARCH}" data-key="up">Search results</a>', said.octets.decode())
+
     async def test_a_way_back_leads_nowhere_else(self) -> None:
         mails = await self.scattered()
         for said in ("//evil.example", "q=x\r\nX-Y: z", "https://evil.example/?q=x", "q=//x"):

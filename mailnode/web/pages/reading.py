@@ -107,6 +107,7 @@ class Reading:
                 404,
                 title="Not here any more",
                 folder=folder,
+                found=Sought.of(visit),
                 shelf=await shelf_of(self.desk, visit, folder_id),
             )
         return await reads(visit, letter, **more)
