@@ -127,6 +127,9 @@ def test_a_folder_with_a_long_name_breaks_no_page(
     page.goto("/mail")
     line_of(page, "Into the long one").first.get_by_role("link").click()
     is_whole()
+    if device is PHONE:
+        page.locator("label", has_text="More").click()
+        is_whole()
     page.get_by_label("Move to the folder").select_option(there.rpartition("/")[2])
     is_whole()
     page.get_by_role("button", name="Move", exact=True).click()
