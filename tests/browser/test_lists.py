@@ -11,6 +11,12 @@ from tests.browser.conftest import Open, Visitors
 from tests.browser.visitor import DESKTOP, PHONE, Device
 
 _SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_IN_ONE_LINE = """() => {
+    const items = [...document.querySelectorAll("nav.around li")];
+    const places = items.map((each) => each.getBoundingClientRect());
+    const lowest = Math.min(...places.map(({ bottom }) => bottom));
+    return places.every(({ top }) => top < lowest);
+}"""
 
 
 def line_of(page: Page, subject: str) -> Locator:
@@ -138,5 +144,9 @@ def test_a_folder_with_a_long_name_breaks_no_page(
     page.goto(there)
     line_of(page, "Into the long one").get_by_role("link").click()
     expect(page.locator("nav.around")).to_contain_text(name)
+    is_whole()
+    page.goto(f"{page.url}?found=q%3Dlong")
+    expect(page.locator("nav.around li")).to_have_count(4)
+    assert page.evaluate(_IN_ONE_LINE)
     is_whole()
     expect(page.locator("#places .name", has_text=name)).to_have_attribute("title", name)
