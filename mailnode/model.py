@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from attrs import Factory, field, frozen
 
@@ -409,6 +409,29 @@ class Dropped(Event):
 
 
 Events = Sequence[Event]
+
+
+class Standing(NamedTuple):
+    """Where a mail stands in a folder's list, or would, if it is there no more.
+
+    Attributes:
+        at_ms: when it came, UTC epoch milliseconds.
+    """
+
+    at_ms: int
+    uid: int
+
+    def text(self, step: int = 0) -> str:
+        """As it stands in an address: itself, or a step in front of it (1) or behind it (-1)."""
+        return f"{self.at_ms}-{max(0, self.uid + step)}"
+
+    @classmethod
+    def read(cls, said: str) -> Standing | None:
+        """What `text` wrote; None where it didn't."""
+        parts = said.rpartition("-")[::2]
+        if all(each.isascii() and each.isdigit() and len(each) < 17 for each in parts):
+            return cls(*map(int, parts))
+        return None
 
 
 def ranges_of(numbers: Sequence[int]) -> str:

@@ -57,6 +57,7 @@ from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.originals import Originals
 from mailnode.web.pages.own_folders import OwnFolders
 from mailnode.web.pages.reading import Reading
+from mailnode.web.pages.rearranging import Rearranging
 from mailnode.web.pages.search import Searches
 from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
@@ -221,6 +222,7 @@ class WebHouse:
             sign_ins,
             First("/mail"),
             Lists(templates, desk),
+            Rearranging(templates, desk),
             OwnFolders(templates, desk),
             Searches(templates, desk),
             reading,

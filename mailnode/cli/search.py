@@ -70,7 +70,7 @@ def search(ctx: click.Context, address: str, query: tuple[str, ...], limit: int)
         [
             (
                 output.when(hit.received_at),
-                hit.summary.sender_name or hit.summary.sender_address,
+                hit.summary.sender,
                 hit.summary.subject,
                 ", ".join(names.get(place.folder_id, "") for place in hit.copies),
                 output.size(hit.size_octets),

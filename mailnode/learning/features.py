@@ -25,6 +25,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain, islice
+from pathlib import Path
 from zlib import crc32
 
 from attrs import field, frozen
@@ -118,6 +119,16 @@ def likeness_of(mail: Octets | Parts, facts: Mapping[str, str] | Iterable[str] =
     )
 
 
+def likeness_of_file(path: Path, facts: Mapping[str, str] | Iterable[str] = ()) -> Likeness:
+    """The same of a mail in a file, of which no more is read than is looked at.
+
+    Raises:
+        OSError.
+    """
+    with path.open("rb") as file:
+        return likeness_of(file.read(MAIL_OCTETS), facts)
+
+
 def _fact(fact: str) -> str:
     return f"fact {harmless(str(fact))[:NAME_CHARACTERS]}"
 
@@ -203,6 +214,7 @@ def words_of(text: str) -> list[str]:
     What joins the parts of a word stays in it: don't, e-mail, 50%, $9.99, example.org. A word of a
     language that puts no blanks between them is its pairs of letters.
     """
+    text = text.replace("\xa0", " ")  # pages are full of them, and what is ASCII takes a third
     if text.isascii():
         found = text.translate(_ASCII).split()
     else:

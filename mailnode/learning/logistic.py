@@ -19,9 +19,10 @@ from math import exp, sqrt
 
 from attrs import define
 
-STEP = 0.6
+STEP = 0.3
+CORRECTING_STEP = 0.6  # of an account's lessons: they are few, and were wrong in its inbox
 BIAS_STEP = 0.02
-MOST_STEPS = 10
+MOST_STEPS = 20
 SURE_ENOUGH = 0.05  # what may be lacking: a mail that is judged so is not learned from
 _ROUNDING = 1e-6  # of a sum: less of it is what rounding leaves
 
@@ -61,7 +62,7 @@ class Weights:
 
         Args:
             judged: the probability that all of the judgement gives for a score.
-            known: the squares of the same names elsewhere, where steps were taken before.
+            known: the squares of the same names in a node's weights, where these here correct it.
         Returns:
             How wrong the judgement was at each step: what `unlearn` wants.
         """
@@ -76,8 +77,7 @@ class Weights:
         return tuple(errors)
 
     def _step(self, slots: Sequence[int], error: float, known: Sequence[float]) -> None:
-        step = error / sqrt(len(slots))
-        square, scaled = step * step, STEP * step
+        square, scaled = _sizes(slots, error, known)
         weights, squares = self.weights, self.squares
         for slot, before in zip(slots, known or repeat(0.0), strict=False):
             total = squares[slot] + square
@@ -95,8 +95,7 @@ class Weights:
         """
         weights, squares = self.weights, self.squares
         for error in reversed(errors):
-            step = error / sqrt(len(slots))
-            square, scaled = step * step, STEP * step
+            square, scaled = _sizes(slots, error, known)
             for slot, before in zip(slots, known or repeat(0.0), strict=False):
                 total = max(squares[slot], square)
                 weights[slot] -= scaled / sqrt(total + before)
@@ -108,6 +107,12 @@ class Weights:
     def halve(self) -> None:
         """Steps become larger again, as if half as many had been taken."""
         self.squares = array("f", [square / 2 for square in self.squares])
+
+
+def _sizes(slots: Sequence[int], error: float, known: Sequence[float]) -> tuple[float, float]:
+    """The square that a step adds, and what is stepped before it is scaled."""
+    each = error / sqrt(len(slots))
+    return each * each, each * (CORRECTING_STEP if known else STEP)
 
 
 def as_probability(log_odds: float) -> float:

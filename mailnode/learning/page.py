@@ -53,9 +53,10 @@ def read_page(html: str) -> Page:
     """
     html = _NO_WORDS.sub("", html)[:PAGE_CHARACTERS]
     marks = [f"tag {name}" for name in islice(dict.fromkeys(_TAG.findall(html)), MOST_TAGS)]
-    unspaced = html.replace(" ", "")
-    if any(each in unspaced for each in _HIDING):
-        marks.append("form hidden text")
+    if "style=" in html:
+        unspaced = html.replace(" ", "")
+        if any(each in unspaced for each in _HIDING):
+            marks.append("form hidden text")
     return Page(_text(html), marks + links_of(html))
 
 

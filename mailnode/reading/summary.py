@@ -25,6 +25,7 @@ SKIMMED_OCTETS = 1 << 20
 LINE_OCTETS = 250
 
 _ID = re.compile(r"<([^<>\s]{1,998})>")
+_AT = re.compile("[@\N{SMALL COMMERCIAL AT}\N{FULLWIDTH COMMERCIAL AT}]")
 _DELIMITER = re.compile(rb"\n--[^\n]{1,%d}(?=\n)" % LINE_OCTETS)
 
 
@@ -51,6 +52,16 @@ class Summary:
     attachments: tuple[str, ...] = ()
     message_id: str = ""
     references: tuple[str, ...] = ()
+
+    @property
+    def sender(self) -> str:
+        """Who a list shows as its author."""
+        return shown_name(self.sender_name, self.sender_address)
+
+
+def shown_name(name: str, address: str) -> str:
+    """What stands for an address: its name, unless that could be taken for another address."""
+    return name if name and not (address and _AT.search(name)) else address
 
 
 def summary_of(mail: bytes | EmailMessage | Parts, text: str | None = None) -> Summary:
@@ -84,7 +95,7 @@ def _first(fields: dict[str, list[str]], name: str) -> str:
 
 def _shown(fields: dict[str, list[str]]) -> Iterator[str]:
     for name, address in addresses_of([*fields.get("to", ()), *fields.get("cc", ())]):
-        yield name or address
+        yield shown_name(name, address)
 
 
 def _sent_at(value: str) -> float | None:

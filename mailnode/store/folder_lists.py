@@ -81,17 +81,17 @@ _FOLDERS = """
     WHERE account_id = ?
 """
 _UNREAD = f"SELECT count(*) FROM delivery WHERE folder_id = ? AND flags & {SEEN} = 0"
-_LINE = ("d.uid", "d.message_id", "m.mail_id", "d.recipient", "d.flags", "d.size_octets",
-         "d.received_at", "m.sender", "m.subject")  # fmt: skip
+LINE = ("d.uid", "d.message_id", "m.mail_id", "d.recipient", "d.flags", "d.size_octets",
+        "d.received_at", "m.sender", "m.subject")  # fmt: skip
+LINE_ROWS = tuple(each[2:] for each in LINE)
 _JOINED = "delivery AS d JOIN message AS m ON m.id = d.message_id"
-_ONE = f"SELECT {', '.join(_LINE)} FROM {_JOINED} WHERE d.folder_id = ? AND d.uid = ?"
-_ROWS = packed_rows("uid", "message_id", "mail_id", "recipient", "flags", "size_octets",
-                    "received_at", "sender", "subject")  # fmt: skip
-_SOME = f"SELECT {_ROWS} FROM (SELECT {', '.join(_LINE)} FROM {_JOINED} WHERE d.folder_id = ?"
+_ONE = f"SELECT {', '.join(LINE)} FROM {_JOINED} WHERE d.folder_id = ? AND d.uid = ?"
+_ROWS = packed_rows(*LINE_ROWS)
+_SOME = f"SELECT {_ROWS} FROM (SELECT {', '.join(LINE)} FROM {_JOINED} WHERE d.folder_id = ?"
 _PAGE = f"{_SOME} AND d.uid < ? ORDER BY d.uid DESC LIMIT ?) AS lines"
 _PAGE_AFTER = f"{_SOME} AND d.uid > ? ORDER BY d.uid LIMIT ?) AS lines"
 _PLACES = f"""
-    SELECT d.folder_id, {", ".join(_LINE)} FROM {_JOINED} JOIN folder ON folder.id = d.folder_id
+    SELECT d.folder_id, {", ".join(LINE)} FROM {_JOINED} JOIN folder ON folder.id = d.folder_id
     WHERE d.message_id = ? AND folder.account_id = ? ORDER BY d.folder_id, d.uid
 """
 

@@ -18,11 +18,13 @@ from twisted.internet.defer import Deferred, fail
 
 from mailnode.errors import StoreBusy
 from mailnode.machine import index_room
+from mailnode.model import Standing
 from mailnode.reading.query import Query
 from mailnode.reading.summary import Summary
-from mailnode.store import index_asking
+from mailnode.store import index_asking, index_order
 from mailnode.store.index_asking import PAGE_MAILS, Hits, Progress
 from mailnode.store.index_files import BegunAnew, IndexFiles, empty
+from mailnode.store.index_order import Listed
 from mailnode.store.index_unread import Unindexed
 from mailnode.store.indexing import Indexer
 from mailnode.store.sqlite import damage_error
@@ -115,6 +117,48 @@ class Indexes:
         return self._ask(
             account_id,
             lambda connection: index_asking.summaries(connection, self._unindexed, account_id, ids),
+        )
+
+    def page(
+        self,
+        account_id: int,
+        folder_id: int,
+        *,
+        before: Standing | None = None,
+        after: Standing | None = None,
+        limit: int = 50,
+    ) -> Deferred[list[Listed]]:
+        """Lines of a folder, the newest first; of one that is far from being indexed, by uid.
+
+        Args:
+            before: those behind this place, the newest of them; None begins with the newest.
+            after: those in front of this one, the oldest of them.
+            limit: 1 to 200.
+
+        Errors:
+            NoSuchFolder.
+            StoreBusy, StoreFull, StoreBroken.
+        """
+        limit = max(1, min(limit, PAGE_MAILS))
+        return self._ask(
+            account_id,
+            lambda connection: index_order.page(
+                connection, account_id, folder_id, before=before, after=after, limit=limit
+            ),
+        )
+
+    def around(
+        self, account_id: int, folder_id: int, uid: int
+    ) -> Deferred[tuple[Listed | None, Listed | None]]:
+        """The next newer and the next older mail in the folder's list.
+
+        Errors:
+            NoSuchFolder, NoSuchMail.
+            StoreBusy, StoreFull, StoreBroken.
+        """
+        return self._ask(
+            account_id,
+            lambda connection: index_order.around(connection, account_id, folder_id, uid),
         )
 
     def search(

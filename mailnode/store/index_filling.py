@@ -16,11 +16,13 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from mailnode.errors import StoreBroken
+from mailnode.model import Standing
 from mailnode.reading.fields import addresses_of, decoded
 from mailnode.reading.parts import parts_of
 from mailnode.reading.summary import Summary, skim, summary_of
 from mailnode.reading.text import text_of
 from mailnode.store.blobs import blob_path
+from mailnode.store.index_order import LAST, MS, put_in_order, take_out_of_order
 from mailnode.store.index_threads import thread_for
 from mailnode.store.sqlite import padded
 
@@ -144,6 +146,8 @@ class Filling:
     account_id: int
     rest: Rest
     _looked_to: int = field(default=0, init=False)
+    _left: list[int] = field(factory=list, init=False)
+    _behind: Standing = field(default=LAST, init=False)
     _mails: dict[int, int] = field(factory=dict, init=False)
 
     def step(self) -> Step:
@@ -158,14 +162,14 @@ class Filling:
         for folder in folders:
             if folder.behind:
                 return self._take_in(folder)
-        if self._left(folders):
+        if self._changed(folders):
             return self._take_out(folders)
         return Step(done=True)
 
     @property
     def is_taking_out(self) -> bool:
         """Whether it has looked at some of the mails, and not at all."""
-        return self._looked_to > 0
+        return self._looked_to > 0 or bool(self._left)
 
     def _folders(self) -> list[_Folder]:
         """What mail.db says of each beside what the index knows."""
@@ -185,14 +189,17 @@ class Filling:
 
     def _take_in(self, folder: _Folder) -> Step:
         copies = self.connection.execute(
-            "SELECT d.uid, d.message_id, d.size_octets FROM node.delivery AS d"
+            "SELECT d.uid, d.message_id, d.size_octets,"
+            f" {MS.format('d.received_at')} FROM node.delivery AS d"
             f" WHERE d.folder_id = ? AND d.uid > ? ORDER BY d.uid LIMIT {BATCH_MAILS}",
             (folder.id, folder.known_uid or 0),
         ).fetchall()
         octets = last = 0
         ids: list[int] = []
-        for uid, message_id, size in copies:
+        standings: list[Standing] = []
+        for uid, message_id, size, at_ms in copies:
             ids.append(message_id)
+            standings.append(Standing(at_ms, uid))
             last, octets = uid, octets + min(size, ROW_OCTETS)
             if octets >= BATCH_OCTETS:
                 break
@@ -211,6 +218,7 @@ class Filling:
             )
             for entry in new:
                 _insert(self.connection, entry)
+            put_in_order(self.connection, folder.id, standings)
             self.connection.execute(
                 "INSERT INTO main.folder (id, uidvalidity, uid, mails) VALUES (?1, ?2, ?3, ?4)"
                 " ON CONFLICT (id) DO UPDATE SET uidvalidity = ?2, uid = ?3, mails = ?4 +"
@@ -251,17 +259,26 @@ class Filling:
 
     # Out
 
-    def _left(self, folders: list[_Folder]) -> bool:
-        """Whether mail has left a folder, or a folder is gone."""
+    def _changed(self, folders: list[_Folder]) -> list[int]:
+        """Folders that mail has left, or that are gone."""
         known = self.connection.execute("SELECT id FROM main.folder").fetchall()
         gone = {row[0] for row in known} - {folder.id for folder in folders}
-        return bool(gone) or any(folder.mails != folder.known_mails for folder in folders)
+        return [*gone, *(each.id for each in folders if each.mails != each.known_mails)]
 
     def _take_out(self, folders: list[_Folder]) -> Step:
         """A few of those that left; all are looked at from the first on, and what the folders held
         then is known once that is over."""
-        if not self._looked_to:
+        if not self.is_taking_out:
             self._mails = {folder.id: folder.mails for folder in folders}
+            self._left = self._changed(folders)
+        if self._left:
+            behind = take_out_of_order(self.connection, self._left[-1], self._behind)
+            self._behind = behind or LAST
+            if behind is None:
+                self._left.pop()
+            if self._left:
+                self.rest()
+                return Step()
         ids = ",".join(map(str, self._mails)) or "-1"
         gone = self.connection.execute(
             "SELECT m.place, s.id, s.words, m.thread FROM main.mail AS m"

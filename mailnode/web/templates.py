@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mailnode.web.requests import WebRequest
     from mailnode.web.visit import Visit
 
+MENU_CHARACTERS = 36
 MOST_FLASHES, MOST_FLASHED = 5, 1_000
 
 
@@ -111,6 +112,7 @@ class Templates:
             "time": time_of,
             "size": size,
             "folder_title": folder_title,
+            "shortened": shortened,
             "browser": browser_of,
             "node": self.node,
         }
@@ -183,6 +185,14 @@ def time_of(at: float, to: str = "minute") -> Markup:
     return Markup('<time datetime="{}" data-to="{}" title="{}">{}</time>').format(
         stamp, to, when(at), when(at)
     )
+
+
+def shortened(name: str) -> str:
+    """For a menu, which is as wide as its longest line: what a name begins and ends with."""
+    if len(name) <= MENU_CHARACTERS:
+        return name
+    end = MENU_CHARACTERS // 3
+    return f"{name[: MENU_CHARACTERS - end - 1]}\N{HORIZONTAL ELLIPSIS}{name[-end:]}"
 
 
 def folder_title(name: str) -> str:

@@ -22,11 +22,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from mailnode.addresses import parse_address
-from mailnode.model import Client, Envelope, Message, Recipient, new_mail_id
+from mailnode.model import Client, Envelope, Message, Recipient, Standing, new_mail_id
 from mailnode.reading.query import read_query
+from mailnode.store import index_order
 from mailnode.store.accept import accept_mails
 from mailnode.store.index import Indexes
-from mailnode.store.index_files import IndexFiles, size_octets
+from mailnode.store.index_files import IndexFiles, index_path, size_octets
 from mailnode.store.indexing import bring_up_to_date
 from mailnode.store.sqlite import connect, migrate, prepare, schema_scripts
 
@@ -52,9 +53,19 @@ def mail(
         + f"\r\n{text}\r\n"
     ).encode()
     to = Recipient(parse_address("alice@example.test"), account_id, "alice@example.test")
-    at = 1_700_000_000.0 + 60 * number
+    at = came_at(number)
     envelope = Envelope(new_mail_id(at), None, (to,), Client(host="192.0.2.1"), received_at=at)
     return envelope, Message(b"", raw, len(raw), hashlib.sha256(raw).digest())
+
+
+def came_at(number: int) -> float:
+    """When a mail came, UTC epoch seconds; the first is number 0, and its uid 1."""
+    return 1_700_000_000.0 + 60 * number
+
+
+def standing_of(uid: int) -> Standing:
+    """Where a mail stands in its list."""
+    return Standing(int(came_at(uid - 1) * 1000), uid)
 
 
 def fill(data: Path, mails: int, account_id: int = 1) -> None:
@@ -89,14 +100,22 @@ async def ask(data: Path, mails: int) -> None:
             times.append((time.perf_counter() - began) * 1000)
         rows.append((what, times, answer))
 
+    inbox = 1
     middle = list(range(mails // 2, mails // 2 + PAGE))
     newest = list(range(mails - PAGE, mails + 1))
-    await measure("page of the newest 50", lambda: indexes.summaries(1, newest))
-    await measure("page of 50 in the middle", lambda: indexes.summaries(1, middle))
+    await measure("page of the newest 50", lambda: indexes.page(1, inbox))
+    place = standing_of(mails // 2)
+    await measure("page of 50 in the middle", lambda: indexes.page(1, inbox, before=place))
+    await measure("summaries of the newest 50", lambda: indexes.summaries(1, newest))
+    await measure("summaries of 50 in the middle", lambda: indexes.summaries(1, middle))
     for typed in QUERIES:
         query = read_query(typed)
         await measure(f"search {typed!r}", lambda query=query: indexes.search(1, query))
     await measure("thread", lambda: indexes.thread(1, mails // 2))
+    with closing(connect(index_path(data, 1))) as index:
+        for behind in (index_order.MOST_SORTED, index_order.MOST_SORTED + 1):
+            index.execute("UPDATE folder SET uid = ?", (max(0, mails - behind),))
+            await measure(f"page, {behind:,} not indexed", lambda: indexes.page(1, inbox))
     await indexes.stop()
     print(f"{'':28} {'median ms':>10} {'slowest':>9}  found")
     for what, times, answer in rows:

@@ -31,7 +31,7 @@ from mailnode.store.accounts import Accounts
 from tests.bench.measuring import build_load, load
 from tests.bench.processes import MIB, Peak, cpu_s, family, memory, proportional_octets
 from tests.bench.results import describe_run
-from tests.bench.search import fill
+from tests.bench.search import fill, standing_of
 from tests.bench.targets import Trouble, password_hash
 from tests.bench.web_clients import Crowd, Looker, Streams, octets_of_first_page
 from tests.live.node import DOMAIN, Node
@@ -109,9 +109,10 @@ def pages(bench: Bench) -> None:
     """List pages of the large folder."""
     alice = bench.looker()
     inbox = _inbox(bench)
+    middle, last = standing_of(bench.mails // 2).text(), standing_of(51).text()
     for what, place in (
-        ("the first page", ""), ("a page in the middle", f"?before={bench.mails // 2}"),
-        ("the page before it", f"?after={bench.mails // 2}"), ("the last page", "?before=51"),
+        ("the first page", ""), ("a page in the middle", f"?before={middle}"),
+        ("the page before it", f"?after={middle}"), ("the last page", f"?before={last}"),
     ):  # fmt: skip
         times(bench, f"list, {what}", lambda: alice.timed(inbox + place), PAGE_MS)  # noqa: B023
     browser = _browser(bench)

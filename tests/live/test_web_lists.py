@@ -61,7 +61,7 @@ def folder_id(browser: Browser, name: str) -> int:
     if name == "INBOX":
         return int(path.rpartition("/")[2])
     page = browser.ask(path)
-    found = re.search(rf'href="/mail/(\d+)"[^>]*>.*?\n<span class="name">{name}<', page.text)
+    found = re.search(rf'href="/mail/(\d+)"[^>]*>.*?\n<span class="name"[^>]*>{name}<', page.text)
     assert found, page.text
     return int(found[1])
 

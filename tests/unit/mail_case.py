@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from attrs import evolve
 from twisted.internet.defer import gatherResults
 
 from mailnode.addresses import parse_address
@@ -39,15 +40,34 @@ class MailCase(ApiCase):
             secret, session = await self.done(opening)
             self.sessions[name] = (secret, session.csrf)
 
-    async def fill(self, *subjects: str, to: str = "alice") -> int:
-        """A mail for each subject in somebody's inbox, one after the other; the inbox's id."""
-        filing = [self._file(subject, to) for subject in subjects]
+    async def fill(self, *subjects: str, to: str = "alice", at: float | None = None,
+                   sender: str = "Zed <zed@example.org>") -> int:  # fmt: skip
+        """A mail for each subject in somebody's inbox, one after the other; the inbox's id.
+
+        Args:
+            at: when they came; None for now.
+        """
+        filing = [self._file(subject, to, at, sender) for subject in subjects]
         filed = await self.done(gatherResults(filing))
         return int(filed[0][0].folder_id)
 
-    def _file(self, subject: str, to: str) -> Any:
+    async def indexed(self, *subjects: str, to: str = "alice", **how: Any) -> int:
+        """As `fill`, and in the index."""
+        inbox = await self.fill(*subjects, to=to, **how)
+        for _ in range(1000):
+            if (await self.done(self.web.desk.indexes.progress(self.ids[to]))).is_done:
+                return inbox
+        raise AssertionError("it is not indexed")
+
+    async def standing(self, uid: int, name: str = "INBOX") -> str:
+        """Where a mail stands in its list, as an address has it."""
+        folder_id = await self.folder_id(name)
+        copy = await self.done(self.folders.copy(self.ids["alice"], folder_id, uid))
+        return f"{int(copy.received_at * 1000)}-{uid}"
+
+    def _file(self, subject: str, to: str, at: float | None, sender: str) -> Any:
         raw = (
-            f"From: Zed <zed@example.org>\r\nTo: {to}@example.test\r\nSubject: {subject}\r\n\r\n"
+            f"From: {sender}\r\nTo: {to}@example.test\r\nSubject: {subject}\r\n\r\n"
             f"Words of {subject}.\r\n"
         ).encode()
         mailbox = f"{to}@example.test"
@@ -55,6 +75,8 @@ class MailCase(ApiCase):
         envelope = Envelope(
             new_mail_id(), parse_address("zed@example.org"), (recipient,), Client(host="192.0.2.1")
         )
+        if at is not None:
+            envelope = evolve(envelope, received_at=at)
         digest = hashlib.sha256(raw).digest()
         message = Message(b"", raw, len(raw), digest, subject=subject)
         return self.node_.messages.file_message(envelope, message)

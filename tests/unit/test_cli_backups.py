@@ -243,7 +243,7 @@ class PruneTests(BackupCase):
         self.assertEqual(said, f"backup {first} is deleted\n")
         (self.back / "chunks" / "ff" / ("ff" + "0" * 62)).touch()
         said = self.run_command("backups prune back --keep 1").stdout
-        self.assertEqual(said, "deleted 1 chunk, 0 octets\n")
+        self.assertEqual(said, "deleted 1 chunk, 0 B\n")
         said = self.run_command("backups prune back --keep 1").stdout
         self.assertEqual(said, "nothing to delete\n")
 

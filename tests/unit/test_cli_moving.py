@@ -68,7 +68,7 @@ class ImportTests(MovingCase):
         self.write("box", mbox(1, 2, 3))
         told = self.run_command(f"import box --to {CAROL}").stdout
         self.assertIn("box is taken as mbox", told)
-        self.assertIn(f"3 mails, 75 octets, came to {CAROL}", told)
+        self.assertIn(f"3 mails, 75 B, came to {CAROL}", told)
         self.assertEqual(sorted(self.subjects()), ["mail 1", "mail 2", "mail 3"])
         self.write("box", mbox(3, 4))
         told = self.run_command(f"import box --to {CAROL}").stdout
@@ -111,7 +111,7 @@ class ImportTests(MovingCase):
         self.run_command(f"user quota {CAROL} --quota-mails 2")
         self.write("box", mbox(1, 2, 3, 4))
         result = self.run_command(f"import box --to {CAROL}", exit_code=65)
-        self.assertIn(f"2 mails, 50 octets, came to {CAROL}", result.stdout)
+        self.assertIn(f"2 mails, 50 B, came to {CAROL}", result.stdout)
         self.assertIn("the mailbox of carol@example.org is full", result.stderr)
         told = self.run_json(f"import box --to {CAROL} --over-quota")
         self.assertEqual((told["filed"], told["already_there"]), (2, 2))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import time
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from mailnode.learning.features import (
     MOST_NAMES,
     MOST_WORDS,
     likeness_of,
+    likeness_of_file,
     words_of,
 )
 from mailnode.learning.page import PAGE_CHARACTERS, read_page
@@ -160,15 +163,39 @@ class Bounds(SynchronousTestCase):
             self.assertLessEqual(len(likeness.names), MOST_NAMES, what)
             self.assertLess(sum(map(len, likeness.names)), 64 << 10, what)
 
+    def test_memory_is_bounded_whatever_comes(self) -> None:
+        for what, raw in bombs():
+            tracemalloc.start()
+            try:
+                likeness_of(raw)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(peak, 12 << 20, what)
+
+    def test_of_a_file_no_more_is_read_than_is_looked_at(self) -> None:
+        path = Path(self.mktemp())
+        with path.open("wb") as file:
+            file.write(PLAIN)
+            file.truncate(1 << 40)
+        self.assertIn("subject buy", likeness_of_file(path).names)
+
     def test_of_text_the_first_words_are_taken(self) -> None:
         words = words_of(" ".join(f"{'w' * (at // 26 + 2)}{at % 26:c}" for at in range(20_000)))
         self.assertLessEqual(len(words), MOST_WORDS)
 
     def test_a_page_is_looked_at_so_far(self) -> None:
-        html = "<style>" + "x" * 10_000 + "</style><p>begin " + "<br>" * PAGE_CHARACTERS + "end"
+        html = (
+            "<style>"
+            + "x" * PAGE_CHARACTERS
+            + "</style><p>begin "
+            + "<br>" * PAGE_CHARACTERS
+            + "end"
+        )
         text = read_page(html).text
         self.assertIn("begin", text)
         self.assertNotIn("end", text)
+        self.assertIn("word begin", names(page(html)))
 
     @given(st.binary(max_size=3000))
     @settings(max_examples=200, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 import zlib
 from pathlib import Path
 from unittest import mock
@@ -93,8 +94,13 @@ class Files(SynchronousTestCase):
         bomb = zlib.compress(bytes(1 << 28), 9)
         for said in (1 << 28, 1 << 15):
             section = form._SECTION.pack(said, len(bomb)) + bomb
+            octets = sealed(good[:begin] + section + good[begin:-32])
+            tracemalloc.start()
             with self.assertRaises(Damaged):
-                unpack(sealed(good[:begin] + section + good[begin:-32]))
+                unpack(octets)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            self.assertLess(peak, 8 << 20)
 
     def test_lessons_that_have_no_end_are_damage(self) -> None:
         node = taught(5)

@@ -10,10 +10,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.learning import fisher, model
 from mailnode.learning.features import Likeness, likeness_of
-from mailnode.learning.fisher import Counts, chi_square_tail, combine, probabilities, refine
+from mailnode.learning.fisher import (
+    MOST_NAMES,
+    Counts,
+    chi_square_tail,
+    combine,
+    probabilities,
+    refine,
+    strongest,
+)
 from mailnode.learning.judging import judge
 from mailnode.learning.logistic import Weights, as_probability
-from mailnode.learning.model import LEAST_OF_EACH, UNWANTED, WANTED, Model
+from mailnode.learning.model import LEAST_OF_EACH, UNWANTED, WANTED, Model, evidence
 from tests.unit.learning_case import BITS, mail, some, taught
 
 
@@ -36,6 +44,27 @@ class Fisher(SynchronousTestCase):
         self.assertAlmostEqual(combine([0.99] * 20 + [0.01] * 20), 0)
         self.assertGreater(combine([0.99] * 5), 4)
         self.assertLess(combine([0.01] * 5), -4)
+
+    def test_of_many_names_the_strongest_are_asked(self) -> None:
+        found = [0.7] * 500 + [0.001] * 149 + [0.55] * 99 + [0.999]
+        strong = strongest(found)
+        self.assertEqual(len(strong), MOST_NAMES)
+        self.assertEqual({found[at] for at in strong}, {0.001, 0.999})
+        self.assertEqual(strongest([0.5, 0.59, 0.41]), [])
+
+    def test_is_heard_where_the_weights_know_nothing(self) -> None:
+        node = taught()
+        node.weights = Weights.empty(1 << BITS)
+        self.assertGreater(probability(some(UNWANTED, 1)[0], node), 0.6)
+        self.assertLess(probability(some(WANTED, 1)[0], node), 0.4)
+
+    def test_counts_of_one_kind_alone_are_not_heard(self) -> None:
+        own = Model.empty(BITS)
+        for each in some(UNWANTED, 20):
+            own.train(each, UNWANTED)
+        numbers = some(WANTED, 1)[0].numbers
+        self.assertEqual(evidence(numbers, None, own)[1], [])
+        self.assertEqual(evidence(numbers, taught(), own)[1], evidence(numbers, taught(), None)[1])
 
     def test_a_name_is_drawn_to_the_middle_while_it_is_rare(self) -> None:
         counts = Counts(array("H", [0, 0, 50, 0]), array("H", [0, 1, 50, 90]), 100, 100)
@@ -61,9 +90,9 @@ class Fisher(SynchronousTestCase):
 class Steps(SynchronousTestCase):
     def test_go_on_until_the_judgement_is_right(self) -> None:
         weights = Weights.empty(64)
-        errors = weights.learn(range(10), True, as_probability)
-        self.assertGreaterEqual(as_probability(weights.score(range(10))), 0.95)
-        self.assertEqual(weights.learn(range(10), True, as_probability), ())
+        errors = weights.learn(range(40), True, as_probability)
+        self.assertGreaterEqual(as_probability(weights.score(range(40))), 0.95)
+        self.assertEqual(weights.learn(range(40), True, as_probability), ())
         self.assertTrue(errors)
 
     def test_the_last_that_was_learned_can_be_taken_back_whole(self) -> None:
@@ -208,6 +237,14 @@ class Accounts(SynchronousTestCase):
         self.assertEqual(own.mails[0], 0)
         for each in some(WANTED, 30, seed=2):
             self.assertNotEqual(judge(each, node, own).verdict, UNWANTED)
+
+    def test_may_have_fewer_slots_than_the_node(self) -> None:
+        node, own = taught(), taught(30, bits=BITS - 3)
+        one = some(WANTED, 1, seed=3)[0]
+        own.train(one, UNWANTED, node)
+        self.assertEqual(judge(one, node, own).verdict, UNWANTED)
+        self.assertTrue(own.forget(one, node))
+        self.assertLess(probability(one, node, own), 0.5)
 
     def test_what_one_learns_is_not_heard_by_another(self) -> None:
         node, one, other = taught(), Model.empty(BITS), Model.empty(BITS)

@@ -111,6 +111,14 @@ class ReadingTests(CapturedCase):
         self.assertEqual(f"{LIST}/{rows[2]}", link_of(page, "prev"))
         self.assertEqual(f"{LIST}/{rows[0]}", link_of(page, "next"))
 
+    async def test_its_links_lead_back_to_no_search_of_ones_own_mail(self) -> None:
+        await self.begin()
+        (row,) = await self.capture("dave@far.example", raw=a_rich_mail())
+        for tail in ("", "/headers", "/raw"):
+            page = await self.page(f"{LIST}/{row}{tail}?found=q%3Dplans")
+            self.assertNotIn("found=", page)
+            self.assertNotIn("Search results", page)
+
     async def test_malformed_mail_is_shown_all_the_same(self) -> None:
         await self.begin()
         tortures = [each.read_bytes() for each in sorted(TORTURES.glob("*.eml"))]

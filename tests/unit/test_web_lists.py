@@ -43,7 +43,8 @@ class ListTests(MailCase):
         back = link_of(page, "prev")
         page = await self.page(back)
         self.assertEqual(seen[PAGE_MAILS : 2 * PAGE_MAILS], subjects_of(page))
-        page = await self.follow(await self.look(f"/mail/{inbox}?after={PAGE_MAILS + 20}"))
+        place = await self.standing(PAGE_MAILS + 20)
+        page = await self.follow(await self.look(f"/mail/{inbox}?after={place}"))
         self.assertEqual(seen[:PAGE_MAILS], subjects_of(page))
         self.assertEqual("", link_of(page, "prev"))
 
@@ -52,12 +53,12 @@ class ListTests(MailCase):
         page = await self.page(f"/mail/{await self.folder_id('INBOX')}")
         self.assertIn("No mail yet. What comes for alice@example.test", page)
         junk = await self.folder_id("Junk")
-        self.assertIn("There is nothing in Junk.", await self.page(f"/mail/{junk}?before=7"))
+        self.assertIn("There is nothing in Junk.", await self.page(f"/mail/{junk}?before=7-7"))
 
     async def test_a_place_in_a_list_that_is_none_is_the_first_page(self) -> None:
         await self.begin()
         inbox = await self.fill("one")
-        for said in ("x", "-1", "%D9%A3", "9" * 5000):
+        for said in ("x", "-1", "7", "7-", "-7-7", "%D9%A3-1", f"{'9' * 5000}-1", "1.5-1"):
             self.assertEqual(["one"], subjects_of(await self.page(f"/mail/{inbox}?before={said}")))
 
     async def test_drafts_are_written_on_and_what_one_sent_names_who_it_is_for(self) -> None:
@@ -170,7 +171,7 @@ class MarkTests(MailCase):
     async def test_where_a_whole_page_went_the_mails_before_it_are_shown(self) -> None:
         await self.begin()
         inbox = await self.fill(*(f"s{number}" for number in range(1, 2 * PAGE_MAILS + 3)))
-        page = await self.page(f"/mail/{inbox}?before=3")
+        page = await self.page(f"/mail/{inbox}?before={await self.standing(3)}")
         self.assertEqual(["s2", "s1"], subjects_of(page))
         place = fields_of(page, f"/mail/{inbox}/mark")
         said = await self.post(f"/mail/{inbox}/delete", uid=["1", "2"], **place)
@@ -290,14 +291,31 @@ class DeleteTests(MailCase):
         inbox = await self.fill(*(f"s{number}" for number in range(2 * PAGE_MAILS)))
         await self.post(f"/mail/{inbox}/delete", all=str(2 * PAGE_MAILS))
         trash = await self.folder_id("Trash")
-        said = await self.post(f"/mail/{trash}/delete", uid="3", before="51")
-        self.assertIn(f'href="/mail/{trash}?before=51"', said.octets.decode())
+        place = await self.standing(51, "Trash")
+        said = await self.post(f"/mail/{trash}/delete", uid="3", before=place)
+        self.assertIn(f'href="/mail/{trash}?before={place}"', said.octets.decode())
         fields = fields_of(said.octets.decode(), f"/mail/{trash}/delete")
         said = await self.post(f"/mail/{trash}/delete", **fields)
-        self.assertEqual(f"/mail/{trash}?before=51", said.fields["location"])
+        self.assertEqual(f"/mail/{trash}?before={place}", said.fields["location"])
 
 
 class OwnFolderTests(MailCase):
+    async def test_a_long_name_is_shortened_in_the_menu_and_told_whole_beside_it(self) -> None:
+        await self.begin()
+        inbox = await self.fill("one")
+        name = "Rechnungen" * 9 + "2026"
+        said = await self.post("/folders", name=name)
+        own = said.fields["location"].rpartition("/")[2]
+        short = f"{name[:23]}…{name[-12:]}"
+        for path in (f"/mail/{inbox}", f"/mail/{inbox}/1"):
+            option = f'<option value="{own}" title="{name}">{short}</option>'
+            self.assertIn(option, await self.page(path))
+        self.assertIn(
+            f'<h1 class="cut" title="{name}">{name}</h1>', await self.page(f"/mail/{own}")
+        )
+        page = await self.follow(await self.post(f"/mail/{inbox}/move", uid="1", to=own))
+        self.assertEqual(f"1 mail moved to {short}.", flash_of(page))
+
     async def test_a_folder_is_made_renamed_and_removed_and_its_mail_goes_to_trash(self) -> None:
         await self.begin()
         inbox = await self.fill("one")

@@ -11,15 +11,6 @@ from tests.unit.mail_case import MailCase, link_of, subjects_of
 
 
 class SearchTests(MailCase):
-    async def indexed(self, *subjects: str, to: str = "alice") -> int:
-        """As `fill`, and in the index."""
-        inbox = await self.fill(*subjects, to=to)
-        indexes = self.web.desk.indexes
-        for _ in range(1000):
-            if (await self.done(indexes.progress(self.ids[to]))).is_done:
-                return inbox
-        raise AssertionError("it is not indexed")
-
     async def test_what_fits_is_shown_the_newest_first_with_where_it_lies(self) -> None:
         await self.begin()
         inbox = await self.indexed("plans one", "bills", "plans <b>two</b>")
@@ -28,7 +19,7 @@ class SearchTests(MailCase):
         self.assertEqual(["plans <b>two</b>", "plans one"], subjects_of(page))
         self.assertNotIn("<b>two", page)
         self.assertIn(">Junk<", page)
-        self.assertIn(f'href="/mail/{inbox}/3"', page)
+        self.assertIn(f'href="/mail/{inbox}/3?found=q%3Dplans"', page)
         self.assertEqual(["bills"], subjects_of(await self.page("/search?q=-plans+from:zed")))
 
     async def test_it_can_be_in_one_folder_and_none_of_anothers(self) -> None:
@@ -107,3 +98,27 @@ class SearchTests(MailCase):
         self.assertIn(f'href="/mail/{inbox}/3"', page)
         self.assertEqual(["other"], subjects_of(await self.page(f"/mail/{inbox}/2/thread")))
         self.assertNotIn(SEEN, (await self.flags("INBOX")).values())
+
+
+class NameTests(MailCase):
+    async def test_a_name_that_looks_like_an_address_is_shown_as_the_address(self) -> None:
+        await self.begin()
+        wide = "alice\N{FULLWIDTH COMMERCIAL AT}example.test"
+        for name in ("alice@example.test", "Alice <alice@example.test>", wide):
+            inbox = await self.indexed("plans", sender=f'"{name}" <mallory@evil.example>')
+        for path in (f"/mail/{inbox}", "/search?q=plans", f"/mail/{inbox}/1/thread"):
+            page = await self.page(path)
+            shown = re.findall(
+                r'<span class="who">(?:<span class="dot".*?</span>)?(\S+@.*?)<', page
+            )
+            self.assertEqual(
+                {"mallory@evil.example"}, set(shown[1:]), path
+            )  # the first is who is signed in
+
+    async def test_whom_one_wrote_to_is_shown_by_the_address_behind_such_a_name(self) -> None:
+        await self.begin()
+        to = '"alice@example.test" <mallory@evil.example>, Carol <carol@example.test>'
+        raw = f"To: {to}\r\n\r\nx\r\n".encode()
+        await self.done(self.web.desk.drafts.save(self.ids["alice"], raw))
+        page = await self.page(f"/mail/{await self.folder_id('Drafts')}")
+        self.assertIn("To: mallory@evil.example, Carol", page)

@@ -73,7 +73,8 @@ class Messages:
         return (
             Operation(
                 name="listMessages", method="GET", path="/messages", answer=self.list_some,
-                about="Mails of a folder, the newest first", tag="Messages", scope="read",
+                about="Mails of a folder, the last that came into it first", tag="Messages",
+                scope="read",
                 query={"folder": FOLDER, **PAGING},
                 results=[Result(200, "A page of them.", page_of("MessageLine"))],
                 failures=[404],

@@ -11,13 +11,8 @@ from attrs import define
 from mailnode.reading.query import BadQuery, Query, Words, read_query
 from mailnode.signposts import GEARS_MEAN
 from mailnode.web.pages.admin_forms import number_of
-from mailnode.web.pages.lists import (
-    NOTHING_CHOSEN,
-    PAGE_MAILS,
-    count_mails,
-    number_asked,
-    shelf_of,
-)
+from mailnode.web.pages.lists import PAGE_MAILS, count_mails, number_asked, shelf_of
+from mailnode.web.pages.rearranging import NOTHING_CHOSEN
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, Need, Route, see_other
 

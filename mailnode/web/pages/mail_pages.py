@@ -92,11 +92,13 @@ class MailPages:
     # For templates
 
     def place(self, visit: Visit, letter: Letter, tab: str) -> dict[str, Any]:
-        """What `mail_tabs.html` and what stands around it know of where they are."""
+        """What `mail_tabs.html` and what stands around it know of where they are: `inner` is a
+        query that says which mail inside, `way` one that leads back to where it was found, and
+        `query` both."""
         of = of_part(visit)
-        query = f"?of={quote(of, safe='')}" if of else ""
-        return {"mail": letter.path, "mail_id": letter.mail_id, "of": of, "query": query,
-                "tab": tab, "subject": letter.subject}  # fmt: skip
+        inner = f"?of={quote(of, safe='')}" if of else ""
+        return {"mail": letter.path, "mail_id": letter.mail_id, "of": of, "inner": inner,
+                "way": "", "query": inner, "tab": tab, "subject": letter.subject}  # fmt: skip
 
     async def shown(self, visit: Visit, letter: Letter) -> dict[str, Any]:
         """For `mail_shown.html`; `fault` says why there is no `view`, "" where there is one.

@@ -14,6 +14,8 @@ from mailnode.web.letters import Letter, Letters, OwnLetter
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_pages import MailPages
 from mailnode.web.pages.mail_story import tell_owner, why_unwanted
+from mailnode.web.pages.order import neighbours
+from mailnode.web.pages.sought import Sought
 from mailnode.web.routes import Answer, Answering, Need, Route
 from mailnode.web.templates import Templates
 
@@ -71,6 +73,7 @@ class Reading:
                 404,
                 title="Not here any more",
                 folder=folder,
+                found=Sought.of(visit),
                 shelf=await shelf_of(self.desk, visit, folder_id),
             )
         return await reads(visit, letter, **more)
@@ -83,7 +86,7 @@ class Reading:
         if not shown["of"] and not copy.flags & SEEN and _is_looked_at(visit):
             await self.desk.folders.mark(account_id, copy.folder_id, [copy.uid], add=SEEN)
         shelf = await shelf_of(self.desk, visit, copy.folder_id)
-        page = partial(self.desk.folders.page, account_id, copy.folder_id, limit=1)
+        newer, older = await neighbours(self.desk, account_id, copy)
         named = _named_folders(shelf.folders, copy.folder_id)
         why: Sequence[str] = ()
         if named["here"] is not None and named["here"] is named["junk"]:
@@ -92,15 +95,14 @@ class Reading:
             visit,
             "mail.html",
             503 if shown["fault"] else 200,
-            **shown,
-            **_around(letter),
+            **shown | _around(visit, letter, shown["inner"]),
             more_fields="mail_came.html",
             flagged=bool(copy.flags & FLAGGED),
             shelf=shelf,
             **named,
             why_unwanted=why,
-            newer=await page(after=copy.uid),
-            older=await page(before=copy.uid),
+            newer=newer,
+            older=older,
         )
 
     async def show_picture(self, visit: Visit, folder_id: int, uid: int, path: str) -> Answer:
@@ -127,16 +129,22 @@ class Reading:
     async def _beside(self, visit: Visit, letter: OwnLetter, values: dict[str, Any]) -> Answer:
         shelf = await shelf_of(self.desk, visit, letter.copy.folder_id)
         template = f"mail_{values['tab']}.html"
-        return self.templates.page(visit, template, **values, **_around(letter), shelf=shelf)
+        around = _around(visit, letter, values["inner"])
+        return self.templates.page(visit, template, **values | around, shelf=shelf)
 
 
-def _around(letter: OwnLetter) -> dict[str, Any]:
-    """What its templates know beside what any mail's do."""
+def _around(visit: Visit, letter: OwnLetter, inner: str) -> dict[str, Any]:
+    """What its templates know beside what any mail's do, and that its links lead back to the
+    search by which it was come to."""
+    found = Sought.of(visit)
     return {
         "copy": letter.copy,
         "layout": "mail_base.html",
-        "story": f"{letter.path}/story",
-        "thread": f"{letter.path}/thread",
+        "found": found,
+        "way": found.beside(),
+        "query": found.beside(inner),
+        "story": found.beside(f"{letter.path}/story"),
+        "thread": found.beside(f"{letter.path}/thread"),
     }
 
 

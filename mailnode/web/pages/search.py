@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
-from mailnode.model import TRASH
+from mailnode.model import JUNK, TRASH
 from mailnode.reading.query import BadQuery, read_query
 from mailnode.web.pages.lists import PAGE_MAILS, lines_of, number_asked, shelf_of
+from mailnode.web.pages.sought import Sought
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates, folder_title
 
@@ -77,6 +77,9 @@ class Searches:
         folders = [f for f in shelf.folders if str(f.folder_id) == inside]
         if not typed:
             return see_other(f"/mail/{inside}" if folders else "/mail")
+        inside = str(folders[0].folder_id) if folders else ""
+        before = number_asked(visit, "before")
+        sought = Sought(typed, inside, str(before or ""))
         fault, hits, older = "", list[Found](), ""
         summaries, behind = {}, ""
         try:
@@ -84,7 +87,7 @@ class Searches:
                 account_id,
                 read_query(typed),
                 folder_ids=[f.folder_id for f in folders] or None,
-                before=number_asked(visit, "before") or None,
+                before=before or None,
                 limit=PAGE_MAILS,
             )
         except BadQuery as error:
@@ -93,8 +96,7 @@ class Searches:
             hits = [_found(hit, shelf.folders) for hit in found.mails]
             summaries = {hit.message_id: hit.summary for hit in found.mails}
             if found.before is not None:
-                more = {"q": typed, "before": found.before} | ({"in": inside} if folders else {})
-                older = f"/search?{urlencode(more)}"
+                older = evolve(sought, before=str(found.before)).path
             if not found.progress.is_done:
                 behind = f"{found.progress.indexed:,} of {found.progress.mails:,}"
         return self.templates.page(
@@ -106,7 +108,11 @@ class Searches:
             typed=typed,
             inside=folders[0] if folders else None,
             fault=fault,
-            lines=lines_of(hits, summaries, shelf.folders),
+            lines=lines_of(hits, summaries, shelf.folders, sought),
+            chooses=True,
+            sought=sought,
+            trash=bool(folders) and folders[0].name == TRASH,
+            junk=bool(folders) and folders[0].name == JUNK,
             where={f.folder_id: folder_title(f.name) for f in shelf.folders},
             older=older,
             behind=behind,
@@ -122,14 +128,16 @@ class Searches:
         trash = {f.folder_id for f in shelf.folders if f.name == TRASH}
         copies = [_best(places[each], trash) for each in reversed(ids) if each in places]
         summaries = await desk.indexes.summaries(account_id, [each.message_id for each in copies])
-        lines = lines_of(copies, summaries, shelf.folders)
+        found = Sought.of(visit)
+        lines = lines_of(copies, summaries, shelf.folders, found)
         return self.templates.page(
             visit,
             "thread.html",
             title=mail.subject or "(no subject)",
             shelf=shelf,
             lines=lines,
-            back=f"/mail/{folder_id}/{uid}",
+            chooses=False,
+            back=found.beside(f"/mail/{folder_id}/{uid}"),
             where={f.folder_id: folder_title(f.name) for f in shelf.folders},
         )
 

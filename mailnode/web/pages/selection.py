@@ -1,13 +1,15 @@
-"""Which mails of a list are meant, and where the page leads that asked."""
+"""Which mails of a list or a search are meant, and where the page leads that asked."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from mailnode.model import Standing
+from mailnode.web.pages.sought import NONE, Sought
 from mailnode.web.refusals import BadRequest
 from mailnode.web.routes import Answer, see_other
 
@@ -20,46 +22,81 @@ MOST_UID = (1 << 32) - 1
 
 @frozen
 class Selection:
-    """Uids of a folder.
+    """Mails of a folder's list, or of a search: then of several folders.
 
     Attributes:
-        everything: the uid up to which all are meant; 0 where each was named.
-        page: where the list was: "?before=7", or "" for the first page; "/7" is that mail's own.
-        place: the same as a form's field and its value, none for the first page.
+        uids: by folder, ascending.
+        way: leads back to the page that asked; where all of it are gone, it shows what is left.
+        fields: names and values of a form that asks for the same mails and the same way back.
+        found: the search that the page was come to by.
     """
 
-    folder_id: int
-    uids: list[int]
-    everything: int = 0
-    page: str = ""
-    place: tuple[str, ...] = ()
+    uids: Mapping[int, Sequence[int]]
+    way: str
+    fields: Sequence[tuple[str, str]] = ()
+    found: Sought = NONE
 
-    @classmethod
-    async def read(cls, visit: Visit, folders: Folders, folder_id: int) -> Selection:
-        """What the form says.
-
-        Raises:
-            BadRequest: it names what is no uid.
-            NoSuchFolder: `all` of one that isn't the account's.
-        """
-        form = visit.form
-        page, place = "", tuple[str, ...]()
-        for name in ("before", "after"):
-            if said := form.get(name):
-                place = (name, str(_uid(said)))
-                page = f"?{name}={place[1]}"
-        if said := form.get("all"):
-            everything = _uid(said)
-            uids = await folders.uids(visit.guest.account.id, folder_id, everything)
-            return cls(folder_id, uids, everything, page, place)
-        uids = sorted({_uid(each) for each in form.all("uid")})
-        if form.get("stay") and len(uids) == 1:
-            page = f"/{uids[0]}"
-        return cls(folder_id, uids, 0, page, place)
+    def __len__(self) -> int:
+        return sum(map(len, self.uids.values()))
 
     def back(self) -> Answer:
-        """To the list that asked; where all of a page are gone, it shows what is left."""
-        return see_other(f"/mail/{self.folder_id}{self.page}")
+        """To the page that asked."""
+        return see_other(self.way)
+
+
+async def read_of_list(visit: Visit, folders: Folders, folder_id: int) -> Selection:
+    """What a list's form says, or that of a mail's page.
+
+    Raises:
+        BadRequest: it names what is no uid, or no place.
+        NoSuchFolder: `all` of one that isn't the account's.
+    """
+    form, found = visit.form, Sought.read(visit.form.get("found"))
+    page, fields = "", list[tuple[str, str]]()
+    for name in ("before", "after"):
+        if said := form.get(name):
+            standing = Standing.read(said)
+            if standing is None:
+                raise BadRequest("The place in the list is missing or is none")
+            fields = [(name, standing.text())]
+            page = f"?{name}={standing.text()}"
+    if said := form.get("all"):
+        everything = _uid(said)
+        uids = await folders.uids(visit.guest.account.id, folder_id, everything)
+        fields.append(("all", str(everything)))
+    else:
+        uids = sorted({_uid(each) for each in form.all("uid")})
+        fields += [("uid", str(uid)) for uid in uids]
+    way = f"/mail/{folder_id}{page}"
+    if found:
+        way = found.path
+        fields.append(("found", found.text))
+    if form.get("stay") and len(uids) == 1:
+        way = found.beside(f"/mail/{folder_id}/{uids[0]}")
+    return Selection({folder_id: uids}, way, fields, found)
+
+
+async def read_of_search(visit: Visit, folders: Folders) -> Selection:
+    """What the form of a search says: `mail`, each its folder's id and its uid; those in folders
+    that are gone are left out.
+
+    Raises:
+        BadRequest: it names what is no mail.
+    """
+    found = Sought.read(visit.form.get("found"))
+    there = {each.folder_id for each in await folders.folders(visit.guest.account.id)}
+    mails = sorted({_mail(each) for each in visit.form.all("mail")})
+    uids: dict[int, list[int]] = {}
+    for folder_id, uid in mails:
+        if folder_id in there:
+            uids.setdefault(folder_id, []).append(uid)
+    fields = [("mail", f"{folder_id}/{uid}") for folder_id, uid in mails]
+    return Selection(uids, found.path, [*fields, ("found", found.text)], found)
+
+
+def _mail(said: str) -> tuple[int, int]:
+    folder_id, _, uid = said.partition("/")
+    return _uid(folder_id), _uid(uid)
 
 
 def _uid(said: str) -> int:

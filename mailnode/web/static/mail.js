@@ -31,7 +31,6 @@
     }
   }).observe(document.body, { childList: true, subtree: true });
 
-  const list = () => document.getElementById("list");
   const boxes = () => [...document.querySelectorAll("#list .line > input")];
   const chosen = () => boxes().filter((box) => box.checked);
 
@@ -90,7 +89,7 @@
   // New mail: one page of a browser listens, and tells the others.
   async function renew() {
     const places = document.getElementById("places");
-    const now = list();
+    const now = document.querySelector("#list:not([data-found])");  // a search stays as it was found
     const current = (places && places.dataset.current) || "0";
     const address = now ? location.href : `/places?current=${current}`;
     const response = await fetch(address, { headers: { Accept: "text/html" } });

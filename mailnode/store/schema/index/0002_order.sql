@@ -8,6 +8,15 @@ CREATE TABLE folder (
     mails       INTEGER NOT NULL       -- that were in it then; fewer now: some have left it
 );
 
+-- A folder's copies by when they came, which their uids don't tell once mail was moved or imported. It
+-- may hold what has left the folder: mail.db says what lies there.
+CREATE TABLE lying (
+    folder_id INTEGER NOT NULL,        -- mail.db folder.id
+    at_ms     INTEGER NOT NULL,        -- mail.db delivery.received_at in ms, UTC
+    uid       INTEGER NOT NULL,        -- mail.db delivery.uid
+    PRIMARY KEY (folder_id, at_ms, uid)
+) WITHOUT ROWID;
+
 -- Narrow, for it is read whole when nothing but a size or a day is looked for.
 CREATE TABLE mail (
     place       INTEGER PRIMARY KEY,   -- ascends with the time when it came; rowid in words
