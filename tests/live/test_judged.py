@@ -234,6 +234,7 @@ def test_the_page_of_what_lies_in_junk_says_why_until_it_is_not_junk(
     top = unescape(page.text[page.text.index('aria-label="Why it is in Junk"') :])
     top = top[: top.index("</section>")]
     assert f"authentication: {why(QUARANTINES)}" in top and "Not junk</button>" in top, top
+    assert page.text.count("Not junk</button>") == 1
     (inbox,) = set(re.findall(r'name="to" value="(\d+)"', top))
     moved = urlencode({"csrf": browser.csrf, "uid": filed["uid"], "to": inbox}).encode()
     path = f"/mail/{filed['folder_id']}/move"
