@@ -23,6 +23,7 @@ from mailnode.settings import (
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
+    LearningSettings,
     LimitSettings,
     ListenSettings,
     LogSettings,
@@ -72,6 +73,7 @@ class Config:
     web: WebSettings = field(factory=WebSettings)
     arrival: ArrivalSettings = field(factory=ArrivalSettings)
     judging: JudgingSettings = field(factory=JudgingSettings)
+    learning: LearningSettings = field(factory=LearningSettings)
     harmful: HarmfulSettings = field(factory=HarmfulSettings)
     clamd: ClamdSettings = field(factory=ClamdSettings)
     rspamd: RspamdSettings = field(factory=RspamdSettings)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
 from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, JUNK, Envelope, Filed, Judgement, Message, Verdict
+from mailnode.model import ACCEPT, JUNK, Envelope, Filed, Judgement, Message, Recipient, Verdict
 from mailnode.timings import Timings
 
 if TYPE_CHECKING:
@@ -116,10 +116,18 @@ class Intake:
             filters = [each for each in self.filters if ILateFilter.providedBy(each) is late]
             if filters:
                 message = await _judge(filters, envelope, message)
-        if any(each.unwanted for each in message.judgements):
-            unwanted = [evolve(to, folder=JUNK) for to in envelope.recipients]
-            envelope = evolve(envelope, recipients=tuple(unwanted))
+        if any(each.unwanted or each.of_copies for each in message.judgements):
+            judged = [_judged(to, message.judgements) for to in envelope.recipients]
+            envelope = evolve(envelope, recipients=tuple(judged))
         return await self._file(envelope, message)
+
+
+def _judged(to: Recipient, judgements: Sequence[Judgement]) -> Recipient:
+    """With what is said of that copy, which lies in Junk where it is unwanted."""
+    own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
+    others = [each for each in judgements if to.account_id not in each.of_copies]
+    unwanted = any(each.unwanted for each in (*own, *others))
+    return evolve(to, folder=JUNK if unwanted else to.folder, judgements=tuple(own))
 
 
 async def _judge(filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
@@ -131,8 +139,9 @@ async def _judge(filters: Sequence[Any], envelope: Envelope, message: Message) -
         if isinstance(result, Failure):
             result.raiseException()
         headers += result.headers
-        if result.unwanted or result.reasons or result.facts:
-            found.append(_judgement(each.name, result))
+        judgement = _judgement(each.name, result)
+        if judgement.says_something or judgement.of_copies:
+            found.append(judgement)
     if not headers and len(found) == len(message.judgements):
         return message
     return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
@@ -145,6 +154,7 @@ def _judgement(name: str, verdict: Verdict) -> Judgement:
         verdict.unwanted,
         tuple(map(_short, verdict.reasons[:MOST_REASONS])),
         {_short(fact): _short(said) for fact, said in islice(verdict.facts.items(), MOST_FACTS)},
+        {account_id: _judgement(name, copy) for account_id, copy in verdict.of_copies.items()},
     )
 
 

@@ -113,6 +113,28 @@ class IntakeTests(SynchronousTestCase):
         )
         self.assertEqual((10, 200), (len(words.reasons), len(words.reasons[1])))
 
+    def test_what_is_said_of_one_copy_is_for_that_copy_and_its_owner(self) -> None:
+        bob = Recipient(parse_address("bob@example.test"), 2, "bob@example.test")
+        envelope = evolve(ENVELOPE, recipients=(*ENVELOPE.recipients, bob))
+        for unwanted in (True, False):
+            copy = Verdict(unwanted=not unwanted, reasons=("the word\r\nx",))
+            found = Verdict(unwanted=unwanted, facts={"model": "node"}, of_copies={2: copy})
+            self.messages.filed.clear()
+            intake = Intake(self.messages, [FakeFilter(found)])  # type: ignore[arg-type]
+            self.successResultOf(intake.accept(envelope, MESSAGE))
+            ((filed, _message),) = self.messages.filed
+            folders = ["Junk", "INBOX"] if unwanted else ["INBOX", "Junk"]
+            self.assertEqual(folders, [to.folder for to in filed.recipients])
+            self.assertEqual((), filed.recipients[0].judgements)
+            (own,) = filed.recipients[1].judgements
+            self.assertEqual(("fake", ("the word x",)), (own.by, own.reasons))
+
+    def test_what_another_filter_finds_unwanted_is_so_for_every_copy(self) -> None:
+        copy = Verdict(of_copies={1: Verdict(facts={"verdict": "wanted"})})
+        self.successResultOf(self.accept(copy, Verdict(unwanted=True)))
+        ((envelope, _message),) = self.messages.filed
+        self.assertEqual(["Junk"], [to.folder for to in envelope.recipients])
+
     def test_late_ones_see_what_the_others_found(self) -> None:
         intake = Intake(self.messages, [])  # type: ignore[arg-type]
         late, early = (
