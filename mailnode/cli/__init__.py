@@ -17,6 +17,7 @@ from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
 from mailnode.cli.index import index
+from mailnode.cli.learn import learn
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
@@ -56,6 +57,7 @@ COMMANDS = {
         search,
         import_mail,
         export_mail,
+        learn,
         send_as,
         token,
     ),

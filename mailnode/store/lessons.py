@@ -19,7 +19,7 @@ from mailnode.errors import StoreBroken
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import MAIL_OCTETS
 from mailnode.learning.model import UNWANTED, WANTED
-from mailnode.model import JUNK, TRASH
+from mailnode.model import DRAFTS, JUNK, SENT, TRASH
 from mailnode.store.blobs import blob_path
 
 ROWS_AT_ONCE = 2_000
@@ -89,6 +89,33 @@ def read_lessons(connection: sqlite3.Connection, after: int) -> Lessons:
     return Lessons(found, up_to, is_last=up_to == newest)
 
 
+def mails_in_folders(connection: sqlite3.Connection, account_id: int) -> list[tuple[int, str]]:
+    """(message's id, label) of an account's mails, the oldest first, by where they lie: those in
+    Junk are unwanted, those in the other folders wanted, but for what its owner wrote or threw
+    away."""
+    return [
+        (message_id, UNWANTED if folder == JUNK else WANTED)
+        for message_id, folder in connection.execute(_LYING, (account_id, *_NO_LESSONS))
+    ]
+
+
+def lessons_of(
+    connection: sqlite3.Connection, account_id: int, mails: Sequence[tuple[int, str]]
+) -> list[Lesson]:
+    """Those mails, as far as they are still there.
+
+    Args:
+        mails: of `mails_in_folders`; `MAIL_OCTETS` of each are in memory then.
+    """
+    found: list[Lesson] = []
+    for message_id, label in mails:
+        row = connection.execute(_MAIL, (message_id,)).fetchone()
+        if row is not None:
+            octets, blob_key, came = row
+            found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
+    return found
+
+
 def label_of(moved: dict[str, object]) -> str | None:
     """What a move says of a mail, by what `model.Moved` has in its detail."""
     before, now = moved.get("from_folder"), moved.get("to_folder")
@@ -117,12 +144,22 @@ def _object(text: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+_NO_LESSONS = (TRASH, DRAFTS, SENT)
+_LYING = """
+    SELECT d.message_id, f.name FROM folder AS f JOIN delivery AS d ON d.folder_id = f.id
+    WHERE f.account_id = ? AND f.name NOT IN (?, ?, ?) ORDER BY d.message_id
+"""
+_CAME = """
+    (SELECT detail FROM journal AS a WHERE a.mail_id = m.mail_id AND a.event = 'accepted'
+        ORDER BY a.id LIMIT 1)
+"""
+_MAIL = (
+    f"SELECT substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME} FROM message AS m WHERE id = ?"
+)
 _UP_TO = "SELECT max(id) FROM (SELECT id FROM journal WHERE id > ? ORDER BY id LIMIT ?) AS some"
 # Most moves have nothing to do with Junk: what is read is little.
 _MOVES = f"""
-    SELECT j.id, f.account_id, j.detail, substr(m.body, 1, {MAIL_OCTETS}), m.blob_key,
-        (SELECT detail FROM journal AS a WHERE a.mail_id = j.mail_id AND a.event = 'accepted'
-            ORDER BY a.id LIMIT 1)
+    SELECT j.id, f.account_id, j.detail, substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME}
     FROM journal AS j
     JOIN folder AS f ON f.id = j.folder_id
     JOIN message AS m ON m.mail_id = j.mail_id
