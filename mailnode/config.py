@@ -73,12 +73,12 @@ class Config:
     web: WebSettings = field(factory=WebSettings)
     arrival: ArrivalSettings = field(factory=ArrivalSettings)
     judging: JudgingSettings = field(factory=JudgingSettings)
-    learning: LearningSettings = field(factory=LearningSettings)
     harmful: HarmfulSettings = field(factory=HarmfulSettings)
     clamd: ClamdSettings = field(factory=ClamdSettings)
     rspamd: RspamdSettings = field(factory=RspamdSettings)
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
+    learning: LearningSettings = field(factory=LearningSettings)
 
     @property
     def users_path(self) -> Path:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
 from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, JUNK, Envelope, Filed, Judgement, Message, Recipient, Verdict
+from mailnode.model import ACCEPT, INBOX, Envelope, Filed, Judgement, Message, Recipient, Verdict
 from mailnode.timings import Timings
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_REASONS, MOST_FACTS, WORDS_CHARACTERS = 10, 20, 200
 
+MARK = b"X-Spam-Flag: YES\r\n"
+
+_MARK = re.compile(rb"^X-Spam-Flag:[ \t]*YES", re.I | re.M)
 _FIELDS = re.compile(rb"([!-9;-~]+:[^\r\n\0]*\r\n([ \t][^\r\n\0]*\r\n)*)*")
 
 _log = Logger()
@@ -117,17 +120,31 @@ class Intake:
             if filters:
                 message = await _judge(filters, envelope, message)
         if any(each.unwanted or each.of_copies for each in message.judgements):
-            judged = [_judged(to, message.judgements) for to in envelope.recipients]
-            envelope = evolve(envelope, recipients=tuple(judged))
+            envelope, message = _judged(envelope, message)
         return await self._file(envelope, message)
 
 
-def _judged(to: Recipient, judgements: Sequence[Judgement]) -> Recipient:
-    """With what is said of that copy, which lies in Junk where it is unwanted."""
+def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
+    """Each copy with what is said of it alone; an unwanted one lies where its owner wants such.
+
+    All copies have the same octets, so a mark is put in front where nobody wants the mail.
+    """
+    to = [_judged_copy(each, message.judgements) for each in envelope.recipients]
+    by_all = all(unwanted for _, unwanted in to) and (
+        not envelope.remotes or any(each.unwanted for each in message.judgements)
+    )
+    if by_all and any(copy.junk == INBOX for copy, _ in to) and not _MARK.search(message.prefix):
+        message = evolve(message, prefix=message.prefix + MARK)
+    return evolve(envelope, recipients=tuple(each for each, _ in to)), message
+
+
+def _judged_copy(to: Recipient, judgements: Sequence[Judgement]) -> tuple[Recipient, bool]:
+    """The copy, and whether it is unwanted."""
     own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
     others = [each for each in judgements if to.account_id not in each.of_copies]
     unwanted = any(each.unwanted for each in (*own, *others))
-    return evolve(to, folder=JUNK if unwanted else to.folder, judgements=tuple(own))
+    folder = to.junk if unwanted else to.folder
+    return evolve(to, folder=folder, judgements=tuple(own)), unwanted
 
 
 async def _judge(filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:

@@ -82,6 +82,7 @@ class Recipient:
         mailbox: the owner's canonical address.
         notify, orcpt: as `Remote` has them.
         folder: the owner's folder that it is filed in.
+        junk: the folder that it is filed in where it is unwanted.
         judgements: what filters found for this copy alone.
     """
 
@@ -91,6 +92,7 @@ class Recipient:
     notify: str = ""
     orcpt: str = ""
     folder: str = INBOX
+    junk: str = JUNK
     judgements: tuple[Judgement, ...] = ()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.accounts import domain, user
+from mailnode.cli.aliases import alias
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
 from mailnode.cli.check import check

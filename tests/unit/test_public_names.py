@@ -35,7 +35,7 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
@@ -70,8 +70,10 @@ CALLED = {
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=, "
         "judgements=)"
     ),
-    "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=, folder=)",
-    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=)",
+    "model.Recipient": (
+        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=)"
+    ),
+    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=)",
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),
