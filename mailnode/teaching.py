@@ -21,7 +21,7 @@ from mailnode.errors import MailError
 from mailnode.learning.features import Likeness, likeness_of
 from mailnode.store.database import Database
 from mailnode.store.directory import LiveDirectory
-from mailnode.store.lessons import Lesson, read_lessons
+from mailnode.store.lessons import Lesson, Lessons, read_lessons
 from mailnode.store.models import NODE, Changing, ModelFiles
 
 LOOK_S = 2.0
@@ -88,10 +88,21 @@ class Teacher:
         while not is_last and not self._stopping:
             found = await self.database.read(partial(read_lessons, after=self._row))
             if found.lessons or abs(found.up_to - self._noted) >= NOTE_ROWS:
-                if not await self.in_thread(self._learn, found.lessons, found.up_to):
+                if not await self._learned(found):
                     return  # a program beside the node changes the models
                 self._noted = found.up_to
             self._row, is_last = found.up_to, found.is_last
+
+    async def _learned(self, found: Lessons) -> bool:
+        """Whether it need not be tried again."""
+        try:
+            learned: bool = await self.in_thread(self._learn, found.lessons, found.up_to)
+        except (MailError, OSError):
+            raise
+        except Exception:  # one mail must not keep all others from being learned
+            _log.failure("moves up to row {row} of the journal taught nothing", row=found.up_to)
+            return True
+        return learned
 
     # In a thread
 

@@ -191,6 +191,15 @@ class LessonTests(LessonCase):
         await self.teach()
         self.assertEqual((0, 1), self.model().mails)
 
+    async def test_a_mail_that_breaks_the_teacher_holds_up_no_other(self):
+        await self.move(await self.file(1), "INBOX", JUNK)
+        with patch("mailnode.teaching.likeness_of", side_effect=KeyError):
+            await self.teach()
+        self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
+        await self.move(await self.file(2), "INBOX", JUNK)
+        await self.teach()
+        self.assertEqual((0, 1), self.model().mails)
+
     async def test_a_teacher_that_stops_finishes_what_is_under_way(self):
         await self.move(await self.file(1), "INBOX", JUNK)
         self.teacher.look()
