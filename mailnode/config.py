@@ -23,6 +23,7 @@ from mailnode.settings import (
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
+    LearningSettings,
     LimitSettings,
     ListenSettings,
     LogSettings,
@@ -77,6 +78,7 @@ class Config:
     rspamd: RspamdSettings = field(factory=RspamdSettings)
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
+    learning: LearningSettings = field(factory=LearningSettings)
 
     @property
     def users_path(self) -> Path:

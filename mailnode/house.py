@@ -34,6 +34,8 @@ from mailnode.store.journal import Journal
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
+from mailnode.teaching import LOOK_S as LESSONS_S
+from mailnode.teaching import Teacher
 from mailnode.telemetry import MailLog, Metrics
 from mailnode.tls import RENEWAL_LOOK_S, TlsError
 
@@ -51,6 +53,7 @@ NEED_A_RESTART = (
     "log",
     "plugins",
     "judging",
+    "learning",
     "harmful",
     *PROGRAMS,
 )
@@ -69,7 +72,7 @@ class House(Premises):
     Attributes (from `startService` on):
         messages, queue, blobs, journal, indexes, sweep, greylist: the parts, beside those of
             `Premises`.
-        dispatch: the relay, in the one process of the node that has it.
+        dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
     """
 
@@ -86,6 +89,7 @@ class House(Premises):
         self.bell = self._make_bell()
         self.metrics = Metrics()
         self.dispatch: Dispatch | None = None
+        self.teacher: Teacher | None = None
         self._reload_config = reload_config
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
@@ -198,6 +202,7 @@ class House(Premises):
         self.messages.on_changed.append(lambda account_id, _: self.indexes.changed(account_id))
         self.indexes.start()
         self._begin_dispatch()
+        self._begin_teaching()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
@@ -215,6 +220,13 @@ class House(Premises):
         self.bell.on("clock", dispatch.take_up_clock)
         dispatch.describe(self.metrics)
         dispatch.start()
+
+    def _begin_teaching(self) -> None:
+        """One process of the node changes what was learned; all judge by it."""
+        if self.config.learning.enabled:
+            data, in_thread = self.config.data_path, self._in_thread
+            self.teacher = Teacher(data, self.database, self.directory, in_thread)
+            self._call_every(LESSONS_S, self.teacher.look)
 
     def _open_doors(self) -> None:
         """Everything listens: scripts and people are told where."""
@@ -308,6 +320,8 @@ class House(Premises):
         self.mail_log.flush()
         self.sweep.stop()
         await self._stop_parts()
+        if self.teacher is not None:
+            await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
         await self.database.close()

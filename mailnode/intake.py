@@ -19,8 +19,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.errors import FilterFailed, MailError, Refused, one_line
-from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, JUNK, UNASKED, Envelope, Filed, Judgement, Message, Verdict
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
+from mailnode.model import (
+    ACCEPT,
+    INBOX,
+    Envelope,
+    Filed,
+    Judgement,
+    Message,
+    Recipient,
+    Verdict,
+)
 from mailnode.timings import Timings
 
 if TYPE_CHECKING:
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
 
 MOST_REASONS, MOST_FACTS, WORDS_CHARACTERS = 10, 20, 200
 
+MARK = b"X-Spam-Flag: YES\r\n"
+
+_MARK = re.compile(rb"^X-Spam-Flag:[ \t]*YES", re.I | re.M)
 _FIELDS = re.compile(rb"([!-9;-~]+:[^\r\n\0]*\r\n([ \t][^\r\n\0]*\r\n)*)*")
 
 _log = Logger()
@@ -82,8 +94,9 @@ class Intake:
             StoreBusy, StoreFull, StoreBroken: nothing was kept.
         """
         began = self.seconds()
-        if self.filters:
-            accepting = Deferred.fromCoroutine(self._judge_and_file(envelope, message))
+        filters = [each for each in self.filters if _wants(each, envelope)] if self.filters else ()
+        if filters:
+            accepting = Deferred.fromCoroutine(self._judge_and_file(filters, envelope, message))
         else:
             accepting = self._file(envelope, message)
         return accepting.addCallback(self._accepted, began)
@@ -115,14 +128,15 @@ class Intake:
         report = self.success_report(envelope, message, filed)
         return None if report is None else self.messages.file_message(*report)
 
-    async def _judge_and_file(self, envelope: Envelope, message: Message) -> tuple[Filed, ...]:
+    async def _judge_and_file(
+        self, filters: Sequence[Any], envelope: Envelope, message: Message
+    ) -> tuple[Filed, ...]:
         for late in (False, True):
-            filters = [each for each in self.filters if ILateFilter.providedBy(each) is late]
-            if filters:
-                message = await self._judge(filters, envelope, message)
-        if any(each.unwanted for each in message.judgements):
-            unwanted = [evolve(to, folder=JUNK) for to in envelope.recipients]
-            envelope = evolve(envelope, recipients=tuple(unwanted))
+            turn = [each for each in filters if ILateFilter.providedBy(each) is late]
+            if turn:
+                message = await self._judge(turn, envelope, message)
+        if any(each.unwanted or each.of_copies for each in message.judgements):
+            envelope, message = _judged(envelope, message)
         return await self._file(envelope, message)
 
     async def _judge(self, filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
@@ -130,26 +144,54 @@ class Intake:
         asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in filters]
         results = [result for _, result in await DeferredList(asked, consumeErrors=True)]
         for each, result in zip(filters, results, strict=True):
-            if result is not UNASKED:
-                self.judged[each.name, _said(result)] += 1
+            self.judged[each.name, _said(result)] += 1
         headers, found = b"", list(message.judgements)
         for each, result in zip(filters, results, strict=True):
             if isinstance(result, Failure):
                 result.raiseException()
             headers += result.headers
-            if result.unwanted or result.reasons or result.facts:
-                found.append(_judgement(each.name, result))
+            judgement = _judgement(each.name, result)
+            if judgement.says_something or judgement.of_copies:
+                found.append(judgement)
         if not headers and len(found) == len(message.judgements):
             return message
         return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
 
 
+def _wants(content_filter: Any, envelope: Envelope) -> bool:
+    return not ISomeMailFilter.providedBy(content_filter) or content_filter.wants(envelope)
+
+
 def _said(result: Verdict | Failure) -> str:
     """What a filter said, in a word."""
     if isinstance(result, Verdict):
-        return "unwanted" if result.unwanted else "accepted"
+        is_unwanted = result.unwanted or any(each.unwanted for each in result.of_copies.values())
+        return "unwanted" if is_unwanted else "accepted"
     is_refusal = isinstance(result.value, MailError) and result.value.smtp_code >= 500
     return "refused" if is_refusal else "deferred"
+
+
+def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
+    """Each copy with what is said of it alone; an unwanted one lies where its owner wants such.
+
+    All copies have the same octets, so a mark is put in front where nobody wants the mail.
+    """
+    to = [_judged_copy(each, message.judgements) for each in envelope.recipients]
+    by_all = all(unwanted for _, unwanted in to) and (
+        not envelope.remotes or any(each.unwanted for each in message.judgements)
+    )
+    if by_all and any(copy.junk == INBOX for copy, _ in to) and not _MARK.search(message.prefix):
+        message = evolve(message, prefix=message.prefix + MARK)
+    return evolve(envelope, recipients=tuple(each for each, _ in to)), message
+
+
+def _judged_copy(to: Recipient, judgements: Sequence[Judgement]) -> tuple[Recipient, bool]:
+    """The copy, and whether it is unwanted."""
+    own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
+    others = [each for each in judgements if to.account_id not in each.of_copies]
+    unwanted = any(each.unwanted for each in (*own, *others))
+    folder = to.junk if unwanted else to.folder
+    return evolve(to, folder=folder, judgements=tuple(own)), unwanted
 
 
 def _judgement(name: str, verdict: Verdict) -> Judgement:
@@ -159,6 +201,7 @@ def _judgement(name: str, verdict: Verdict) -> Judgement:
         verdict.unwanted,
         tuple(map(_short, verdict.reasons[:MOST_REASONS])),
         {_short(fact): _short(said) for fact, said in islice(verdict.facts.items(), MOST_FACTS)},
+        {account_id: _judgement(name, copy) for account_id, copy in verdict.of_copies.items()},
     )
 
 

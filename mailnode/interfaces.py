@@ -34,6 +34,13 @@ class IContentFilter(Interface):
         """
 
 
+class ISomeMailFilter(IContentFilter):
+    """One that judges some mails alone."""
+
+    def wants(envelope):  # type: ignore[no-untyped-def]
+        """Whether it is asked about a mail with this `model.Envelope`: at once, for each mail."""
+
+
 class ILateFilter(IContentFilter):
     """One that is asked behind the others: `message.judgements` has what they found."""
 

@@ -14,21 +14,24 @@ from mailnode.config import Config, ConfigError
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.harmful import Harmful
+from mailnode.filters.learned import Learned
 from mailnode.filters.milter import Milter
 from mailnode.filters.origin import Origin
 from mailnode.filters.rspamd import Rspamd
 from mailnode.filters.spamd import Spamd
-from mailnode.interfaces import IContentFilter
-from mailnode.model import UNASKED, Envelope, Message
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
+from mailnode.learning.judging import Band
+from mailnode.model import Envelope, Message
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
+from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.threads import Threads
 
 if TYPE_CHECKING:
     from mailnode.house import House
 
 
-@implementer(IContentFilter)
+@implementer(ISomeMailFilter)
 @define(eq=False)
 class Some:
     """A filter that judges some mails alone."""
@@ -41,8 +44,17 @@ class Some:
         name: str = self._judge.name
         return name
 
+    def wants(self, envelope: Envelope) -> bool:
+        return self._wanted(envelope)
+
     def judge(self, envelope: Envelope, message: Message) -> Any:
-        return self._judge.judge(envelope, message) if self._wanted(envelope) else UNASKED
+        return self._judge.judge(envelope, message)
+
+
+@implementer(ILateFilter)
+@define(eq=False)
+class SomeLate(Some):
+    """One that is asked behind the others."""
 
 
 @define(eq=False)
@@ -110,6 +122,14 @@ def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator
         program = _program(config, clock, "milter", where)
         name = "milter" if len(config.milter.endpoints) == 1 else f"milter{number}"
         yield Some(Milter(name=name, hostname=house.hostname, **program), theirs)
+    if config.learning.enabled:
+        learned = Learned(
+            shelf=ModelShelf(ModelFiles(config.data_path), clock.seconds),
+            in_thread=threads.run,
+            open_octets=house.blobs.windows,
+            band=Band(unwanted_from=config.learning.unwanted_from),
+        )
+        yield SomeLate(learned, strangers)
 
 
 def _is_theirs(loopback: bool, envelope: Envelope) -> bool:

@@ -82,6 +82,8 @@ class Recipient:
         mailbox: the owner's canonical address.
         notify, orcpt: as `Remote` has them.
         folder: the owner's folder that it is filed in.
+        junk: the folder that it is filed in where it is unwanted.
+        judgements: what filters found for this copy alone.
     """
 
     address: Address
@@ -90,6 +92,8 @@ class Recipient:
     notify: str = ""
     orcpt: str = ""
     folder: str = INBOX
+    junk: str = JUNK
+    judgements: tuple[Judgement, ...] = ()
 
 
 @frozen
@@ -194,13 +198,19 @@ class Judgement:
 
     Attributes:
         by: the filter's name.
-        unwanted, reasons, facts: as `Verdict` has them.
+        unwanted, reasons, facts, of_copies: as `Verdict` has them.
     """
 
     by: str
     unwanted: bool = False
     reasons: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(factory=dict)
+    of_copies: Mapping[int, Judgement] = field(factory=dict)
+
+    @property
+    def says_something(self) -> bool:
+        """Of the mail for all whose copies aren't judged by themselves."""
+        return bool(self.unwanted or self.reasons or self.facts)
 
 
 @frozen
@@ -240,6 +250,8 @@ class Verdict:
         unwanted: it is taken, but nobody wants it: it is filed in Junk.
         reasons: in plain words, the weightiest first; whose mail it is may read them.
         facts: what was found, by short names: {"spf": "fail"}.
+        of_copies: by account id, where it is judged otherwise for one recipient; of these
+            `unwanted`, `reasons` and `facts` count, and the owner alone is told.
     """
 
     action: str = "accept"
@@ -248,11 +260,10 @@ class Verdict:
     unwanted: bool = False
     reasons: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(factory=dict)
+    of_copies: Mapping[int, Verdict] = field(factory=dict)
 
 
 ACCEPT = Verdict()
-UNASKED = Verdict()
-"""Of a filter whose business that mail is not; it is told apart by `is`, and counted nowhere."""
 
 
 @frozen

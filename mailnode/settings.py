@@ -27,6 +27,7 @@ from mailnode.values import (
     read_names,
     read_networks,
     read_points,
+    read_probability,
     read_resolvers,
     read_size,
     read_text,
@@ -228,6 +229,18 @@ class JudgingSettings:
 
 
 @frozen
+class LearningSettings:
+    """[learning]"""
+
+    enabled: bool = setting(
+        True, read_flag, "moves into Junk and out of it teach, and mail of strangers is judged"
+    )
+    unwanted_from: float = setting(
+        0.9, read_probability, "a mail that is so likely unwanted goes to Junk"
+    )
+
+
+@frozen
 class HarmfulSettings:
     """[harmful]"""
 
@@ -325,6 +338,7 @@ SECTIONS: Mapping[str, type] = {
     "web": WebSettings,
     "arrival": ArrivalSettings,
     "judging": JudgingSettings,
+    "learning": LearningSettings,
     "harmful": HarmfulSettings,
     "clamd": ClamdSettings,
     "rspamd": RspamdSettings,

@@ -105,12 +105,13 @@ def _as_asked(event: Event, behind: Mapping[str | None, str], address: str) -> E
     if event.name in _OF_QUEUE and event.recipient in behind:
         detail = {name: event.detail[name] for name in _OF_ALIAS if name in event.detail}
         return evolve(event, recipient=behind[event.recipient], detail=detail)
-    if event.name == "delivered" and event.detail.get("mailbox") not in (None, address):
-        return evolve(event, detail={k: v for k, v in event.detail.items() if k != "mailbox"})
+    if event.name == "delivered" and event.detail.get("mailbox", event.recipient) != address:
+        return evolve(event, detail={k: v for k, v in event.detail.items() if k not in _OF_OWNER})
     return event
 
 
 _OF_QUEUE = frozenset(("queued", "relayed", "deferred", "bounced", "interrupted", "queue-changed"))
+_OF_OWNER = ("mailbox", "judged")  # of a copy: whose it is, and what his own mails say of it
 _OF_ALIAS = ("captured", "due_at", "action")  # no word of where, and of what was answered there
 
 

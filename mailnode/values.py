@@ -185,6 +185,14 @@ def read_points(value: object) -> float:
     raise ValueError("points such as 5 or 7.5")
 
 
+def read_probability(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(r"[01]?\.[0-9]{1,6}", value.strip()):
+        value = float(value)
+    if isinstance(value, float) and 0.5 <= value < 1:
+        return value
+    raise ValueError("a probability from 0.5 to 0.999, such as 0.9")
+
+
 def read_dmarc(value: object) -> str:
     if value in ("obey", "junk", "note"):
         return str(value)

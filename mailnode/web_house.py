@@ -192,6 +192,11 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
+        async def set_junk(account: Account, folder: str) -> None:
+            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+            await house.watch.take_up()
+            house.bell.ring("accounts")
+
         sets_passwords = not judge_passwords(others)
         settings = Settings(
             templates,
@@ -199,6 +204,7 @@ class WebHouse:
             sign_ins,
             time.time,
             set_password,
+            set_junk,
             partial(shelf_of, desk),
             sets_passwords,
         )

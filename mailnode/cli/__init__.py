@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from mailnode.cli.accounts import alias, domain, user
+from mailnode.cli.accounts import domain, user
+from mailnode.cli.aliases import alias
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
 from mailnode.cli.check import check
@@ -17,6 +18,7 @@ from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
 from mailnode.cli.index import index
+from mailnode.cli.learn import learn
 from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
@@ -56,6 +58,7 @@ COMMANDS = {
         search,
         import_mail,
         export_mail,
+        learn,
         send_as,
         token,
     ),

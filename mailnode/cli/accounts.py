@@ -1,4 +1,4 @@
-"""`domain`, `user` and `alias`: who has mail here."""
+"""`domain` and `user`: who has mail here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from mailnode.cli.frame import (
 from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
 from mailnode.cli.passwords import ask_password, stdin_is_terminal
 from mailnode.cred.passwords import hash_password
-from mailnode.errors import MailError
+from mailnode.model import INBOX, JUNK
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
 from mailnode.store.users_file import no_domain
 from mailnode.values import MOST, read_size
+
+JUNK_CHOICES = {"folder": JUNK, "inbox": INBOX}
+_JUNK_WORDS = {JUNK: "Junk", INBOX: "the INBOX, with X-Spam-Flag: YES in front"}
 
 
 @click.group(cls=NodeGroup, example="mailnode domain add example.org")
@@ -211,6 +214,7 @@ def account_facts(account: Account) -> dict[str, Any]:
         "disabled": account.disabled,
         "demo": account.demo,
         "admin": account.admin,
+        "junk_folder": account.junk,
         "quota_octets": account.quota_octets,
         "quota_mails": account.quota_mails,
         "created_at": account.created_at,
@@ -240,6 +244,7 @@ def user_show(ctx: click.Context, name: str) -> None:
             ("state", state_of(account)),
             ("mail", f"{output.count(usage.mails, 'mail')}, {output.size(usage.octets)}"),
             ("quota", quota_of(account)),
+            ("unwanted mail", f"lies in {_JUNK_WORDS[account.junk]}"),
             ("aliases", ", ".join(sources) or "none"),
             ("made", output.when(account.created_at)),
             ("changed", output.when(account.changed_at)),
@@ -272,17 +277,29 @@ def user_passwd(ctx: click.Context, name: str) -> None:
 @user.command("set", cls=NodeCommand, example="mailnode user set carol@example.org --admin")
 @click.argument("name")
 @click.option("--admin/--no-admin", default=None, help="Whether it looks after the node.")
+@click.option(
+    "--junk",
+    type=click.Choice(list(JUNK_CHOICES)),
+    metavar="WHERE",
+    help="Unwanted mail lies in Junk (folder), or marked in the INBOX, for POP3 (inbox).",
+)
 @click.pass_context
-def user_set(ctx: click.Context, name: str, admin: bool | None) -> None:
-    """Make an account an administrator, who sees all of the node on the web, or no more one."""
-    if admin is None:
-        raise Mistake("nothing to set; say --admin or --no-admin", EX_USAGE)
+def user_set(ctx: click.Context, name: str, admin: bool | None, junk: str | None) -> None:
+    """Make an account an administrator, or no more one; say where its unwanted mail lies."""
+    if admin is None and junk is None:
+        raise Mistake("nothing to set; say --admin, --no-admin or --junk", EX_USAGE)
     with open_accounts(ctx, change=True) as accounts:
-        accounts.set_admin(name, admin)
+        if admin is not None:
+            accounts.set_admin(name, admin)
+        if junk is not None:
+            accounts.set_junk(name, JUNK_CHOICES[junk])
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
-        told = "an administrator" if admin else "no administrator"
-        output.say(f"{account.address} is {told}")
+        if admin is not None:
+            told = "an administrator" if admin else "no administrator"
+            output.say(f"{account.address} is {told}")
+        if junk is not None:
+            output.say(f"unwanted mail of {account.address} lies in {_JUNK_WORDS[account.junk]}")
 
 
 @user.command("disable", cls=NodeCommand, example="mailnode user disable carol@example.org")
@@ -354,80 +371,3 @@ def user_delete(ctx: click.Context, name: str, yes: bool, force: bool) -> None:
         accounts.delete_account(name, force=force)
     if not answer_json(ctx, {"deleted": str(account.address), "mails": mails}):
         output.say(f"{account.address} is deleted; the node takes its mail out of the store")
-
-
-@click.group(cls=NodeGroup, example="mailnode alias add sales@example.org carol@example.org")
-def alias() -> None:
-    """Other addresses of the accounts, and lists of them."""
-
-
-@alias.command(
-    "add",
-    cls=NodeCommand,
-    example="mailnode alias add sales@example.org carol@example.org dave@example.org\n"
-    "mailnode alias add '*@example.org' carol@example.org",
-)
-@click.argument("source")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.pass_context
-def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None:
-    """Deliver mail for SOURCE to each TARGET, here or elsewhere.
-
-    *@DOMAIN stands for every address there that nobody else has. A bare name means the first
-    domain.
-    """
-    with open_accounts(ctx, change=True) as accounts:
-        source, *targets_meant = (with_domain(accounts, name) for name in (source, *targets))
-        wanted = str(read_address(source))
-        added: list[Alias] = []
-        try:
-            for target in map(str, map(read_address, targets_meant)):
-                added.append(accounts.add_alias(wanted, target))
-        except (MailError, Mistake):
-            for done in added:
-                accounts.delete_alias(done.source, done.target)
-            raise
-        local = {found.name for found in accounts.domains()}
-    if answer_json(ctx, {"source": source, "targets": targets_meant}):
-        return
-    output.say(f"mail for {source} goes to {', '.join(targets_meant)}")
-    foreign = [each.target for each in added if parse_address(each.target).domain not in local]
-    if foreign:
-        output.say(f"to {', '.join(foreign)} it is forwarded to another host, as the gear allows")
-
-
-@alias.command("list", cls=NodeCommand, example="mailnode alias list --domain example.org")
-@click.option("--domain", "domain_name", metavar="NAME", help="Only this domain's.")
-@click.pass_context
-def alias_list(ctx: click.Context, domain_name: str | None) -> None:
-    """List the aliases and where each leads."""
-    with open_accounts(ctx) as accounts:
-        found = accounts.aliases(read_domain(domain_name) if domain_name else None)
-    targets: dict[str, list[str]] = {}
-    for item in found:
-        targets.setdefault(item.source, []).append(item.target)
-    rows = [{"source": source, "targets": to} for source, to in targets.items()]
-    if answer_json(ctx, rows):
-        return
-    if not rows:
-        output.say("there is no alias; one is made by: mailnode alias add SOURCE TARGET")
-        return
-    output.show_table(
-        ["mail for", "goes to"], [(source, ", ".join(to)) for source, to in targets.items()]
-    )
-
-
-@alias.command("delete", cls=NodeCommand, example="mailnode alias delete sales@example.org")
-@click.argument("source")
-@click.argument("target", required=False)
-@click.pass_context
-def alias_delete(ctx: click.Context, source: str, target: str | None) -> None:
-    """Delete one target of an alias, or all of them."""
-    with open_accounts(ctx, change=True) as accounts:
-        source = with_domain(accounts, source)
-        target = with_domain(accounts, target) if target else None
-        accounts.delete_alias(
-            str(read_address(source)), str(read_address(target)) if target else None
-        )
-    if not answer_json(ctx, {"source": source, "target": target, "deleted": True}):
-        output.say(f"mail for {source} goes no longer to {target or 'where it went'}")

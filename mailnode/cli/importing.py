@@ -150,7 +150,7 @@ class Import:
     def take(self, source: Source, account: Account) -> bool:
         """Whether the work may go on; the report says what became of the mails of a source."""
         try:
-            for each in _read(source):
+            for each in read_source(source):
                 if isinstance(each, Lost):
                     self.report.lose(each)
                 else:
@@ -258,7 +258,7 @@ class Import:
         return filing
 
 
-def _read(source: Source) -> Iterator[Letter | Lost]:
+def read_source(source: Source) -> Iterator[Letter | Lost]:
     """All that can be read of it. What fails at who takes a mail is another matter than this."""
     try:
         source.measure()

@@ -78,6 +78,22 @@ def read_model(path: Path, bits: int) -> Opened:
         return Opened(Model.empty(bits), aside, str(damage))
 
 
+def mails_of(path: Path) -> tuple[int, int] | None:
+    """From how many wanted and unwanted mails the model of a file has learned, by its head alone.
+
+    None: there is no file, or it is no model.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            magic, *_, wanted, unwanted, _bias = _HEAD.unpack(file.read(_HEAD.size))
+    except (FileNotFoundError, struct.error):
+        return None
+    return (wanted, unwanted) if magic == _MAGIC else None
+
+
 def write_model(path: Path, model: Model) -> int:
     """The file holds the model; a power cut leaves the old one or the new one. Its octets.
 

@@ -164,6 +164,8 @@ def accept_mails(
             detail = {} if recipient == to.mailbox else {"mailbox": to.mailbox}
             if to.folder != INBOX:
                 detail["folder"] = to.folder
+            if to.judgements:
+                detail["judged"] = list(map(_judged, to.judgements))
             events.append(
                 Delivered(
                     at=now,
@@ -210,8 +212,8 @@ def _accepted_detail(envelope: Envelope, message: Message) -> dict[str, object]:
         detail["account"] = client.account
     if message.mended_lf:
         detail["mended_lf"] = True
-    if message.judgements:
-        detail["judged"] = list(map(_judged, message.judgements))
+    if judged := [_judged(each) for each in message.judgements if each.says_something]:
+        detail["judged"] = judged
     if message.dialog:
         detail["dialog"] = message.dialog
     return detail

@@ -27,7 +27,8 @@ _SUBADDRESS = "+"
 _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
        account.disabled, account.demo, account.quota_octets, account.quota_mails,
-       account.created_at, account.changed_at, account.admin, account.sign_in_changed_at
+       account.created_at, account.changed_at, account.admin, account.sign_in_changed_at,
+       account.junk
   FROM account JOIN domain ON domain.id = account.domain_id
 """
 
@@ -177,6 +178,10 @@ class Accounts:
         """An administrator looks after the node, on the web too."""
         self._set(name, "admin = ?", admin)
 
+    def set_junk(self, name: str, folder: str) -> None:
+        """Where its unwanted mail lies: in Junk, or marked in the INBOX."""
+        self._set(name, "junk = ?", folder)
+
     def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
         """None is the node's default, 0 no limit."""
         self._set(name, "quota_octets = ?, quota_mails = ?", octets, mails)
@@ -284,11 +289,11 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    account_id, local, domain, key, password_hash, disabled, demo, *rest, admin, since = row
+    account_id, local, domain, key, password_hash, disabled, demo, *rest, admin, since, junk = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
     octets, mails, created_at, changed_at = rest
     times = (created_at, changed_at)
-    return Account(*whose, octets, mails, *times, admin=bool(admin), sign_in_changed_at=since)
+    return Account(*whose, octets, mails, *times, bool(admin), since, junk)
 
 
 def _aliases(sql: sqlite3.Connection) -> list[Alias]:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from mailnode.addresses import Address, fold_local, parse_address
 from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbox, RelayDenied
-from mailnode.model import Recipient, Remote
+from mailnode.model import JUNK, Recipient, Remote
 from mailnode.routes import Route, SendAs
 from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey, bad_row
 
@@ -44,10 +44,10 @@ class Account:
         password_hash: argon2id as a PHC string; "" lets nobody in.
         disabled: takes no mail and signs in nowhere.
         demo: its password is published.
-        quota_octets: None is the node's default, 0 no limit.
-        quota_mails: likewise.
+        quota_octets, quota_mails: None is the node's default, 0 no limit.
         changed_at: UTC epoch seconds.
         admin: looks after the node.
+        junk: the folder of its unwanted mail: Junk, or the INBOX.
         sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
     """
 
@@ -63,6 +63,7 @@ class Account:
     changed_at: float = 0.0
     admin: bool = False
     sign_in_changed_at: float = 0.0
+    junk: str = JUNK
 
 
 @frozen
@@ -358,7 +359,7 @@ class Directory:
 
 
 def _recipient(asked_for: Address, account: Account) -> Recipient:
-    return Recipient(asked_for, account.id, str(account.address))
+    return Recipient(asked_for, account.id, str(account.address), junk=account.junk)
 
 
 EMPTY = Directory.of()

@@ -26,6 +26,7 @@ from mailnode.store.exchange import KEPT
 from mailnode.store.journal import Journal
 from mailnode.store.locks import lock_blobs
 from mailnode.store.messages import Messages
+from mailnode.store.models import ModelFiles
 from mailnode.store.sqlite import padded
 from mailnode.store.upgrade import delete_old_copies
 
@@ -87,8 +88,10 @@ class Sweep:
     async def _drop(self, gone: list[int]) -> None:
         if len(gone) > 1:  # users.db may have become another one
             await self.drop_gone_accounts()
+            await self.drop_gone_models()
         else:
             await self.messages.drop_accounts(gone)
+            await self.blobs.in_thread(lambda: self._models.drop(gone))
 
     def _sweep(self) -> Deferred[None]:
         return self._begin(self.run())
@@ -118,6 +121,7 @@ class Sweep:
             **await self._sweep_blobs(),
             "mails that nothing holds": await self.messages.delete_unfiled(),
             "mails of deleted accounts": await self.drop_gone_accounts(),
+            "models of deleted accounts": await self.drop_gone_models(),
             "journal rows": await self.journal.prune(self.settings.keep, self.settings.size),
             "old copies": await self.blobs.in_thread(
                 lambda: delete_old_copies(self.blobs.data / KEPT, time.time())
@@ -186,3 +190,19 @@ class Sweep:
             )
             return 0
         return await self.messages.drop_accounts(gone)
+
+    async def drop_gone_models(self) -> int:
+        """What accounts had learned that are no longer in users.db is gone; how many models.
+
+        Where nobody is known who has one or owns mail, all stay, as above.
+        """
+        owners = await self.blobs.in_thread(self._models.account_ids)
+        gone = [owner for owner in owners if self.directory.find_by_id(owner) is None]
+        others = {*owners, *await self.messages.account_ids()} if gone else ()
+        if not any(self.directory.find_by_id(owner) for owner in others):
+            return 0
+        return await self.blobs.in_thread(lambda: self._models.drop(gone))
+
+    @property
+    def _models(self) -> ModelFiles:
+        return ModelFiles(self.blobs.data)

@@ -134,7 +134,7 @@ class UpgradeTests(StoreCase):
         directory = accounts.load_directory()
         (carol,) = directory.accounts()
         self.assertEqual(("h", False, 7.0), (carol.password_hash, carol.admin, carol.changed_at))
-        self.assertEqual(7.0, carol.sign_in_changed_at)
+        self.assertEqual((7.0, "Junk"), (carol.sign_in_changed_at, carol.junk))
         self.assertEqual(["capture"], [directory.gear])
         self.assertEqual(1, len(directory.expand(parse_address("sales@example.test"))))
         self.assertEqual([1], [copy.version for copy in copies(self.kept)])

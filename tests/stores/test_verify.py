@@ -13,6 +13,7 @@ from mailnode.model import SignedIn
 from mailnode.settings import JournalSettings
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal
+from mailnode.store.models import ModelFiles
 from mailnode.store.sweep import EVERY_S, PRUNE_EVERY_S, Sweep
 from mailnode.store.verify import verify
 from tests.stores.support import StoreCase, envelope, message
@@ -252,12 +253,33 @@ class SweepTests(StoreCase):
         for table in tables:
             self.assertEqual(self.rows(f"SELECT account_id FROM {table}"), [(2,)], table)
 
+    def learn(self, *account_ids: int) -> None:
+        with ModelFiles(self.data).changing() as changing:
+            for account_id in account_ids:
+                changing.write(account_id)
+
+    async def test_what_an_account_has_learned_goes_with_it(self):
+        self.learn(1, 2)
+        await self.messages.file_message(envelope(1, 2), message())
+        self.accounts.ids = {2}
+        await self.sweep._drop([1])
+        self.assertEqual([2], ModelFiles(self.data).account_ids())
+
+    async def test_and_with_the_next_sweep_where_nobody_heard_of_it(self):
+        self.learn(1)
+        await self.messages.file_message(envelope(2), message())
+        self.accounts.ids = {2}
+        await self.sweep.run()
+        self.assertEqual([], ModelFiles(self.data).account_ids())
+
     async def test_under_another_users_db_no_mail_is_dropped(self):
+        self.learn(1)
         await self.messages.file_message(envelope(1, 2), message())
         self.accounts.ids = {7}
         await self.sweep.run()
         self.assertEqual(sorted(await self.messages.account_ids()), [1, 2])
         self.assertIn("is it the right file?", self.logged.text())
+        self.assertEqual([1], ModelFiles(self.data).account_ids())
 
     async def test_when_users_db_becomes_another_one_while_it_runs_no_mail_is_dropped(self):
         await self.messages.file_message(envelope(1, 2), message())

@@ -155,6 +155,14 @@ class Users(AccountCase):
         self.assertIn("--admin", self.refusal("user set dora", 64))
         self.refusal("user set nobody --admin", 67)
 
+    def test_unwanted_mail_lies_in_junk_or_in_the_inbox_for_pop3(self) -> None:
+        self.assertIn("lies in Junk", self.run_command("user show alice").stdout)
+        told = self.run_command("user set alice --junk inbox").stdout
+        self.assertIn("lies in the INBOX, with X-Spam-Flag: YES in front", told)
+        self.assertEqual("INBOX", self.account("alice").junk)
+        self.assertEqual("Junk", self.run_json("user set alice --junk folder")["junk_folder"])
+        self.refusal("user set alice --junk tag", 64)
+
     def test_the_list_can_be_of_one_domain(self) -> None:
         self.make_accounts("zoe@second.example")
         rows = self.run_json("user list --domain second.example")

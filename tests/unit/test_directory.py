@@ -58,6 +58,11 @@ class ExpandTests(SynchronousTestCase):
         asked_for = parse_address("aLiCe@example.test")
         self.assertEqual((Recipient(asked_for, 7, "Alice@example.test"),), here.expand(asked_for))
 
+    def test_where_its_unwanted_mail_lies_goes_with_it(self) -> None:
+        here = directory(account(1, "alice"), account(2, "bob", junk="INBOX"))
+        names = [parse_address(f"{name}@example.test") for name in ("alice", "bob+x")]
+        self.assertEqual(["Junk", "INBOX"], [here.expand(each)[0].junk for each in names])
+
     def test_local_parts_compare_casefolded_in_nfc(self) -> None:
         here = directory(account(1, "Straße"), account(2, "caf\u00e9"))
         self.assertEqual(["Straße"], self.mailboxes(here, "STRASSE"))

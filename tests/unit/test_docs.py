@@ -64,6 +64,7 @@ PUBLIC = {
     "mailnode.intake": {"Intake"},
     "mailnode.interfaces": {
         "IBlobs", "IChunkedMessage", "IContentFilter", "ILateFilter", "IMaildrop", "IResolver",
+        "ISomeMailFilter",
     },
     "mailnode.model": {
         "Blob", "Client", "Envelope", "Event", "MailParameters", "Message", "Recipient", "Verdict",

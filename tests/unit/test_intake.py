@@ -13,8 +13,16 @@ from zope.interface import directlyProvides
 from mailnode.addresses import parse_address
 from mailnode.errors import FilterFailed, StoreBusy, TooLarge
 from mailnode.intake import Intake, RefusedByFilter
-from mailnode.interfaces import ILateFilter
-from mailnode.model import ACCEPT, UNASKED, Envelope, Judgement, Message, Recipient, Verdict
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
+from mailnode.model import (
+    ACCEPT,
+    Envelope,
+    Judgement,
+    Message,
+    Recipient,
+    Remote,
+    Verdict,
+)
 from tests.fakes import FakeMessages
 
 ALICE = parse_address("alice@example.test")
@@ -114,6 +122,66 @@ class IntakeTests(SynchronousTestCase):
         )
         self.assertEqual((10, 200), (len(words.reasons), len(words.reasons[1])))
 
+    def test_what_is_said_of_one_copy_is_for_that_copy_and_its_owner(self) -> None:
+        bob = Recipient(parse_address("bob@example.test"), 2, "bob@example.test")
+        envelope = evolve(ENVELOPE, recipients=(*ENVELOPE.recipients, bob))
+        for unwanted in (True, False):
+            copy = Verdict(unwanted=not unwanted, reasons=("the word\r\nx",))
+            found = Verdict(unwanted=unwanted, facts={"model": "node"}, of_copies={2: copy})
+            self.messages.filed.clear()
+            intake = Intake(self.messages, [FakeFilter(found)])  # type: ignore[arg-type]
+            self.successResultOf(intake.accept(envelope, MESSAGE))
+            ((filed, _message),) = self.messages.filed
+            folders = ["Junk", "INBOX"] if unwanted else ["INBOX", "Junk"]
+            self.assertEqual(folders, [to.folder for to in filed.recipients])
+            self.assertEqual((), filed.recipients[0].judgements)
+            (own,) = filed.recipients[1].judgements
+            self.assertEqual(("fake", ("the word x",)), (own.by, own.reasons))
+
+    def test_what_another_filter_finds_unwanted_is_so_for_every_copy(self) -> None:
+        copy = Verdict(of_copies={1: Verdict(facts={"verdict": "wanted"})})
+        self.successResultOf(self.accept(copy, Verdict(unwanted=True)))
+        ((envelope, _message),) = self.messages.filed
+        self.assertEqual(["Junk"], [to.folder for to in envelope.recipients])
+
+    def unwanted(self, *more: Any, junk: str = "INBOX", **verdict: Any) -> tuple[Any, Message]:
+        """What is filed of an unwanted mail to one who reads by POP3, and to others."""
+        pop3 = evolve(ENVELOPE.recipients[0], junk=junk)
+        envelope = evolve(ENVELOPE, recipients=(pop3, *more))
+        found = FakeFilter(Verdict(unwanted=True, **verdict))
+        intake = Intake(self.messages, [found])  # type: ignore[arg-type]
+        self.successResultOf(intake.accept(envelope, MESSAGE))
+        ((filed, message),) = self.messages.filed
+        return [to.folder for to in filed.recipients], message
+
+    def test_who_wants_it_in_the_inbox_finds_it_there_and_marked(self) -> None:
+        bob = Recipient(parse_address("bob@example.test"), 2, "bob@example.test")
+        folders, message = self.unwanted(bob)
+        self.assertEqual(["INBOX", "Junk"], folders)
+        self.assertEqual(b"Received: x\r\nX-Spam-Flag: YES\r\n", message.prefix)
+
+    def test_in_junk_it_has_no_mark_and_one_that_has_it_gets_no_other(self) -> None:
+        folders, message = self.unwanted(junk="Junk")
+        self.assertEqual((["Junk"], b"Received: x\r\n"), (folders, message.prefix))
+        self.messages.filed.clear()
+        _folders, message = self.unwanted(headers=b"X-Spam-Flag: YES\r\n")
+        self.assertEqual(b"Received: x\r\nX-Spam-Flag: YES\r\n", message.prefix)
+
+    def test_what_one_here_alone_finds_unwanted_leaves_without_a_mark(self) -> None:
+        pop3 = evolve(ENVELOPE.recipients[0], junk="INBOX")
+        for unwanted in (False, True):
+            self.messages.filed.clear()
+            envelope = evolve(ENVELOPE, recipients=(pop3,), remotes=(Remote(ALICE),))
+            found = Verdict(unwanted=unwanted, of_copies={1: Verdict(unwanted=True)})
+            intake = Intake(self.messages, [FakeFilter(found)])  # type: ignore[arg-type]
+            self.successResultOf(intake.accept(envelope, MESSAGE))
+            self.assertEqual(unwanted, b"X-Spam" in self.messages.filed[0][1].prefix)
+
+    def test_a_mail_that_somebody_wants_has_no_mark(self) -> None:
+        bob = Recipient(parse_address("bob@example.test"), 2, "bob@example.test")
+        folders, message = self.unwanted(bob, of_copies={2: Verdict()})
+        self.assertEqual((["INBOX", "INBOX"], b"Received: x\r\n"), (folders, message.prefix))
+
     def test_late_ones_see_what_the_others_found(self) -> None:
         intake = Intake(self.messages, [])  # type: ignore[arg-type]
         late, early = (
@@ -138,9 +206,14 @@ class IntakeTests(SynchronousTestCase):
         self.assertEqual(told, self.intake.judged)
 
     def test_whose_business_a_mail_is_not_is_not_counted(self) -> None:
-        self.successResultOf(self.accept(UNASKED, ACCEPT))
-        self.assertEqual({("filter1", "accepted"): 1}, self.intake.judged)
-        self.assertIs(MESSAGE, self.filed())
+        other, asked = FakeFilter(ACCEPT, "other"), FakeFilter(ACCEPT, "asked")
+        for each, wanted in ((other, False), (asked, True)):
+            each.wants = lambda envelope, wanted=wanted: wanted  # type: ignore[attr-defined]
+            directlyProvides(each, ISomeMailFilter)
+        intake = Intake(self.messages, [other, asked])  # type: ignore[arg-type]
+        self.successResultOf(intake.accept(ENVELOPE, MESSAGE))
+        self.assertEqual({("asked", "accepted"): 1}, intake.judged)
+        self.assertEqual(([], [(ENVELOPE, MESSAGE)]), (other.asked, asked.asked))
 
     def test_a_refusal_is_for_good_and_says_why(self) -> None:
         error = self.refused(RefusedByFilter, Verdict("refuse", "No lunch is free"))

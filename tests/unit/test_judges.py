@@ -9,9 +9,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailnode.config import ConfigError, load_config
-from mailnode.interfaces import IContentFilter
+from mailnode.interfaces import IContentFilter, ILateFilter
 from mailnode.judges import Judges, Some
-from mailnode.model import UNASKED, Client, Envelope, Message
+from mailnode.model import Client, Envelope, Message
 
 ALL = {
     "clamd.endpoint": "unix:path=/run/clamav/clamd.ctl",
@@ -59,8 +59,8 @@ class JudgesTests(TestCase):
         return [each.name for each in self.judges(*plugged, **settings).filters]
 
     def test_without_settings_senders_are_found_out_and_attachments_looked_at(self) -> None:
-        self.assertEqual(["authentication", "harmful"], self.names())
-        off = {"judging.authenticate": False, "judging.harmful": False}
+        self.assertEqual(["authentication", "harmful", "learned"], self.names())
+        off = {"judging.authenticate": False, "judging.harmful": False, "learning.enabled": False}
         self.assertEqual(["asked"], self.names(Asked(), **off))
 
     def test_programs_that_have_a_place_are_asked_in_front_of_plug_ins(self) -> None:
@@ -73,12 +73,13 @@ class JudgesTests(TestCase):
                 "spamd",
                 "milter1",
                 "milter2",
+                "learned",
                 "asked",
             ],
             self.names(Asked(), **ALL),
         )
         one = {"milter.endpoints": ["unix:path=/run/a.sock"]}
-        self.assertEqual("milter", self.names(**one)[-1])
+        self.assertEqual(["milter", "learned"], self.names(**one)[-2:])
 
     def test_their_settings_are_theirs(self) -> None:
         found = {each.name: each._judge for each in self.judges(**ALL).filters}
@@ -105,9 +106,9 @@ class JudgesTests(TestCase):
     def asked(self, name: str, envelope: Envelope, **settings: Any) -> bool:
         (judge,) = (each for each in self.judges(**ALL, **settings).filters if each.name == name)
         judge._judge = asked = Asked()
-        said = judge.judge(envelope, MESSAGE)
-        self.assertEqual(said is UNASKED, not asked.asked)
-        return bool(asked.asked)
+        judge.judge(envelope, MESSAGE)
+        self.assertEqual([envelope], asked.asked)
+        return bool(judge.wants(envelope))
 
     def test_each_is_asked_about_the_mail_that_is_its_business(self) -> None:
         stranger = Envelope("ID", None, (), Client("192.0.2.1"))
@@ -121,10 +122,15 @@ class JudgesTests(TestCase):
             ("rspamd", (True, True, False, False)),
             ("spamd", (True, False, False, False)),
             ("milter1", (True, True, False, False)),
+            ("learned", (True, False, False, False)),
         ):
             found = tuple(self.asked(name, each) for each in (stranger, ours, beside, own))
             self.assertEqual(wanted, found, name)
             self.assertTrue(self.asked(name, beside, **{"judging.loopback": True}))
+
+    def test_what_was_learned_is_asked_behind_all_others(self) -> None:
+        late = [each.name for each in self.judges(**ALL).filters if ILateFilter.providedBy(each)]
+        self.assertEqual(["learned"], late)
 
     def test_one_for_some_mails_is_a_content_filter_as_well(self) -> None:
         self.assertTrue(verifyObject(IContentFilter, Some(Asked(), bool)))

@@ -35,7 +35,7 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
@@ -58,6 +58,7 @@ CALLED = {
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
     "interfaces.ILateFilter": "",
+    "interfaces.ISomeMailFilter": "wants(envelope)",
     "interfaces.IMaildrop": "client fetch(indices) mark_read(index) octets tls",
     "interfaces.IResolver": "look_up(name, kind)",
     "model.Blob": "(key, open=)",
@@ -70,8 +71,10 @@ CALLED = {
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=, "
         "judgements=)"
     ),
-    "model.Recipient": "(address, account_id, mailbox, notify=, orcpt=, folder=)",
-    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=)",
+    "model.Recipient": (
+        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=)"
+    ),
+    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=)",
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),

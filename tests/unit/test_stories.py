@@ -106,3 +106,16 @@ class Judged(SynchronousTestCase):
         self.assertIn(
             "mailbox of b@here.test (asked for: x@elsewhere.test) (folder Junk)", line.words
         )
+
+    def test_what_a_copy_s_owner_has_taught_is_told_to_nobody_else(self) -> None:
+        alice, bob = "alice@here.test", "bob@here.test"
+        judged = [{"by": "learned", "unwanted": True, "reasons": ["the word secret"]}]
+        events = [
+            at(1, Accepted, account="carol@here.test"),
+            at(1, Delivered, recipient=alice, judged=judged),
+            at(1, Delivered, recipient="b@here.test", mailbox=bob, judged=judged),
+        ]
+        for address, times in (("carol@here.test", 0), (alice, 1), (bob, 1)):
+            told = repr(tell_story("M", events_for(events, address)))
+            self.assertEqual(times, told.count("because the word secret"), address)
+        self.assertNotIn("secret", repr(tell_story("M", as_asked(events))))

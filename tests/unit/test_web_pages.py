@@ -116,6 +116,20 @@ class SettingsTests(WebCase):
             self.assertIn('class="flash failed"', reply.text)
         self.assertEqual({}, self.guests.tokens_by)
 
+    def test_where_unwanted_mail_lies_is_chosen(self) -> None:
+        for asked, kept in (
+            ("INBOX", "INBOX"),
+            ("Junk", "Junk"),
+            ("INBOX", "INBOX"),
+            ("x", "Junk"),
+        ):
+            self.assertEqual(303, self.post("/settings/junk", junk=asked).status)
+            (account,) = [each for each in self.accounts.values() if each.junk != "Junk"] or [None]
+            self.assertEqual(kept, account.junk if account else "Junk")
+            page = self.ask("/settings").text
+            self.assertIn(f'value="{kept}" checked', page)
+            self.assertIn("Unwanted mail lies in", page)
+
     def test_a_new_password_needs_the_old_one_and_signs_out_everywhere_else(self) -> None:
         mine, self.jar = self.jar, {}
         self.sign_in("bob")

@@ -186,7 +186,13 @@ class WebCase(SynchronousTestCase):
             self.templates, self.guard, guests, self.portal, self.accounts.get, lambda: ()
         )
         self.settings = Settings(
-            self.templates, guests, self.sign_ins, lambda: AT, self.set_password, self.shelf
+            self.templates,
+            guests,
+            self.sign_ins,
+            lambda: AT,
+            self.set_password,
+            self.set_junk,
+            self.shelf,
         )
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
@@ -214,6 +220,9 @@ class WebCase(SynchronousTestCase):
         self.passwords[account.id] = password
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")
+
+    async def set_junk(self, account: Account, folder: str) -> None:
+        self.accounts[account.id] = evolve(account, junk=folder)
 
     def connect(self, client: str = "127.0.0.1", tls: bool = False) -> tuple[Any, Wire]:
         kind = IPv6Address if ":" in client else IPv4Address

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
+from mailnode.model import INBOX, JUNK
 from mailnode.web.guest import IWebGuest
 from mailnode.web.pages.signin import MOST_PASSWORD, FormCredentials, SignIns
 from mailnode.web.refusals import NoSuchPage, NotAllowed
@@ -40,6 +41,7 @@ class Settings:
         now: UTC epoch seconds.
         set_password: gives an account, by its address, a new password; everybody knows of it
             when the Deferred fires.
+        set_junk: files an account's unwanted mail in that folder from now on; likewise.
         shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
     """
@@ -49,6 +51,7 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
+    set_junk: Callable[[Account, str], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
 
@@ -70,6 +73,12 @@ class Settings:
                 ("POST",),
                 self.revoke_token,
                 "Revokes a token",
+            ),
+            Route(
+                "/settings/junk",
+                ("POST",),
+                self.choose_junk,
+                "Says where unwanted mail lies: ``junk``, ``Junk`` or ``INBOX``",
             ),
             Route(
                 "/settings/password",
@@ -95,8 +104,16 @@ class Settings:
             scopes=may,
             secret=secret,
             least=LEAST_CHARACTERS,
+            in_inbox=visit.guest.account.junk == INBOX,
             passwords_here=self.passwords_here,
         )
+
+    async def choose_junk(self, visit: Visit) -> Answer:
+        folder = INBOX if visit.form.get("junk") == INBOX else JUNK
+        await self.set_junk(visit.guest.account, folder)
+        where = "the inbox, marked" if folder == INBOX else "Junk"
+        self._say(visit, f"Unwanted mail lies in {where}, from now on.")
+        return see_other("/settings")
 
     async def end_session(self, visit: Visit, key: str) -> Answer:
         try:

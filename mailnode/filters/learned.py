@@ -1,0 +1,110 @@
+"""Whether a mail is wanted, by what its node and each recipient have learned of such mails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from mailnode.errors import MailError
+from mailnode.interfaces import ILateFilter
+from mailnode.learning.facts import BY, facts_of
+from mailnode.learning.features import MAIL_OCTETS, likeness_of
+from mailnode.learning.judging import BAND, Band, Judgement, judge
+from mailnode.learning.model import UNWANTED, Model
+from mailnode.model import Envelope, Message, Verdict
+from mailnode.reading.octets import Octets
+
+MOST_OWN = 100  # recipients whose own models are asked; of more the node's alone
+NODE, ACCOUNT = "node", "account"
+
+
+class Shelf(Protocol):
+    """`store.models.ModelShelf`."""
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def model(self, account_id: int, /) -> Model | None: ...
+
+
+@implementer(ILateFilter)
+@define(eq=False, kw_only=True)
+class Learned:
+    """Finds unwanted what is like the mails that were taught so; looks in a thread.
+
+    What the node's model says is told to all, what an account's says to that account alone.
+
+    Attributes:
+        shelf: has the models.
+        in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
+        open_octets: `store.blobs.FileBlobs.windows`: the octets of a mail whose body is a blob,
+            from its key and what stands in front; called in a thread.
+        band: from where on a mail is unwanted.
+    """
+
+    shelf: Shelf
+    in_thread: Callable[..., Deferred[Any]]
+    open_octets: Callable[[str, bytes], Octets]
+    band: Band = BAND
+    name: str = BY
+
+    def judge(self, envelope: Envelope, message: Message) -> Any:
+        """A verdict for each recipient here; nothing while nothing was ever learned."""
+        if not envelope.recipients or self.shelf.is_empty:
+            return None
+        return self._judge(envelope, message)
+
+    async def _judge(self, envelope: Envelope, message: Message) -> Verdict:
+        accounts = list(dict.fromkeys(to.account_id for to in envelope.recipients))
+        try:
+            verdict: Verdict = await self.in_thread(self._look, accounts, message)
+        except MailError as error:  # a mail is taken all the same
+            return Verdict(reasons=(f"it was not judged: {error.text}",))
+        return verdict
+
+    # In a thread
+
+    def _look(self, accounts: Sequence[int], message: Message) -> Verdict:
+        node = self.shelf.model(0)
+        facts = [
+            fact
+            for each in message.judgements
+            for fact in facts_of(each.by, each.unwanted, each.facts)
+        ]
+        likeness = likeness_of(self._octets_of(message), facts)
+        owned: dict[int, Verdict] = {}
+        for account_id in accounts[:MOST_OWN]:
+            own = self.shelf.model(account_id)
+            if own is not None and any(own.mails):
+                judgement = judge(likeness, node, own, self.band)
+                owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
+        if len(owned) == len(accounts) or node is None:
+            return Verdict(of_copies=owned)
+        return Verdict(**_told(judge(likeness, node, None, self.band), NODE), of_copies=owned)
+
+    def _octets_of(self, message: Message) -> bytes:
+        body = message.body
+        if isinstance(body, bytes):
+            return body[:MAIL_OCTETS]
+        octets = self.open_octets(body.key, b"")
+        try:
+            return octets[:MAIL_OCTETS]
+        finally:
+            close = getattr(octets, "close", None)
+            if close is not None:
+                close()
+
+
+def _told(judgement: Judgement, model: str) -> Mapping[str, Any]:
+    """What a verdict says of it: why, only where it is unwanted, and by what speaks for that."""
+    percent = f"{100 * judgement.probability:.0f} %"
+    unwanted = judgement.verdict == UNWANTED
+    return {
+        "unwanted": unwanted,
+        "reasons": tuple(each.words for each in judgement.reasons if unwanted and each.weight > 0),
+        "facts": {"verdict": judgement.verdict, "probability": percent, "model": model},
+    }

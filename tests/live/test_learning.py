@@ -1,0 +1,136 @@
+"""A real node learns from what its users move, by the API, and judges the next mail like it."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.node import DOMAIN, Node, command, copy_folder
+from tests.unit.learning_case import BAD, GOOD
+
+ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
+OPTIONS = ("--smtp", "0", "--http", "0")
+SETTINGS = {"MAILNODE_JUDGING__LOOPBACK": "true", "MAILNODE_JUDGING__AUTHENTICATE": "false"}
+EACH = 12
+WAIT_S = 30.0
+
+
+@contextmanager
+def node(folder: Path, workers: int = 1) -> Iterator[Node]:
+    with Node(folder, OPTIONS, settings=SETTINGS, workers=workers) as running:
+        yield running
+
+
+def letters(number: int) -> str:
+    return f"{chr(97 + number // 26)}{chr(97 + number % 26)}"
+
+
+def mail(words: list[str], number: int, subject: str = "Hello") -> bytes:
+    text = " ".join([*words, f"nr{letters(number)}"])
+    return (
+        f"From: Shop <info@shop.example>\r\nTo: {ALICE}\r\nSubject: {subject}\r\n\r\n{text}\r\n"
+    ).encode()
+
+
+class User:
+    """Somebody who reads and moves mail by the API."""
+
+    def __init__(self, at: Node, address: str) -> None:
+        scopes = ("--scope", "read,manage")
+        self.at = at
+        self.token = command(at.folder, "token", "add", address, "t", *scopes).stdout.strip()
+
+    def ask(self, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.at.port('http')}/api/v1{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def mails(self, folder: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask(f"/messages?folder={folder}&limit=100")["items"]
+        return found
+
+    def move(self, message: dict[str, Any], folder: str) -> None:
+        self.ask(f"/messages/{message['id']}/move", {"folder": folder})
+
+
+def send(to: Node, *mails: bytes, recipients: tuple[str, ...] = (ALICE,)) -> None:
+    with smtplib.SMTP("127.0.0.1", to.port("smtp"), timeout=60) as client:
+        client.ehlo("mail.shop.example")
+        for each in mails:
+            client.sendmail("info@shop.example", list(recipients), each)
+
+
+def lessons(of: Node) -> dict[str, tuple[int, int]]:
+    rows = json.loads(command(of.folder, "learn", "show", "--json").stdout)
+    return {row["model"]: (row["wanted"], row["unwanted"]) for row in rows}
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "not within so long"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_moved_to_junk_is_known_again_and_why_is_told(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    with node(copy_folder(made_folder, tmp_path / "node"), workers) as at:
+        alice = User(at, ALICE)
+        send(at, *[mail(BAD, number, "Offer") for number in range(EACH)])
+        for each in alice.mails("INBOX"):
+            alice.move(each, "Junk")
+        send(at, *[mail(GOOD, number) for number in range(EACH)])
+        for each in alice.mails("INBOX"):
+            alice.move(each, "Junk")
+        for each in [each for each in alice.mails("Junk") if each["subject"] == "Hello"]:
+            alice.move(each, "INBOX")
+        wait_for(lambda: lessons(at).get("node") == (EACH, EACH))
+        assert lessons(at)[ALICE] == (EACH, EACH)
+        time.sleep(1.1)  # a model that was replaced is seen within a second
+        send(at, mail(BAD, 200, "News"), recipients=(ALICE, BOB))
+        send(at, mail(GOOD, 201, "Minutes"))
+        (junk,) = [each for each in alice.mails("Junk") if each["subject"] == "News"]
+        assert "Minutes" in [each["subject"] for each in alice.mails("INBOX")]
+        assert "News" in [each["subject"] for each in User(at, BOB).mails("Junk")]
+        told = command(at.folder, "trace", "--to", ALICE).stdout
+        assert "judged unwanted by learned (verdict unwanted, probability" in told
+        assert "model account), because" in told
+        assert f"of your {EACH} unwanted mails" in told
+        assert "(folder Junk)" in told
+        assert junk["subject"] == "News"
+
+
+def test_a_node_that_is_killed_between_move_and_lesson_loses_none(
+    made_folder: Path, tmp_path: Path
+) -> None:
+    folder = copy_folder(made_folder, tmp_path / "node")
+    at = Node(folder, OPTIONS, settings=SETTINGS, workers=1).start()
+    try:
+        alice = User(at, ALICE)
+        send(at, *[mail(BAD, number) for number in range(EACH)])
+        for number, each in enumerate(alice.mails("INBOX"), 1):
+            alice.move(each, "Junk")
+            if number % 4 == 0:  # the last move was answered: its row is durable
+                at.kill()
+                at = Node(folder, OPTIONS, settings=SETTINGS, workers=1).start()
+                alice.at = at
+        wait_for(lambda: lessons(at).get("node") == (0, EACH))
+        time.sleep(3)
+        assert lessons(at) == {"node": (0, EACH), ALICE: (0, EACH)}
+        at.stop()
+    finally:
+        at.kill()

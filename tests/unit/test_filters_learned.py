@@ -1,0 +1,193 @@
+"""`mailnode.filters.learned`: the node's model judges for all, an account's for its owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute, fail
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mailnode.addresses import parse_address
+from mailnode.errors import StoreBroken
+from mailnode.filters.learned import MOST_OWN, Learned
+from mailnode.interfaces import ILateFilter
+from mailnode.learning.facts import facts_of
+from mailnode.learning.features import likeness_of
+from mailnode.learning.judging import Band
+from mailnode.learning.model import UNWANTED, WANTED, Model
+from mailnode.model import Blob, Envelope, Judgement, Message, Recipient, Verdict
+from mailnode.threads import TooMuchWaiting
+from tests.unit.learning_case import BAD, BITS, GOOD, mail, taught
+
+
+class FakeShelf:
+    def __init__(self, **models: Model) -> None:
+        self.models = {int(name[1:]): model for name, model in models.items()}
+        self.asked: list[int] = []
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.models
+
+    def model(self, account_id: int) -> Model | None:
+        self.asked.append(account_id)
+        return self.models.get(account_id)
+
+
+def to(*account_ids: int) -> Envelope:
+    here = [
+        Recipient(parse_address(f"u{each}@example.test"), each, f"u{each}@example.test")
+        for each in account_ids
+    ]
+    return Envelope("ID", None, tuple(here))
+
+
+def message(words: list[str], *judgements: Judgement) -> Message:
+    body = mail(" ".join(words))
+    return Message(b"", body, len(body), b"", judgements=judgements)
+
+
+def no_blob(key: str, head: bytes) -> Any:
+    raise AssertionError("there is none")
+
+
+class LearnedTests(SynchronousTestCase):
+    def learned(self, shelf: FakeShelf, **more: Any) -> Learned:
+        return Learned(shelf=shelf, **({"in_thread": execute, "open_octets": no_blob} | more))
+
+    def judge(self, learned: Learned, envelope: Envelope, judged: Message) -> Verdict:
+        found: Verdict = self.successResultOf(
+            Deferred.fromCoroutine(learned.judge(envelope, judged))
+        )
+        return found
+
+    def test_it_is_asked_behind_the_others(self) -> None:
+        self.assertTrue(verifyObject(ILateFilter, self.learned(FakeShelf())))
+
+    def test_while_nothing_was_learned_it_says_nothing_and_runs_nothing(self) -> None:
+        def in_thread(*_: Any) -> Any:
+            raise AssertionError
+
+        learned = self.learned(FakeShelf(), in_thread=in_thread)
+        self.assertIsNone(learned.judge(to(1), message(BAD)))
+        self.assertIsNone(self.learned(FakeShelf(_0=taught())).judge(to(), message(BAD)))
+
+    def test_the_node_s_judgement_is_for_all_and_says_why(self) -> None:
+        verdict = self.judge(self.learned(FakeShelf(_0=taught())), to(1, 2), message(BAD))
+        self.assertTrue(verdict.unwanted)
+        self.assertEqual({}, verdict.of_copies)
+        self.assertRegex(verdict.reasons[0], r'^the word "\w+" \(in \d+ of 40 unwanted mails')
+        self.assertEqual(("unwanted", "node"), (verdict.facts["verdict"], verdict.facts["model"]))
+        self.assertRegex(verdict.facts["probability"], r"^\d\d %$|^100 %$")
+
+    def test_a_wanted_or_an_unsure_one_is_told_as_a_fact_alone(self) -> None:
+        learned = self.learned(FakeShelf(_0=taught()))
+        for words, expected in ((GOOD, "wanted"), (["nothing", "known", "here"], "unsure")):
+            verdict = self.judge(learned, to(1), message(words))
+            self.assertEqual(((), False), (verdict.reasons, verdict.unwanted))
+            self.assertEqual(expected, verdict.facts["verdict"])
+
+    def test_an_account_s_own_judgement_is_its_alone(self) -> None:
+        own = Model.empty(BITS)
+        node = taught()
+        for number in range(12):
+            likes = mail(" ".join([*BAD, "z" + chr(97 + number)]))
+            own.train(likeness_of(likes), WANTED, node)
+        verdict = self.judge(self.learned(FakeShelf(_0=node, _2=own)), to(1, 2), message(BAD))
+        self.assertTrue(verdict.unwanted)
+        self.assertEqual([2], list(verdict.of_copies))
+        self.assertFalse(verdict.of_copies[2].unwanted)
+        self.assertEqual("account", verdict.of_copies[2].facts["model"])
+
+    def test_where_all_have_their_own_the_node_s_says_nothing(self) -> None:
+        shelf = FakeShelf(_0=taught(), _1=taught())
+        verdict = self.judge(self.learned(shelf), to(1), message(BAD))
+        self.assertEqual((False, (), {}), (verdict.unwanted, verdict.reasons, verdict.facts))
+        self.assertTrue(verdict.of_copies[1].unwanted)
+        self.assertTrue(verdict.of_copies[1].reasons[0].startswith("the word"))
+
+    def test_an_account_s_model_judges_where_the_node_has_none(self) -> None:
+        verdict = self.judge(self.learned(FakeShelf(_1=taught())), to(1, 2), message(BAD))
+        self.assertFalse(verdict.unwanted)
+        self.assertEqual({1: True}, {key: each.unwanted for key, each in verdict.of_copies.items()})
+
+    def test_from_where_on_a_mail_is_unwanted_is_a_setting(self) -> None:
+        shelf = FakeShelf(_0=taught())
+        some = message([*BAD[:2], *GOOD[:1], "else"])
+        (found, strict) = (
+            self.judge(self.learned(shelf, band=Band(unwanted_from=bound)), to(1), some)
+            for bound in (0.5, 0.999)
+        )
+        self.assertEqual(found.facts["probability"], strict.facts["probability"])
+        self.assertEqual((True, False), (found.unwanted, strict.unwanted))
+
+    def test_what_other_checks_found_is_heard(self) -> None:
+        node = Model.empty(BITS)
+        for number in range(15):
+            words = "common words all over" + f" z{chr(97 + number)}"
+            node.train(likeness_of(mail(words), ["spf=fail"]), UNWANTED)
+            node.train(likeness_of(mail(words + " x2"), ["spf=pass"]), WANTED)
+        learned = self.learned(FakeShelf(_0=node))
+        verdicts = [
+            self.judge(
+                learned,
+                to(1),
+                message(
+                    ["common", "words", "all", "over"],
+                    Judgement("authentication", facts={"spf": f"{result} example.org"}),
+                ),
+            ).facts["probability"]
+            for result in ("fail", "pass")
+        ]
+        fail_percent, pass_percent = (int(each.removesuffix(" %")) for each in verdicts)
+        self.assertGreater(fail_percent, pass_percent + 30)
+
+    def test_a_mail_in_a_blob_is_read_there_and_let_go(self) -> None:
+        closed: list[str] = []
+
+        class Octets(bytes):
+            def close(self) -> None:
+                closed.append("closed")
+
+        octets = Octets(mail(" ".join(BAD)))
+        learned = self.learned(FakeShelf(_0=taught()), open_octets=lambda key, head: octets)
+        verdict = self.judge(learned, to(1), Message(b"", Blob("key"), 1 << 20, b""))
+        self.assertTrue(verdict.unwanted)
+        self.assertEqual(["closed"], closed)
+
+    def test_what_can_t_be_judged_now_is_taken(self) -> None:
+        for error in (TooMuchWaiting(), StoreBroken()):
+            learned = self.learned(FakeShelf(_0=taught()), in_thread=lambda *_, e=error: fail(e))
+            verdict = self.judge(learned, to(1), message(BAD))
+            self.assertEqual((False, "accept"), (verdict.unwanted, verdict.action))
+            self.assertIn("it was not judged", verdict.reasons[0])
+
+    def test_so_many_recipients_models_are_asked_and_no_more(self) -> None:
+        shelf = FakeShelf(_0=taught())
+        self.judge(self.learned(shelf), to(*range(1, 1000)), message(BAD))
+        self.assertEqual(MOST_OWN + 1, len(shelf.asked))
+
+
+class FactsTests(SynchronousTestCase):
+    def test_what_a_check_says_of_one_mail_alone_is_left_out(self) -> None:
+        found = {
+            "spf": "fail example.org",
+            "dkim": "pass example.org, fail example.net, 2 more",
+            "dmarc": "fail example.org (policy reject)",
+            "reverse": "confirmed",
+            "reverse_name": "mx.example.org",
+            "lists": "zen.example dbl.example",
+            "score": "5.3",
+        }
+        self.assertEqual(
+            [
+                "spf=fail", "dkim=pass", "dkim=fail", "dmarc=fail", "reverse=confirmed",
+                "lists=zen.example", "lists=dbl.example",
+            ],
+            list(facts_of("any", False, found)),
+        )  # fmt: skip
+
+    def test_that_a_check_finds_it_unwanted_is_one_but_no_judgement_of_its_own(self) -> None:
+        self.assertEqual(["rspamd=unwanted"], list(facts_of("rspamd", True, {})))
+        self.assertEqual([], list(facts_of("learned", True, {"verdict": "unwanted"})))
