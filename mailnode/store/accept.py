@@ -242,7 +242,7 @@ def open_folders(
     missing = [place for place in places if place not in found]
     if missing:
         values: list[object] = []
-        for account_id, name in missing:
+        for account_id, name in sorted(missing):
             values += (account_id, name, int(now))
         execute_rows(connection, _INSERT_FOLDERS, 3, values)
         found |= _find_folders(connection, missing)
