@@ -118,8 +118,9 @@ def _is_proved(author: Address, message: Message) -> bool:
     facts = next((each.facts for each in message.judgements if each.by == BY), None)
     if facts is None:
         return True
-    if facts.get("dmarc", "").startswith("pass"):
-        return True
+    dmarc = facts.get("dmarc", "").partition(" ")[0]
+    if dmarc in ("pass", "fail"):
+        return dmarc == "pass"
     said = f"{facts.get('spf', '')},{facts.get('dkim', '')}".split(",")
     passed = [each.split()[1:2] for each in said if each.split()[:1] == ["pass"]]
     proved = {registrable(where.rpartition("@")[2]) for each in passed for where in each}

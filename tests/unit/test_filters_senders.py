@@ -103,6 +103,7 @@ class SendersTests(SynchronousTestCase):
             (None, True),
             ({"spf": "fail shop.example", "dkim": "fail shop.example"}, False),
             ({"spf": "pass other.example", "dkim": "none", "dmarc": "fail shop.example"}, False),
+            ({"spf": "pass shop.example", "dmarc": "fail shop.example (policy none)"}, False),
             ({"spf": "pass", "dkim": "2 more"}, False),
             ({}, False),
         ):
