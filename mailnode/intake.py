@@ -189,7 +189,8 @@ def _judged_copy(to: Recipient, judgements: Sequence[Judgement]) -> tuple[Recipi
     """The copy, and whether it is unwanted."""
     own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
     others = [each for each in judgements if to.account_id not in each.of_copies]
-    unwanted = any(each.unwanted for each in (*own, *others))
+    both = (*own, *others)
+    unwanted = any(each.unwanted for each in both) and not any(each.wanted for each in both)
     folder = to.junk if unwanted else to.folder
     return evolve(to, folder=folder, judgements=tuple(own)), unwanted
 
@@ -202,6 +203,7 @@ def _judgement(name: str, verdict: Verdict) -> Judgement:
         tuple(map(_short, verdict.reasons[:MOST_REASONS])),
         {_short(fact): _short(said) for fact, said in islice(verdict.facts.items(), MOST_FACTS)},
         {account_id: _judgement(name, copy) for account_id, copy in verdict.of_copies.items()},
+        verdict.wanted,
     )
 
 

@@ -18,6 +18,7 @@ from mailnode.filters.learned import Learned
 from mailnode.filters.milter import Milter
 from mailnode.filters.origin import Origin
 from mailnode.filters.rspamd import Rspamd
+from mailnode.filters.senders import Senders
 from mailnode.filters.spamd import Spamd
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.judging import Band
@@ -122,6 +123,12 @@ def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator
         program = _program(config, clock, "milter", where)
         name = "milter" if len(config.milter.endpoints) == 1 else f"milter{number}"
         yield Some(Milter(name=name, hostname=house.hostname, **program), theirs)
+    senders = Senders(
+        rules=lambda: house.directory.current.elsewhere.senders,
+        in_thread=threads.run,
+        open_octets=house.blobs.windows,
+    )
+    yield SomeLate(senders, strangers)
     if config.learning.enabled:
         learned = Learned(
             shelf=ModelShelf(ModelFiles(config.data_path), clock.seconds),

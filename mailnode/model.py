@@ -198,7 +198,7 @@ class Judgement:
 
     Attributes:
         by: the filter's name.
-        unwanted, reasons, facts, of_copies: as `Verdict` has them.
+        unwanted, reasons, facts, of_copies, wanted: as `Verdict` has them.
     """
 
     by: str
@@ -206,11 +206,12 @@ class Judgement:
     reasons: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(factory=dict)
     of_copies: Mapping[int, Judgement] = field(factory=dict)
+    wanted: bool = False
 
     @property
     def says_something(self) -> bool:
         """Of the mail for all whose copies aren't judged by themselves."""
-        return bool(self.unwanted or self.reasons or self.facts)
+        return bool(self.unwanted or self.wanted or self.reasons or self.facts)
 
 
 @frozen
@@ -251,7 +252,8 @@ class Verdict:
         reasons: in plain words, the weightiest first; whose mail it is may read them.
         facts: what was found, by short names: {"spf": "fail"}.
         of_copies: by account id, where it is judged otherwise for one recipient; of these
-            `unwanted`, `reasons` and `facts` count, and the owner alone is told.
+            all but the first three count, and the owner alone is told.
+        wanted: whatever other filters find unwanted, it lies in the inbox.
     """
 
     action: str = "accept"
@@ -261,6 +263,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(factory=dict)
     of_copies: Mapping[int, Verdict] = field(factory=dict)
+    wanted: bool = False
 
 
 ACCEPT = Verdict()

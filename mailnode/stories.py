@@ -191,7 +191,7 @@ def _words(event: Event, copies: Copies) -> Iterator[str]:
 def _judged(judged: Mapping[str, Any]) -> str:
     facts = ", ".join(f"{name} {said}" for name, said in (judged.get("facts") or {}).items())
     reasons = "; ".join(judged.get("reasons") or ())
-    verdict = " unwanted" if judged.get("unwanted") else ""
+    verdict = next((f" {each}" for each in ("unwanted", "wanted") if judged.get(each)), "")
     because = f", because {reasons}" if verdict and reasons else f": {reasons}" if reasons else ""
     return f"judged{verdict} by {judged.get('by')}{f' ({facts})' if facts else ''}{because}"
 

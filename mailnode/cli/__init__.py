@@ -29,6 +29,7 @@ from mailnode.cli.routes import route
 from mailnode.cli.search import search
 from mailnode.cli.send import send
 from mailnode.cli.send_as import send_as
+from mailnode.cli.senders import sender
 from mailnode.cli.sendmail import sendmail
 from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
@@ -59,6 +60,7 @@ COMMANDS = {
         import_mail,
         export_mail,
         learn,
+        sender,
         send_as,
         token,
     ),

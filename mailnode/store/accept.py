@@ -223,6 +223,8 @@ def _judged(judgement: Judgement) -> dict[str, object]:
     told: dict[str, object] = {"by": judgement.by}
     if judgement.unwanted:
         told["unwanted"] = True
+    if judgement.wanted:
+        told["wanted"] = True
     if judgement.reasons:
         told["reasons"] = list(judgement.reasons)
     if judgement.facts:

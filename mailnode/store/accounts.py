@@ -18,6 +18,7 @@ from mailnode.addresses import Address, fold_local, parse_address, parse_domain
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
 from mailnode.store.directory import CATCH_ALL, Account, Alias, Directory, Domain
 from mailnode.store.outside import Outside, read_elsewhere
+from mailnode.store.senders import Senders, forget_account, forget_domain, read_senders
 from mailnode.store.users_file import UsersFile, find_domain, one
 
 __all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
@@ -44,13 +45,15 @@ class Accounts:
 
     Attributes:
         outside: what the same file says of mail for other hosts.
+        senders: whom accounts and domains allow and block.
     """
 
     file: UsersFile
     outside: Outside = field(init=False)
+    senders: Senders = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.outside = Outside(self.file)
+        self.outside, self.senders = Outside(self.file), Senders(self.file)
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False, data: Path | None = None) -> Accounts:
@@ -113,6 +116,7 @@ class Accounts:
                 if count := one(sql, query, domain_id)[0]:
                     raise AccountError(f"{name} still has {what} ({count}); delete them first")
             sql.execute("DELETE FROM domain WHERE id = ?", (domain_id,))
+            forget_domain(sql, domain_id)
 
     # Accounts
 
@@ -211,6 +215,7 @@ class Accounts:
                 raise AccountError(f"aliases lead to {account.address}: {names}; delete them first")
             sql.executemany("DELETE FROM alias WHERE id = ?", [(alias.id,) for alias in leading])
             sql.execute("DELETE FROM account WHERE id = ?", (account.id,))
+            forget_account(sql, account.id)
 
     # Aliases
 
@@ -273,9 +278,8 @@ class Accounts:
     def load_directory(self, subaddress: str = "+") -> Directory:
         """All of it as it stands at this moment."""
         with self.file.look() as sql:
-            return Directory.of(
-                _domains(sql), _accounts(sql), _aliases(sql), subaddress, read_elsewhere(sql)
-            )
+            elsewhere = read_elsewhere(sql, read_senders(sql))
+            return Directory.of(_domains(sql), _accounts(sql), _aliases(sql), subaddress, elsewhere)
 
 
 def _domains(sql: sqlite3.Connection) -> list[Domain]:

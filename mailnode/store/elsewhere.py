@@ -1,4 +1,7 @@
-"""What users.db says of mail for other hosts, in memory: routes, providers, keys, the gear."""
+"""What users.db says of mail for other hosts, in memory: routes, providers, keys, the gear.
+
+And of mail from there: who is allowed or blocked.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from attrs import field, frozen
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import StoreBroken
 from mailnode.routes import CAPTURE, Gear, Route, Routes, SendAs
+from mailnode.store.sender_rules import NO_RULES, SenderRules
 
 ALGORITHMS = ("rsa-sha256", "ed25519-sha256")
 
@@ -37,9 +41,14 @@ class SigningKey:
 
 @frozen
 class Elsewhere:
-    """All of it, to be found by address, id and domain."""
+    """All of it, to be found by address, id and domain.
+
+    Attributes:
+        senders: whose mail from there is allowed or blocked.
+    """
 
     gear: Gear
+    senders: SenderRules
     _routes: Routes
     _send_as: Mapping[tuple[int, str], SendAs]
     _send_as_by_id: Mapping[int, SendAs]
@@ -52,6 +61,7 @@ class Elsewhere:
         send_as: Iterable[SendAs] = (),
         keys: Iterable[SigningKey] = (),
         gear: Gear = CAPTURE,
+        senders: SenderRules = NO_RULES,
     ) -> Elsewhere:
         by_id = {each.id: each for each in send_as}
         active: dict[str, list[SigningKey]] = {}
@@ -60,6 +70,7 @@ class Elsewhere:
                 active.setdefault(key.domain, []).append(key)
         return cls(
             gear=gear,
+            senders=senders,
             routes=Routes.of(routes),
             send_as={
                 (each.account_id, parse_address(each.address).key): each for each in by_id.values()

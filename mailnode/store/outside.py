@@ -12,6 +12,7 @@ from mailnode.addresses import Address, parse_address, parse_domain
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, BadRoute, NotFound
 from mailnode.routes import GEARS, Gear, Route, SendAs, checked, read_pattern
 from mailnode.store.elsewhere import ALGORITHMS, Elsewhere, SigningKey, bad_row
+from mailnode.store.sender_rules import NO_RULES, SenderRules
 from mailnode.store.users_file import UsersFile, find_domain, one
 
 _ROUTE = """
@@ -252,13 +253,13 @@ def _read_selector(text: str) -> str:
 # What a node reads
 
 
-def read_elsewhere(sql: sqlite3.Connection) -> Elsewhere:
+def read_elsewhere(sql: sqlite3.Connection, senders: SenderRules = NO_RULES) -> Elsewhere:
     """All of it as the transaction sees it.
 
     Raises:
         StoreBroken: a row that none of our commands writes; the text names it.
     """
-    return Elsewhere.of(_routes(sql), _send_as(sql), _keys(sql), _gear(sql))
+    return Elsewhere.of(_routes(sql), _send_as(sql), _keys(sql), _gear(sql), senders)
 
 
 def _routes(sql: sqlite3.Connection) -> Iterator[Route]:

@@ -57,6 +57,15 @@ class User:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def raw(self, message: dict[str, Any]) -> bytes:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.at.port('http')}/api/v1/messages/{message['id']}/raw",
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            octets: bytes = answer.read()
+        return octets
+
     def mails(self, folder: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask(f"/messages?folder={folder}&limit=100")["items"]
         return found
@@ -134,3 +143,25 @@ def test_a_node_that_is_killed_between_move_and_lesson_loses_none(
         at.stop()
     finally:
         at.kill()
+
+
+def test_who_is_blocked_and_who_is_allowed_is_known_to_a_running_node(
+    made_folder: Path, tmp_path: Path
+) -> None:
+    with node(copy_folder(made_folder, tmp_path / "node")) as at:
+        command(at.folder, "sender", "block", DOMAIN, "shop.example")
+        command(at.folder, "sender", "allow", BOB, "info@shop.example")
+        command(at.folder, "user", "set", ALICE, "--junk", "inbox")
+        time.sleep(1)
+        send(at, mail(GOOD, 1, "Both"), recipients=(ALICE, BOB))
+        send(at, mail(GOOD, 2, "Mine"))
+        told = command(at.folder, "trace", "--to", ALICE).stdout
+        assert f"judged unwanted by senders, because {DOMAIN} blocks shop.example" in told
+        told = command(at.folder, "trace", "--to", BOB).stdout
+        assert f"judged wanted by senders, because {BOB} allows info@shop.example" in told
+        assert not User(at, BOB).mails("Junk")
+        alice = {each["subject"]: each for each in User(at, ALICE).mails("INBOX")}
+        assert sorted(alice) == ["Both", "Mine"]
+        raws = {each: User(at, ALICE).raw(alice[each]) for each in alice}
+        assert b"X-Spam-Flag: YES\r\n" in raws["Mine"]
+        assert b"X-Spam-Flag" not in raws["Both"]  # bob wants it

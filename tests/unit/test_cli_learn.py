@@ -200,3 +200,12 @@ class ShowTests(LearnCase):
         self.run_command("learn spam bad")
         (self.files.folder / "7.model").write_bytes(b"nonsense")
         self.assertEqual(["node"], [each["model"] for each in self.run_json("learn show")])
+
+    def test_what_was_learned_is_in_a_backup(self) -> None:
+        self.file_mail(CAROL)
+        self.make_mbox("bad", BAD, 2)
+        self.run_command("learn spam bad")
+        self.run_command("backup kept")
+        self.run_command("restore kept --to other")
+        there = ModelFiles(self.folder / "other" / "var").path_of(NODE)
+        self.assertEqual(self.files.path_of(NODE).read_bytes(), there.read_bytes())

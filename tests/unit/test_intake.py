@@ -182,6 +182,13 @@ class IntakeTests(SynchronousTestCase):
         folders, message = self.unwanted(bob, of_copies={2: Verdict()})
         self.assertEqual((["INBOX", "INBOX"], b"Received: x\r\n"), (folders, message.prefix))
 
+    def test_what_somebody_wants_lies_in_his_inbox_whatever_others_find(self) -> None:
+        allowed = Verdict(of_copies={1: Verdict(wanted=True, reasons=("alice allows it",))})
+        self.successResultOf(self.accept(Verdict(unwanted=True), allowed))
+        ((envelope, _message),) = self.messages.filed
+        (to,) = envelope.recipients
+        self.assertEqual(("INBOX", True), (to.folder, to.judgements[0].wanted))
+
     def test_late_ones_see_what_the_others_found(self) -> None:
         intake = Intake(self.messages, [])  # type: ignore[arg-type]
         late, early = (

@@ -59,9 +59,9 @@ class JudgesTests(TestCase):
         return [each.name for each in self.judges(*plugged, **settings).filters]
 
     def test_without_settings_senders_are_found_out_and_attachments_looked_at(self) -> None:
-        self.assertEqual(["authentication", "harmful", "learned"], self.names())
+        self.assertEqual(["authentication", "harmful", "senders", "learned"], self.names())
         off = {"judging.authenticate": False, "judging.harmful": False, "learning.enabled": False}
-        self.assertEqual(["asked"], self.names(Asked(), **off))
+        self.assertEqual(["senders", "asked"], self.names(Asked(), **off))
 
     def test_programs_that_have_a_place_are_asked_in_front_of_plug_ins(self) -> None:
         self.assertEqual(
@@ -73,13 +73,14 @@ class JudgesTests(TestCase):
                 "spamd",
                 "milter1",
                 "milter2",
+                "senders",
                 "learned",
                 "asked",
             ],
             self.names(Asked(), **ALL),
         )
         one = {"milter.endpoints": ["unix:path=/run/a.sock"]}
-        self.assertEqual(["milter", "learned"], self.names(**one)[-2:])
+        self.assertEqual(["milter", "senders", "learned"], self.names(**one)[-3:])
 
     def test_their_settings_are_theirs(self) -> None:
         found = {each.name: each._judge for each in self.judges(**ALL).filters}
@@ -122,6 +123,7 @@ class JudgesTests(TestCase):
             ("rspamd", (True, True, False, False)),
             ("spamd", (True, False, False, False)),
             ("milter1", (True, True, False, False)),
+            ("senders", (True, False, False, False)),
             ("learned", (True, False, False, False)),
         ):
             found = tuple(self.asked(name, each) for each in (stranger, ours, beside, own))
@@ -130,7 +132,7 @@ class JudgesTests(TestCase):
 
     def test_what_was_learned_is_asked_behind_all_others(self) -> None:
         late = [each.name for each in self.judges(**ALL).filters if ILateFilter.providedBy(each)]
-        self.assertEqual(["learned"], late)
+        self.assertEqual(["senders", "learned"], late)
 
     def test_one_for_some_mails_is_a_content_filter_as_well(self) -> None:
         self.assertTrue(verifyObject(IContentFilter, Some(Asked(), bool)))

@@ -74,7 +74,9 @@ CALLED = {
     "model.Recipient": (
         "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=)"
     ),
-    "model.Verdict": "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=)",
+    "model.Verdict": (
+        "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=, wanted=)"
+    ),
     "pop3.mailbox.Maildrop": (
         "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
     ),

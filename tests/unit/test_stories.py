@@ -89,6 +89,7 @@ class Judged(SynchronousTestCase):
                 {"by": "authentication", "facts": {"spf": "pass example.org", "dkim": "none"}},
                 {"by": "words", "unwanted": True, "reasons": ["the word viagra", "spf fail"]},
                 {"by": "rspamd", "reasons": ["score 3 of 15"]},
+                {"by": "senders", "wanted": True, "reasons": ["b@here.test allows x.test"]},
             ],
         )
         _accepted, *judged = (line.words for line in tell_story("M", [event]).lines)
@@ -97,6 +98,7 @@ class Judged(SynchronousTestCase):
                 "judged by authentication (spf pass example.org, dkim none)",
                 "judged unwanted by words, because the word viagra; spf fail",
                 "judged by rspamd: score 3 of 15",
+                "judged wanted by senders, because b@here.test allows x.test",
             ],
             judged,
         )
