@@ -116,6 +116,18 @@ def dropped(page: Page, *files: FilePayload) -> JSHandle:
     )
 
 
+def test_who_is_at_a_file_stays_there_while_the_draft_is_saved(open_window: Open) -> None:
+    page = open_window("alice")
+    page.goto("/write?subject=Costs")
+    page.get_by_label("Attach files").set_input_files([COST])
+    remove = page.locator("#file-list").get_by_role("button", name=f"Remove {COST['name']}")
+    expect(remove).to_be_visible()
+    page.get_by_label("Text", exact=True).fill("They are in it.")
+    remove.focus()
+    expect(page.locator("#saved")).to_contain_text("Kept at")
+    expect(remove).to_be_focused()
+
+
 def test_files_are_dropped_on_a_mail_and_taken_off_again(open_window: Open) -> None:
     page = open_window("alice")
     page.goto("/write")

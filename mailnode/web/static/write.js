@@ -254,9 +254,12 @@ import { watch } from "./recipients.js";
   // Files
 
   function list(files) {
-    const place = by("file-list");
-    for (const item of place.querySelectorAll("[data-id]")) item.remove();
+    const place = by("file-list"), ids = new Set(files.map((each) => String(each.id))), there = new Set();
+    for (const item of place.querySelectorAll("[data-id]")) {
+      if (ids.has(item.dataset.id)) there.add(item.dataset.id); else item.remove();  // the focus may be in one that stays
+    }
     for (const each of files) {
+      if (there.has(String(each.id))) continue;
       const item = document.createElement("li"), link = document.createElement("a");
       const about = document.createElement("span"), button = document.createElement("button");
       item.dataset.id = each.id;
