@@ -31,6 +31,7 @@ from tests.live.world import (
 REMOTE = "remote.test"
 ALICE = f"alice@{DOMAIN}"
 WEB = ("--smtp", "0", "--http", "0")
+SETTINGS = Path(__file__).with_name("schemathesis.toml")
 ASKED_S = 60
 SCOPES = ("--scope", "read,send,manage,admin")
 
@@ -263,7 +264,8 @@ def test_the_node_answers_as_its_document_says_whatever_it_is_asked(
 def _schemathesis(api: Api, folder: Path, seconds: int, *options: str) -> str:
     """What it says when it finds nothing."""
     done = subprocess.run(
-        [str(BIN / "schemathesis"), "run", f"{api.base}/openapi.json",
+        [str(BIN / "schemathesis"), "--config-file", str(SETTINGS), "run",
+         f"{api.base}/openapi.json",
          "--header", f"Authorization: Bearer {api.token}",
          # What is well-formed may be refused all the same: there is no such account, say.
          "--exclude-checks", "positive_data_acceptance",

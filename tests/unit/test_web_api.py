@@ -28,6 +28,9 @@ class Table(ApiCase):
         there = {(each.method, each.path): each.name for each in self.api.operations if each.path}
         self.assertEqual(there, told)
         self.assertEqual(len(there), len(set(told.values())), "a name stands twice")
+        for path, methods in document["paths"].items():
+            for one in methods.values():  # what the node may say before it looks at who asks what
+                self.assertLessEqual({"400", "414", "421", "431"}, set(one["responses"]), path)
         served = {
             (route.methods[0], re.sub(r"<(?:path:|int:)?(\w+)>", r"{\1}", route.path))
             for route in self.web.web.routes

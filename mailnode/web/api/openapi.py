@@ -189,7 +189,7 @@ def _responses(each: Operation) -> dict[str, Any]:
 
 def _usual_failures(each: Operation) -> list[int]:
     """What may be answered to every operation like it."""
-    usual = [400, 405, 421, 422, 500, 503]
+    usual = [400, 405, 414, 421, 422, 431, 500, 503]
     if each.need is not Need.NOBODY:
         usual += [401, 403]
     if each.places:
