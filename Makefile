@@ -12,6 +12,7 @@
 # make screenshots  makes the pictures of docs/images anew
 # make bench   measures mailnode beside the peers that make bench-peers installs (docs/performance.rst);
 #              CELLS=a20,k20 PEERS=postfix REPEATS=3 SECONDS=1 choose, PAGE=yes rewrites the page
+# make bench-web   measures its pages, search, uploads and event streams; PARTS=pages,crowd MAILS=10000 choose
 # make bench-spam  measures beside bogofilter how well wanted mail is told from unwanted (docs/judging.rst);
 #              SEED=2 parts the mails otherwise, PAGE=yes rewrites the page
 # make vendor  fetches the scripts and styles of others from npm and compares them with those here
