@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import count
 
 from attrs import frozen
 
@@ -92,22 +93,8 @@ def fold(words: Sequence[str]) -> bytes:
     return ("\r\n".join([*lines, line]) + "\r\n").encode("ascii", "replace")
 
 
-@frozen
-class Forged:
-    """A field that somebody else wrote in our name.
-
-    Attributes:
-        start, end: where it stands in the header, its last CRLF with it.
-        raw: its octets.
-    """
-
-    start: int
-    end: int
-    raw: bytes
-
-
-def find_forged(header: bytes, own: Collection[str]) -> list[Forged]:
-    """The fields that claim to be ours, from top to bottom: they are to go (section 5).
+def without_forged(header: bytes, own: Collection[str]) -> bytes:
+    """The header without the fields that claim to be ours (section 5); nothing else changes.
 
     Those that nobody reads any more, behind `MOST_FIELDS`, are taken for such.
 
@@ -115,23 +102,19 @@ def find_forged(header: bytes, own: Collection[str]) -> list[Forged]:
         header: as it came, before we have put anything in front.
         own: our authserv-ids.
     """
-    names = {_plain(each) for each in own}
-    return [
-        Forged(found.start(), found.end(), found.group())
-        for number, found in enumerate(_FIELD.finditer(header))
-        if number >= MOST_FIELDS or _is_ours(found["value"].decode("utf-8", "replace"), names)
-    ]
-
-
-def without_forged(header: bytes, own: Collection[str]) -> bytes:
-    """The header without the fields that claim to be ours; nothing else changes."""
     if FIELD_NAME not in header.lower():
         return header
-    kept, at = list[bytes](), 0
-    for each in find_forged(header, own):
-        kept.append(header[at : each.start])
-        at = each.end
-    return b"".join([*kept, header[at:]])
+    names = {_plain(each) for each in own}
+    number = count()
+
+    def kept(found: re.Match[bytes]) -> bytes:
+        if next(number) >= MOST_FIELDS or _is_ours(
+            found["value"].decode("utf-8", "replace"), names
+        ):
+            return b""
+        return found.group()
+
+    return _FIELD.sub(kept, header)
 
 
 def _is_ours(value: str, names: Collection[str]) -> bool:
