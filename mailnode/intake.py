@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from mailnode.timings import Timings
 if TYPE_CHECKING:
     from mailnode.store.messages import Messages
 
+FILTER_S = 540.0  # then a filter has no more to say: clients wait 600 (RFC 5321 section 4.5.3.2.6)
 MOST_REASONS, MOST_FACTS, WORDS_CHARACTERS = 10, 20, 200
 
 MARK = b"X-Spam-Flag: YES\r\n"
@@ -65,6 +66,7 @@ class Intake:
         success_report: the report that a sender has asked for about mailboxes here; None when
             it hasn't.
         seconds: a monotonic clock.
+        clock: an IReactorTime, by which a filter that doesn't end is given up; None for no end.
         timings: of what was accepted, from the end of the mail to its commit.
         judged: (a filter's name, what it said) to how often: "accepted", "unwanted", "refused",
             "deferred".
@@ -74,6 +76,7 @@ class Intake:
     filters: Sequence[Any] = field(factory=tuple)
     success_report: SuccessReport = _no_report
     seconds: Callable[[], float] = time.monotonic
+    clock: Any = None
     timings: Timings = field(factory=Timings, init=False)
     judged: Counter[tuple[str, str]] = field(factory=Counter, init=False)
 
@@ -141,7 +144,7 @@ class Intake:
 
     async def _judge(self, filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
         """The mail with what they say of it."""
-        asked = [Deferred.fromCoroutine(_ask(each, envelope, message)) for each in filters]
+        asked = [Deferred.fromCoroutine(self._ask(each, envelope, message)) for each in filters]
         results = [result for _, result in await DeferredList(asked, consumeErrors=True)]
         for each, result in zip(filters, results, strict=True):
             self.judged[each.name, _said(result)] += 1
@@ -156,6 +159,30 @@ class Intake:
         if not headers and len(found) == len(message.judgements):
             return message
         return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
+
+    async def _ask(self, content_filter: Any, envelope: Envelope, message: Message) -> Verdict:
+        name = content_filter.name
+        try:
+            verdict = content_filter.judge(envelope, message)
+            if hasattr(verdict, "__await__"):
+                verdict = await self._in_time(verdict)
+            return _heeded(ACCEPT if verdict is None else verdict, name)
+        except MailError:
+            raise
+        except Exception:
+            _log.failure(
+                "filter {name} broke on mail {mail_id}", name=name, mail_id=envelope.mail_id
+            )
+            raise FilterFailed(detail=f"filter {name} broke") from None
+
+    def _in_time(self, judging: Awaitable[Verdict | None]) -> Awaitable[Verdict | None]:
+        if self.clock is None:
+            return judging
+        return Deferred.fromCoroutine(_awaited(judging)).addTimeout(FILTER_S, self.clock)
+
+
+async def _awaited(judging: Awaitable[Verdict | None]) -> Verdict | None:
+    return await judging
 
 
 def _wants(content_filter: Any, envelope: Envelope) -> bool:
@@ -209,20 +236,6 @@ def _judgement(name: str, verdict: Verdict) -> Judgement:
 
 def _short(words: str) -> str:
     return " ".join(words.split())[:WORDS_CHARACTERS]
-
-
-async def _ask(content_filter: Any, envelope: Envelope, message: Message) -> Verdict:
-    name = content_filter.name
-    try:
-        verdict = content_filter.judge(envelope, message)
-        if hasattr(verdict, "__await__"):
-            verdict = await verdict
-        return _heeded(ACCEPT if verdict is None else verdict, name)
-    except MailError:
-        raise
-    except Exception:
-        _log.failure("filter {name} broke on mail {mail_id}", name=name, mail_id=envelope.mail_id)
-        raise FilterFailed(detail=f"filter {name} broke") from None
 
 
 def _heeded(verdict: Verdict, name: str) -> Verdict:

@@ -35,8 +35,11 @@ from mailnode.values import (
 )
 
 
-def setting(default: Any, read: Callable[[object], Any], about: str) -> Any:
-    return field(default=default, metadata={"read": read, "about": about})
+def setting(
+    default: Any, read: Callable[[object], Any], about: str, *, is_secret: bool = False
+) -> Any:
+    told = {"read": read, "about": about, "is_secret": is_secret}
+    return field(default=default, repr=not is_secret, metadata=told)
 
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -273,7 +276,7 @@ class RspamdSettings:
     """[rspamd]"""
 
     endpoint: str = setting("", read_text, "where Rspamd listens; empty: it is not asked")
-    password: str = setting("", read_text, "of its worker, where that wants one")
+    password: str = setting("", read_text, "of its worker, where that wants one", is_secret=True)
     timeout: float = setting(30.0, read_duration, "for all of a mail")
     max_size: int = setting(25 * MIB, read_size, "larger mails are not given to it")
     on_failure: str = setting("pass", read_failure, "when it can't judge: pass or defer")
@@ -354,3 +357,8 @@ def all_settings() -> Iterator[tuple[str, str, Any, str]]:
     for section, settings in SECTIONS.items():
         for attribute in attrs.fields(settings):
             yield section, attribute.name, attribute.default, attribute.metadata["about"]
+
+
+def is_secret(section: str, key: str) -> bool:
+    """Whether its value is shown to nobody."""
+    return bool(attrs.fields_dict(SECTIONS[section])[key].metadata["is_secret"])

@@ -67,7 +67,11 @@ class Taking:
         """
         judges = Judges.of(house, filters)
         intake = Intake(
-            house.messages, judges.filters, house.reports.of_filed, house.reactor.seconds
+            house.messages,
+            judges.filters,
+            house.reports.of_filed,
+            house.reactor.seconds,
+            house.reactor,
         )
         threads = Threads(house.reactor.callFromThread)
         signing = Threads(house.reactor.callFromThread)

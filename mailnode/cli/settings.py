@@ -32,10 +32,12 @@ from mailnode.cli.node import (
 from mailnode.cli.passwords import ask_password
 from mailnode.config import USUAL_NAME, Config
 from mailnode.cred.passwords import hash_password
-from mailnode.settings import all_settings
+from mailnode.settings import all_settings, is_secret
 from mailnode.store.accounts import Accounts
 from mailnode.store.lists import sqlite_version
 from mailnode.store.verify import verify as find_faults
+
+KEPT_BACK = "(a secret)"
 
 
 @click.command(
@@ -113,7 +115,7 @@ def config() -> None:
 @click.option("--changed", is_flag=True, help="Only what differs from the default.")
 @click.pass_context
 def config_show(ctx: click.Context, changed: bool) -> None:
-    """Show every setting, its value, and where that came from.
+    """Show every setting, its value, and where that came from; of a secret, that there is one.
 
     Ports and other options that are given to twistd alone stand in its command line, not here.
     """
@@ -121,6 +123,8 @@ def config_show(ctx: click.Context, changed: bool) -> None:
     shown = []
     for section, key, default, about in all_settings():
         value = getattr(getattr(config, section), key)
+        if value and is_secret(section, key):
+            value = KEPT_BACK
         source = config.sources[f"{section}.{key}"]
         if not changed or source != "default":
             shown.append(

@@ -53,7 +53,6 @@ class Authentication:
         in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
         clock: an IReactorTime on monotonic seconds.
         authserv_id: the name of this host in Authentication-Results.
-        own: other names by which it was known: fields in theirs are forged, too.
         sealing: bodies are hashed for seals of ours.
         roll: which of a hundred mails this is, for policies that are for some of them.
     """
@@ -62,7 +61,6 @@ class Authentication:
     _in_thread: Callable[..., Deferred[Any]]
     _clock: Any
     _authserv_id: str
-    _own: Sequence[str] = field(default=(), kw_only=True)
     _sealing: bool = field(default=False, kw_only=True)
     _limit_s: float = field(default=LIMIT_S, kw_only=True)
     _roll: Callable[[], int] = field(default=lambda: _chance.randrange(100), kw_only=True)
@@ -164,10 +162,9 @@ class Authentication:
 
     async def _read(self, message: Message, until: float) -> tuple[Examination, Deferred[None]]:
         """The header, read, and the body on its way to its hashes."""
-        own = [self._authserv_id, *self._own]
         body = message.body
         if not isinstance(body, Blob):
-            examination = await self._within(until, _read_whole, body, own, self._sealing)
+            examination = await self._within(until, _read_whole, body, self._sealing)
             done: Deferred[None] = Deferred()
             done.callback(None)
             return examination, done
@@ -181,7 +178,7 @@ class Authentication:
                 if not piece:
                     break
             header, rest, whole = _cut(octets)
-            examination = await self._within(until, read_mail, header, own, whole, self._sealing)
+            examination = await self._within(until, read_mail, header, whole, self._sealing)
         except BaseException:
             reader.close()
             raise
@@ -211,9 +208,9 @@ async def _nothing() -> None:
     """There is no such check."""
 
 
-def _read_whole(raw: bytes, own: Sequence[str], sealing: bool) -> Examination:
+def _read_whole(raw: bytes, sealing: bool) -> Examination:
     header, body, whole = _cut(raw)
-    examination = read_mail(header, own, whole, sealing)
+    examination = read_mail(header, whole, sealing)
     if examination.bodies.wanted:
         examination.bodies.feed(body)
     examination.end_body()

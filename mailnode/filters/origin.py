@@ -34,6 +34,8 @@ class NotTheAuthor(Refused):
 class Origin:
     """Refuses, or finds unwanted, what its author's domain disowns.
 
+    Unwanted is, too, what names nobody as its author, or others besides who can't be judged.
+
     Attributes:
         dmarc: "obey": as the domain asks; "junk": what it wants refused is unwanted; "note": it is
             told, and no more.
@@ -54,7 +56,7 @@ class Origin:
         """
         found = await self.authentication.examine(envelope, message)
         dmarc = found.dmarc
-        apply = dmarc.apply
+        apply = "quarantine" if dmarc.result == "permerror" else dmarc.apply  # it may show anybody
         if dmarc.result == "temperror" and dmarc.policy != "none" and self.dmarc == OBEY:
             raise FilterFailed(
                 one_line(f"It can't be said now who sent this: {dmarc.reason}"),

@@ -22,7 +22,7 @@ from mailnode.mailauth.dmarc_record import POLICIES, DmarcRecord, read_records
 from mailnode.mailauth.signatures import DkimResult
 from mailnode.mailauth.spf import SpfResult
 from mailnode.reading.domains import ascii_domain, registrable
-from mailnode.reading.fields import addresses_of
+from mailnode.reading.fields import addresses_of, decoded
 
 MOST_NAMES = 8  # of a walk
 MOST_AUTHORS = 5  # domains in From that are judged
@@ -37,7 +37,8 @@ class DmarcResult:
     """What came out.
 
     Attributes:
-        result: "pass", "fail", "none" (no policy), "permerror" (no author), "temperror".
+        result: "pass", "fail", "none" (no policy), "permerror" (no author, or one who can't be
+            read), "temperror".
         domain: the author's, in A-labels; "" for none.
         reason: in plain words, printable.
         organization: that the author's domain belongs to.
@@ -61,23 +62,30 @@ class DmarcResult:
 
 
 def author_domains(header: Header) -> list[str]:
-    """The domains of all who stand in From, the first so many, in A-labels."""
+    """The domains of all who stand in From, the first so many, in A-labels.
+
+    Behind them "" for others, who can't be read or are too many.
+    """
     found: list[str] = []
-    left = FROM_OCTETS
-    for each in header.named(b"from")[:MOST_AUTHORS]:
-        octets = each.raw.partition(b":")[2][:left]
+    fields, left = header.named(b"from"), FROM_OCTETS
+    for each in fields[:MOST_AUTHORS]:
+        octets = each.raw.partition(b":")[2]
+        found += _domains(_FOLD.sub(" ", octets[: max(left, 0)].decode("utf-8", "replace")).strip())
         left -= len(octets)
-        found += _domains(_FOLD.sub(" ", octets.decode("utf-8", "replace")).strip())
-    return list(dict.fromkeys(found))[:MOST_AUTHORS]
+    named = list(dict.fromkeys(filter(None, found)))
+    are_all = "" not in found and left >= 0 and max(len(fields), len(named)) <= MOST_AUTHORS
+    return named[:MOST_AUTHORS] + ([] if are_all else [""])
 
 
 def _domains(value: str) -> list[str]:
     try:
         addresses = [each.domain for each in parse_address_list(value)]
     except MailError:  # as those read it who show it all the same
-        shown = addresses_of([value[:LENIENT_CHARACTERS]])
-        addresses = [address.rpartition("@")[2] for _, address in shown if "@" in address]
-    return [domain for each in addresses if (domain := ascii_domain(each))]
+        cut = value[:LENIENT_CHARACTERS]
+        shown = addresses_of([cut, decoded(cut)] if "=?" in cut else [cut])
+        addresses = [each.rpartition("@")[2].strip("<>'\" ") for _, each in shown if "@" in each]
+        addresses += [""] * (cut != value)
+    return list(map(ascii_domain, addresses))
 
 
 def judge_authors(
@@ -100,13 +108,17 @@ def judge_authors(
     """
     if not domains:
         return DmarcResult("permerror", reason="From names no author")
-    answers.find_all([_question(name) for domain in domains for name in walk(domain)])
-    results = [_judge(each, spf, dkim, answers, roll) for each in domains]
+    named = [each for each in domains if each]
+    answers.find_all([_question(name) for domain in named for name in walk(domain)])
+    results = [_judge(each, spf, dkim, answers, roll) for each in named]
+    if len(named) < len(domains):
+        results.append(DmarcResult("permerror", reason="From names others who can't be judged"))
     return max(results, key=_badness)
 
 
 def _badness(result: DmarcResult) -> tuple[int, int]:
-    return POLICIES.index(result.apply), ("pass", "none", "temperror", "fail").index(result.result)
+    ranked = ("pass", "none", "temperror", "fail", "permerror")
+    return POLICIES.index(result.apply), ranked.index(result.result)
 
 
 def _judge(

@@ -7,7 +7,7 @@ answers of the DNS. No I/O; each step belongs into a thread, since a header may 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import define, field, frozen
 
@@ -25,7 +25,7 @@ from mailnode.mailauth.canonical import (
 )
 from mailnode.mailauth.dkim import DkimKey
 from mailnode.mailauth.dmarc import DmarcResult, author_domains
-from mailnode.mailauth.results import Finding, Forged, find_forged, write_results
+from mailnode.mailauth.results import Finding, write_results
 from mailnode.mailauth.signatures import DkimResult, Signature, key_question
 from mailnode.mailauth.spf import SpfResult
 from mailnode.mailauth.verifying import read_signatures, verify_all
@@ -45,7 +45,6 @@ class Examination:
     Attributes:
         signatures: those of DKIM, read.
         authors: the domains in From.
-        forged: Authentication-Results that claim to be ours.
         hashes: of the body, once it has ended.
     """
 
@@ -53,7 +52,6 @@ class Examination:
     signatures: Sequence[Signature | DkimResult]
     chain: Chain
     authors: Sequence[str]
-    forged: Sequence[Forged]
     bodies: BodyHashes
     hashes: dict[BodyKind, Hashed] = field(factory=dict, init=False)
 
@@ -80,15 +78,12 @@ class Examination:
         return dkim, verify_chain(self.chain, self.header, self.hashes, answers, now)
 
 
-def read_mail(
-    octets: bytes, own: Collection[str], whole: bool = True, sealing: bool = False
-) -> Examination:
+def read_mail(octets: bytes, whole: bool = True, sealing: bool = False) -> Examination:
     """A mail's header, with what it asks for.
 
     Args:
         octets: the header, up to its blank line; as much as is looked at of one that is too large,
             of which only the author is found.
-        own: our authserv-ids.
         whole: False for such a one: nothing that is made over it can be verified.
         sealing: its body is hashed for a seal of ours, too.
     """
@@ -106,8 +101,7 @@ def read_mail(
         registrable(
             each
         )  # the first of all reads the list of public suffixes: not later, elsewhere
-    forged = find_forged(octets, own)
-    return Examination(header, signatures, chain, authors, forged, BodyHashes.of(kinds))
+    return Examination(header, signatures, chain, authors, BodyHashes.of(kinds))
 
 
 @frozen
@@ -122,7 +116,6 @@ class Authenticated:
         dmarc: with the policy that its domain wants for this mail; it was not carried out.
         findings: all of it, as Authentication-Results has it.
         field: that field, with its CRLFs, to put in front.
-        forged: fields of the mail that claim to be ours, by their places in it.
         body_hash: of the relaxed form, for a seal; b"" where none was wished.
     """
 
@@ -134,7 +127,6 @@ class Authenticated:
     dmarc: DmarcResult
     findings: tuple[Finding, ...]
     field: bytes
-    forged: tuple[Forged, ...] = ()
     body_hash: bytes = b""
 
     def seal(self, header: bytes, authserv_id: str, key: DkimKey, at: int) -> bytes:
@@ -172,7 +164,6 @@ def conclude(
         dmarc,
         findings,
         write_results(authserv_id, findings),
-        tuple(examination.forged) if examination is not None else (),
         hashed.digest if hashed is not None else b"",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import count
 
 from attrs import frozen
 
@@ -13,8 +14,9 @@ LINE_MAX = 77
 REASON_CHARACTERS = 160
 VALUE_CHARACTERS = 320
 FIELD_NAME = b"authentication-results"
-MOST_FIELDS = 1000  # that are looked at
+MOST_FIELDS = 100  # that are read: there are no more hosts on the way (RFC 5321 section 6.3)
 MOST_CLAIMS = 100  # of one field
+MOST_MARKS = 50  # quotes and brackets that may stand in front of whose results it has
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+")
 _ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -24,6 +26,7 @@ _FIELD = re.compile(
 )
 _CLAIM = re.compile(r"\s*([a-z0-9-]{1,40})(?:\s*/\s*[0-9]{1,9})?\s*=\s*([a-z0-9-]{1,40})", re.I)
 _MARK = re.compile(r'[()"\\;]')
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
 
 @frozen
@@ -90,51 +93,35 @@ def fold(words: Sequence[str]) -> bytes:
     return ("\r\n".join([*lines, line]) + "\r\n").encode("ascii", "replace")
 
 
-@frozen
-class Forged:
-    """A field that somebody else wrote in our name.
+def without_forged(header: bytes, own: Collection[str]) -> bytes:
+    """The header without the fields that claim to be ours (section 5); nothing else changes.
 
-    Attributes:
-        start, end: where it stands in the header, its last CRLF with it.
-        raw: its octets.
-    """
-
-    start: int
-    end: int
-    raw: bytes
-
-
-def find_forged(header: bytes, own: Collection[str]) -> list[Forged]:
-    """The fields that claim to be ours, from top to bottom: they are to go (section 5).
+    Those that nobody reads any more, behind `MOST_FIELDS`, are taken for such.
 
     Args:
         header: as it came, before we have put anything in front.
         own: our authserv-ids.
     """
-    names = {_plain(each) for each in own}
-    return [
-        Forged(found.start(), found.end(), found.group())
-        for _, found in zip(range(MOST_FIELDS), _FIELD.finditer(header), strict=False)
-        if _is_ours(found["value"].decode("utf-8", "replace"), names)
-    ]
-
-
-def without_forged(header: bytes, own: Collection[str]) -> bytes:
-    """The header without the fields that claim to be ours; nothing else changes."""
     if FIELD_NAME not in header.lower():
         return header
-    kept, at = list[bytes](), 0
-    for each in find_forged(header, own):
-        kept.append(header[at : each.start])
-        at = each.end
-    return b"".join([*kept, header[at:]])
+    names = {_plain(each) for each in own}
+    number = count()
+
+    def kept(found: re.Match[bytes]) -> bytes:
+        if next(number) >= MOST_FIELDS or _is_ours(
+            found["value"].decode("utf-8", "replace"), names
+        ):
+            return b""
+        return found.group()
+
+    return _FIELD.sub(kept, header)
 
 
 def _is_ours(value: str, names: Collection[str]) -> bool:
     said = authserv_id(value)
     if said is None:  # who reads it otherwise may find our name in it
         return any(name in value.lower() for name in names)
-    return _plain(said) in names
+    return any(host in names for host in _HOST.findall(said.lower()))  # in "<name>", "name/1", too
 
 
 def _plain(name: str) -> str:
@@ -142,13 +129,13 @@ def _plain(name: str) -> str:
 
 
 def authserv_id(value: str) -> str | None:
-    """Whose results these are; None for what can't be read.
+    """Whose results these are; None for what can't be read, or has more than `MOST_MARKS` before.
 
     Args:
         value: of the field, folded or not. In front of the name may stand comments, behind it a
             version, and it may be quoted.
     """
-    parts = _parts(value)
+    parts = _parts(value, 1, MOST_MARKS)
     words = parts[0].split() if parts else []
     return words[0] if words else None
 
@@ -162,19 +149,27 @@ def read_claims(value: str) -> list[tuple[str, str]]:
         value: as for `authserv_id`: of such a field, or what an ARC set's said.
     """
     claims: list[tuple[str, str]] = []
-    for part in (_parts(value) or [])[1:MOST_CLAIMS]:
+    for part in (_parts(value, MOST_CLAIMS, len(value)) or [])[1:]:
         if found := _CLAIM.match(part):
             claims.append((found.group(1).lower(), found.group(2).lower()))
     return claims
 
 
-def _parts(value: str) -> list[str] | None:
-    """What semicolons part, without comments and quotes; None where these don't end."""
+def _parts(value: str, most: int, most_marks: int) -> list[str] | None:
+    """What semicolons part, without comments and quotes; None where these don't end.
+
+    Args:
+        most: parts; what stands behind is not looked at.
+        most_marks: that are looked at; more are as if they had no end.
+    """
     parts: list[str] = []
     text: list[str] = []
     depth = at = 0
     quoted = False
     while found := _MARK.search(value, at):
+        if not most_marks:
+            return None
+        most_marks -= 1
         mark, before = found.group(), value[at : found.start()]
         at = found.end()
         if not depth:
@@ -190,6 +185,8 @@ def _parts(value: str) -> list[str] | None:
         elif mark == ";" and not depth:
             parts.append("".join(text))
             text.clear()
+            if len(parts) == most:
+                return parts
         elif mark == "(":
             depth += 1
         elif mark == ")":

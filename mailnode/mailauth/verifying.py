@@ -83,6 +83,8 @@ def _judge(signature: Signature, header: Header, hashed: Hashed, key: PublicKey)
         return "fail", "a signed field was changed, or another key signed"
     if signature.body_hash != hashed.digest:
         return "fail", "the body was changed"
+    if signature.names.count(b"from") < len(header.named(b"from")):
+        return "policy", "it covers one From, and another stands there, too"
     if most is not None and most < hashed.size_octets:
         # What stands behind may be anything, and with some MIME it is all that is shown.
         return "policy", f"it covers {most} of {hashed.size_octets} octets of the body only"

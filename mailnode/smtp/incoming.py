@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from mailnode.store.directory import Account
 
 HEAD_OCTETS = 65536
+FORGED_OCTETS = 256 << 10  # of a header: as far as anybody looks for who sent a mail
+
+# Lines that are folded under nothing, at a mail's begin, would belong to the last field of ours.
+STRAY = b"X-Stray-Lines:\r\n"
 
 
 @implementer(IChunkedMessage)
@@ -71,7 +75,7 @@ class Incoming:
         if self._size <= self.counter.blob_over:
             return None
         held = b"".join(self._pieces)
-        if self._may_be_forged and len(held) < HEAD_OCTETS and b"\r\n\r\n" not in held:
+        if self._may_be_forged and len(held) < FORGED_OCTETS and b"\r\n\r\n" not in held:
             self._pieces = [held]  # its header is judged whole
             return None
         held = self._without_forged(held)
@@ -88,7 +92,10 @@ class Incoming:
         """A mail's begin without the results of checks that a stranger tells in our name."""
         if not self._may_be_forged:
             return octets
-        header = header_of(octets, HEAD_OCTETS)
+        if octets.startswith((b" ", b"\t")):
+            self._size += len(STRAY)
+            octets = STRAY + octets
+        header = header_of(octets, FORGED_OCTETS)
         kept = without_forged(header, (self.counter.authserv_id,))
         if kept == header:
             return octets

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import mailnode
+from mailnode.config import load_config
 from mailnode.settings import all_settings
 from tests.unit.cli_case import CommandCase
 
@@ -35,6 +36,14 @@ class ConfigShow(CommandCase):
                 "node.data": ("elsewhere", "--data"),
             },
         )
+
+    def test_a_secret_is_not_shown(self) -> None:
+        Path("node.toml").write_text('[rspamd]\npassword = "open-sesame"\n')
+        for command in ("config show", "config show --json"):
+            told = self.run_command(f"{command} --config node.toml").stdout
+            self.assertNotIn("open-sesame", told)
+            self.assertIn("(a secret)", told)
+        self.assertNotIn("open-sesame", repr(load_config("node.toml", {})))
 
     def test_people_read_values_as_they_stand_in_the_file(self) -> None:
         Path("node.toml").write_text(

@@ -73,6 +73,15 @@ class OriginTests(AuthenticationCase):
         self.resolver.asked.clear()
         self.assertFalse(self.judge(FORGED).unwanted)
 
+    def test_what_names_no_author_who_can_be_judged_is_unwanted(self) -> None:
+        nobody = b"Subject: x\r\n\r\nFrom nobody\r\n"
+        far = b"X-Far: x\r\n" * 30_000 + FORGED
+        for raw in (nobody, far, b"From: a@b..example\r\n\r\n"):
+            verdict = self.judge(raw)
+            self.assertTrue(verdict.unwanted)
+            self.assertIn("From names ", verdict.reasons[0])
+            self.assertFalse(self.judge(raw, dmarc="note").unwanted)
+
     def test_a_seal_of_a_host_that_is_trusted_vouches_for_what_it_forwards(self) -> None:
         arc = ArcResult("pass", instances=1, sealers=("other.example", "list.example"))
         for trusted, result, refused in (

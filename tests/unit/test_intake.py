@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from mailnode.addresses import parse_address
 from mailnode.errors import FilterFailed, StoreBusy, TooLarge
-from mailnode.intake import Intake, RefusedByFilter
+from mailnode.intake import FILTER_S, Intake, RefusedByFilter
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.model import (
     ACCEPT,
@@ -101,6 +102,18 @@ class IntakeTests(SynchronousTestCase):
             self.successResultOf(self.accept(answer))
             self.assertIs(MESSAGE, self.filed())
             self.assertEqual([(ENVELOPE, MESSAGE)], self.filters[0].asked)
+
+    def test_a_filter_that_never_ends_is_given_up_before_the_client_is(self) -> None:
+        clock, judging = Clock(), Deferred[Verdict]()
+        hanging = FakeFilter(lambda: judging)
+        intake = Intake(self.messages, [hanging], clock=clock)  # type: ignore[arg-type]
+        done = intake.accept(ENVELOPE, MESSAGE)
+        clock.advance(FILTER_S - 1)
+        self.assertNoResult(done)
+        clock.advance(1)
+        self.failureResultOf(done, FilterFailed)
+        self.assertEqual(1, len(self.flushLoggedErrors(TimeoutError)))
+        self.assertEqual([], self.messages.filed)
 
     def test_headers_stand_in_front_in_the_order_of_the_filters(self) -> None:
         first: Deferred[Verdict] = Deferred()

@@ -866,6 +866,28 @@ class ForgedTests(SmtpCase):
         )
         self.assertEqual("it stays", message.subject)
 
+    def test_it_is_cut_however_far_below_it_stands(self) -> None:
+        self.house.counter.authserv_id = "mx.example.test"
+        for blob_over in (256 << 10, 10):
+            self.house.counter.blob_over = blob_over
+            far = b"X-Far: " + b"x" * 900 + b"\r\n"
+            message = self.sent(far * 250, self.FORGED)
+            wanted = far * 250 + self.KEPT + self.BODY.removesuffix(b".\r\n")
+            self.assertEqual(sha256(wanted).digest(), message.digest)
+
+    def test_lines_folded_under_nothing_say_no_more_in_our_own_field(self) -> None:
+        self.house.counter.authserv_id = "mx.example.test"
+        for blob_over in (256 << 10, 10):
+            self.house.counter.blob_over = blob_over
+            for blank in (b" ", b"\t", b" \r\n\t"):
+                said = blank + b"dkim=pass header.d=bank.example\r\n"
+                message = self.sent(said + self.FORGED)
+                wanted = b"X-Stray-Lines:\r\n" + said + self.KEPT
+                wanted += self.BODY.removesuffix(b".\r\n")
+                self.assertEqual(
+                    (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
+                )
+
     def test_who_writes_none_cuts_none(self) -> None:
         message = self.sent(self.FORGED)
         self.assertEqual(self.FORGED + self.BODY.removesuffix(b".\r\n"), message.body)
