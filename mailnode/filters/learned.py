@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailnode.errors import MailError
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import BY, facts_of
 from mailnode.learning.features import MAIL_OCTETS, likeness_of
 from mailnode.learning.judging import BAND, Band, Judgement, judge
@@ -31,7 +31,7 @@ class Shelf(Protocol):
     def model(self, account_id: int, /) -> Model | None: ...
 
 
-@implementer(ILateFilter)
+@implementer(ILateFilter, ISomeMailFilter)
 @define(eq=False, kw_only=True)
 class Learned:
     """Finds unwanted what is like the mails that were taught so; looks in a thread.
@@ -52,13 +52,12 @@ class Learned:
     band: Band = BAND
     name: str = BY
 
-    def judge(self, envelope: Envelope, message: Message) -> Any:
-        """A verdict for each recipient here; nothing while nothing was ever learned."""
-        if not envelope.recipients or self.shelf.is_empty:
-            return None
-        return self._judge(envelope, message)
+    def wants(self, envelope: Envelope) -> bool:
+        """Whether it has recipients here, and anything was ever learned."""
+        return bool(envelope.recipients) and not self.shelf.is_empty
 
-    async def _judge(self, envelope: Envelope, message: Message) -> Verdict:
+    async def judge(self, envelope: Envelope, message: Message) -> Verdict:
+        """A verdict for each recipient here."""
         accounts = list(dict.fromkeys(to.account_id for to in envelope.recipients))
         try:
             verdict: Verdict = await self.in_thread(self._look, accounts, message)

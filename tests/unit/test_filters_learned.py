@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
 from mailnode.filters.learned import MOST_OWN, Learned
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import likeness_of
 from mailnode.learning.judging import Band
@@ -65,13 +65,12 @@ class LearnedTests(SynchronousTestCase):
     def test_it_is_asked_behind_the_others(self) -> None:
         self.assertTrue(verifyObject(ILateFilter, self.learned(FakeShelf())))
 
-    def test_while_nothing_was_learned_it_says_nothing_and_runs_nothing(self) -> None:
-        def in_thread(*_: Any) -> Any:
-            raise AssertionError
-
-        learned = self.learned(FakeShelf(), in_thread=in_thread)
-        self.assertIsNone(learned.judge(to(1), message(BAD)))
-        self.assertIsNone(self.learned(FakeShelf(_0=taught())).judge(to(), message(BAD)))
+    def test_without_a_model_or_a_recipient_here_it_wants_none(self) -> None:
+        taught_one = self.learned(FakeShelf(_0=taught()))
+        self.assertTrue(verifyObject(ISomeMailFilter, taught_one))
+        self.assertTrue(taught_one.wants(to(1)))
+        self.assertFalse(taught_one.wants(to()))
+        self.assertFalse(self.learned(FakeShelf()).wants(to(1)))
 
     def test_the_node_s_judgement_is_for_all_and_says_why(self) -> None:
         verdict = self.judge(self.learned(FakeShelf(_0=taught())), to(1, 2), message(BAD))
