@@ -102,8 +102,9 @@ def _told(judgement: Judgement, model: str) -> Mapping[str, Any]:
     """What a verdict says of it: why, only where it is unwanted, and by what speaks for that."""
     percent = f"{100 * judgement.probability:.0f} %"
     unwanted = judgement.verdict == UNWANTED
+    reasons = judgement.reasons if unwanted else ()
     return {
         "unwanted": unwanted,
-        "reasons": tuple(each.words for each in judgement.reasons if unwanted and each.weight > 0),
+        "reasons": tuple(each.words for each in reasons if each.weight > 0),
         "facts": {"verdict": judgement.verdict, "probability": percent, "model": model},
     }

@@ -12,10 +12,12 @@ from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
 from mailnode.filters.learned import MOST_OWN, Learned
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
+from mailnode.learning import judging
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import likeness_of
 from mailnode.learning.judging import Band
 from mailnode.learning.model import UNWANTED, WANTED, Model
+from mailnode.learning.reasons import Reason
 from mailnode.model import Blob, Envelope, Judgement, Message, Recipient, Verdict
 from mailnode.threads import TooMuchWaiting
 from tests.unit.learning_case import BAD, BITS, GOOD, mail, taught
@@ -86,6 +88,15 @@ class LearnedTests(SynchronousTestCase):
             verdict = self.judge(learned, to(1), message(words))
             self.assertEqual(((), False), (verdict.reasons, verdict.unwanted))
             self.assertEqual(expected, verdict.facts["verdict"])
+
+    def test_words_are_made_of_unwanted_mails_alone(self) -> None:
+        made: list[str] = []
+        self.patch(judging, "say", lambda name, *_: made.append(name) or Reason(name, 1.0))
+        learned = self.learned(FakeShelf(_0=taught(), _1=taught()))
+        self.judge(learned, to(1, 2), message(GOOD))
+        self.assertEqual([], made)
+        self.judge(learned, to(2), message(BAD))
+        self.assertNotEqual([], made)
 
     def test_an_account_s_own_judgement_is_its_alone(self) -> None:
         own = Model.empty(BITS)
