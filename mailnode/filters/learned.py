@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 
 from attrs import define
@@ -12,7 +13,7 @@ from zope.interface import implementer
 from mailnode.errors import MailError
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import BY, facts_of
-from mailnode.learning.features import MAIL_OCTETS, likeness_of
+from mailnode.learning.features import MAIL_OCTETS, Likeness, likeness_of
 from mailnode.learning.judging import BAND, Band, Judgement, judge
 from mailnode.learning.model import UNWANTED, Model
 from mailnode.model import Envelope, Message, Verdict
@@ -68,22 +69,27 @@ class Learned:
     # In a thread
 
     def _look(self, accounts: Sequence[int], message: Message) -> Verdict:
+        likeness = cache(partial(self._likeness_of, message))  # the most of it: where it is heard
         node = self.shelf.model(0)
+        if node is not None and not node.knows_both:
+            node = None
+        owned: dict[int, Verdict] = {}
+        for account_id in accounts[:MOST_OWN]:
+            own = self.shelf.model(account_id)
+            if own is not None and (own.knows_both or (node is not None and any(own.mails))):
+                judgement = judge(likeness(), node, own, self.band)
+                owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
+        if len(owned) == len(accounts) or node is None:
+            return Verdict(of_copies=owned)
+        return Verdict(**_told(judge(likeness(), node, None, self.band), NODE), of_copies=owned)
+
+    def _likeness_of(self, message: Message) -> Likeness:
         facts = [
             fact
             for each in message.judgements
             for fact in facts_of(each.by, each.unwanted, each.facts)
         ]
-        likeness = likeness_of(self._octets_of(message), facts)
-        owned: dict[int, Verdict] = {}
-        for account_id in accounts[:MOST_OWN]:
-            own = self.shelf.model(account_id)
-            if own is not None and any(own.mails):
-                judgement = judge(likeness, node, own, self.band)
-                owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
-        if len(owned) == len(accounts) or node is None:
-            return Verdict(of_copies=owned)
-        return Verdict(**_told(judge(likeness, node, None, self.band), NODE), of_copies=owned)
+        return likeness_of(self._octets_of(message), facts)
 
     def _octets_of(self, message: Message) -> bytes:
         body = message.body

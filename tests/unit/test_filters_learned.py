@@ -16,7 +16,7 @@ from mailnode.learning import judging
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import likeness_of
 from mailnode.learning.judging import Band
-from mailnode.learning.model import UNWANTED, WANTED, Model
+from mailnode.learning.model import LEAST_OF_EACH, UNWANTED, WANTED, Model
 from mailnode.learning.reasons import Reason
 from mailnode.model import Blob, Envelope, Judgement, Message, Recipient, Verdict
 from mailnode.threads import TooMuchWaiting
@@ -88,6 +88,14 @@ class LearnedTests(SynchronousTestCase):
             verdict = self.judge(learned, to(1), message(words))
             self.assertEqual(((), False), (verdict.reasons, verdict.unwanted))
             self.assertEqual(expected, verdict.facts["verdict"])
+
+    def test_a_mail_is_not_read_while_too_little_was_learned_to_judge_it(self) -> None:
+        young = taught(LEAST_OF_EACH - 1)
+        blob = Message(b"", Blob("key"), 1 << 20, b"")  # that can't be read
+        for shelf in (FakeShelf(_0=young), FakeShelf(_0=young, _1=young), FakeShelf(_2=taught())):
+            self.assertEqual(Verdict(), self.judge(self.learned(shelf), to(1), blob))
+        learned = self.learned(FakeShelf(_0=young, _1=taught(LEAST_OF_EACH)))
+        self.assertEqual([1], list(self.judge(learned, to(1, 2), message(BAD)).of_copies))
 
     def test_words_are_made_of_unwanted_mails_alone(self) -> None:
         made: list[str] = []
