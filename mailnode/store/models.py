@@ -246,11 +246,9 @@ def _read(path: Path) -> Model | None:
     """Without its lessons; None for one that can't be read: who teaches sets it aside."""
     try:
         with path.open("rb") as file:
-            model = unpack(file.read(MOST_OCTETS + 1))
+            return unpack(file.read(MOST_OCTETS + 1), to_judge=True)
     except FileNotFoundError:
         return None
     except (OSError, Damaged) as error:
         _log.warn("nothing is judged by {path}: {why}", path=str(path), why=str(error))
         return None
-    model.lessons.clear()
-    return model
