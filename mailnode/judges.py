@@ -55,7 +55,11 @@ class Some:
 @implementer(ILateFilter)
 @define(eq=False)
 class SomeLate(Some):
-    """One that is asked behind the others."""
+    """One that is asked behind the others, and where it has something to say."""
+
+    def wants(self, envelope: Envelope) -> bool:
+        wanted: bool = self._wanted(envelope) and self._judge.wants(envelope)
+        return wanted
 
 
 @define(eq=False)

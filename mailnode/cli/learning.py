@@ -157,9 +157,9 @@ def learn_folders(
     files, reports = ModelFiles(data), []
     done = 0
     with reading(data / MAIL_DATABASE) as connection:
-        lying = [(each, mails_in_folders(connection, each[0])) for each in accounts]
-        total = sum(len(mails) for _, mails in lying)
-        for (account_id, address), mails in lying:
+        total = sum(len(mails_in_folders(connection, each)) for each, _ in accounts)
+        for account_id, address in accounts:
+            mails = mails_in_folders(connection, account_id)  # of one at a time: 100 octets each
             report = FolderReport(address, left=len(mails))
             reports.append(report)
             for at in range(0, len(mails), AT_ONCE):

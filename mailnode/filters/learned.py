@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 
 from attrs import define
@@ -10,9 +11,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailnode.errors import MailError
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import BY, facts_of
-from mailnode.learning.features import MAIL_OCTETS, likeness_of
+from mailnode.learning.features import MAIL_OCTETS, Likeness, likeness_of
 from mailnode.learning.judging import BAND, Band, Judgement, judge
 from mailnode.learning.model import UNWANTED, Model
 from mailnode.model import Envelope, Message, Verdict
@@ -31,7 +32,7 @@ class Shelf(Protocol):
     def model(self, account_id: int, /) -> Model | None: ...
 
 
-@implementer(ILateFilter)
+@implementer(ILateFilter, ISomeMailFilter)
 @define(eq=False, kw_only=True)
 class Learned:
     """Finds unwanted what is like the mails that were taught so; looks in a thread.
@@ -52,13 +53,12 @@ class Learned:
     band: Band = BAND
     name: str = BY
 
-    def judge(self, envelope: Envelope, message: Message) -> Any:
-        """A verdict for each recipient here; nothing while nothing was ever learned."""
-        if not envelope.recipients or self.shelf.is_empty:
-            return None
-        return self._judge(envelope, message)
+    def wants(self, envelope: Envelope) -> bool:
+        """Whether it has recipients here, and anything was ever learned."""
+        return bool(envelope.recipients) and not self.shelf.is_empty
 
-    async def _judge(self, envelope: Envelope, message: Message) -> Verdict:
+    async def judge(self, envelope: Envelope, message: Message) -> Verdict:
+        """A verdict for each recipient here."""
         accounts = list(dict.fromkeys(to.account_id for to in envelope.recipients))
         try:
             verdict: Verdict = await self.in_thread(self._look, accounts, message)
@@ -69,22 +69,27 @@ class Learned:
     # In a thread
 
     def _look(self, accounts: Sequence[int], message: Message) -> Verdict:
+        likeness = cache(partial(self._likeness_of, message))  # the most of it: where it is heard
         node = self.shelf.model(0)
+        if node is not None and not node.knows_both:
+            node = None
+        owned: dict[int, Verdict] = {}
+        for account_id in accounts[:MOST_OWN]:
+            own = self.shelf.model(account_id)
+            if own is not None and (own.knows_both or (node is not None and any(own.mails))):
+                judgement = judge(likeness(), node, own, self.band)
+                owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
+        if len(owned) == len(accounts) or node is None:
+            return Verdict(of_copies=owned)
+        return Verdict(**_told(judge(likeness(), node, None, self.band), NODE), of_copies=owned)
+
+    def _likeness_of(self, message: Message) -> Likeness:
         facts = [
             fact
             for each in message.judgements
             for fact in facts_of(each.by, each.unwanted, each.facts)
         ]
-        likeness = likeness_of(self._octets_of(message), facts)
-        owned: dict[int, Verdict] = {}
-        for account_id in accounts[:MOST_OWN]:
-            own = self.shelf.model(account_id)
-            if own is not None and any(own.mails):
-                judgement = judge(likeness, node, own, self.band)
-                owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
-        if len(owned) == len(accounts) or node is None:
-            return Verdict(of_copies=owned)
-        return Verdict(**_told(judge(likeness, node, None, self.band), NODE), of_copies=owned)
+        return likeness_of(self._octets_of(message), facts)
 
     def _octets_of(self, message: Message) -> bytes:
         body = message.body
@@ -103,8 +108,9 @@ def _told(judgement: Judgement, model: str) -> Mapping[str, Any]:
     """What a verdict says of it: why, only where it is unwanted, and by what speaks for that."""
     percent = f"{100 * judgement.probability:.0f} %"
     unwanted = judgement.verdict == UNWANTED
+    reasons = judgement.reasons if unwanted else ()
     return {
         "unwanted": unwanted,
-        "reasons": tuple(each.words for each in judgement.reasons if unwanted and each.weight > 0),
+        "reasons": tuple(each.words for each in reasons if each.weight > 0),
         "facts": {"verdict": judgement.verdict, "probability": percent, "model": model},
     }

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailnode.addresses import Address, parse_address
 from mailnode.errors import BadAddress, MailError
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.model import Blob, Envelope, Message, Recipient, Verdict
 from mailnode.reading.domains import registrable
 from mailnode.reading.fields import addresses_of, read_fields
@@ -27,7 +27,7 @@ BY = "authentication"  # who proves that a mail is from its author
 BLOCK = "block"
 
 
-@implementer(ILateFilter)
+@implementer(ILateFilter, ISomeMailFilter)
 @define(eq=False, kw_only=True)
 class Senders:
     """Finds unwanted what a blocked sender wrote, and wanted what an allowed one did.
@@ -45,14 +45,13 @@ class Senders:
     open_octets: Callable[[str, bytes], Octets]
     name: str = "senders"
 
-    def judge(self, envelope: Envelope, message: Message) -> Any:
+    def wants(self, envelope: Envelope) -> bool:
+        """Whether it has recipients here, and anybody has said something of a sender."""
+        return bool(envelope.recipients) and not self.rules().is_empty
+
+    async def judge(self, envelope: Envelope, message: Message) -> Verdict:
         """A verdict for each recipient who has said something of its sender."""
         rules = self.rules()
-        if rules.is_empty or not envelope.recipients:
-            return None
-        return self._judge(rules, envelope, message)
-
-    async def _judge(self, rules: SenderRules, envelope: Envelope, message: Message) -> Verdict:
         try:
             authors = await self.in_thread(self._authors, message.body)
         except MailError as error:  # a mail is taken all the same

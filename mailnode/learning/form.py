@@ -124,8 +124,11 @@ def pack(model: Model) -> bytes:
     return octets + hashlib.sha256(octets).digest()
 
 
-def unpack(octets: bytes) -> Model:
+def unpack(octets: bytes, *, to_judge: bool = False) -> Model:
     """The model that was packed.
+
+    Args:
+        to_judge: without its lessons, which take most of the time when there are many.
 
     Raises:
         Damaged.
@@ -146,12 +149,12 @@ def unpack(octets: bytes) -> Model:
         for kind in "HHff":
             section, at = _section(octets, at, slots * array(kind).itemsize)
             arrays.append(_array(kind, section, slots))
-        rows, at = _section(octets, at, MOST_LESSONS * _LESSON_OCTETS)
+        rows = b"" if to_judge else _section(octets, at, MOST_LESSONS * _LESSON_OCTETS)[0]
         return Model(
             bits,
             Counts(arrays[0], arrays[1], wanted, unwanted),  # type: ignore[arg-type]
             Weights(arrays[2], arrays[3], bias),
-            _lessons(rows),
+            _lessons(rows) if rows else {},
         )
     except (struct.error, zlib.error) as error:
         raise Damaged(str(error)) from error

@@ -8,9 +8,11 @@ unwanted one in the inbox, so much more is asked for the one than for the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import log, sqrt
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailnode.learning.features import Likeness
 from mailnode.learning.fisher import SUREST, combine, strongest
@@ -57,12 +59,17 @@ class Judgement:
     Attributes:
         probability: that it is unwanted.
         verdict: "wanted", "unsure" or "unwanted".
-        reasons: the weightiest first, at most `MOST_REASONS`.
     """
 
     probability: float
     verdict: str
-    reasons: tuple[Reason, ...]
+    _reasons: Callable[[], tuple[Reason, ...]] = field(eq=False, repr=False)
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The weightiest first, at most `MOST_REASONS`; made when they are asked for, for they take
+        as long as the judgement, and most mails are judged without a word."""
+        return self._reasons()
 
 
 def judge(
@@ -75,19 +82,28 @@ def judge(
     models = [model for model in (node, account) if model is not None]
     if not any(model.knows_both for model in models):
         return _untaught(models)
-    names, numbers = (*likeness.names, *likeness.facts), likeness.numbers
+    numbers = likeness.numbers
     known, found = evidence(numbers, node, account)
     score = sum(model.weights.score(slots) for model, slots in known)
     strong = strongest(found)
     fisher = FISHER_SHARE * combine([found[at] for at in strong])
     probability = as_probability(score + fisher)
-    return Judgement(
-        probability,
-        band.verdict(probability),
-        tuple(
-            _reason(names[at], numbers[at], weight, node, account)
-            for at, weight in _weightiest(known, found, strong)
-        ),
+    why = partial(_reasons, likeness, node, account, known, found, strong)
+    return Judgement(probability, band.verdict(probability), why)
+
+
+def _reasons(
+    likeness: Likeness,
+    node: Model | None,
+    account: Model | None,
+    known: list[tuple[Model, list[int]]],
+    found: list[float],
+    strong: list[int],
+) -> tuple[Reason, ...]:
+    names = (*likeness.names, *likeness.facts)
+    return tuple(
+        _reason(names[at], likeness.numbers[at], weight, node, account)
+        for at, weight in _weightiest(known, found, strong)
     )
 
 
@@ -132,4 +148,4 @@ def _untaught(models: list[Model]) -> Judgement:
         f"it has learned from {wanted:,} wanted and {unwanted:,} unwanted mails so far;"
         f" from {LEAST_OF_EACH} of each on it judges"
     )
-    return Judgement(0.5, UNSURE, (Reason(words, 0.0),))
+    return Judgement(0.5, UNSURE, lambda: (Reason(words, 0.0),))

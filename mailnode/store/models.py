@@ -54,9 +54,12 @@ class ModelFiles:
         return self.folder / f"{account_id or 'node'}{ENDING}"
 
     def account_ids(self) -> list[int]:
-        """Accounts that have one."""
-        stems = [path.stem for path in self.folder.glob(f"*{ENDING}")]
-        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+        """Accounts that have one, or of whose there is anything: damaged, or half-written."""
+        names = {path.name.partition(".")[0] for path in self._all()}
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def _all(self) -> Iterator[Path]:
+        return self.folder.glob(f"*{ENDING}*")
 
     @contextmanager
     def changing(self, *, wait: bool = True) -> Iterator[Changing | None]:
@@ -75,19 +78,19 @@ class ModelFiles:
             except BlockingIOError:
                 yield None
                 return
+            for unfinished in self.folder.glob("*.new"):  # of one that was killed
+                unfinished.unlink(missing_ok=True)
             yield Changing(self)
         finally:
             os.close(lock)
 
     def drop(self, account_ids: Collection[int]) -> int:
         """These accounts' models are gone; how many there were."""
-        gone = 0
-        for account_id in account_ids:
-            path = self.path_of(account_id)
-            for each in (path, path.with_name(f"{path.name}.damaged")):
-                if each.exists():
-                    each.unlink(missing_ok=True)
-                    gone += each == path
+        names, gone = set(map(str, account_ids)), 0
+        for path in self._all():
+            if path.name.partition(".")[0] in names:
+                path.unlink(missing_ok=True)
+                gone += path.suffix == ENDING
         return gone
 
     def taught_up_to(self) -> int:
@@ -236,18 +239,16 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
         about = path.stat()
     except OSError:
         return None
-    return about.st_ino, about.st_mtime_ns, about.st_size
+    return about.st_ino, about.st_ctime_ns, about.st_size  # another owner may let us read it
 
 
 def _read(path: Path) -> Model | None:
     """Without its lessons; None for one that can't be read: who teaches sets it aside."""
     try:
         with path.open("rb") as file:
-            model = unpack(file.read(MOST_OCTETS + 1))
+            return unpack(file.read(MOST_OCTETS + 1), to_judge=True)
     except FileNotFoundError:
         return None
     except (OSError, Damaged) as error:
         _log.warn("nothing is judged by {path}: {why}", path=str(path), why=str(error))
         return None
-    model.lessons.clear()
-    return model

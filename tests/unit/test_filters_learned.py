@@ -11,11 +11,13 @@ from zope.interface.verify import verifyObject
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
 from mailnode.filters.learned import MOST_OWN, Learned
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
+from mailnode.learning import judging
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import likeness_of
 from mailnode.learning.judging import Band
-from mailnode.learning.model import UNWANTED, WANTED, Model
+from mailnode.learning.model import LEAST_OF_EACH, UNWANTED, WANTED, Model
+from mailnode.learning.reasons import Reason
 from mailnode.model import Blob, Envelope, Judgement, Message, Recipient, Verdict
 from mailnode.threads import TooMuchWaiting
 from tests.unit.learning_case import BAD, BITS, GOOD, mail, taught
@@ -65,13 +67,12 @@ class LearnedTests(SynchronousTestCase):
     def test_it_is_asked_behind_the_others(self) -> None:
         self.assertTrue(verifyObject(ILateFilter, self.learned(FakeShelf())))
 
-    def test_while_nothing_was_learned_it_says_nothing_and_runs_nothing(self) -> None:
-        def in_thread(*_: Any) -> Any:
-            raise AssertionError
-
-        learned = self.learned(FakeShelf(), in_thread=in_thread)
-        self.assertIsNone(learned.judge(to(1), message(BAD)))
-        self.assertIsNone(self.learned(FakeShelf(_0=taught())).judge(to(), message(BAD)))
+    def test_without_a_model_or_a_recipient_here_it_wants_none(self) -> None:
+        taught_one = self.learned(FakeShelf(_0=taught()))
+        self.assertTrue(verifyObject(ISomeMailFilter, taught_one))
+        self.assertTrue(taught_one.wants(to(1)))
+        self.assertFalse(taught_one.wants(to()))
+        self.assertFalse(self.learned(FakeShelf()).wants(to(1)))
 
     def test_the_node_s_judgement_is_for_all_and_says_why(self) -> None:
         verdict = self.judge(self.learned(FakeShelf(_0=taught())), to(1, 2), message(BAD))
@@ -87,6 +88,23 @@ class LearnedTests(SynchronousTestCase):
             verdict = self.judge(learned, to(1), message(words))
             self.assertEqual(((), False), (verdict.reasons, verdict.unwanted))
             self.assertEqual(expected, verdict.facts["verdict"])
+
+    def test_a_mail_is_not_read_while_too_little_was_learned_to_judge_it(self) -> None:
+        young = taught(LEAST_OF_EACH - 1)
+        blob = Message(b"", Blob("key"), 1 << 20, b"")  # that can't be read
+        for shelf in (FakeShelf(_0=young), FakeShelf(_0=young, _1=young), FakeShelf(_2=taught())):
+            self.assertEqual(Verdict(), self.judge(self.learned(shelf), to(1), blob))
+        learned = self.learned(FakeShelf(_0=young, _1=taught(LEAST_OF_EACH)))
+        self.assertEqual([1], list(self.judge(learned, to(1, 2), message(BAD)).of_copies))
+
+    def test_words_are_made_of_unwanted_mails_alone(self) -> None:
+        made: list[str] = []
+        self.patch(judging, "say", lambda name, *_: made.append(name) or Reason(name, 1.0))
+        learned = self.learned(FakeShelf(_0=taught(), _1=taught()))
+        self.judge(learned, to(1, 2), message(GOOD))
+        self.assertEqual([], made)
+        self.judge(learned, to(2), message(BAD))
+        self.assertNotEqual([], made)
 
     def test_an_account_s_own_judgement_is_its_alone(self) -> None:
         own = Model.empty(BITS)

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
 from mailnode.filters.senders import Senders
-from mailnode.interfaces import ILateFilter
+from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.model import Blob, Envelope, Judgement, Message, Recipient, Verdict
 from mailnode.store.sender_rules import ALLOW, BLOCK, SenderRule, SenderRules
 
@@ -52,19 +52,28 @@ class SendersTests(SynchronousTestCase):
         judged = () if facts is None else (Judgement("authentication", facts=facts),)
         message = Message(b"", raw if body is None else body, len(raw), b"", judgements=judged)
         settings: dict[str, Any] = {"in_thread": execute, "open_octets": no_blob} | more
-        judging = Senders(rules=lambda: given, **settings).judge(envelope, message)
-        if judging is None:
+        senders = Senders(rules=lambda: given, **settings)
+        if not senders.wants(envelope):
             return {}
-        verdict = self.successResultOf(Deferred.fromCoroutine(judging))
+        verdict = self.successResultOf(Deferred.fromCoroutine(senders.judge(envelope, message)))
         self.assertEqual((False, False), (verdict.unwanted, verdict.wanted))
         return dict(verdict.of_copies)
 
     def test_it_is_asked_behind_the_others(self) -> None:
         found: Any = Senders(rules=rules, in_thread=execute, open_octets=no_blob)
         self.assertTrue(verifyObject(ILateFilter, found))
+        self.assertTrue(verifyObject(ISomeMailFilter, found))
 
-    def test_without_rules_nothing_is_read(self) -> None:
-        self.assertEqual({}, self.judge(rules(), in_thread=None))
+    def test_without_a_rule_or_a_recipient_here_it_wants_none(self) -> None:
+        given = rules((ALICE, BLOCK, "info@shop.example"))
+        here = Envelope("ID", None, (Recipient(parse_address(BOB), 2, BOB),))
+        for said, envelope, wanted in (
+            (given, here, True),
+            (given, Envelope("ID", None, ()), False),
+            (rules(), here, False),
+        ):
+            senders = Senders(rules=lambda said=said: said, in_thread=execute, open_octets=no_blob)  # type: ignore[misc]
+            self.assertIs(wanted, senders.wants(envelope))
 
     def test_who_is_blocked_is_unwanted_by_that_owner_alone(self) -> None:
         found = self.judge(rules((ALICE, BLOCK, "info@shop.example")))

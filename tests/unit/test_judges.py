@@ -41,8 +41,12 @@ class FakeHouse:
 class Asked:
     name = "asked"
 
-    def __init__(self) -> None:
+    def __init__(self, *, wants: bool = True) -> None:
         self.asked: list[Envelope] = []
+        self._wants = wants
+
+    def wants(self, envelope: Envelope) -> bool:
+        return self._wants
 
     def judge(self, envelope: Envelope, message: Message) -> None:
         self.asked.append(envelope)
@@ -133,6 +137,14 @@ class JudgesTests(TestCase):
     def test_what_was_learned_is_asked_behind_all_others(self) -> None:
         late = [each.name for each in self.judges(**ALL).filters if ILateFilter.providedBy(each)]
         self.assertEqual(["senders", "learned"], late)
+
+    def test_one_that_has_nothing_to_say_yet_costs_a_mail_nothing(self) -> None:
+        late = [each for each in self.judges(**ALL).filters if ILateFilter.providedBy(each)]
+        for each in late:
+            for something in (False, True):
+                each._judge = Asked(wants=something)
+                self.assertIs(something, each.wants(Envelope("ID", None, (), Client("192.0.2.1"))))
+            self.assertFalse(each.wants(Envelope("ID", None, ())))
 
     def test_one_for_some_mails_is_a_content_filter_as_well(self) -> None:
         self.assertTrue(verifyObject(IContentFilter, Some(Asked(), bool)))
