@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailnode.store.drafts import Drafts
 from mailnode.web.pages.turns import MOST_PAGES, Page, Turn, Turns, read_turn
+from tests.unit.mail_case import MailCase
 
 NAME = "0123456789abcdef"
 
@@ -61,3 +66,32 @@ class TurnsOfPages(SynchronousTestCase):
             self.keep(f"page{number:012}", 1)
         self.assertEqual(MOST_PAGES, len(self.turns._pages))
         self.assertFalse(self.has(1, 1))
+
+
+class PagesThatAreLeft(MailCase):
+    def form(self, number: int) -> dict[str, str]:
+        return {"subject": "Left", "text": f"text {number}", "turn": f"{NAME}-{number}"}
+
+    async def test_what_a_browser_breaks_off_and_what_it_says_last_are_one_draft(self) -> None:
+        await self.begin()
+        saves, stored = Drafts.save, Deferred[None]()
+        heard: Deferred[None] = Deferred()
+
+        async def save(drafts: Drafts, *what: Any) -> Any:
+            saved = await saves(drafts, *what)
+            if not stored.called:
+                stored.callback(None)
+                await heard
+            return saved
+
+        self.patch(Drafts, "save", save)
+        first = self.look_off("/write/0", form=self.form(1))
+        await self.until(lambda: stored.called)
+        first.leave()
+        heard.callback(None)
+        await self.post("/write/0", **self.form(2))
+        (uid,) = await self.uids("Drafts")
+        page = await self.page(f"/write?draft={await self.folder_id('Drafts')}/{uid}")
+        self.assertIn("text 2", page)
+        kept = await self.look(f"/write/kept?turn={NAME}-2")
+        self.assertEqual({"kept": True}, json.loads(kept.octets))
