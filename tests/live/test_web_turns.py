@@ -133,3 +133,21 @@ def test_what_a_page_has_kept_is_kept_again_when_it_was_deleted(node: Node, alic
     alice.post(f"/write/{kept['draft']}/discard", said, script=True)
     told = alice.post(f"/write/{kept['draft']}", said, script=True).json()
     assert alice.get(f"/write?draft={told['place']}").value("text") == "again"
+
+
+def test_what_is_written_on_after_its_mail_was_sent_elsewhere_is_another_one(
+    node: Node, alice: Browser
+) -> None:
+    said = written(alice, to="bob@example.test", subject="Sent elsewhere")
+    page = "3123456789abcdef"
+    kept = alice.post("/write/0", said | {"turn": f"{page}-1"}, script=True).json()
+    other = form_of(alice.get(f"/write?draft={kept['place']}"))
+    assert alice.post(f"/write/{kept['draft']}/send", other, script=True).status == 200
+    more = said | {"text": "and more", "turn": f"{page}-2", "place": kept["place"]}
+    told = alice.post(f"/write/{kept['draft']}", more, script=True)
+    assert told.status == 409
+    assert not alice.get(f"/write/kept?turn={page}-2").json()["kept"]
+    again = more | {"key": told.json()["key"], "turn": f"{page}-3"}
+    told = alice.post("/write/0", again, script=True)
+    assert told.json()["faults"] == {}
+    assert alice.get(f"/write?draft={told.json()['place']}").value("text") == "and more"

@@ -188,6 +188,7 @@ class Writing:
         async def keep(page: Page) -> Sent | tuple[Desktop, Faults]:
             sent = await self.sending.find(account_id, written)
             if sent is not None:
+                page.draft_id, page.place = 0, ""  # it went with the mail: more is another one
                 return sent
             if turn.number < page.number:
                 return await self._kept(account_id, page, written), Faults()
