@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.store.drafts import Drafts
-from mailnode.web.pages.turns import MOST_PAGES, Page, Turn, Turns, read_turn
+from mailnode.web.pages.turns import MOST_OF_ACCOUNT, MOST_PAGES, Page, Turn, Turns, read_turn
+from mailnode.web.refusals import TooManyBodies
 from tests.unit.mail_case import MailCase
 
 NAME = "0123456789abcdef"
@@ -66,6 +67,28 @@ class TurnsOfPages(SynchronousTestCase):
             self.keep(f"page{number:012}", 1)
         self.assertEqual(MOST_PAGES, len(self.turns._pages))
         self.assertFalse(self.has(1, 1))
+
+    def test_of_pages_that_are_left_no_more_are_kept_at_a_time_than_so_many(self) -> None:
+        until: Deferred[None] = Deferred()
+
+        async def work(page: Page) -> int:
+            await until
+            return page.number
+
+        def run(account_id: int) -> Deferred[int]:
+            return Deferred.fromCoroutine(self.turns.run(account_id, Turn(NAME, 1), work))
+
+        for _ in range(MOST_OF_ACCOUNT):
+            left = run(1)
+            left.cancel()
+            self.failureResultOf(left)
+        self.failureResultOf(run(1), TooManyBodies)
+        other = run(2)
+        self.assertNoResult(other)
+        until.callback(None)
+        self.assertEqual(-1, self.successResultOf(other))
+        self.assertEqual(-1, self.successResultOf(run(1)))
+        self.assertEqual({}, dict(self.turns._keeping))
 
 
 class PagesThatAreLeft(MailCase):

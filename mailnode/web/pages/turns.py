@@ -8,7 +8,7 @@ them was the last that was kept, and where.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -17,10 +17,12 @@ from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
 
 from mailnode.background import Together
+from mailnode.web.refusals import TooManyBodies
 
 T = TypeVar("T")
 
 MOST_PAGES = 2_000
+MOST_OF_ACCOUNT = 20  # that are kept at a time, whoever still waits for it
 _TURN = re.compile(r"([A-Za-z0-9]{16,64})-(\d{1,15})")
 
 
@@ -68,6 +70,7 @@ class Turns:
 
     _pages: OrderedDict[tuple[int, str], Page] = field(factory=OrderedDict, init=False)
     _under_way: Together = field(factory=Together, init=False)
+    _keeping: Counter[int] = field(factory=Counter, init=False)
 
     @asynccontextmanager
     async def of(self, account_id: int, turn: Turn) -> AsyncIterator[Page]:
@@ -91,11 +94,21 @@ class Turns:
 
         It goes on when whoever asked is gone: of a page that is left the browser breaks off what
         was asked for before, and what that became must be known to what is asked last.
+
+        Raises:
+            TooManyBodies.
         """
+        if self._keeping[account_id] >= MOST_OF_ACCOUNT:
+            raise TooManyBodies()
 
         async def run() -> T:
-            async with self.of(account_id, turn) as page:
-                return await work(page)
+            self._keeping[account_id] += 1
+            try:
+                async with self.of(account_id, turn) as page:
+                    return await work(page)
+            finally:
+                self._keeping[account_id] -= 1
+                self._keeping += Counter()  # those of none go
 
         done: T = await self._under_way.run(object(), run)
         return done
