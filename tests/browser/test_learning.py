@@ -88,6 +88,9 @@ def test_what_was_marked_as_junk_is_known_again_and_the_page_says_why(
     deliver(node, BAD, 200, "News")
     open_folder(alice, "Junk")
     alice.get_by_role("link", name=re.compile("News")).first.click()
+    expect(
+        alice.get_by_text(re.compile(f"In Junk because: learned: .*{EACH} unwanted mails"))
+    ).to_be_visible()
     alice.get_by_role("link", name="Story", exact=True).click()
     expect(alice.get_by_text(re.compile("judged unwanted by learned"))).to_be_visible()
     expect(alice.get_by_text(re.compile(f"of your {EACH} unwanted mails"))).to_be_visible()

@@ -71,3 +71,83 @@ def test_what_two_windows_make_of_one_draft_is_kept_of_both(
         assert told.json()["key"] != other["key"]
         told = alice.get(f"/write?draft={told.json()['place']}")
     assert told.value("text") == "the other"
+
+
+def test_what_was_typed_elsewhere_is_not_gone_with_a_draft_that_is_sent(
+    node: Node, alice: Browser
+) -> None:
+    node.empty("bob")
+    said = written(alice, to="bob@example.test", subject="Two", text="begun")
+    kept = alice.post("/write/0", said, script=True).json()
+    one, other = (form_of(alice.get(f"/write?draft={kept['place']}")) for _ in range(2))
+    newer = alice.post(f"/write/{kept['draft']}", one | {"text": "begun, and more"}, script=True)
+    before = drafts_of(node, "alice")
+    told = alice.post(f"/write/{kept['draft']}/send", other, script=True)
+    assert told.status == 422
+    assert "changed in another window" in told.text
+    assert node.mails("bob") == []
+    assert drafts_of(node, "alice") == before + 1
+    there = alice.get(f"/write?draft={newer.json()['place']}")
+    assert there.value("text") == "begun, and more"
+    again = other | {"key": told.json()["key"], "place": told.json()["place"]}
+    assert alice.post(f"/write/{told.json()['draft']}/send", again, script=True).status == 200
+    assert len(node.mails("bob")) == 1
+    assert drafts_of(node, "alice") == before
+
+
+def test_a_mail_is_not_sent_without_the_files_that_went_with_its_draft(
+    node: Node, alice: Browser
+) -> None:
+    node.empty("bob")
+    said = written(alice, to="bob@example.test", subject="Files")
+    kept = alice.post("/write/0", said, [("n.txt", "text/plain", b"notes")], script=True).json()
+    ready = form_of(alice.get(f"/write?draft={kept['place']}"))
+    alice.post(f"/write/{kept['draft']}/discard", ready, script=True)
+    told = alice.post(f"/write/{kept['draft']}/send", ready, script=True)
+    assert told.status == 422
+    assert "deleted meanwhile" in told.text
+    assert node.mails("bob") == []
+
+
+def test_a_page_whose_draft_is_gone_makes_one_new_one_of_all_that_it_says(
+    node: Node, alice: Browser
+) -> None:
+    said, page = written(alice, subject="Gone"), "1123456789abcdef"
+    kept = alice.post("/write/0", said, script=True).json()
+    alice.post(f"/write/{kept['draft']}/discard", said, script=True)
+    before = drafts_of(node, "alice")
+
+    def keep(number: int) -> Any:
+        turn = said | {"text": f"text {number}", "turn": f"{page}-{number}"}
+        return alice.post(f"/write/{kept['draft']}", turn, script=True).json()
+
+    first, second = keep(1), keep(2)  # it hasn't heard what became of the first
+    assert first["draft"] == second["draft"]
+    assert drafts_of(node, "alice") == before + 1
+    assert alice.get(f"/write?draft={second['place']}").value("text") == "text 2"
+
+
+def test_what_a_page_has_kept_is_kept_again_when_it_was_deleted(node: Node, alice: Browser) -> None:
+    said = written(alice, subject="Again", text="again") | {"turn": "2123456789abcdef-1"}
+    kept = alice.post("/write/0", said, script=True).json()
+    alice.post(f"/write/{kept['draft']}/discard", said, script=True)
+    told = alice.post(f"/write/{kept['draft']}", said, script=True).json()
+    assert alice.get(f"/write?draft={told['place']}").value("text") == "again"
+
+
+def test_what_is_written_on_after_its_mail_was_sent_elsewhere_is_another_one(
+    node: Node, alice: Browser
+) -> None:
+    said = written(alice, to="bob@example.test", subject="Sent elsewhere")
+    page = "3123456789abcdef"
+    kept = alice.post("/write/0", said | {"turn": f"{page}-1"}, script=True).json()
+    other = form_of(alice.get(f"/write?draft={kept['place']}"))
+    assert alice.post(f"/write/{kept['draft']}/send", other, script=True).status == 200
+    more = said | {"text": "and more", "turn": f"{page}-2", "place": kept["place"]}
+    told = alice.post(f"/write/{kept['draft']}", more, script=True)
+    assert told.status == 409
+    assert not alice.get(f"/write/kept?turn={page}-2").json()["kept"]
+    again = more | {"key": told.json()["key"], "turn": f"{page}-3"}
+    told = alice.post("/write/0", again, script=True)
+    assert told.json()["faults"] == {}
+    assert alice.get(f"/write?draft={told.json()['place']}").value("text") == "and more"

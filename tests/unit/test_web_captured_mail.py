@@ -91,6 +91,15 @@ class ReadingTests(CapturedCase):
         self.assertRegex(told, r"bob@example.test <span[^>]*>\(Bcc[^<]*</span> <span[^>]*>\(deliv")
         self.assertIn('<span class="muted">from</span> shop@example.test <', page)
 
+    async def test_of_many_recipients_the_one_whose_copy_it_is_stands_first(self) -> None:
+        await self.begin()
+        rows = await self.capture(*(f"u{number}@far.example" for number in range(60)))
+        page = await self.page(f"{LIST}/{rows[-1]}")
+        told = page.partition(">to</span>")[2].partition("</dd>")[0]
+        self.assertTrue(told.strip().startswith('<span class="person"><b>u59@far.example</b>'))
+        self.assertEqual(50, told.count('class="person"'))
+        self.assertIn("and more</a>", told)
+
     async def test_of_more_addresses_than_are_read_nobody_is_called_hidden(self) -> None:
         await self.begin()
         named = ", ".join(f"u{number}@far.example" for number in range(60))

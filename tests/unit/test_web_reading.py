@@ -12,12 +12,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
 from mailnode.reading.parts import parts_of
 from mailnode.web.letters import LOOK_S, Letter, Letters
 from mailnode.web.outflow import PIECE_OCTETS, pour, pours
 from mailnode.web.pages.mail_files import KEY_S, Keys, disposition, file_name, find_piece
-from mailnode.web.pages.mail_story import tell_owner, why_unwanted
 from mailnode.web.pages.mail_view import SHOWN_FILES, View, frame_mail, print_mail, view_mail
 from mailnode.web.pages.originals import offered_of
 from mailnode.web.refusals import TakesTooLong
@@ -250,65 +248,6 @@ class KeyTests(SynchronousTestCase):
 
     def test_another_process_has_other_keys(self) -> None:
         self.assertIsNone(Keys(lambda: self.now).session_of(self.key, "/mail/5/7"))
-
-
-class StoryTests(SynchronousTestCase):
-    events = (
-        Accepted(at=1.0, mail_id="M", sender="a@example.test", client="192.0.2.1",
-                 detail={"account": "a@example.test", "protocol": "ESMTPSA", "dialog": "secret"}),
-        CopyKept(at=1.0, mail_id="M", recipient="a@example.test", folder_id=1, uid=1,
-                 detail={"folder": "Sent"}),
-        Delivered(at=1.0, mail_id="M", recipient="list@example.test", folder_id=2, uid=9,
-                  detail={"mailbox": "b@example.test"}),
-        Queued(at=1.0, mail_id="M", recipient="c@far.example"),
-        Moved(at=2.0, mail_id="M", recipient="b@example.test", folder_id=3, uid=1,
-              detail={"from_folder": "INBOX", "from_uid": 9, "to_folder": "Junk"}),
-        Fetched(at=2.0, recipient="b@example.test", folder_id=2, client="198.51.100.7",
-                detail={"read": "9"}),
-        Relayed(at=3.0, mail_id="M", recipient="c@far.example",
-                detail={"host": "mx.far.example", "reply": "250 ok"}),
-    )  # fmt: skip
-
-    def tell(self, name: str, *folder_ids: int, events: tuple[Event, ...] = events) -> Any:
-        return tell_owner("M", events, lambda said: said == name, set(folder_ids))
-
-    def test_who_sent_it_learns_what_became_of_each_recipient_that_was_named(self) -> None:
-        told = self.tell("a@example.test", 1)
-        self.assertEqual(
-            [("list@example.test", "delivered"), ("c@far.example", "relayed")],
-            [(fate.recipient, fate.state) for fate in told.fates],
-        )
-        self.assertIn("250 ok", told.fates[1].words)
-        self.assertEqual(["accepted", "kept"], [line.event for line in told.lines])
-
-    def test_no_sender_learns_who_is_behind_an_address_or_what_they_do(self) -> None:
-        told = str(self.tell("a@example.test", 1))
-        for secret in ("b@example.test", "Junk", "198.51.100.7"):
-            self.assertNotIn(secret, told)
-
-    def test_a_recipient_learns_of_copies_of_its_own_alone(self) -> None:
-        told = self.tell("b@example.test", 2, 3)
-        self.assertEqual((), told.fates)
-        self.assertEqual(
-            ["accepted", "delivered", "moved", "pop3-session"], [line.event for line in told.lines]
-        )
-        self.assertNotIn("far.example", str(told))
-        self.assertNotIn("signed in", str(told))
-
-    def test_why_a_mail_lies_in_junk_is_told_by_each_who_judged_so(self) -> None:
-        judged = [
-            {"by": "authentication", "facts": {"spf": "pass"}, "reasons": ["it is noted"]},
-            {"by": "rspamd", "unwanted": True, "reasons": ["CHEAP (+7.5)", "NO_DATE (+1.0)"]},
-            {"by": "own", "unwanted": True},
-        ]
-        events = (Accepted(at=1.0, mail_id="M", detail={"judged": judged}), *self.events)
-        told = ("rspamd: CHEAP (+7.5); NO_DATE (+1.0)", "own: it is unwanted")
-        self.assertEqual(told, why_unwanted(events))
-        self.assertEqual((), why_unwanted(self.events))
-        self.assertEqual((), why_unwanted(()))
-
-    def test_no_dialog_of_another_is_told(self) -> None:
-        self.assertNotIn("secret", str(self.tell("b@example.test", 2)))
 
 
 class FakeThreads:

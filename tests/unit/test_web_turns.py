@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.web.pages.turns import MOST_PAGES, Page, Turn, Turns, read_turn
+from mailnode.store.drafts import Drafts
+from mailnode.web.pages.turns import MOST_OF_ACCOUNT, MOST_PAGES, Page, Turn, Turns, read_turn
+from mailnode.web.refusals import TooManyBodies
+from tests.unit.mail_case import MailCase
 
 NAME = "0123456789abcdef"
 
@@ -61,3 +67,54 @@ class TurnsOfPages(SynchronousTestCase):
             self.keep(f"page{number:012}", 1)
         self.assertEqual(MOST_PAGES, len(self.turns._pages))
         self.assertFalse(self.has(1, 1))
+
+    def test_of_pages_that_are_left_no_more_are_kept_at_a_time_than_so_many(self) -> None:
+        until: Deferred[None] = Deferred()
+
+        async def work(page: Page) -> int:
+            await until
+            return page.number
+
+        def run(account_id: int) -> Deferred[int]:
+            return Deferred.fromCoroutine(self.turns.run(account_id, Turn(NAME, 1), work))
+
+        for _ in range(MOST_OF_ACCOUNT):
+            left = run(1)
+            left.cancel()
+            self.failureResultOf(left)
+        self.failureResultOf(run(1), TooManyBodies)
+        other = run(2)
+        self.assertNoResult(other)
+        until.callback(None)
+        self.assertEqual(-1, self.successResultOf(other))
+        self.assertEqual(-1, self.successResultOf(run(1)))
+        self.assertEqual({}, dict(self.turns._keeping))
+
+
+class PagesThatAreLeft(MailCase):
+    def form(self, number: int) -> dict[str, str]:
+        return {"subject": "Left", "text": f"text {number}", "turn": f"{NAME}-{number}"}
+
+    async def test_what_a_browser_breaks_off_and_what_it_says_last_are_one_draft(self) -> None:
+        await self.begin()
+        saves, stored = Drafts.save, Deferred[None]()
+        heard: Deferred[None] = Deferred()
+
+        async def save(drafts: Drafts, *what: Any) -> Any:
+            saved = await saves(drafts, *what)
+            if not stored.called:
+                stored.callback(None)
+                await heard
+            return saved
+
+        self.patch(Drafts, "save", save)
+        first = self.look_off("/write/0", form=self.form(1))
+        await self.until(lambda: stored.called)
+        first.leave()
+        heard.callback(None)
+        await self.post("/write/0", **self.form(2))
+        (uid,) = await self.uids("Drafts")
+        page = await self.page(f"/write?draft={await self.folder_id('Drafts')}/{uid}")
+        self.assertIn("text 2", page)
+        kept = await self.look(f"/write/kept?turn={NAME}-2")
+        self.assertEqual({"kept": True}, json.loads(kept.octets))

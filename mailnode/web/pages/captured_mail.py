@@ -108,6 +108,9 @@ class CapturedMail:
         """All of the envelope, whether or not the mail names them, this copy's first."""
         mail_id, queue = letter.mail_id, self.admin.queue
         rows = await queue.page(queue.make_filter(mail_ids=(mail_id,)), 0, MOST_RECIPIENTS + 1)
+        if letter.row.id not in {each.id for each in rows}:  # there are many recipients
+            own = await queue.row(letter.row.id)
+            rows = [own, *rows] if own is not None else rows
         _subject, events = await self.admin.trace(mail_id)
         return _told(letter.row.id, rows, fates_of(events), _named_in(view))
 

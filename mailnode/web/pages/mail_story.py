@@ -50,17 +50,22 @@ def tell_owner(
     return Told(lines, fates)
 
 
-def why_unwanted(events: Sequence[Event]) -> tuple[str, ...]:
+def why_unwanted(events: Sequence[Event], folder_ids: Collection[int]) -> tuple[str, ...]:
     """Why a mail was filed in Junk, by each who judged so, in words; empty where nobody did.
+
+    What one's own mails or rules say of the copy stands for what the same judge says of others'.
 
     Args:
         events: of that mail, as the journal has them.
+        folder_ids: of who asks.
     """
-    judged: list[Any] = []
-    for event in events:
-        if event.name == "accepted":
-            judged += event.detail.get("judged") or ()  # type: ignore[arg-type]
-    found = [each for each in judged if each.get("unwanted")]
+    judged: dict[object, Any] = {}
+    of_all = [each for each in events if each.name == "accepted"]
+    of_own = [each for each in events if each.name == "delivered" and each.folder_id in folder_ids]
+    for event in (*of_all, *of_own):
+        for each in event.detail.get("judged") or ():  # type: ignore[attr-defined]
+            judged[each.get("by")] = each
+    found = [each for each in judged.values() if each.get("unwanted")]
     return tuple(
         f"{each.get('by')}: {'; '.join(each.get('reasons') or ()) or 'it is unwanted'}"
         for each in found

@@ -90,7 +90,8 @@ class Reading:
         named = _named_folders(shelf.folders, copy.folder_id)
         why: Sequence[str] = ()
         if named["here"] is not None and named["here"] is named["junk"]:
-            why = why_unwanted(await self.desk.journal.trace(letter.mail_id))
+            events = await self.desk.journal.trace(letter.mail_id)
+            why = why_unwanted(events, {each.folder_id for each in shelf.folders})
         return self.templates.page(
             visit,
             "mail.html",

@@ -22,7 +22,7 @@ from mailnode.telling import size
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.originals import Originals, Place
 from mailnode.web.pages.sending import Sending, Sent
-from mailnode.web.pages.turns import Page, Turns, read_turn
+from mailnode.web.pages.turns import Page, Turn, Turns, read_turn
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.pages.writing_form import (
     Desktop,
@@ -53,6 +53,7 @@ CHANGED = (
     "The draft was changed in another window meanwhile: what stands here is kept as another one,"
     " without files"
 )
+UNSENT = "It was not sent: look through it, and send it then"
 
 
 @define(eq=False)
@@ -181,26 +182,25 @@ class Writing:
 
     async def save(self, visit: Visit, draft_id: int) -> Answer:
         """Kept, whatever is wrong with it; a mail that was sent already isn't kept again."""
-        account_id, turn = visit.guest.account.id, read_turn(visit.form.get("turn"))
+        account_id, turn = visit.guest.account.id, _turn_of(visit)
         written = await self._written(visit)
-        async with self.turns.of(account_id, turn) as page:
+
+        async def keep(page: Page) -> Sent | tuple[Desktop, Faults]:
             sent = await self.sending.find(account_id, written)
             if sent is not None:
-                return await self._sent_before(visit, Desktop(written=written), sent)
-            draft_id = draft_id or page.draft_id
-            try:
-                if turn.page and turn.number <= page.number:
-                    desktop, faults = await self._kept(account_id, page, written), Faults()
-                else:
-                    over = source_of(page.place or visit.form.get("place"), account_id)
-                    desktop, faults = await self._keep(
-                        visit, draft_id, written, over, takes=not page.draft_id
-                    )
-            except MailError as error:
-                desktop = Desktop(written=written, draft_id=draft_id)
-                return await self._failed(visit, desktop, error)
-            page.number = max(page.number, turn.number)
-            page.draft_id, page.place = desktop.draft_id, desktop.place
+                page.draft_id, page.place = 0, ""  # it went with the mail: more is another one
+                return sent
+            if turn.number < page.number:
+                return await self._kept(account_id, page, written), Faults()
+            return await self._keep(visit, page, draft_id, written)
+
+        try:
+            kept = await self.turns.run(account_id, turn, keep)
+        except MailError as error:
+            return await self._failed(visit, Desktop(written=written, draft_id=draft_id), error)
+        if isinstance(kept, Sent):
+            return await self._sent_before(visit, Desktop(written=written), kept)
+        desktop, faults = kept
         if by_script(visit) or faults:
             failed = bool(faults.of("files")) and not by_script(visit)  # its text is kept
             return await self._page(visit, desktop, faults, 422 if failed else 200)
@@ -227,25 +227,23 @@ class Writing:
         return written
 
     async def _keep(
-        self,
-        visit: Visit,
-        draft_id: int,
-        written: Written,
-        over: Place | None = None,
-        *,
-        takes: bool = True,
+        self, visit: Visit, page: Page, draft_id: int, written: Written
     ) -> tuple[Desktop, Faults]:
         """The draft and the files that came with it are kept, and what of it could not be.
 
+        It takes the place of the text that was written on; where another window has kept one since,
+        both stay. Files of `source` are taken once: what `page` has kept has them.
+
         Args:
-            over: the text that was written on; where another window has kept one since, both stay.
-            takes: files of `source`, too: the same page hasn't had them taken before.
+            draft_id: 0 for a new one, or one that the page hasn't heard of.
 
         Raises:
             MailError: its text isn't kept.
         """
         account_id, drafts, faults = visit.guest.account.id, self.desk.drafts, Faults()
-        source = source_of(visit.form.get("source"), account_id) if takes else None
+        over = source_of(page.place or visit.form.get("place"), account_id)
+        source = None if page.draft_id else source_of(visit.form.get("source"), account_id)
+        draft_id = page.draft_id or draft_id
         paths = visit.form.all("take")
         if draft_id and source is not None:  # it may be the draft itself, whose mail is replaced
             await self._take(draft_id, source, paths, faults)
@@ -265,6 +263,8 @@ class Writing:
             raw = await self.files.in_thread(keep_written, written)
             saved = await drafts.save(account_id, raw)
             faults.add("", CHANGED)
+        place = f"{saved.folder_id}/{saved.uid}"
+        page.note(_turn_of(visit), saved.draft_id, place)
         if not draft_id and source is not None:
             await self._take(saved.draft_id, source, paths, faults)
         for file in visit.uploads.files:
@@ -276,7 +276,7 @@ class Writing:
         desktop = Desktop(
             written=written,
             draft_id=saved.draft_id,
-            place=f"{saved.folder_id}/{saved.uid}",
+            place=place,
             uploads=await drafts.uploads(account_id, saved.draft_id),
         )
         return desktop, faults
@@ -307,7 +307,8 @@ class Writing:
                 if sent.as_written:
                     await self.sending.settle(account, written, draft_id)
                 return sent
-            return await self._send(visit, account, written, draft_id, answer)
+            async with self.turns.of(account.id, _turn_of(visit)) as page:
+                return await self._send(visit, page, written, draft_id, answer)
 
         try:
             result = await self.sending.once(account.id, written, send)
@@ -322,25 +323,24 @@ class Writing:
         return await self._page(visit, Desktop(written=written, draft_id=draft_id), result, 422)
 
     async def _send(
-        self,
-        visit: Visit,
-        account: Account,
-        written: Written,
-        draft_id: int,
-        answer: list[Answer],
+        self, visit: Visit, page: Page, written: Written, draft_id: int, answer: list[Answer]
     ) -> Sent | Faults:
         """Kept first, so that nothing is lost whatever comes of it.
 
         Args:
-            answer: gets the page where it isn't sent.
+            answer: gets the page where it isn't sent: what the page showed, files too, isn't what
+                would go.
         """
-        desktop, faults = await self._keep(visit, draft_id, written)
+        account = visit.guest.account
+        desktop, faults = await self._keep(visit, page, draft_id, written)
+        if faults.of(""):
+            faults.add("", UNSENT)
         result: Sent | Faults
         status = 422
         try:
             result = (
                 faults
-                if faults.of("files")
+                if faults
                 else await self.sending.send(
                     account, visit.client, desktop.written, desktop.uploads
                 )
@@ -424,6 +424,10 @@ class Writing:
             own = [chosen if each == bare else each for each in own]
             return (own if chosen in own else [*own, chosen]), chosen
         return own, own[0] if own else ""
+
+
+def _turn_of(visit: Visit) -> Turn:
+    return read_turn(visit.form.get("turn"))
 
 
 def by_script(visit: Visit) -> bool:
