@@ -20,8 +20,8 @@ from mailnode.addresses import parse_address
 from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
+from mailnode.events import RefusedMail, SignedIn
 from mailnode.listening import KINDS
-from mailnode.model import RefusedMail, SignedIn
 from mailnode.service import Node, StartFailed
 from mailnode.tls import Certificate, make_self_signed
 from tests.fakes import FakeTransport, Talk

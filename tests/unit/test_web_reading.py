@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
+from mailnode.events import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
 from mailnode.reading.parts import parts_of
 from mailnode.web.letters import LOOK_S, Letter, Letters
 from mailnode.web.outflow import PIECE_OCTETS, pour, pours
