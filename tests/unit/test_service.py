@@ -298,6 +298,18 @@ class ReloadTests(NodeCase):
         (pace,) = node.arrival.rules.paces
         self.assertEqual(("mails", "sender", 7), (pace.what, pace.of, pace.rate))
 
+    def test_an_address_that_others_than_the_directory_may_know_has_its_strangers_judged(
+        self,
+    ) -> None:
+        self.add_accounts("alice")
+        node = self.started()
+        returned = parse_address("SRS0=hash=xx=sender.example=anna@example.test")
+        self.assertTrue(node.arrival.is_there(returned))
+        tickets = parse_address("tickets@example.test")
+        self.assertFalse(node.arrival.is_there(tickets))
+        node.config = self.config(plugins__delivery="mailnode.smtp.functions:FunctionMailboxes")
+        self.assertTrue(node.arrival.is_there(tickets), "it may be a function's")
+
     def test_what_needs_a_restart_is_said_and_nothing_else(self) -> None:
         node = self.reloading()
         node.reload()
