@@ -310,6 +310,16 @@ class ReloadTests(NodeCase):
         node.config = self.config(plugins__delivery="mailnode.smtp.functions:FunctionMailboxes")
         self.assertTrue(node.arrival.is_there(tickets), "it may be a function's")
 
+    async def test_a_node_that_stops_takes_nothing_up(self) -> None:
+        node = self.reloading()
+        self.settings = {"arrival__greylist": True}
+        stopped = node.stopService()
+        node.reload()
+        await self.waited(stopped)
+        node.reload()
+        self.assertIsNone(node.greylist.rules)
+        self.assertEqual("info: stopped", self.lines[-1])
+
     def test_what_needs_a_restart_is_said_and_nothing_else(self) -> None:
         node = self.reloading()
         node.reload()
