@@ -133,6 +133,15 @@ class EarlyTests(ArrivalCase):
         replies = self.talk.send(f"{MAIL}\r\n{ALICE}\r\n{BOB}\r\nDATA\r\n")
         self.assertEqual("354", replies.splitlines()[-1][:3])
 
+    def test_at_a_stop_nobody_waits_for_the_greeting(self) -> None:
+        self.come(banner_delay="3s")
+        self.talk.send(f"{HELO}\r\n{MAIL}\r\n")
+        self.house.sessions.drain()
+        self.assertEqual(["421"], [each[:3] for each in self.talk.read().splitlines()])
+        self.assertTrue(self.talk.server.transport.disconnecting)
+        self.house.clock.advance(3)
+        self.assertEqual("", self.talk.read())
+
     def test_who_leaves_before_the_greeting_leaves_nothing_behind(self) -> None:
         self.come(banner_delay="3s", reverse="off", helo="off")
         self.talk.lose()
