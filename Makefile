@@ -43,7 +43,7 @@ test: $(VENV)/installed-test
 	@BIN="$(BIN)" tests/install-vectors
 	@tests/live/install-clients
 	@tests/browser/install-browser
-	@BIN="$(BIN)" tests/run
+	@$(BIN)/python -m tests.run
 
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .

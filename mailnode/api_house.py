@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from mailnode.cred.passwords import Passwords
+    from mailnode.events import Event
     from mailnode.house import House
-    from mailnode.model import Event
     from mailnode.web.desk import Desk
     from mailnode.web.guard import Guard
     from mailnode.web.letters import Letters

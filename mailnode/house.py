@@ -258,6 +258,8 @@ class House(Premises):
 
     def reload(self) -> None:
         """SIGHUP: settings that can change, accounts and certificate are read again."""
+        if not self._standing:
+            return  # what would take them up is stopping
         if self._reload_config is not None:
             try:
                 config = self._reload_config()

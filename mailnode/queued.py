@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
-from mailnode.model import Blob, Event
+from mailnode.events import Event
+from mailnode.model import Blob
 
 Key = tuple[str, int]
 """A destination: a domain, and the outside address by whose provider mail leaves, 0 for none."""

@@ -43,6 +43,7 @@ from mailnode.room import body_share
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.server import SmtpServer
+from mailnode.srs import is_rewritten
 from mailnode.store.blobs import PIECE_OCTETS
 from mailnode.store.directory import Account
 from mailnode.store.locks import MaildropLocks
@@ -167,6 +168,9 @@ class Node(House):
         )
 
     def _leads_somewhere(self, address: Address) -> bool:
+        """By the directory; a delivery of [plugins] and reports have addresses besides."""
+        if self.config.plugins.delivery or is_rewritten(address):
+            return True
         try:
             return bool(self.directory.expand(address))
         except MailError:

@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from mailnode.model import Event, in_ranges
+from mailnode.events import Event
+from mailnode.model import in_ranges
 from mailnode.telling import size, when
 
 FILED = ("delivered", "imported", "kept", "moved")

@@ -22,8 +22,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
+from mailnode.events import Event, RefusedMail, SignInFailed, Summed
 from mailnode.machine import address_key
-from mailnode.model import Event, RefusedMail, SignInFailed, Summed
 
 REFUSALS_A_MINUTE = 10
 MOST_ADDRESSES = 1_000

@@ -26,8 +26,8 @@ from mailnode.web.pages.lists import shelf_of
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.cred.passwords import Passwords
+    from mailnode.events import Event
     from mailnode.house import House
-    from mailnode.model import Event
     from mailnode.store.queue_desk import QueueRow
     from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates

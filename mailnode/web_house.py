@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
     from mailnode.cred.passwords import Passwords
+    from mailnode.events import Event
     from mailnode.house import House
-    from mailnode.model import Event
     from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent

@@ -22,9 +22,10 @@ from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import NoSuchName
+from mailnode.events import Event
 from mailnode.intake import Intake
 from mailnode.interfaces import IResolver
-from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.model import Envelope, Filed, Message
 from mailnode.records import Records
 from mailnode.smtp.factory import SmtpFactory, SmtpRules
 from mailnode.smtp.transaction import Counter, Postbox

@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.mail import pop3
 from zope.interface import implementer
 
-from mailnode.model import Blob, Event
+from mailnode.events import Event
+from mailnode.model import Blob
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.store.fetching import Frame, Run, StoredMail, run_of
 from mailnode.store.snapshots import Snapshot

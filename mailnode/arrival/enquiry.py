@@ -29,7 +29,8 @@ from mailnode.arrival.names import (
     judge_helo,
     judge_reverse,
 )
-from mailnode.arrival.rules import HELO, LISTS, OFF, REVERSE, Rules
+from mailnode.arrival.refusals import TooMuch
+from mailnode.arrival.rules import HELO, LISTS, OFF, PACE, REVERSE, Rules
 from mailnode.dnslists import MOST_NAME, DnsList
 from mailnode.errors import MailError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mailnode.arrival.arrival import Arrival
 
 LOOK_UP_S = 5.0
+MOST_NAMES_AT_ONCE = 20  # of one client's, in HELO and MAIL
 LOOKED_UP = frozenset((LISTS, REVERSE, HELO))
 ADDRESS, SENDER = "address", "sender"  # whose listings; and HELO's
 
@@ -83,9 +85,14 @@ class Enquiry:
             self.name_helo(helo)
 
     def name_helo(self, helo: str) -> None:
-        """He calls himself that."""
+        """He calls himself that.
+
+        Raises:
+            TooMuch: he has named too many others that are still looked up.
+        """
         if helo == self._subjects.get(HELO):
             return
+        self._require_patience()
         self._subjects[HELO], self.helo = helo, ""
         if self.begun:
             if self.rules.helo != OFF:
@@ -93,11 +100,25 @@ class Enquiry:
             self._ask_domain_lists(HELO, helo)
 
     def name_sender(self, sender: Address | None) -> None:
-        """His mail comes from there."""
+        """His mail comes from there.
+
+        Raises:
+            TooMuch: as `name_helo` does.
+        """
         domain = "" if sender is None else sender.domain
         if domain != self._subjects.get(SENDER):
+            self._require_patience()
             self._subjects[SENDER] = domain
             self._ask_domain_lists(SENDER, domain)
+
+    def _require_patience(self) -> None:
+        """Look-ups of one client mustn't fill the memory, nor keep those of others waiting."""
+        rules = self.rules
+        of_a_name = 1 + len(rules.domain_lists)
+        most = 1 + len(rules.address_lists) + MOST_NAMES_AT_ONCE * of_a_name
+        if self._under_way.total() >= most:
+            self.arrival.count(PACE, "put-off")
+            raise TooMuch("Too many names at once, try again later", code=421)
 
     def _ask_domain_lists(self, whose: str, domain: str) -> None:
         self._listings.pop(whose, None)

@@ -90,20 +90,26 @@ class Visit:
             Listed, Nameless, BadHelo, TooEager: for good.
         """
         self._take_each("recipients")
-        self._take("mails", "recipient", recipient.key)
-        if recipient.local.lower() in ALWAYS_HEARD or not self.arrival.is_there(recipient):
+        if recipient.local.lower() in ALWAYS_HEARD:
+            self._take("mails", "recipient", recipient.key)
+            return None
+        if not self.arrival.is_there(recipient):
             return None
         waiting = self.enquiry.when_known(self.rules.needed)
-        if waiting is None:
-            self._refuse()
-            return Deferred.fromCoroutine(self._ask(recipient)) if self.rules.greylist else None
-        return Deferred.fromCoroutine(self._wait(waiting, recipient))
+        if waiting is not None or self.rules.greylist:
+            return Deferred.fromCoroutine(self._judge(waiting, recipient))
+        self._refuse()
+        self._take("mails", "recipient", recipient.key)
+        return None
 
-    async def _wait(self, waiting: Deferred[None], recipient: Address) -> None:
-        await waiting
+    async def _judge(self, waiting: Deferred[None] | None, recipient: Address) -> None:
+        if waiting is not None:
+            await waiting
         self._refuse()
         if self.rules.greylist:
             await self._ask(recipient)
+        # Last: who is turned away must not use up what is taken for somebody.
+        self._take("mails", "recipient", recipient.key)
 
     def found(self) -> Any:
         """What is known of him, as judgements; a Deferred of them while something is looked up."""

@@ -21,7 +21,7 @@ from rich.text import Text
 from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, config_of, wants_json
 from mailnode.cli.node import require_mail
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.store.journal import newest_row, read_since
 from mailnode.store.lists import open_queue
 from mailnode.store.queue import count_by_state

@@ -29,8 +29,8 @@ from zope.interface import Interface
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.realm import Avatar
 from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key, is_loopback
-from mailnode.model import Event, SignedIn, SignInFailed
 
 FIRST_DELAY_S = 0.5
 MOST_DELAY_S = 10.0

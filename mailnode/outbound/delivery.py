@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from mailnode.addresses import parse_address
 from mailnode.errors import MailError, StoreBroken
-from mailnode.model import QueueChanged, Relayed
+from mailnode.events import QueueChanged, Relayed
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.octets import MailReader, head_and_whole
 from mailnode.outbound.outcome import Attempt, Judged, judge, unreported

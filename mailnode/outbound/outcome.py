@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from mailnode.model import Bounced, PutOff, Relayed
+from mailnode.events import Bounced, PutOff, Relayed
 from mailnode.outbound.dsn import Told, wants
 from mailnode.queued import Leased, Settled
 from mailnode.settings import OutboundSettings

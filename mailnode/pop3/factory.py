@@ -15,7 +15,7 @@ from zope.interface import implementer
 from mailnode import __version__
 from mailnode.admission import Sessions
 from mailnode.config import Config
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.pop3.server import Pop3Server
 
 

@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from mailnode.errors import MaildropInUse, MailGone
+from mailnode.events import Event, Fetched
 from mailnode.interfaces import IMaildrop
-from mailnode.model import Blob, Event, Fetched, ranges_of
+from mailnode.model import Blob, ranges_of
 from mailnode.pop3.body import CHUNK_OCTETS, FRAME, Mail, WholeBody, read_chunk, readable
 
 if TYPE_CHECKING:

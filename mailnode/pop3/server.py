@@ -20,7 +20,7 @@ from twisted.mail import pop3
 from twisted.python.failure import Failure
 
 from mailnode.errors import MailError, SignInRefused
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.pop3.capabilities import capabilities_of
 from mailnode.pop3.drop import BadArgument, OpenDrop, read_number
 from mailnode.pop3.sending import Sending

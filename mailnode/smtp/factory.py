@@ -12,7 +12,7 @@ from twisted.mail import smtp
 
 from mailnode.admission import Sessions
 from mailnode.config import Config
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.smtp.server import SmtpServer
 
 if TYPE_CHECKING:

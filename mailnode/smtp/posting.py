@@ -16,16 +16,8 @@ from twisted.logger import Logger
 
 from mailnode.addresses import Address
 from mailnode.errors import MailError, TooLarge, TooManyRecipients, answer_for
-from mailnode.model import (
-    Client,
-    Event,
-    Filed,
-    Kept,
-    MailParameters,
-    Once,
-    RefusedMail,
-    new_mail_id,
-)
+from mailnode.events import Event, RefusedMail
+from mailnode.model import Client, Filed, Kept, MailParameters, Once, new_mail_id
 from mailnode.smtp.paths import Forward, ReversePath, path_of
 from mailnode.smtp.takers import Body
 from mailnode.smtp.trace import received_field

@@ -9,7 +9,8 @@ from twisted.mail import smtp
 from twisted.python.failure import Failure
 
 from mailnode.errors import MailError, answer_for
-from mailnode.model import Client, Event, RefusedMail
+from mailnode.events import Event, RefusedMail
+from mailnode.model import Client
 from mailnode.outgoing import said
 from mailnode.session import LineSession
 

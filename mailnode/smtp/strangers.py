@@ -51,9 +51,16 @@ class MeetingStrangers(SigningIn):
         self._step_done(None)
 
     def _leave(self) -> None:
+        """He isn't greeted any more."""
         held, self._held = self._held, None
         if held is not None:
             held.cancel()
+            self._busy = False
+
+    def drain(self) -> None:
+        """The node stops: who is not greeted yet has nothing under way."""
+        self._leave()
+        super().drain()
 
     def _note_helo(self, helo: str) -> None:
         if self.visit is not None:

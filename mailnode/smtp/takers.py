@@ -16,8 +16,8 @@ from twisted.mail.smtp import SMTPServerError
 from twisted.python.failure import Failure
 
 from mailnode.errors import BareLineEnd, MailError, TooLarge
+from mailnode.events import Accepted, Delivered, Event
 from mailnode.interfaces import IChunkedMessage
-from mailnode.model import Accepted, Delivered, Event
 
 _log = Logger()
 

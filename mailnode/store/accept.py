@@ -12,17 +12,8 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from attrs import define, frozen
 
 from mailnode.errors import MailError
-from mailnode.model import (
-    INBOX,
-    Accepted,
-    Blob,
-    Delivered,
-    Envelope,
-    Event,
-    Filed,
-    Judgement,
-    Message,
-)
+from mailnode.events import Accepted, Delivered, Event
+from mailnode.model import INBOX, Blob, Envelope, Filed, Judgement, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.answers import AnsweredBefore, keep_answers
 from mailnode.store.enqueue import Leaving, enqueue

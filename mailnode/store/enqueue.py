@@ -10,7 +10,8 @@ from collections import Counter
 
 from attrs import define, field
 
-from mailnode.model import Blob, Envelope, Event, Message, Queued, Remote
+from mailnode.events import Event, Queued
+from mailnode.model import Blob, Envelope, Message, Remote
 from mailnode.queued import ROW_OCTETS, Begun, Claims, Key, Leased, QueuedMail, octets_in_memory
 from mailnode.store.sqlite import execute_rows, reserve_ids
 

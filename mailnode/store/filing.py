@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from mailnode.errors import StoreBusy, StoreFull
-from mailnode.model import INBOX, Event, Imported, new_mail_id
+from mailnode.events import Event, Imported
+from mailnode.model import INBOX, new_mail_id
 from mailnode.store.beside import Writer
 from mailnode.store.digests import OCTETS, Digests
 from mailnode.store.journal import insert_events

@@ -19,7 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailnode.model import Event, Fetched, in_ranges
+from mailnode.events import Event, Fetched
+from mailnode.model import in_ranges
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind
 from mailnode.store.sqlite import execute_rows, padded

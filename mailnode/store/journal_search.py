@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.store.journal import read_row, read_trace
 
 SCANNED_ROWS = 50_000

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from mailnode.model import CopyKept, Envelope, Event, Kept, Message
+from mailnode.events import CopyKept, Event
+from mailnode.model import Envelope, Kept, Message
 from mailnode.store.sqlite import execute_rows
 from mailnode.store.use import FolderUse, make_folders
 

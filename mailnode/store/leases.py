@@ -11,7 +11,8 @@ from typing import Any
 
 from attrs import evolve, fields, frozen
 
-from mailnode.model import Envelope, Event, Interrupted, Message
+from mailnode.events import Event, Interrupted
+from mailnode.model import Envelope, Message
 from mailnode.queued import Leased, Settled
 from mailnode.store.accept import AcceptNote, accept_mails
 from mailnode.store.enqueue import LAST_PRIORITY

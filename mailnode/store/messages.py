@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.errors import MailError, StoreBroken
-from mailnode.model import INBOX, Envelope, Event, Filed, Message
+from mailnode.events import Event
+from mailnode.model import INBOX, Envelope, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import AcceptNote, accept_mails, open_folders
 from mailnode.store.blobs import FileBlobs

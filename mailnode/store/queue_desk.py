@@ -15,7 +15,7 @@ from typing import TypeVar
 import attrs
 from attrs import Factory, define, frozen
 
-from mailnode.model import QueueChanged
+from mailnode.events import QueueChanged
 from mailnode.store.journal import insert_events
 from mailnode.store.leases import delete_rows
 from mailnode.store.removal import Removed

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from attrs import Factory, define, frozen
 
 from mailnode.errors import MailError, NoSuchFolder
-from mailnode.model import DRAFT, Deleted, Event, Moved
+from mailnode.events import Deleted, Event, Moved
+from mailnode.model import DRAFT
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_copies
 from mailnode.store.sqlite import execute_rows, padded

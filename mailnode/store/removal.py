@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from attrs import Factory, define
 
-from mailnode.model import Dropped
+from mailnode.events import Dropped
 from mailnode.store.journal import insert_events
 from mailnode.store.sqlite import packed, padded, unpack
 from mailnode.store.use import FolderUse

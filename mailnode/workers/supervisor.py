@@ -32,10 +32,11 @@ from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
 from mailnode.plugins import find_checkers, find_delivery, find_filters
-from mailnode.premises import EX_IOERR, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL
+from mailnode.premises import EX_NOPERM, EX_TEMPFAIL
 from mailnode.taking import Taking
 from mailnode.timings import Timings
 from mailnode.workers.counts import Counts, make_memory
+from mailnode.workers.deaths import Deaths
 from mailnode.workers.process import WorkerProcess
 from mailnode.workers.sharing import PassedBell, SharedAllowance
 from mailnode.workers.words import (
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 ANSWER_S = 1.0
 IN_HAND_S = 30.0
-AT_ONCE_S = 3.0
-MOST_DEATHS_AT_ONCE, DEATHS_S = 3, 60.0
-FLUSHES_S = 60.0
 LATE_STOP_S = 10.0
 UNHEARD_S = 30
 
@@ -99,8 +97,7 @@ class Supervisor(House):
         self._on_started = on_started
         self._addresses, self._names = Failures(reactor), Failures(reactor)
         self._past: dict[str, Any] = {}
-        self._deaths_at_once: list[float] = []
-        self._flush_failed_at = float("-inf")
+        self._deaths = Deaths()
         self._all_gone: Deferred[None] | None = None
 
     # Starting
@@ -305,7 +302,8 @@ class Supervisor(House):
             if not self.workers and self._all_gone is not None:
                 self._all_gone.callback(None)
             return
-        fault = self._why_not_again(worker)
+        now = self.reactor.seconds()
+        fault = self._deaths.why_not_again(worker, now, started=self.started)
         if fault is None:
             _log.error("{worker} ended {how}: another begins", worker=worker.name, how=worker.how)
             try:
@@ -317,24 +315,6 @@ class Supervisor(House):
             return
         self.replaced += 1
         self.changed(self.workers[worker.number], None)  # it may not have told all
-
-    def _why_not_again(self, worker: WorkerProcess) -> tuple[int, str] | None:
-        """(exit code, why the node must stop); None where another may do better."""
-        now = self.reactor.seconds()
-        said = worker.cannot_start
-        if said is not None and not self.started:
-            return said
-        if worker.exit_code == EX_IOERR:
-            if now - self._flush_failed_at < FLUSHES_S:
-                return EX_IOERR, "flushes fail again and again"
-            self._flush_failed_at = now
-        if now - worker.began_at < AT_ONCE_S:
-            recent = [at for at in self._deaths_at_once if now - at < DEATHS_S]
-            self._deaths_at_once = [*recent, now]
-        if len(self._deaths_at_once) < MOST_DEATHS_AT_ONCE:
-            return None
-        code, why = said or (EX_SOFTWARE, f"{worker.name} ended {worker.how}")
-        return code, f"workers end as soon as they begin: {why}"
 
     async def _give_up(self, code: int, why: str) -> None:
         _log.critical("the node stops: {why}", why=why)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from mailnode.workers.supervisor import AT_ONCE_S
+from mailnode.workers.deaths import AT_ONCE_S
 from tests.live.node import DOMAIN, Node, command, copy_folder, make_folder, without_ours
 
 SENDERS = 4

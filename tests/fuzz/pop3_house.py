@@ -29,7 +29,8 @@ from mailnode.admission import Sessions
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
-from mailnode.model import Blob, Event
+from mailnode.events import Event
+from mailnode.model import Blob
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
 from mailnode.store.fetching import StoredMail

@@ -37,10 +37,11 @@ from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import Refused, SignInBusy, StoreBusy, StoreFull
+from mailnode.events import Event
 from mailnode.intake import Intake
 from mailnode.interfaces import IBlobs
 from mailnode.mailauth.canonical import BodyHash
-from mailnode.model import Blob, Envelope, Event, Message
+from mailnode.model import Blob, Envelope, Message
 from mailnode.routes import SendAs
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.factory import SmtpFactory, SmtpRules

@@ -13,7 +13,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailnode.addresses import parse_address
-from mailnode.model import Blob, Client, Envelope, Event, Message, Recipient, new_mail_id
+from mailnode.events import Event
+from mailnode.model import Blob, Client, Envelope, Message, Recipient, new_mail_id
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.database import Database
 from mailnode.store.jobs import WriteKind

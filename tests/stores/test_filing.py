@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.errors import StoreBusy, StoreFull
-from mailnode.model import SEEN, Imported
+from mailnode.events import Imported
+from mailnode.model import SEEN
 from mailnode.portability.letter import Gathering, Letter, gather
 from mailnode.settings import JournalSettings
 from mailnode.store import filing

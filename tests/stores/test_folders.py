@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailnode.errors import BadFolder, NoSuchFolder, NoSuchMail
-from mailnode.model import FLAGGED, INBOX, SEEN, STANDARD_FOLDERS, TRASH, Blob, Deleted, Moved
+from mailnode.events import Deleted, Moved
+from mailnode.model import FLAGGED, INBOX, SEEN, STANDARD_FOLDERS, TRASH, Blob
 from mailnode.store.database import Database
 from mailnode.store.folder_lists import Folder
 from mailnode.store.folders import MOST_FOLDERS, Folders

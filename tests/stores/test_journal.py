@@ -9,16 +9,8 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 
 from mailnode.errors import StoreFull
-from mailnode.model import (
-    Accepted,
-    Delivered,
-    Event,
-    Fetched,
-    RefusedMail,
-    SignedIn,
-    new_mail_id,
-    ranges_of,
-)
+from mailnode.events import Accepted, Delivered, Event, Fetched, RefusedMail, SignedIn
+from mailnode.model import new_mail_id, ranges_of
 from mailnode.store import journal as journal_module
 from mailnode.store.jobs import WriteKind
 from mailnode.store.journal import Journal

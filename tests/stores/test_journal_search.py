@@ -6,7 +6,7 @@ import time
 
 from attrs import evolve
 
-from mailnode.model import Accepted, Delivered, Event, RefusedMail, SignedIn
+from mailnode.events import Accepted, Delivered, Event, RefusedMail, SignedIn
 from mailnode.store.journal import insert_events
 from mailnode.store.journal_search import FoundPage, Sought, search_journal
 from tests.stores.support import StoreCase, envelope, message

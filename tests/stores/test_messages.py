@@ -10,7 +10,8 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
-from mailnode.model import SEEN, Accepted, Blob, CopyKept, Delivered, Judgement, Kept, Once, Remote
+from mailnode.events import Accepted, CopyKept, Delivered
+from mailnode.model import SEEN, Blob, Judgement, Kept, Once, Remote
 from mailnode.store.accept import served_head
 from mailnode.store.answers import Answered, AnsweredBefore, Answers
 from mailnode.store.fetching import Frame, StoredMail

@@ -12,16 +12,8 @@ from twisted.internet.defer import gatherResults
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken, StoreFull
-from mailnode.model import (
-    Bounced,
-    Interrupted,
-    MailParameters,
-    PutOff,
-    QueueChanged,
-    Queued,
-    Relayed,
-    Remote,
-)
+from mailnode.events import Bounced, Interrupted, PutOff, QueueChanged, Queued, Relayed
+from mailnode.model import MailParameters, Remote
 from mailnode.queued import NO_TURNS
 from mailnode.store import queue as queue_module
 from mailnode.store.accept import accept_mails

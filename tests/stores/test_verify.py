@@ -9,7 +9,7 @@ import time
 from twisted.internet.task import Clock
 
 from mailnode.errors import StoreBroken
-from mailnode.model import SignedIn
+from mailnode.events import SignedIn
 from mailnode.settings import JournalSettings
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal

@@ -10,7 +10,7 @@ from typing import Any
 
 from mailnode.addresses import parse_address
 from mailnode.admission import Sessions
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.settings import QuotaSettings
 from mailnode.store.accounts import Accounts
 from mailnode.store.directory import LiveDirectory

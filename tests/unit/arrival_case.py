@@ -11,8 +11,9 @@ from zope.interface import implementer
 
 from mailnode.arrival.arrival import Arrival
 from mailnode.config import load_config
+from mailnode.events import Event
 from mailnode.interfaces import IResolver
-from mailnode.model import Event, Judgement
+from mailnode.model import Judgement
 from mailnode.records import Records
 from mailnode.settings import ArrivalSettings
 from mailnode.store.greylist_rows import Look

@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.cli import main
-from mailnode.model import Client, Envelope, Event, Message, Recipient, new_mail_id
+from mailnode.events import Event
+from mailnode.model import Client, Envelope, Message, Recipient, new_mail_id
 from mailnode.store.accept import accept_mails
 from mailnode.store.accounts import Accounts
 from mailnode.store.journal import insert_events

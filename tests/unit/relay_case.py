@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 
 from mailnode.addresses import Address
 from mailnode.errors import StoreBroken
-from mailnode.model import Envelope, Event, Message, Recipient, Remote
+from mailnode.events import Event
+from mailnode.model import Envelope, Message, Recipient, Remote
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.leases import Leases
 from mailnode.outbound.outcome import rest_s

@@ -19,8 +19,9 @@ from zope.interface import implementer
 
 from mailnode.cred.credentials import LoginCredentials, PlainCredentials
 from mailnode.cred.realm import Realm
+from mailnode.events import Event
 from mailnode.intake import Intake
-from mailnode.model import Envelope, Event, Filed, Message
+from mailnode.model import Envelope, Filed, Message
 from mailnode.smtp.factory import SmtpFactory
 from mailnode.smtp.transaction import Counter, Postbox
 from mailnode.store.accounts import Account

@@ -133,6 +133,15 @@ class EarlyTests(ArrivalCase):
         replies = self.talk.send(f"{MAIL}\r\n{ALICE}\r\n{BOB}\r\nDATA\r\n")
         self.assertEqual("354", replies.splitlines()[-1][:3])
 
+    def test_at_a_stop_nobody_waits_for_the_greeting(self) -> None:
+        self.come(banner_delay="3s")
+        self.talk.send(f"{HELO}\r\n{MAIL}\r\n")
+        self.house.sessions.drain()
+        self.assertEqual(["421"], [each[:3] for each in self.talk.read().splitlines()])
+        self.assertTrue(self.talk.server.transport.disconnecting)
+        self.house.clock.advance(3)
+        self.assertEqual("", self.talk.read())
+
     def test_who_leaves_before_the_greeting_leaves_nothing_behind(self) -> None:
         self.come(banner_delay="3s", reverse="off", helo="off")
         self.talk.lose()
@@ -240,6 +249,31 @@ class PaceTests(ArrivalCase):
         self.come_again("198.51.100.9")
         self.assertEqual("450", self.say(HELO, "MAIL FROM:<x@y.example>", ALICE)[:3])
         self.assertEqual("250", self.say(BOB)[:3])
+
+    def test_who_is_turned_away_uses_up_nothing_of_a_recipient_s(self) -> None:
+        lists = {"address_lists": ("zen.example.org",), "refuse_weight": 1}
+        looks = FakeGreylist(Look(300.0, "new"), Look(0.0, SEEN))
+        for values, greylist, settings in (
+            (["127.0.0.2"], None, lists),
+            (SILENCE, None, lists),
+            ([], looks, {"greylist": True}),
+        ):
+            self.come(zone=ZONE | {(LISTED, "A"): values}, greylist=greylist)
+            self.set(mails_per_recipient=1, **settings)
+            self.come_again()
+            self.talk.say(HELO, MAIL, ALICE)
+            if self.resolver.silent:
+                self.resolver.speak(LISTED, "A", ["127.0.0.2"])
+            self.assertIn(self.refused().detail["code"], (450, 554))
+            self.come_again("198.51.100.9")
+            self.assertEqual("250", self.say(HELO, MAIL, ALICE)[:3])
+            self.assertEqual("450 4.7.1 Too many mails to this", self.say(ALICE)[:32])
+
+    def test_postmaster_s_are_counted_too(self) -> None:
+        self.come(mails_per_recipient=1)
+        postmaster = "RCPT TO:<postmaster@example.test>"
+        self.say(HELO, MAIL, postmaster)
+        self.assertEqual("450 4.7.1 Too many mails to this", self.say(postmaster)[:32])
 
     def test_it_is_counted_for_the_metrics(self) -> None:
         self.come(mails_per_sender=1)

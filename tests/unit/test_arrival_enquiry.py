@@ -116,6 +116,30 @@ class NamesTests(ArrivalCase):
             assert judged is not None
             self.assertIn(judged.facts["helo"], ("malformed", "nowhere", "bare", "pretends"), helo)
 
+    def test_who_names_more_than_can_be_looked_up_is_sent_away(self) -> None:
+        names = [f"h{number}.example" for number in range(50)]
+        lists = ("dbl.example.org", "multi.example.net")
+        asked = {(f"{name}.{zone}", "A"): SILENCE for name in names for zone in lists}
+        zone = ZONE | asked | {(name, "A"): SILENCE for name in names}
+        for command, settings in (
+            ("EHLO {}", {}),
+            ("EHLO {}", {"domain_lists": lists}),
+            ("MAIL FROM:<anna@{}>", {"domain_lists": lists}),
+        ):
+            self.come(zone=zone, **settings)
+            self.say(HELO)
+            taken = 0
+            while (reply := self.say("RSET", command.format(names[taken]))).startswith("250"):
+                taken += 1
+            self.assertEqual("421 4.7.1 Too many names at once", reply[:32])
+            self.assertIn(taken, range(20, 32))
+            self.assertTrue(self.talk.server.transport.disconnecting)
+
+    def test_however_many_he_names_that_are_known_at_once_he_is_heard(self) -> None:
+        self.come()
+        for number in range(100):
+            self.assertEqual("250", self.say(f"EHLO h{number}.example")[:3])
+
     def test_the_last_helo_counts_even_when_the_first_is_answered_later(self) -> None:
         self.come(zone=ZONE | {("slow.example", "A"): SILENCE})
         self.talk.say("EHLO slow.example", HELO, MAIL, ALICE)

@@ -9,18 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 from mailnode.cli.output import printable, size
-from mailnode.model import (
-    Client,
-    Deleted,
-    Delivered,
-    Dropped,
-    Event,
-    Fetched,
-    Moved,
-    RefusedMail,
-    Summed,
-    new_mail_id,
-)
+from mailnode.events import Deleted, Delivered, Dropped, Event, Fetched, Moved, RefusedMail, Summed
+from mailnode.model import Client, new_mail_id
 from mailnode.store.accounts import Accounts
 from mailnode.stories import tell_story
 from tests.unit.cli_case import CommandCase, words_of

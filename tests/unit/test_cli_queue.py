@@ -16,18 +16,8 @@ from rich.console import Console
 
 from mailnode.addresses import parse_address
 from mailnode.cli import queue_watch
-from mailnode.model import (
-    Bounced,
-    Envelope,
-    Event,
-    Interrupted,
-    Message,
-    PutOff,
-    QueueChanged,
-    Relayed,
-    Remote,
-    new_mail_id,
-)
+from mailnode.events import Bounced, Event, Interrupted, PutOff, QueueChanged, Relayed
+from mailnode.model import Envelope, Message, Remote, new_mail_id
 from mailnode.store.accept import accept_mails
 from mailnode.store.blobs import blob_path
 from mailnode.store.sqlite import connect, migrate, prepare, schema_scripts

@@ -257,10 +257,10 @@ class Health(SynchronousTestCase):
         self.assertEqual(set(re.findall(r"^``(/\w+)``$", read(METRICS), re.M)), there)
 
     def test_every_event_stands_there(self) -> None:
-        from mailnode import model
+        from mailnode import events
 
-        for name, event in vars(model).items():
-            if isinstance(event, type) and issubclass(event, model.Event) and name != "Event":
+        for name, event in vars(events).items():
+            if isinstance(event, type) and issubclass(event, events.Event) and name != "Event":
                 self.assertIn(f"``{event.name}``", read(METRICS))
 
 

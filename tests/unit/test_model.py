@@ -1,14 +1,13 @@
-"""`mailnode.model`: ids that sort by time, ranges, and values that stay as they are."""
+"""`mailnode.model`: ids that sort by time, and ranges."""
 
 from __future__ import annotations
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import model
-from mailnode.model import Accepted, Delivered, Event, in_ranges, new_mail_id, ranges_of
+from mailnode.model import in_ranges, new_mail_id, ranges_of
 
 
 class MailIdTests(SynchronousTestCase):
@@ -38,18 +37,3 @@ class RangesTests(SynchronousTestCase):
         self, numbers: set[int], number: int
     ) -> None:
         self.assertEqual(in_ranges(number, ranges_of(list(numbers))), number in numbers)
-
-
-class EventTests(SynchronousTestCase):
-    def test_events_are_told_apart_by_their_class(self) -> None:
-        self.assertNotEqual(Accepted(at=1.0, mail_id="A"), Delivered(at=1.0, mail_id="A"))
-        self.assertEqual(Accepted(at=1.0, mail_id="A"), Accepted(at=1.0, mail_id="A"))
-
-    def test_every_event_has_a_name_of_its_own(self) -> None:
-        kinds = [kind for kind in Event.__subclasses__() if kind.__module__ == model.__name__]
-        self.assertEqual(len({kind.name for kind in kinds} | {Event.name}), len(kinds) + 1)
-
-    def test_an_event_can_t_be_changed(self) -> None:
-        event = Accepted(mail_id="A")
-        with self.assertRaises(attrs.exceptions.FrozenInstanceError):
-            event.mail_id = "B"  # type: ignore[misc]

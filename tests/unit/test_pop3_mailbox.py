@@ -16,8 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailnode.errors import MaildropInUse, MailGone, StoreBusy, StoreFull
+from mailnode.events import Fetched
 from mailnode.interfaces import IMaildrop
-from mailnode.model import Blob, Fetched
+from mailnode.model import Blob
 from mailnode.pop3.body import FileBody, TopCut, ended
 from mailnode.pop3.drop import BadArgument, NoSuchMail, OpenDrop, read_number
 from mailnode.wire import head_of, stuff

@@ -21,8 +21,8 @@ from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.portal import Failures, SignInPortal, Unanswered
 from mailnode.errors import MaildropInUse, SignInBusy, SignInRefused
+from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key
-from mailnode.model import Event, SignedIn, SignInFailed
 
 
 class IPost(Interface):

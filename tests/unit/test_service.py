@@ -20,8 +20,8 @@ from mailnode.addresses import parse_address
 from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
+from mailnode.events import RefusedMail, SignedIn
 from mailnode.listening import KINDS
-from mailnode.model import RefusedMail, SignedIn
 from mailnode.service import Node, StartFailed
 from mailnode.tls import Certificate, make_self_signed
 from tests.fakes import FakeTransport, Talk
@@ -297,6 +297,28 @@ class ReloadTests(NodeCase):
         self.assertEqual(300.0, node.greylist.rules.wait_s if node.greylist.rules else 0)
         (pace,) = node.arrival.rules.paces
         self.assertEqual(("mails", "sender", 7), (pace.what, pace.of, pace.rate))
+
+    def test_an_address_that_others_than_the_directory_may_know_has_its_strangers_judged(
+        self,
+    ) -> None:
+        self.add_accounts("alice")
+        node = self.started()
+        returned = parse_address("SRS0=hash=xx=sender.example=anna@example.test")
+        self.assertTrue(node.arrival.is_there(returned))
+        tickets = parse_address("tickets@example.test")
+        self.assertFalse(node.arrival.is_there(tickets))
+        node.config = self.config(plugins__delivery="mailnode.smtp.functions:FunctionMailboxes")
+        self.assertTrue(node.arrival.is_there(tickets), "it may be a function's")
+
+    async def test_a_node_that_stops_takes_nothing_up(self) -> None:
+        node = self.reloading()
+        self.settings = {"arrival__greylist": True}
+        stopped = node.stopService()
+        node.reload()
+        await self.waited(stopped)
+        node.reload()
+        self.assertIsNone(node.greylist.rules)
+        self.assertEqual("info: stopped", self.lines[-1])
 
     def test_what_needs_a_restart_is_said_and_nothing_else(self) -> None:
         node = self.reloading()

@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import __version__
 from mailnode.admission import Sessions
+from mailnode.events import Accepted, Event, RefusedMail
 from mailnode.gate import ProxyGate
 from mailnode.measures import describe
-from mailnode.model import Accepted, Event, RefusedMail
 from mailnode.telemetry import MailLog, Metrics
 from mailnode.timings import Timings
 from mailnode.web.channel import Crowd

@@ -19,7 +19,8 @@ from mailnode.errors import (
     TooLarge,
     TooManyRecipients,
 )
-from mailnode.model import Client, Kept, RefusedMail, Remote
+from mailnode.events import RefusedMail
+from mailnode.model import Client, Kept, Remote
 from mailnode.smtp.functions import FunctionMailboxes
 from mailnode.smtp.posting import NobodyToSendTo, Posted, Posting, PostOffice
 from mailnode.smtp.transaction import Postbox

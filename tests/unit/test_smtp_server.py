@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from mailnode.errors import StoreFull
-from mailnode.model import Filed, Message, RefusedMail
+from mailnode.events import RefusedMail
+from mailnode.model import Filed, Message
 from mailnode.smtp.factory import SmtpRules
 from mailnode.smtp.paths import Forward
 from mailnode.smtp.server import SmtpServer

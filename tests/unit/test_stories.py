@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.model import (
+from mailnode.events import (
     Accepted,
     Bounced,
     CopyKept,

@@ -12,14 +12,9 @@ from twisted.python.failure import Failure
 
 from mailnode.config import Config
 from mailnode.premises import EX_IOERR, EX_SOFTWARE
+from mailnode.workers.deaths import AT_ONCE_S, DEATHS_S
 from mailnode.workers.process import WorkerProcess
-from mailnode.workers.supervisor import (
-    AT_ONCE_S,
-    DEATHS_S,
-    LATE_STOP_S,
-    UNHEARD_S,
-    Supervisor,
-)
+from mailnode.workers.supervisor import LATE_STOP_S, UNHEARD_S, Supervisor
 from mailnode.workers.words import COUNTS, TO_SUPERVISOR, Task, pack, unpack_config
 from tests.unit.node_case import NodeCase
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel, LogPublisher, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import telemetry
-from mailnode.model import Accepted, Delivered, Event, Queued, RefusedMail, SignedIn, SignInFailed
+from mailnode.events import Accepted, Delivered, Event, Queued, RefusedMail, SignedIn, SignInFailed
 from mailnode.telemetry import LogWriter, MailLog, Metrics, log_to_people
 
 ID = "01JABCDEFGHJKMNPQRSTVWXYZ0"

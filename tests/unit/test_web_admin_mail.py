@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from mailnode.addresses import parse_address
 from mailnode.admission import Sessions
-from mailnode.model import Accepted, Bounced, Delivered, Moved, Queued, RefusedMail
+from mailnode.events import Accepted, Bounced, Delivered, Moved, Queued, RefusedMail
 from mailnode.routes import Gear
 from mailnode.timings import LABELS
 from mailnode.web.figures import KEPT, Figures

@@ -16,7 +16,7 @@ from mailnode.web.api.shapes import MAIL_ID, event_facts, fate_facts
 from mailnode.web.routes import Answer, Need
 
 if TYPE_CHECKING:
-    from mailnode.model import Event
+    from mailnode.events import Event
 
 MOST_STORIES = 100
 ID = text("A mail's id.", pattern=f"^{MAIL_ID}$", says="an id")

@@ -19,7 +19,7 @@ from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
-    from mailnode.model import Event
+    from mailnode.events import Event
     from mailnode.store.journal_search import FoundMail
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.visit import Visit

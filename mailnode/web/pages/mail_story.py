@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from mailnode.model import Event
+from mailnode.events import Event
 from mailnode.stories import Fate, Line, as_asked, fates_of, tell_story
 
 # Of who sent it, whose sign-in and session only the sender and administrators are told of.

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from mailnode.model import MAIL_ID_LENGTH, Accepted
+from mailnode.events import Accepted
+from mailnode.model import MAIL_ID_LENGTH
 from mailnode.stories import as_asked, fates_of
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.refusals import WebRefused
 from mailnode.web.routes import Answer, Route
 
 if TYPE_CHECKING:
-    from mailnode.model import Event
+    from mailnode.events import Event
     from mailnode.stories import Fate
     from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates
