@@ -208,12 +208,24 @@ def _require_readable(name: str) -> None:
         ) from None
 
 
+def _end_by_interrupts_until_it_runs(reactor: Any) -> None:
+    """Ctrl-C ends a node that isn't up as SIGTERM does: at once, without a traceback.
+
+    Twisted takes the signal for itself where it finds Python's own handler.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    by_python = signal.default_int_handler
+    reactor.addSystemEventTrigger("before", "startup", signal.signal, signal.SIGINT, by_python)
+
+
 def makeService(options: Options) -> TwistdNode | TwistdSupervisor:
     """What twistd calls: the node that the options describe."""
     from twisted.internet import reactor
 
     if hasattr(signal, "SIGHUP"):  # until the node takes it up, it must not end the process
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if not reactor.running:
+        _end_by_interrupts_until_it_runs(reactor)
     # Durations run on the monotonic clock; set before any timer is.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:

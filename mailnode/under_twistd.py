@@ -108,7 +108,7 @@ class UnderTwistd(House):
 
         Twisted's own handlers would stop the reactor a second time, which is an error.
         """
-        if self.started:
+        if self._standing:
             hurry = self.reactor.callFromThread
             signal.signal(signal.SIGINT, lambda *_: hurry(self.cut_off))
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -48,3 +48,14 @@ def files(page: Path) -> dict[str, str]:
 def links(page: Path) -> Iterator[str]:
     for each in _LINK.finditer(read(page)):
         yield each["target"]
+
+
+def section(page: Path, title: str) -> str:
+    """The text from a heading to the next of its kind or a higher one."""
+    found = re.search(
+        rf"^{re.escape(title)}\n(?P<line>([-~=])\2*)\n(?P<text>.*?)(?=^\S[^\n]*\n(?:\2+|=+)\n|\Z)",
+        read(page),
+        re.M | re.S,
+    )
+    assert found, f"{page.name} has no section {title}"
+    return found["text"]

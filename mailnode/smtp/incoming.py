@@ -50,10 +50,11 @@ class Incoming:
     asked: tuple[Address, ...]
     remotes: tuple[Remote, ...] = ()
     account: Account | None = None
-    _pieces: list[bytes] = field(factory=list)
+    _begin: bytearray = field(factory=bytearray)  # what came, until it goes to a blob
     _size: int = 0
     _digest: Any = None  # as it comes where it goes to a blob, at its end where it is small
     _head: bytes = b""
+    _past_header: bool = False
     _blob: Any = None
     _facts: Any = None
     _lines: DotReader | None = None
@@ -71,18 +72,27 @@ class Incoming:
             if (lacking := HEAD_OCTETS - len(self._head)) > 0:
                 self._head += chunk[:lacking]
             return self._write(chunk)
-        self._pieces.append(chunk)
-        if self._size <= self.counter.blob_over:
-            return None
-        held = b"".join(self._pieces)
-        if self._may_be_forged and len(held) < FORGED_OCTETS and b"\r\n\r\n" not in held:
-            self._pieces = [held]  # its header is judged whole
-            return None
-        held = self._without_forged(held)
-        self._head, self._pieces = held[:HEAD_OCTETS], []
-        self._digest = hashlib.sha256(held)
+        new = len(self._begin)
+        self._begin += chunk
+        whole = not self._may_be_forged or self._is_past_header(new)
+        if self._size <= self.counter.blob_over or not (whole or self._size >= FORGED_OCTETS):
+            return None  # a header that may be forged is judged whole
+        begin = self._without_forged(self._taken())
+        self._head = begin[:HEAD_OCTETS]
+        self._digest = hashlib.sha256(begin)
         self._blob = IBlobs(self.counter.blobs).create()
-        return self._write(held)
+        return self._write(begin)
+
+    def _is_past_header(self, new: int) -> bool:
+        """Whether it did; what came before `new` was looked through already."""
+        if not self._past_header:
+            self._past_header = self._begin.find(b"\r\n\r\n", max(0, new - 3)) >= 0
+        return self._past_header
+
+    def _taken(self) -> bytes:
+        held = bytes(self._begin)
+        self._begin.clear()
+        return held
 
     @property
     def _may_be_forged(self) -> bool:
@@ -120,7 +130,7 @@ class Incoming:
     def connectionLost(self) -> None:
         """The mail is abandoned: nothing of it stays."""
         blob, self._blob = self._blob, None
-        self._pieces = []
+        self._begin.clear()
         if blob is not None:
             background(blob.discard(), "discarding an abandoned blob")
 
@@ -137,8 +147,7 @@ class Incoming:
             return succeed(None)
         if self._blob is not None:
             return Deferred.fromCoroutine(self._accept_blob())
-        body = self._without_forged(b"".join(self._pieces))
-        self._pieces = []
+        body = self._without_forged(self._taken())
         self._digest = hashlib.sha256(body)
         return self._accept(body, header_of(body, HEAD_OCTETS))
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger, globalLogBeginner
 from mailnode.interpreter import tune_interpreter
 from mailnode.premises import EX_SOFTWARE, StartFailed
 from mailnode.telemetry import LogWriter
-from mailnode.workers.words import FROM_SUPERVISOR, TO_SUPERVISOR, pack, read_task
+from mailnode.workers.words import FROM_SUPERVISOR, OF_TERMINALS, TO_SUPERVISOR, pack, read_task
 from mailnode.workers.worker import Pipe, Worker
 
 _log = Logger(namespace="mailnode")
@@ -26,8 +26,9 @@ _log = Logger(namespace="mailnode")
 
 def main() -> None:
     """Serve until the supervisor says stop, or is gone."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; it speaks for us
+    for number in OF_TERMINALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_TERMINALS)
     reactor: Any = twisted_reactor
     reactor.seconds = time.monotonic
     from_supervisor = take_input()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -15,7 +16,14 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from mailnode.errors import StoreBusy
-from mailnode.workers.words import FROM_SUPERVISOR, TO_SUPERVISOR, Lines, call, pack
+from mailnode.workers.words import (
+    FROM_SUPERVISOR,
+    OF_TERMINALS,
+    TO_SUPERVISOR,
+    Lines,
+    call,
+    pack,
+)
 
 SILENT_S = 5.0
 LAST_WORDS_S = 1.0
@@ -181,3 +189,13 @@ class WorkerProcess(ProcessProtocol):
             while waiting:
                 self._answer(word, None)
         self.boss.ended(self)
+
+
+@contextmanager
+def terminal_held_back() -> Iterator[None]:
+    """What is started here has the mask; it takes the signals once it knows what to do of them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_TERMINALS)

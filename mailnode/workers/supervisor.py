@@ -37,7 +37,7 @@ from mailnode.taking import Taking
 from mailnode.timings import Timings
 from mailnode.workers.counts import Counts, make_memory
 from mailnode.workers.deaths import Deaths
-from mailnode.workers.process import WorkerProcess
+from mailnode.workers.process import WorkerProcess, terminal_held_back
 from mailnode.workers.sharing import PassedBell, SharedAllowance
 from mailnode.workers.words import (
     COUNTS,
@@ -206,14 +206,16 @@ class Supervisor(House):
             descriptors |= dict(enumerate(sockets, first))
             ports.append((kind, where, list(range(first, first + len(sockets)))))
         program = [sys.executable, "-P", "-m", "mailnode.workers"]
-        self.reactor.spawnProcess(
-            worker,
-            program[0],
-            [*program, str(number + 1), os.fspath(self.config.data_path)],
-            # Its modules are ours, and what it logs is UTF-8, whatever the terminal takes.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
-            childFDs=descriptors,
-        )
+        with terminal_held_back():
+            self.reactor.spawnProcess(
+                worker,
+                program[0],
+                [*program, str(number + 1), os.fspath(self.config.data_path)],
+                # Its modules are ours, and what it logs is UTF-8, whatever the terminal takes.
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
+                childFDs=descriptors,
+            )
         self.workers[number] = worker
         task = Task(
             number=number,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from mailnode.settings import SECTIONS
 # Descriptors of a worker; the listening sockets come behind them.
 FROM_SUPERVISOR, TO_LOG, TO_SUPERVISOR, COUNTS = 0, (1, 2), 3, 4
 READ_OCTETS = 1 << 16
+
+OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)  # they are sent to all; the supervisor speaks for us
 
 
 def pack(*words: object) -> bytes:

@@ -227,7 +227,8 @@ def test_a_real_postfix_comes_again_and_its_mail_is_there_once(
                 with smtplib.SMTP(
                     "127.0.0.1", postfix.port, timeout=30, source_address=("127.0.0.2", 0)
                 ) as client:
-                    client.sendmail(SENDER, [ALICE], f"Subject: {subject}\r\n\r\nHello\r\n")
+                    mail = f"From: {SENDER}\r\nSubject: {subject}\r\n\r\nHello\r\n"
+                    client.sendmail(SENDER, [ALICE], mail)
                 deadline = began + 60
                 while len(running.mails()) < len(came) + 1:
                     assert time.monotonic() < deadline, postfix.log()[-3000:]

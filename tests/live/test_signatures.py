@@ -31,7 +31,7 @@ RECORD = key_record(RSA, public_text(KEY.private_key))
 
 def judged(mail: bytes) -> DkimResult:
     header, _, body = mail.partition(b"\r\n\r\n")
-    examination = read_mail(header + b"\r\n", ())
+    examination = read_mail(header + b"\r\n")
     examination.bodies.feed(body)
     examination.end_body()
     zone = Zone({("s1._domainkey.example.org", "TXT"): [RECORD]})

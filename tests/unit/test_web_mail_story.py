@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.model import Accepted, CopyKept, Delivered, Event, Fetched, Moved, Queued, Relayed
+from mailnode.events import Accepted, CopyKept, Delivered, Fetched, Moved, Queued, Relayed
+from mailnode.model import Event
 from mailnode.web.pages.mail_story import tell_owner, why_unwanted
 
 

@@ -7,8 +7,7 @@ CREATE TABLE draft (
     uid        INTEGER NOT NULL,                   -- and which copy that is
     saved_at   REAL NOT NULL                       -- UTC epoch seconds
 );
--- saved_at stands in it, for repair takes an entry of three whole numbers for one of delivery_message.
-CREATE INDEX draft_copy ON draft (folder_id, uid, saved_at);
+CREATE UNIQUE INDEX draft_copy ON draft (folder_id, uid);
 
 CREATE TABLE upload (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused
