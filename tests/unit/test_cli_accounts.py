@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from mailnode.cli import passwords
+from attrs import evolve
+
+from mailnode.addresses import parse_address
 from mailnode.cred.passwords import password_matches
+from mailnode.cred.stored import ScramKeys, read_kept
+from mailnode.sealing import Seal
 from mailnode.store.accounts import Accounts
 from tests.unit.cli_case import CommandCase
 
@@ -145,7 +149,7 @@ class Users(AccountCase):
         self.assertIsNone(self.run_json("user quota alice")["quota_octets"])
 
     def test_an_administrator_is_made_so_and_no_more_one(self) -> None:
-        added = self.run_json("user add dora@example.org --admin", "password 8\n")
+        added = self.run_json("user add dora@example.org --admin", "seven sleepy owls\n")
         self.assertTrue(added["admin"])
         self.assertIn("active, administrator", self.run_command("user list").stdout)
         self.run_command("user set dora --no-admin")
@@ -211,8 +215,8 @@ class Passwords(AccountCase):
         for line in ("user passwd alice", "init --user eve@example.org"):
             terminal = TypedPasswords(self, *typed)
             told = self.run_command(line).stderr
-            self.assertIn("shorter than 8 characters: once more", told)
-            self.assertIn("the password is empty or blank: once more", told)
+            self.assertIn("A password has at least 10 characters: once more", told)
+            self.assertIn("The password is empty or blank: once more", told)
             self.assertEqual([], terminal.left)
 
     def test_two_that_differ_change_nothing(self) -> None:
@@ -232,17 +236,43 @@ class Passwords(AccountCase):
         for typed, why in (
             (b"", "no password"),
             (b"\n", "empty"),
-            (b"seven77\n", "8 characters"),
+            (b"seven 77\n", "10 characters"),
+            (b"password 1234\n", "easy to guess"),
+            (b"alice@example.org\n", "not the name"),
             (b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\n", "UTF-8"),
             (b"with\x00zero-octet\n", "control character"),
         ):
             self.assertIn(why, self.refusal("user passwd alice", 65, typed))
         self.assertEqual(self.account("alice").password_hash, before)
 
-    def test_eight_characters_will_do_whatever_their_octets(self) -> None:
-        self.run_command("user passwd alice", typed="äöüÄÖÜßé\n")
-        self.refusal("user passwd alice", 65, "äöüÄÖÜß\n")
-        self.assertEqual(passwords.LEAST_CHARACTERS, 8)
+    def test_ten_characters_will_do_whatever_their_octets(self) -> None:
+        self.run_command("user passwd alice", typed="äöüÄÖÜßéüñ\n")
+        self.refusal("user passwd alice", 65, "äöüÄÖÜßéü\n")
+
+    def test_the_last_five_are_refused_and_the_one_before_may_come_back(self) -> None:
+        words = [
+            f"{each} sleepy owls" for each in ("seven", "eight", "nine", "ten", "eleven", "12")
+        ]
+        for word in words[:5]:
+            self.run_command("user passwd alice", typed=f"{word}\n")
+        for word in words[:5]:
+            self.assertIn("new", self.refusal("user passwd alice", 65, f"{word}\n"))
+        self.run_command("user passwd alice", typed=f"{words[5]}\n")
+        self.run_command("user passwd alice", typed=f"{words[0]}\n")
+
+    def test_its_keys_for_scram_are_sealed_about_the_account(self) -> None:
+        self.run_command("user passwd alice", typed=f"{PASSWORD}\n")
+        accounts = Accounts.open("users.db")
+        directory = accounts.load_directory()
+        accounts.close()
+        alice = directory.find(parse_address("alice@example.org"))
+        assert alice is not None
+        kept = directory.scram_keys[alice.id]
+        keys = read_kept(alice, kept, Seal.open(Path("var")))
+        assert keys is not None
+        self.assertEqual(ScramKeys.of(PASSWORD, keys.salt), keys)
+        self.assertNotIn(keys.stored_key, kept.keys)
+        self.assertIsNone(read_kept(evolve(alice, id=alice.id + 1), kept, Seal.open(Path("var"))))
 
     def test_a_demo_account_may_have_a_short_one_but_never_none(self) -> None:
         self.assertTrue(self.run_json("user add --demo demo@example.org", "demo\n")["demo"])

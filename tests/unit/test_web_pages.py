@@ -135,18 +135,22 @@ class SettingsTests(WebCase):
         self.sign_in("bob")
         others, self.jar = self.jar, mine
         for fields in (
-            {"now": "wrong", "new": "another 12", "again": "another 12"},
-            {"now": PASSWORD, "new": "another 12", "again": "another 13"},
+            {"now": "wrong", "new": "another sleepy owl", "again": "another sleepy owl"},
+            {"now": PASSWORD, "new": "another sleepy owl", "again": "another sleepy cat"},
             {"now": PASSWORD, "new": "short", "again": "short"},
+            {"now": PASSWORD, "new": "password 1234", "again": "password 1234"},
+            {"now": PASSWORD, "new": "bob@example.test", "again": "bob@example.test"},
             {"now": PASSWORD, "new": " " * 9, "again": " " * 9},
             {"now": PASSWORD, "new": "with\x01 control", "again": "with\x01 control"},
         ):
             self.assertEqual(422, self.post("/settings/password", **fields).status, fields)
         self.assertEqual(PASSWORD, self.passwords[2])
         before = dict(self.jar)
-        reply = self.post("/settings/password", now=PASSWORD, new="another 12", again="another 12")
+        reply = self.post(
+            "/settings/password", now=PASSWORD, new="another sleepy owl", again="another sleepy owl"
+        )
         self.assertEqual(303, reply.status)
-        self.assertEqual("another 12", self.passwords[2])
+        self.assertEqual("another sleepy owl", self.passwords[2])
         self.assertNotEqual(before["mailnode-8080"], self.jar["mailnode-8080"])
         self.assertIn("The password is changed", self.ask("/settings").text)
         for old in (others, before):
@@ -185,7 +189,12 @@ class ElsewhereTests(WebCase):
         self.sign_in()
         page = self.ask("/settings")
         self.assertNotIn('action="/settings/password"', page.text)
-        form = {"csrf": page.csrf, "now": PASSWORD, "new": "another 12", "again": "another 12"}
+        form = {
+            "csrf": page.csrf,
+            "now": PASSWORD,
+            "new": "another sleepy owl",
+            "again": "another sleepy owl",
+        }
         self.assertEqual(403, self.ask("/settings/password", form=form).status)
         self.assertEqual(PASSWORD, self.passwords[1])
 
