@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 import bcrypt
-from passlib.hash import sha256_crypt, sha512_crypt
 
 from mailnode.errors import AccountError
 
@@ -80,5 +79,7 @@ def foreign_fits(password_hash: str, password: str) -> bool:
         return False
     if password_hash.startswith("$2"):
         return bcrypt.checkpw(octets[:MOST_BCRYPT_OCTETS], password_hash.encode())
+    from passlib.hash import sha256_crypt, sha512_crypt  # 20 ms that most processes are spared
+
     kind = sha512_crypt if password_hash.startswith("$6$") else sha256_crypt
     return bool(kind.verify(octets, password_hash))

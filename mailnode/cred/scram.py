@@ -89,6 +89,7 @@ class ScramCredentials:
     _nonce: str = field(factory=lambda: token_urlsafe(NONCE_OCTETS))
     _first: re.Match[str] | None = field(default=None, init=False)
     _final: re.Match[str] | None = field(default=None, init=False)
+    _proof: bytes = field(default=b"", init=False, repr=False)
     _server_first: str = field(default="", init=False)
 
     def getChallenge(self) -> bytes:
@@ -141,12 +142,12 @@ class ScramCredentials:
 
     def _take_final(self, final: re.Match[str]) -> None:
         assert self._first is not None
-        self._final = final
         kind = self._first["binding"]
         expected = self._first["gs2"].encode() + ((self._bound(kind) or b"") if kind else b"")
         said, proof = (strict_base64(final[each].encode()) for each in ("binding", "proof"))
         if len(proof) != KEY_OCTETS:
             raise BadResponse()
+        self._final, self._proof = final, proof
         if not hmac.compare_digest(said, expected):
             self.wrong = "bound to another connection"
         elif not hmac.compare_digest(final["nonce"], self._nonce):
@@ -158,8 +159,7 @@ class ScramCredentials:
             return False
         unproved = f"{self._first['bare']},{self._server_first},{self._final['unproved']}".encode()
         signature = hmac.digest(keys.stored_key, unproved, "sha256")
-        proof = strict_base64(self._final["proof"].encode())
-        client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+        client_key = bytes(a ^ b for a, b in zip(self._proof, signature, strict=True))
         fits = hmac.compare_digest(sha256(client_key).digest(), keys.stored_key)
         if not fits or self.wrong:
             return False

@@ -276,15 +276,19 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             _interface, mailbox, self._onLogout = await login
             drop = None if self._gone else await OpenDrop.of(mailbox)
         except Exception as refusal:
-            self.account, self._revoked = "", False
-            self._log_out()
+            self._revoked = False
+            self._end_unsigned()
             self._sign_in_refused(refusal)
             return
         if drop is None or self._gone or self._revoked:
             self._log_out()
             return
         self.account = str(getattr(mailbox, "address", ""))
-        self.sayLast(credentials, lambda: self._begin(mailbox, drop), self._log_out)
+        self.sayLast(credentials, lambda: self._begin(mailbox, drop), self._end_unsigned)
+
+    def _end_unsigned(self) -> None:
+        self.account = ""
+        self._log_out()
 
     def _begin(self, mailbox: Any, drop: OpenDrop) -> None:
         self.mbox, self.drop = mailbox, drop
