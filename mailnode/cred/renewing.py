@@ -8,6 +8,7 @@ accounts in a commit, and nobody who is signed in notices.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -64,21 +65,17 @@ class Renewing:
         kept = self._directory.scram_keys(account.id)
         if is_outdated(account.password_hash) or read_kept(account, kept, self._seal) is None:
             self._pending[account.id] = account, password
-            if self._running is None:
+            if self._running is None or self._running.called:
                 self._running = Deferred.fromCoroutine(self._run())
                 background(self._running, "renewing what is kept of passwords")
 
     async def _run(self) -> None:
-        try:
-            while self._pending and not self._stopped:
-                await self._renew_some()
-                if self._pending and not self._stopped:
-                    self._pause = deferLater(self._clock, PAUSE_S)
+        while self._pending and not self._stopped:
+            await self._renew_some()
+            if self._pending and not self._stopped:
+                self._pause = deferLater(self._clock, PAUSE_S)
+                with suppress(CancelledError):  # the stop waits for no pause
                     await self._pause
-        except CancelledError:
-            pass  # the stop waits for no pause
-        finally:
-            self._running = None
 
     async def _renew_some(self) -> None:
         """What can't be renewed now is at the next sign-in."""
@@ -102,10 +99,9 @@ class Renewing:
         """No more is begun; what is under way is done."""
         self._stopped = True
         self._pending.clear()
-        running = self._running
-        if running is not None:
-            if self._pause is not None:
-                self._pause.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._running is not None:
             done: Deferred[None] = Deferred()
-            running.addBoth(lambda _: done.callback(None))
+            self._running.addBoth(lambda _: done.callback(None))
             await done

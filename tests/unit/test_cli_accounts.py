@@ -17,6 +17,7 @@ from mailnode.store.accounts import Accounts
 from tests.unit.cli_case import CommandCase
 
 PASSWORD = "correct horse"
+BCRYPT = "$2y$05$h7orBuFPBAfLkSqMfBDLZe8Mm6xpI2Wc4xEY9gnCa.Q2yB04sytbi"
 
 
 class TypedPasswords:
@@ -386,3 +387,76 @@ class Init(CommandCase):
 
     def test_where_no_folder_is_it_is_73(self) -> None:
         self.assertIn("make it first", self.refusal("init --users no/where/users.db", 73))
+
+
+class ForeignPasswords(AccountCase):
+    """Accounts of another mail server come with the hashes of their passwords."""
+
+    def hash_of(self, name: str) -> str:
+        return str(self.account(name).password_hash)
+
+    def test_one_is_made_with_what_another_system_kept(self) -> None:
+        for name, given in (("carol", f"{{BLF-CRYPT}}{BCRYPT}"), ("dora", BCRYPT)):
+            self.run_command(f"user add {name}@example.org --hash '{given}'")
+            self.assertEqual(BCRYPT, self.hash_of(name))
+
+    def test_a_hash_that_costs_too_much_or_is_none_makes_no_account(self) -> None:
+        for given in (BCRYPT.replace("$05$", "$20$"), "sesame", "{PLAIN}sesame", ""):
+            self.refusal(f"user add carol@example.org --hash '{given}'", 65)
+        self.assertNotIn("carol@example.org", self.addresses())
+        said = self.refusal(f"user add carol@example.org --demo --hash '{BCRYPT}'", 64)
+        self.assertIn("without --hash", said)
+
+    def import_file(self, *lines: str | bytes, exit_code: int = 0) -> Any:
+        octets = [each if isinstance(each, bytes) else each.encode() for each in lines]
+        Path("users").write_bytes(b"\n".join(octets))
+        return self.run_json("user import users", exit_code=exit_code)
+
+    def test_a_file_of_dovecots_is_taken_and_taking_it_again_does_no_harm(self) -> None:
+        lines = (
+            "# name:hash:uid:gid:gecos:home:shell:extra",
+            "",
+            f"carol:{{BLF-CRYPT}}{BCRYPT}:1000:1000::/home/carol::userdb_quota=1G",
+            f"dora@example.org:{BCRYPT}",
+            f"alice:{BCRYPT}:::",
+        )
+        before = self.hash_of("alice")
+        told = self.import_file(*lines)
+        self.assertEqual(["carol@example.org", "dora@example.org"], told["made"])
+        self.assertEqual((["alice@example.org"], []), (told["kept"], told["unusable"]))
+        self.assertEqual(BCRYPT, self.hash_of("carol"))
+        self.assertEqual(before, self.hash_of("alice"))
+        again = self.import_file(*lines)
+        self.assertEqual(([], 3), (again["made"], len(again["kept"])))
+
+    def test_lines_that_can_not_be_taken_are_told_and_the_others_are(self) -> None:
+        told = self.import_file(
+            "no hash at all",
+            f"carol:{{MD5-CRYPT}}{BCRYPT}",
+            f"eve@elsewhere.example:{BCRYPT}",
+            b"\xff:" + BCRYPT.encode(),
+            "x" * 100_000,
+            f"not an @ddress:{BCRYPT}",
+            f"dora:{BCRYPT}",
+            f"dora:{BCRYPT}",
+            f"eve:{BCRYPT.replace('$05$', '$31$')}",
+            exit_code=65,
+        )
+        self.assertEqual(["dora@example.org"], told["made"])
+        whys = [f"{each['where']}: {each['why']}" for each in told["unusable"]]
+        for number, words in (
+            (1, "no name, colon and hash"),
+            (2, "{MD5-CRYPT} is no scheme"),
+            (3, "mailnode domain add elsewhere.example"),
+            (4, "not UTF-8"),
+            (5, "longer than 4096"),
+            (6, "not an @ddress"),
+            (8, "stands in a line before"),
+            (9, "cost is 31"),
+        ):
+            line = next(each for each in whys if each.startswith(f"users, line {number}: "))
+            self.assertIn(words, line)
+        self.assertEqual(8, len(whys))
+
+    def test_what_can_not_be_read_is_said(self) -> None:
+        self.refusal("user import nowhere", 65)
