@@ -53,7 +53,7 @@ CALLED = {
     "errors.Refused": "(text=, *, detail=, code=, enhanced=)",
     "errors.SignInRefused": "(text=, *, detail=, code=, enhanced=)",
     "errors.StoreBusy": "(text=, *, detail=, code=, enhanced=)",
-    "intake.Intake": "(messages, filters=, success_report=, seconds=)",
+    "intake.Intake": "(messages, filters=, success_report=, seconds=, clock=)",
     "interfaces.IBlobs": "create() delete(keys) keys() open(key)",
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
