@@ -164,7 +164,7 @@ class SignInTests(ScramCase):
                 assert server.last_words is not None
                 self.assertTrue(client.is_the_server(server.last_words))
 
-    def test_acting_for_oneself_is_allowed_and_for_another_refused(self) -> None:
+    def test_a_proof_for_oneself_is_taken_and_for_another_refused(self) -> None:
         self.assertEqual(
             "would act for another",
             self.refusal(ScramClient("alice", "pencil", authzid="bob"), self.begin()),
