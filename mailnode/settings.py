@@ -19,6 +19,7 @@ from mailnode.values import (
     read_dns_lists,
     read_duration,
     read_failure,
+    read_few,
     read_flag,
     read_format,
     read_harm,
@@ -28,7 +29,6 @@ from mailnode.values import (
     read_networks,
     read_points,
     read_probability,
-    read_remembered,
     read_resolvers,
     read_score,
     read_size,
@@ -159,9 +159,7 @@ class PasswordSettings:
     least_score: int = setting(
         3, read_score, "how hard it is to guess, 0 to 4 by zxcvbn; 0: it is not asked"
     )
-    remembered: int = setting(
-        5, read_remembered, "no new one is one of so many before, 5 at most; 0: any"
-    )
+    remembered: int = setting(5, read_few, "no new one is one of so many before, 5 at most; 0: any")
     max_age: float = setting(0.0, read_duration, "it is to be changed after this; 0: never")
     notice: float = setting(
         14 * 86400.0, read_duration, "its owner is told so long before, at a sign-in on the web"

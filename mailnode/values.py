@@ -62,8 +62,8 @@ def read_score(value: object) -> int:
     return _read_up_to(4, value)
 
 
-def read_remembered(value: object) -> int:
-    """Of the passwords before, as many as users.db keeps."""
+def read_few(value: object) -> int:
+    """Passwords of before: users.db keeps five."""
     return _read_up_to(5, value)
 
 
