@@ -14,7 +14,7 @@ import click
 from mailnode.addresses import Address, parse_address
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOINPUT, Mistake, NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.node import open_accounts, read_domain
+from mailnode.cli.node import open_accounts, read_domain, running_node
 from mailnode.config import Config
 from mailnode.machine import find_hostname
 from mailnode.mailauth.dmarc_seen import Seen
@@ -136,7 +136,8 @@ def _open_counts(config: Config) -> Iterator[Connection]:
 
 def _reporter(ctx: click.Context, config: Config) -> Reporter:
     """As the node would report."""
-    hostname = config.node.hostname or find_hostname()
+    running = running_node(config)
+    hostname = running.hostname if running else config.node.hostname or find_hostname()
     address = config.judging.dmarc_reporter
     if address:
         found = parse_address(address)
