@@ -15,7 +15,7 @@ from mailnode.errors import BadAddress
 
 LINE_OCTETS = 57  # base64 makes 76 of them
 
-_SUBJECT = re.compile(r"Report[ -]Domain:\s*\S+\s+Submitter:\s*\S+\s+Report-ID:", re.I)
+_SUBJECT = re.compile(r"Report[ -]Domain:\s*\S+(?:\s+Submitter:|\Z)", re.I)
 
 
 @frozen

@@ -109,18 +109,9 @@ class DmarcFile:
         if self._stopping is None:
             self._stopping = Deferred()
             if not self._busy:
-                self._close(self._stopping)
+                self._file.end(self._threads, self._stopping)
             return self._stopping
         return succeed(None)
-
-    def _close(self, stopping: Deferred[None]) -> None:
-        if not self._file.is_open:  # no thread has it
-            self._threads.stop()
-            stopping.callback(None)
-            return
-        closing = self._threads.run(self._file.close)
-        closing.addBoth(lambda _: self._threads.stop())
-        closing.chainDeferred(stopping)
 
     def _go_on(self) -> None:
         if self._busy or not self._waiting:
@@ -148,7 +139,7 @@ class DmarcFile:
         self._busy = False
         self._go_on()
         if self._stopping is not None and not self._busy:
-            self._close(self._stopping)
+            self._file.end(self._threads, self._stopping)
 
     def _leave_out(self, mails: int, why: str) -> None:
         self.left_out += mails

@@ -29,14 +29,14 @@ class Bounds:
     """How much there can be.
 
     Attributes:
-        reports, rows, octets: of a day, whatever comes; octets of what the rows say.
+        reports, rows, octets: of a day, whatever comes; octets of what rows and policies say.
         policies: of a domain in a day; it may publish another one.
         rows_each: of a report.
     """
 
     reports: int = 10_000
     rows: int = 50_000
-    octets: int = 32 << 20
+    octets: int = 16 << 20
     policies: int = 4
     rows_each: int = 5_000
 
@@ -158,13 +158,15 @@ class _Room:
         if found:
             ((_, report_id, rows, state),) = found
             return (report_id, rows) if state == OPEN else None
-        if self.reports >= self.bounds.reports:
+        octets = len(published.record)
+        if self.reports >= self.bounds.reports or self.octets + octets > self.bounds.octets:
             return None
         made = self.connection.execute(
             "INSERT INTO report (day, domain, record) VALUES (?, ?, ?) RETURNING id",
             (self.day, published.domain, published.record),
         ).fetchone()
         self.reports += 1
+        self.octets += octets
         return int(made[0]), 0
 
     def _known(self, report_id: int, keys: Iterable[bytes]) -> set[bytes]:

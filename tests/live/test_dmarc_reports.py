@@ -45,6 +45,9 @@ def sink() -> Iterator[Sink]:
             server.stop()
 
 
+JUDGED = {"MAILNODE_LISTEN__PROXY_FROM": PROXY, "MAILNODE_JUDGING__LOOPBACK": "true"}
+
+
 @pytest.fixture
 def reporting(made_folder: Path, tmp_path: Path, sink: Sink) -> Iterator[Node]:
     """A node that reports; what it sends to these domains the sink has."""
@@ -56,8 +59,7 @@ def reporting(made_folder: Path, tmp_path: Path, sink: Sink) -> Iterator[Node]:
     with dns(tmp_path / "dns", ZONE) as zone:
         settings = {
             "MAILNODE_OUTBOUND__RESOLVERS": f"127.0.0.1:{zone}",
-            "MAILNODE_LISTEN__PROXY_FROM": PROXY,
-            "MAILNODE_JUDGING__LOOPBACK": "true",
+            **JUDGED,
             "MAILNODE_JUDGING__DMARC_REPORTS": "send",
             "MAILNODE_JUDGING__DMARC_ORGANIZATION": "Example & sons",
         }
@@ -175,3 +177,25 @@ def test_neither_a_kill_nor_what_a_power_cut_loses_of_the_marks_sends_one_twice(
     assert [each["state"] for each in states].count("sent") == 2, states
     assert sum("before this start" in each["note"] for each in states) == 2, states
     assert len(mails(sink)) == 2
+
+
+def test_all_workers_count_together_and_send_nothing_while_only_looked_at(
+    folder: Path, tmp_path: Path
+) -> None:
+    with dns(tmp_path / "dns", ZONE) as zone:
+        settings = {
+            **JUDGED,
+            "MAILNODE_OUTBOUND__RESOLVERS": f"127.0.0.1:{zone}",
+            "MAILNODE_JUDGING__DMARC_REPORTS": "collect",
+        }
+        with Node(folder, ("--smtp", "0", "--http", "0"), settings=settings, workers=2) as node:
+            mail = f"From: anna@{ASKS_AWAY}\r\nSubject: hello\r\n\r\nHello\r\n".encode()
+            for _ in range(20):  # whichever worker takes them
+                forward(node, f"bounce@{ASKS_AWAY}", mail)
+            deadline = time.monotonic() + 10
+            while counted(node, "mailnode_dmarc_collected_total", 'result="counted"') < 20:
+                assert time.monotonic() < deadline, node.tail()
+                time.sleep(0.1)
+        shown = json.loads(command(folder, "dmarc", "show", "--json").stdout)
+    assert sum(each["mails"] for each in shown) == 20, shown
+    assert {each["state"] for each in shown} == {"open"}

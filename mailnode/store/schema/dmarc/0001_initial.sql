@@ -4,7 +4,7 @@ CREATE TABLE day (
     day      TEXT PRIMARY KEY,            -- '2027-01-31'
     reports  INTEGER NOT NULL DEFAULT 0,  -- rows of report
     rows     INTEGER NOT NULL DEFAULT 0,  -- rows of seen
-    octets   INTEGER NOT NULL DEFAULT 0,  -- of their facts
+    octets   INTEGER NOT NULL DEFAULT 0,  -- of their facts, and of the policies
     left_out INTEGER NOT NULL DEFAULT 0   -- mails that are counted nowhere, for want of room
 ) WITHOUT ROWID;
 
