@@ -98,7 +98,8 @@ class DmarcReporting:
         await self._one.close()
 
     def _look(self) -> None:
-        if self.now() >= self.next_at:
+        wait_s = self.next_at - self.now()
+        if wait_s <= 0 or 2 * DAY_S < wait_s < float("inf"):  # the clock was set back
             background(self.run(), "sending DMARC reports")
 
     @property

@@ -323,6 +323,16 @@ class InterruptedTests(DailyCase):
         self.assertEqual((UNSENT, "not in time"), (self.counts.state(1), self.counts.note(1)))
         self.assertEqual(SENT, self.counts.state(2))
 
+    def test_a_clock_that_was_wrong_by_a_year_delays_nothing_once_it_is_right(self) -> None:
+        self.stop()
+        wrong_s = 365 * DAY_S
+        self.reporting = self.start(now=lambda: NOON + self.clock.seconds() + wrong_s)
+        self.pass_hours(1)
+        self.reporting.now = lambda: NOON + self.clock.seconds()
+        self.counts.add()
+        self.pass_hours(16)
+        self.assertEqual(SENT, self.counts.state())
+
     def test_at_a_stop_nobody_waits_for_a_nameserver(self) -> None:
         silent: Deferred[Any] = Deferred()
 
