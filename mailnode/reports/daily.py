@@ -172,7 +172,6 @@ class DmarcReporting:
             await self._settle(report_id, UNSENT, why, day, domain)
 
     async def _settle(self, report_id: int, state: str, note: str, day: str, domain: str) -> None:
-        self.outcomes[state] += 1
         _log.info(
             "DMARC report about {domain} of {day} is {state}: {note}",
             domain=domain,
@@ -183,7 +182,10 @@ class DmarcReporting:
         try:
             await self.counts.settle(report_id, state, note)
         except Exception as error:  # the next attempt finds its mail
+            self._again[report_id] = self.now() + AGAIN_S
             _log.warn("that is not kept: {error}", error=str(error))
+        else:
+            self.outcomes[state] += 1
 
     async def _send(self, report_id: int, last: bool) -> tuple[str, str]:
         """What it came to, and to whom or why not.

@@ -283,6 +283,7 @@ class InterruptedTests(DailyCase):
         self.counts.broken = True  # nobody hears that it was sent
         self.pass_hours(17)
         self.assertEqual((1, OPEN), (len(self.filed), self.counts.state()))
+        self.assertEqual({}, self.reporting.outcomes)
         self.counts.broken = False
         self.reporting = self.start()
         self.pass_hours(2)
