@@ -28,6 +28,7 @@ from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
@@ -70,8 +71,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist: the parts, beside those of
-            `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, dmarc: the parts, beside those
+            of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
     """
@@ -139,6 +140,7 @@ class House(Premises):
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
+        self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -326,6 +328,7 @@ class House(Premises):
             await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
+        await self.dmarc.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

@@ -23,6 +23,7 @@ from mailnode.filters.spamd import Spamd
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.judging import Band
 from mailnode.model import Envelope, Message
+from mailnode.reports.collecting import Collecting
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
 from mailnode.store.models import ModelFiles, ModelShelf
@@ -99,7 +100,10 @@ def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers), strangers)
+        origin = Origin(examiner, judging.dmarc, judging.trusted_sealers)
+        if judging.dmarc_reports != "off":
+            origin.note = Collecting(house.dmarc).note
+        yield Some(origin, strangers)
     if judging.harmful:
         harmful = Harmful(
             clock=clock,

@@ -36,6 +36,7 @@ def describe(
     arrival: Callable[[], Mapping[str, int]] = dict,
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
+    dmarc_collected: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -46,6 +47,7 @@ def describe(
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
         judged: what the door's filters said, by filter and result.
+        dmarc_collected: mails for DMARC reports, by result.
     """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
@@ -112,6 +114,11 @@ def describe(
             f'by="{_escaped(by)}",result="{result}"': count
             for (by, result), count in judged().items()
         },
+    )
+    metrics.counter(
+        "mailnode_dmarc_collected_total",
+        "mails of strangers that DMARC reports tell of, by result",
+        lambda: {f'result="{result}"': count for result, count in dmarc_collected().items()},
     )
     metrics.counter(
         "mailnode_store_batches_total",
@@ -233,4 +240,13 @@ def describe_relay(
     )
     metrics.counter(
         "mailnode_relay_connections_total", "connections that were made to other hosts", connected
+    )
+
+
+def describe_dmarc_reports(metrics: Metrics, outcomes: Callable[[], Mapping[str, int]]) -> None:
+    """Name what came of the daily reports, in the process that sends them."""
+    metrics.counter(
+        "mailnode_dmarc_reports_total",
+        "reports to domains, by what became of them: sent, unsent, put-off",
+        lambda: {f'result="{result}"': count for result, count in outcomes().items()},
     )

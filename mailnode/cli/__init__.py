@@ -11,6 +11,7 @@ from mailnode.cli.backups import backups
 from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
+from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.export import export_mail
@@ -64,7 +65,7 @@ COMMANDS = {
         send_as,
         token,
     ),
-    "Other hosts": (gear, route, queue, dkim, dns, clock),
+    "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
     "The node": (config, doctor, trace, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
