@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from attrs import define
 from twisted.internet.endpoints import clientFromString
@@ -29,8 +29,20 @@ from mailnode.settings import HarmfulSettings
 from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.threads import Threads
 
-if TYPE_CHECKING:
-    from mailnode.house import House
+
+class Place(Protocol):
+    """What of a house its filters work with.
+
+    Attributes:
+        dmarc: counts for reports what is examined; None for no house.
+    """
+
+    config: Config
+    reactor: Any
+    hostname: str
+    blobs: Any
+    directory: Any
+    dmarc: Any
 
 
 @implementer(ISomeMailFilter)
@@ -40,6 +52,11 @@ class Some:
 
     _judge: Any
     _wanted: Callable[[Envelope], bool]
+
+    @property
+    def inner(self) -> Any:
+        """That filter itself."""
+        return self._judge
 
     @property
     def name(self) -> str:
@@ -76,15 +93,18 @@ class Judges:
     _resolver: Resolver
 
     @classmethod
-    def of(cls, house: House, plugged: Sequence[Any]) -> Judges:
+    def of(cls, house: Place, plugged: Sequence[Any], origin: Any = None) -> Judges:
         """Those of that house, and behind them others.
+
+        Args:
+            origin: finds out who sent a mail, in place of `Origin`.
 
         Raises:
             ConfigError: an endpoint can't be read.
         """
         threads = Threads(house.reactor.callFromThread)
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
-        own = _of_settings(house, threads, resolver)
+        own = _of_settings(house, threads, resolver, origin)
         return cls([*own, *plugged], threads, resolver)
 
     async def stop(self) -> None:
@@ -93,17 +113,17 @@ class Judges:
         self._threads.stop()
 
 
-def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator[Any]:
+def _of_settings(house: Place, threads: Threads, resolver: Resolver, origin: Any) -> Iterator[Any]:
     config, clock = house.config, house.reactor
     judging = config.judging
     strangers = partial(_is_strangers, judging.loopback)
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        origin = Origin(examiner, judging.dmarc, judging.trusted_sealers)
-        if judging.dmarc_reports != "off":
-            origin.note = Collecting(house.dmarc).note
-        yield Some(origin, strangers)
+        made = origin or Origin(examiner, judging.dmarc, judging.trusted_sealers)
+        if judging.dmarc_reports != "off" and isinstance(made, Origin):
+            made.note = Collecting(house.dmarc).note
+        yield Some(made, strangers)
     if judging.harmful:
         harmful = Harmful(
             clock=clock,

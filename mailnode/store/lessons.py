@@ -7,11 +7,9 @@ no lesson is lost, whatever is killed behind it.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
@@ -21,6 +19,7 @@ from mailnode.learning.features import MAIL_OCTETS
 from mailnode.learning.model import UNWANTED, WANTED
 from mailnode.model import DRAFTS, JUNK, SENT, TRASH
 from mailnode.store.blobs import blob_path
+from mailnode.store.journal import detail_of
 
 ROWS_AT_ONCE = 2_000
 LESSONS_AT_ONCE = 32  # their mails are in memory, `MAIL_OCTETS` of each
@@ -83,7 +82,7 @@ def read_lessons(connection: sqlite3.Connection, after: int) -> Lessons:
         up_to = rows[-1][0]
     found: list[Lesson] = []
     for _, account_id, moved, octets, blob_key, came in rows:
-        label = label_of(_object(moved))
+        label = label_of(detail_of(moved))
         if label is not None:
             found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
     return Lessons(found, up_to, is_last=up_to == newest)
@@ -125,7 +124,7 @@ def label_of(moved: dict[str, object]) -> str | None:
 
 
 def _facts(accepted: str | None) -> tuple[str, ...]:
-    judged = _object(accepted).get("judged")
+    judged = detail_of(accepted).get("judged")
     return tuple(
         fact
         for each in (judged if isinstance(judged, list) else ())
@@ -133,15 +132,6 @@ def _facts(accepted: str | None) -> tuple[str, ...]:
             str(each.get("by")), bool(each.get("unwanted")), each.get("facts") or {}
         )
     )
-
-
-def _object(text: object) -> dict[str, Any]:
-    """What a row's detail says; nothing where the disk has changed it."""
-    try:
-        found = json.loads(str(text))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 _NO_LESSONS = (TRASH, DRAFTS, SENT)

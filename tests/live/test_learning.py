@@ -165,3 +165,27 @@ def test_who_is_blocked_and_who_is_allowed_is_known_to_a_running_node(
         raws = {each: User(at, ALICE).raw(alice[each]) for each in alice}
         assert b"X-Spam-Flag: YES\r\n" in raws["Mine"]
         assert b"X-Spam-Flag" not in raws["Both"]  # bob wants it
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_learned_since_is_tried_out_on_mail_beside_a_running_node(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    with node(copy_folder(made_folder, tmp_path / "node"), workers) as at:
+        large = b"\r\n".join([b"more of it " * 6] * 20_000)  # its body is a blob
+        send(at, mail(BAD, 1, "Offer"), mail(GOOD, 2, "Minutes"), recipients=(ALICE, BOB))
+        send(at, mail(BAD, 3, "Large") + large)
+        for kind, words in (("spam", BAD), ("ham", GOOD)):
+            files = [at.folder / f"{kind}{number}.eml" for number in range(EACH)]
+            for number, path in enumerate(files):
+                path.write_bytes(mail(words, 100 + number))
+            command(at.folder, "learn", kind, *map(str, files))
+        told = command(at.folder, "replay", "--since", "1h", settings=SETTINGS).stdout
+        lines = told.splitlines()
+        assert f"to {ALICE}, {BOB}: Offer: inbox -> Junk, because learned: " in lines[0]
+        assert f"to {ALICE}: Large: inbox -> Junk" in lines[1]
+        assert lines[2].startswith("3 looked at, 1 unchanged, 2 would go to Junk, 0 would leave")
+        off = {**SETTINGS, "MAILNODE_LEARNING__ENABLED": "false"}
+        told = command(at.folder, "replay", settings=off).stdout
+        assert told.startswith("3 looked at, 3 unchanged, 0 would go to Junk")
+        assert not User(at, ALICE).mails("Junk")  # nothing was moved
