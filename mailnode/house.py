@@ -32,6 +32,7 @@ from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
+from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
@@ -71,7 +72,7 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, dmarc: the parts, beside those
+        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc: the parts, beside those
             of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
@@ -135,6 +136,7 @@ class House(Premises):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
+        self.models = ModelShelf(ModelFiles(data), clock.seconds)
         self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)

@@ -26,7 +26,6 @@ from mailnode.model import Envelope, Message
 from mailnode.reports.collecting import Collecting
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
-from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.threads import Threads
 
 
@@ -43,6 +42,7 @@ class Place(Protocol):
     blobs: Any
     directory: Any
     dmarc: Any
+    models: Any
 
 
 @implementer(ISomeMailFilter)
@@ -159,7 +159,7 @@ def _of_settings(house: Place, threads: Threads, resolver: Resolver, origin: Any
     yield SomeLate(senders, strangers)
     if config.learning.enabled:
         learned = Learned(
-            shelf=ModelShelf(ModelFiles(config.data_path), clock.seconds),
+            shelf=house.models,
             in_thread=threads.run,
             open_octets=house.blobs.windows,
             band=Band(unwanted_from=config.learning.unwanted_from),

@@ -133,9 +133,9 @@ def learn(changing: Changing, data: Path, lessons: Sequence[Lesson]) -> None:
     for account_id, own in by_account.items():
         read: list[tuple[Likeness, str]] = []
         for lesson in own:
-            octets = lesson.read(data)
+            octets = lesson.mail.read(data)
             if octets is not None:
-                read.append((likeness_of(octets, lesson.facts), lesson.label))
+                read.append((likeness_of(octets, lesson.mail.facts), lesson.label))
         for likeness, label in read:
             changing.teach(account_id, likeness, label)
         changing.write(account_id)

@@ -95,11 +95,13 @@ def _replaying(config: Config, directory: LiveDirectory) -> Iterator[tuple[Any, 
 
     from mailnode.cli.replaying import Place, Replay  # 0.4 s that the other commands are spared
     from mailnode.store.blobs import FileBlobs
+    from mailnode.store.models import ModelFiles, ModelShelf
 
     running: Any = reactor
     blobs = FileBlobs(config.data_path, call_in_reactor=running.callFromThread)
     try:
-        place = Place(config, running, host_name(config), blobs, directory)
+        models = ModelShelf(ModelFiles(config.data_path))
+        place = Place(config, running, host_name(config), blobs, directory, models)
         yield running, partial(Replay, place)
     finally:
         blobs.close()

@@ -63,6 +63,7 @@ class Place:
     Attributes:
         blobs: `store.blobs.FileBlobs`.
         directory: `store.directory.LiveDirectory`.
+        models: `store.models.ModelShelf`.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Place:
     hostname: str
     blobs: Any
     directory: Any
+    models: Any
     dmarc: None = None
 
 

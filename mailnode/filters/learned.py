@@ -14,7 +14,7 @@ from mailnode.errors import MailError
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import BY, facts_of
 from mailnode.learning.features import MAIL_OCTETS, Likeness, likeness_of
-from mailnode.learning.judging import BAND, Band, Judgement, judge
+from mailnode.learning.judging import BAND, Band, Judgement, judge, who_judge
 from mailnode.learning.model import UNWANTED, Model
 from mailnode.model import Envelope, Message, Verdict
 from mailnode.reading.octets import Octets
@@ -70,13 +70,11 @@ class Learned:
 
     def _look(self, accounts: Sequence[int], message: Message) -> Verdict:
         likeness = cache(partial(self._likeness_of, message))  # the most of it: where it is heard
-        node = self.shelf.model(0)
-        if node is not None and not node.knows_both:
-            node = None
+        node, _ = who_judge(self.shelf.model(0), None)
         owned: dict[int, Verdict] = {}
         for account_id in accounts[:MOST_OWN]:
-            own = self.shelf.model(account_id)
-            if own is not None and (own.knows_both or (node is not None and any(own.mails))):
+            _, own = who_judge(node, self.shelf.model(account_id))
+            if own is not None:
                 judgement = judge(likeness(), node, own, self.band)
                 owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
         if len(owned) == len(accounts) or node is None:

@@ -26,17 +26,14 @@ LESSONS_AT_ONCE = 32  # their mails are in memory, `MAIL_OCTETS` of each
 
 
 @frozen
-class Lesson:
-    """A mail, and what its owner says of it.
+class Lying:
+    """A mail of the store, as far as learning looks at it.
 
     Attributes:
-        account_id: whose copy was moved.
         octets: the first of the mail, as it came; None where they lie in the blob.
         facts: what was found when it came.
     """
 
-    account_id: int
-    label: str
     octets: bytes | None
     blob_key: str | None
     facts: tuple[str, ...] = ()
@@ -50,6 +47,19 @@ class Lesson:
                 return file.read(MAIL_OCTETS)
         except (OSError, StoreBroken):
             return None
+
+
+@frozen
+class Lesson:
+    """A mail, and what its owner says of it.
+
+    Attributes:
+        account_id: whose copy was moved.
+    """
+
+    account_id: int
+    label: str
+    mail: Lying
 
 
 @frozen
@@ -84,7 +94,7 @@ def read_lessons(connection: sqlite3.Connection, after: int) -> Lessons:
     for _, account_id, moved, octets, blob_key, came in rows:
         label = label_of(detail_of(moved))
         if label is not None:
-            found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
+            found.append(Lesson(account_id, label, Lying(octets, blob_key, _facts(came))))
     return Lessons(found, up_to, is_last=up_to == newest)
 
 
@@ -108,11 +118,22 @@ def lessons_of(
     """
     found: list[Lesson] = []
     for message_id, label in mails:
-        row = connection.execute(_MAIL, (message_id,)).fetchone()
-        if row is not None:
-            octets, blob_key, came = row
-            found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
+        lying = _lying(connection.execute(_MAIL.format(by="id"), (message_id,)).fetchone())
+        if lying is not None:
+            found.append(Lesson(account_id, label, lying))
     return found
+
+
+def find_mail(connection: sqlite3.Connection, mail_id: str) -> Lying | None:
+    """The mail of that id; None once it is gone."""
+    return _lying(connection.execute(_MAIL.format(by="mail_id"), (mail_id,)).fetchone())
+
+
+def _lying(row: tuple[bytes | None, str | None, str | None] | None) -> Lying | None:
+    if row is None:
+        return None
+    octets, blob_key, came = row
+    return Lying(octets, blob_key, _facts(came))
 
 
 def label_of(moved: dict[str, object]) -> str | None:
@@ -144,7 +165,8 @@ _CAME = """
         ORDER BY a.id LIMIT 1)
 """
 _MAIL = (
-    f"SELECT substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME} FROM message AS m WHERE id = ?"
+    f"SELECT substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME} FROM message AS m"
+    " WHERE m.{by} = ?"
 )
 _UP_TO = "SELECT max(id) FROM (SELECT id FROM journal WHERE id > ? ORDER BY id LIMIT ?) AS some"
 # Most moves have nothing to do with Junk: what is read is little.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from attrs import define, evolve
+from attrs import define
 from twisted.internet.threads import deferToThread
 
 from mailnode.learning.features import likeness_of
@@ -12,7 +12,7 @@ from mailnode.learning.form import read_model
 from mailnode.learning.model import NODE_BITS, UNWANTED, WANTED, Model
 from mailnode.model import JUNK, SENT, TRASH, Judgement
 from mailnode.store import lessons
-from mailnode.store.lessons import Lesson, label_of, read_lessons
+from mailnode.store.lessons import Lesson, Lying, label_of, read_lessons
 from mailnode.store.models import NODE, ModelFiles
 from mailnode.teaching import Teacher, learn
 from tests.stores.support import envelope, message
@@ -151,9 +151,9 @@ class LessonTests(LessonCase):
         self.assertEqual(UNWANTED, self.model().taught(likeness_of(large)))
 
     async def test_a_blob_that_is_gone_teaches_nothing(self):
-        lesson = Lesson(1, UNWANTED, None, "0" * 32)
+        lessons = [Lesson(1, UNWANTED, Lying(None, key)) for key in ("0" * 32, "../x")]
         with self.files.changing() as changing:
-            learn(changing, self.data, [lesson, evolve(lesson, blob_key="../x")])
+            learn(changing, self.data, lessons)
         self.assertEqual((0, 0), self.model().mails)
 
     async def test_what_was_found_when_the_mail_came_are_its_facts(self):
@@ -164,7 +164,7 @@ class LessonTests(LessonCase):
         )
         await self.move(await self.file(1, judgements=found), "INBOX", JUNK)
         (lesson,) = self.database.read_now(lambda connection: read_lessons(connection, 0)).lessons
-        self.assertEqual(("spf=fail", "dkim=none", "rspamd=unwanted"), lesson.facts)
+        self.assertEqual(("spf=fail", "dkim=none", "rspamd=unwanted"), lesson.mail.facts)
 
     async def test_a_journal_that_is_behind_is_read_from_its_beginning(self):
         await self.move(await self.file(1), "INBOX", JUNK)

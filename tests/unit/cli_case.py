@@ -77,7 +77,12 @@ class CommandCase(SynchronousTestCase):
         accounts = Accounts.open(self.folder / "users.db")
         try:
             recipients = tuple(
-                Recipient(account.address, account.id, str(account.address))
+                Recipient(
+                    account.address,
+                    account.id,
+                    str(account.address),
+                    judgements=facts.get("own", {}).get(account.id, ()),
+                )
                 for account in map(accounts.account, mailboxes)
             )
         finally:

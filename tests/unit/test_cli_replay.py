@@ -17,17 +17,14 @@ from mailnode import judges
 from mailnode.cli import replaying
 from mailnode.events import Imported
 from mailnode.filters import harmful
-from mailnode.learning.features import likeness_of
-from mailnode.learning.model import UNWANTED, WANTED
 from mailnode.model import Client, Judgement
 from mailnode.store import arrived
 from mailnode.store.accounts import Accounts
 from mailnode.store.arrived import count_between
-from mailnode.store.models import NODE, ModelFiles
 from mailnode.store.sqlite import reading
 from tests.unit.cli_case import CommandCase
 from tests.unit.filters_case import FakeEndpoint
-from tests.unit.learning_case import BAD, GOOD, mail
+from tests.unit.learning_case import BAD, GOOD, mail, teach
 
 COMMAND = importlib.import_module("mailnode.cli.replay")  # the package's name is the command
 CAROL, DAVE = "carol@example.org", "dave@example.org"
@@ -84,14 +81,7 @@ class ReplayCase(CommandCase):
         self.patch(judges, "Threads", NowThreads)
 
     def teach(self) -> None:
-        """The node's model knows both kinds."""
-        with ModelFiles(self.folder / "var").changing() as changing:
-            assert changing is not None
-            for number in range(12):
-                own = f"q{chr(97 + number)}"
-                for words, label in ((BAD, UNWANTED), (GOOD, WANTED)):
-                    changing.teach(NODE, likeness_of(mail(" ".join([*words, own]))), label)
-            changing.write(NODE)
+        teach(self.folder / "var")
 
     def settings(self, text: str) -> None:
         Path("new.toml").write_text(f'{text}\n[node]\nusers = "users.db"\ndata = "var"\n')

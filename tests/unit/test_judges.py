@@ -34,6 +34,7 @@ class FakeHouse:
         self.reactor = reactor
         self.hostname = "mx.example.test"
         self.blobs: Any = self
+        self.models: Any = None
         self.dmarc: Any = self
         self.counted: list[Any] = []
 
