@@ -24,6 +24,7 @@ from mailnode.errors import MailError
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
+from mailnode.measures import describe_lessons
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
@@ -72,8 +73,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc: the parts, beside those
-            of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc: the parts, beside
+            those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
     """
@@ -227,6 +228,14 @@ class House(Premises):
 
     def _begin_teaching(self) -> None:
         """One process of the node changes what was learned; all judge by it."""
+        files = self.models.files
+        describe_lessons(
+            self.metrics,
+            lessons=lambda: files.counted().lessons,
+            last_at=lambda: files.counted().last_at,
+            known=files.node_lessons,
+            octets=files.node_octets,
+        )
         if self.config.learning.enabled:
             data, in_thread = self.config.data_path, self._in_thread
             self.teacher = Teacher(data, self.database, self.directory, in_thread)

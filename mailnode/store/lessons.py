@@ -17,11 +17,12 @@ from mailnode.errors import StoreBroken
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import MAIL_OCTETS
 from mailnode.learning.model import UNWANTED, WANTED
-from mailnode.model import DRAFTS, JUNK, SENT, TRASH
+from mailnode.model import DRAFTS, JUNK, PAGE, SENT, TRASH
 from mailnode.store.blobs import blob_path
 from mailnode.store.journal import detail_of
 
 ROWS_AT_ONCE = 2_000
+MOVED, COMMAND = "moved", "command"  # by what a lesson is taught
 LESSONS_AT_ONCE = 32  # their mails are in memory, `MAIL_OCTETS` of each
 
 
@@ -55,11 +56,13 @@ class Lesson:
 
     Attributes:
         account_id: whose copy was moved.
+        by: by what it is taught: MOVED, COMMAND, or `model.PAGE`.
     """
 
     account_id: int
     label: str
     mail: Lying
+    by: str = MOVED
 
 
 @frozen
@@ -92,9 +95,12 @@ def read_lessons(connection: sqlite3.Connection, after: int) -> Lessons:
         up_to = rows[-1][0]
     found: list[Lesson] = []
     for _, account_id, moved, octets, blob_key, came in rows:
-        label = label_of(detail_of(moved))
+        detail = detail_of(moved)
+        label = label_of(detail)
         if label is not None:
-            found.append(Lesson(account_id, label, Lying(octets, blob_key, _facts(came))))
+            mail = Lying(octets, blob_key, _facts(came))
+            by = PAGE if detail.get("through") == PAGE else MOVED
+            found.append(Lesson(account_id, label, mail, by))
     return Lessons(found, up_to, is_last=up_to == newest)
 
 
@@ -120,7 +126,7 @@ def lessons_of(
     for message_id, label in mails:
         lying = _lying(connection.execute(_MAIL.format(by="id"), (message_id,)).fetchone())
         if lying is not None:
-            found.append(Lesson(account_id, label, lying))
+            found.append(Lesson(account_id, label, lying, COMMAND))
     return found
 
 

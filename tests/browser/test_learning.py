@@ -85,6 +85,7 @@ def test_what_was_marked_as_junk_is_known_again_and_the_page_says_why(
         line.get_by_role("checkbox").check()
     alice.get_by_role("button", name="Junk", exact=True).click()
     wait_until_learned(node, (EACH, EACH))
+    assert ("page", "unwanted") in ModelFiles(node.data).counted().lessons
     deliver(node, BAD, 200, "News")
     open_folder(alice, "Junk")
     alice.get_by_role("link", name=re.compile("News")).first.click()

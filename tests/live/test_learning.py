@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import smtplib
 import time
 import urllib.request
@@ -86,6 +87,11 @@ def lessons(of: Node) -> dict[str, tuple[int, int]]:
     return {row["model"]: (row["wanted"], row["unwanted"]) for row in rows}
 
 
+def metrics(of: Node) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{of.port('http')}/metrics") as page:
+        return str(page.read().decode())
+
+
 def wait_for(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not holds():
@@ -121,6 +127,12 @@ def test_what_was_moved_to_junk_is_known_again_and_why_is_told(
         assert f"of your {EACH} unwanted mails" in told
         assert "(folder Junk)" in told
         assert junk["subject"] == "News"
+        told = metrics(at)
+        assert f'\nmailnode_lessons_total{{by="moved",kind="spam"}} {2 * EACH}\n' in told
+        assert f'\nmailnode_lessons_total{{by="moved",kind="ham"}} {EACH}\n' in told
+        assert f'\nmailnode_model_lessons{{kind="spam"}} {EACH}\n' in told
+        assert re.search(r"^mailnode_lesson_age_seconds [0-9]+\.", told, re.M)
+        assert re.search(r"^mailnode_model_octets [0-9]{3,}$", told, re.M)
 
 
 def test_a_node_that_is_killed_between_move_and_lesson_loses_none(
