@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from attrs import evolve
@@ -16,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
@@ -29,6 +31,7 @@ from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
@@ -288,6 +291,15 @@ class House(Premises):
         self.certificate.refresh()
         self.bell.ring("accounts")
         _log.info("reloaded")
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Deferred[bool]:
+        """Whether an account has written to that address.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        look = partial(has_written, account_id=account_id, mailbox=mailbox, address=address)
+        return self.database.read(look)
 
     def readiness(self) -> dict[str, str]:
         """What keeps the node from taking mail, by part; empty when all is well."""

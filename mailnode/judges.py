@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from attrs import define
 from twisted.internet.endpoints import clientFromString
 from zope.interface import implementer
 
+from mailnode.addresses import Address
 from mailnode.config import Config, ConfigError
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
@@ -43,6 +44,9 @@ class Place(Protocol):
     directory: Any
     dmarc: Any
     models: Any
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Awaitable[bool]:
+        """Whether an account has written to that address."""
 
 
 @implementer(ISomeMailFilter)
@@ -163,6 +167,7 @@ def _of_settings(house: Place, threads: Threads, resolver: Resolver, origin: Any
             in_thread=threads.run,
             open_octets=house.blobs.windows,
             band=Band(unwanted_from=config.learning.unwanted_from),
+            has_written=house.has_written,
         )
         yield SomeLate(learned, strangers)
 

@@ -65,7 +65,7 @@ def is_unexplained(detail: Mapping[str, object], by: str) -> bool:
     reasons then."""
     judged = detail.get("judged")
     return any(
-        each.get("by") == by and not each.get("unwanted")
+        each.get("by") == by and not each.get("unwanted") and not each.get("reasons")
         for each in (judged if isinstance(judged, list) else ())
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,9 +71,8 @@ def replay(ctx: click.Context, since: str, until: str | None, account: str | Non
     answer = _Answer(as_json=wants_json(ctx))
     with open_mail(path) as connection, course_of("judging") as course:
         total = count_between(connection, began, ended)
-        with _replaying(config, directory) as (reactor, make):
+        with _replaying(config, directory, connection) as (reactor, make):
             work: Replay = make(
-                connection=connection,
                 account_id=account_id,
                 told=answer.tell,
                 seen=lambda done: course.show(done, total, done),
@@ -87,7 +87,9 @@ def replay(ctx: click.Context, since: str, until: str | None, account: str | Non
 
 
 @contextmanager
-def _replaying(config: Config, directory: LiveDirectory) -> Iterator[tuple[Any, Any]]:
+def _replaying(
+    config: Config, directory: LiveDirectory, connection: sqlite3.Connection
+) -> Iterator[tuple[Any, Any]]:
     """A reactor, and what makes a `Replay` that works in it."""
     from functools import partial
 
@@ -101,7 +103,7 @@ def _replaying(config: Config, directory: LiveDirectory) -> Iterator[tuple[Any, 
     blobs = FileBlobs(config.data_path, call_in_reactor=running.callFromThread)
     try:
         models = ModelShelf(ModelFiles(config.data_path))
-        place = Place(config, running, host_name(config), blobs, directory, models)
+        place = Place(config, running, host_name(config), blobs, directory, models, connection)
         yield running, partial(Replay, place)
     finally:
         blobs.close()

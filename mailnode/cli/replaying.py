@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
 
+from mailnode.addresses import Address
 from mailnode.config import Config
 from mailnode.errors import FilterFailed, MailError, Refused
 from mailnode.filters.asking import together
@@ -38,6 +39,7 @@ from mailnode.model import (
 )
 from mailnode.store.arrived import Arrived, Opening, ids_between, read_arrived
 from mailnode.store.blobs import blob_path
+from mailnode.store.correspondents import has_written
 
 AT_ONCE = 8  # mails: who is asked beside the node may take a while for each
 MOST_WHYS = 20  # that are told apart
@@ -64,6 +66,7 @@ class Place:
         blobs: `store.blobs.FileBlobs`.
         directory: `store.directory.LiveDirectory`.
         models: `store.models.ModelShelf`.
+        connection: to mail.db, read-only.
     """
 
     config: Config
@@ -72,7 +75,12 @@ class Place:
     blobs: Any
     directory: Any
     models: Any
+    connection: sqlite3.Connection
     dmarc: None = None
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Deferred[bool]:
+        """Whether an account has written to that address by now."""
+        return execute(has_written, self.connection, account_id, mailbox, address)
 
 
 @frozen
@@ -168,14 +176,12 @@ class Replay:
     """Judges mails again.
 
     Attributes:
-        connection: to mail.db, read-only.
         account_id: whose copies alone are looked at; 0 for all.
         told: is called with each change, in the order in which the mails came.
         seen: is called behind some mails, with how many of the span these were.
     """
 
     place: Place
-    connection: sqlite3.Connection
     account_id: int
     told: Callable[[Change], object]
     seen: Callable[[int], object]
@@ -203,7 +209,7 @@ class Replay:
         """
         done = 0
         try:
-            for ids in _some(ids_between(self.connection, since, until), AT_ONCE):
+            for ids in _some(ids_between(self.place.connection, since, until), AT_ONCE):
                 judging = [Deferred.fromCoroutine(self._judge(each)) for each in ids]
                 for found in await together(judging):
                     if found == NOT_ASKED_FOR:
@@ -218,7 +224,7 @@ class Replay:
 
     async def _judge(self, message_id: int) -> Change | str | None:
         """The change; or why it can't be said; None where there is none."""
-        arrived = read_arrived(self.connection, message_id, self._opening)
+        arrived = read_arrived(self.place.connection, message_id, self._opening)
         if arrived is None:
             return NOT_TOLD if self._has_copy(message_id) else NOT_ASKED_FOR
         copies = [to for to in arrived.envelope.recipients if self._is_asked_for(to, arrived)]
@@ -255,7 +261,8 @@ class Replay:
     def _has_copy(self, message_id: int) -> bool:
         """Of a mail of which nothing more is known; a copy that somebody keeps in Sent, or a draft,
         never came."""
-        row = self.connection.execute(_ANY_COPY, (message_id, self.account_id, self.account_id))
+        asked = (message_id, self.account_id, self.account_id)
+        row = self.place.connection.execute(_ANY_COPY, asked)
         return row.fetchone() is not None
 
     async def _outcome(self, arrived: Arrived) -> _Outcome:

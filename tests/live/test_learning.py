@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.live.node import DOMAIN, Node, command, copy_folder
+from tests.live.world import dns
 from tests.unit.learning_case import BAD, GOOD
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
@@ -25,8 +26,8 @@ WAIT_S = 30.0
 
 
 @contextmanager
-def node(folder: Path, workers: int = 1) -> Iterator[Node]:
-    with Node(folder, OPTIONS, settings=SETTINGS, workers=workers) as running:
+def node(folder: Path, workers: int = 1, **settings: str) -> Iterator[Node]:
+    with Node(folder, OPTIONS, settings=SETTINGS | settings, workers=workers) as running:
         yield running
 
 
@@ -45,7 +46,7 @@ class User:
     """Somebody who reads and moves mail by the API."""
 
     def __init__(self, at: Node, address: str) -> None:
-        scopes = ("--scope", "read,manage")
+        scopes = ("--scope", "read,manage,send")
         self.at = at
         self.token = command(at.folder, "token", "add", address, "t", *scopes).stdout.strip()
 
@@ -97,6 +98,15 @@ def wait_for(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "not within so long"
         time.sleep(0.1)
+
+
+def teach(the: Node) -> None:
+    """Its model knows both kinds, from files."""
+    for kind, words in (("spam", BAD), ("ham", GOOD)):
+        files = [the.folder / f"{kind}{number}.eml" for number in range(EACH)]
+        for number, path in enumerate(files):
+            path.write_bytes(mail(words, 100 + number))
+        command(the.folder, "learn", kind, *map(str, files))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -187,11 +197,7 @@ def test_what_was_learned_since_is_tried_out_on_mail_beside_a_running_node(
         large = b"\r\n".join([b"more of it " * 6] * 20_000)  # its body is a blob
         send(at, mail(BAD, 1, "Offer"), mail(GOOD, 2, "Minutes"), recipients=(ALICE, BOB))
         send(at, mail(BAD, 3, "Large") + large)
-        for kind, words in (("spam", BAD), ("ham", GOOD)):
-            files = [at.folder / f"{kind}{number}.eml" for number in range(EACH)]
-            for number, path in enumerate(files):
-                path.write_bytes(mail(words, 100 + number))
-            command(at.folder, "learn", kind, *map(str, files))
+        teach(at)
         told = command(at.folder, "replay", "--since", "1h", settings=SETTINGS).stdout
         lines = told.splitlines()
         assert f"to {ALICE}, {BOB}: Offer: inbox -> Junk, because learned: " in lines[0]
@@ -201,3 +207,28 @@ def test_what_was_learned_since_is_tried_out_on_mail_beside_a_running_node(
         told = command(at.folder, "replay", settings=off).stdout
         assert told.startswith("3 looked at, 3 unchanged, 0 would go to Junk")
         assert not User(at, ALICE).mails("Junk")  # nothing was moved
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whom_one_has_written_to_is_not_put_into_junk_by_words_alone(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    zone = {"shop.example TXT": ["v=spf1 ip4:127.0.0.1 -all"]}
+    with dns(tmp_path / "dns", zone) as port:
+        settings = {
+            "MAILNODE_OUTBOUND__RESOLVERS": f"127.0.0.1:{port}",
+            "MAILNODE_JUDGING__AUTHENTICATE": "true",
+        }
+        with node(copy_folder(made_folder, tmp_path / "node"), workers, **settings) as at:
+            alice, bob = User(at, ALICE), User(at, BOB)
+            alice.ask("/send", {"to": ["info@shop.example"], "subject": "A table", "text": "Two."})
+            teach(at)
+            send(at, mail(BAD, 1, "Your table"), recipients=(ALICE, BOB))
+            assert [each["subject"] for each in alice.mails("INBOX")] == ["Your table"]
+            assert [each["subject"] for each in bob.mails("Junk")] == ["Your table"]
+            told = command(at.folder, "trace", "--to", ALICE, "--limit", "1").stdout
+            known = "you have written to info@shop.example, and it is proved"
+            assert "judged by learned (verdict unwanted, probability" in told
+            assert f"): {known} that the mail is from there; the word" in told
+            told = command(at.folder, "replay", settings=SETTINGS | settings).stdout
+            assert told.startswith("1 looked at, 1 unchanged")

@@ -37,6 +37,7 @@ class FakeHouse:
         self.models: Any = None
         self.dmarc: Any = self
         self.counted: list[Any] = []
+        self.has_written: Any = None
 
     def count(self, *seen: Any) -> None:
         self.counted.append(seen)

@@ -98,6 +98,7 @@ class StoryTests(SynchronousTestCase):
             (True, judged("accepted", facts={"verdict": "wanted"})),
             (True, judged("delivered", facts={"verdict": "unsure"})),
             (False, judged("delivered", unwanted=True, reasons=["so"])),
+            (False, judged("delivered", reasons=["you have written to a@example.net"])),
             (False, judged("accepted", by="rspamd")),
         ):
             self.assertEqual(expected, is_to_be_explained([event], {2}), event)
