@@ -18,6 +18,8 @@ SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
 INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
 STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
 
+PAGE = "page"  # by what an owner did something to a copy: in a browser
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
 MAIL_ID_LENGTH = 26

@@ -22,6 +22,7 @@ from mailnode.house import NEED_A_RESTART
 from mailnode.measures import (
     describe,
     describe_dmarc_reports,
+    describe_lessons,
     describe_resolver,
     describe_workers,
 )
@@ -205,6 +206,7 @@ class Health(SynchronousTestCase):
             queue=queue,
             accepts=any_,
         )
+        describe_lessons(metrics, lessons=dict, last_at=type(None), known=type(None), octets=int)
         describe_resolver(metrics, any_)
         describe_dmarc_reports(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)
