@@ -316,6 +316,7 @@ class AttackTests(ScramCase):
             b"n,,n=alice,r=" + b"x" * 257,
             b"n,,n=" + b"x" * MOST_OCTETS + b",r=x",
             b"n,,n=alice,r=x," + b"e=," * 500,
+            b"n,,n=alice,r=x,x=" + b"y" * MOST_OCTETS,
         ]
         for first in firsts:
             server = self.begin()
