@@ -24,6 +24,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from attrs import define, evolve, field
 
@@ -41,6 +42,7 @@ CONTROLLER = "127.0.0.1:11394"  # of Rspamd; peers/postfix/milters.sh
 NEEDS = ("/usr/sbin/opendkim", "/usr/sbin/opendmarc", "/usr/bin/rspamd", "/usr/bin/redis-server")
 OURS, THEIRS = "mailnode-judged", "postfix-judged"
 QUIET_S = 2.0
+LOOKED_AT = 20  # mails of each run
 PAGE = DOCS / "judging.rst"
 LEAST_RATIO, MOST_HELD_S = 2.0, 0.010
 HELD_RATE, HELD_S = 50, 20.0  # mails a second that are offered while the reactor is watched
@@ -111,31 +113,34 @@ def wait_until_quiet(target: Target) -> None:
     raise Trouble(f"{target.name} is never quiet")
 
 
-def judged_mail(target: Target) -> bytes:
-    """A mail as its recipient has it, with what was found of it; b"" without any."""
+def judged_mails(target: Target) -> list[bytes]:
+    """Some mails as their recipients have them, with what was found of each."""
     if target.facts["count"] == "maildir":
-        paths = (path for path in (target.run_folder / "mail").glob("u*/new/*"))
-        path = next(paths, None)
-        return path.read_bytes() if path else b""
+        paths = (target.run_folder / "mail").glob("u*/new/*")
+        return [path.read_bytes() for path in islice(paths, LOOKED_AT)]
     path = target.run_folder / "var" / "mail.db"
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as mail:
         found = mail.execute(
             "SELECT prefix, detail FROM message JOIN journal USING (mail_id)"
-            " WHERE event = 'accepted' ORDER BY message.id DESC LIMIT 1"
-        ).fetchone()
-    return b"" if found is None else found[0] + found[1].encode()
+            " WHERE event = 'accepted' ORDER BY message.id DESC LIMIT ?",
+            (LOOKED_AT,),
+        ).fetchall()
+    return [prefix + detail.encode() for prefix, detail in found]
 
 
 def check(target: Target) -> None:
     """What is measured is what the page says.
 
     Raises:
-        Trouble: a mail was taken that was not judged by all.
+        Trouble: mails were taken that were not judged by all.
     """
-    mail = judged_mail(target)
-    lacking = [each for each in PROOFS if each not in mail]
-    if lacking or not (BAYES.search(mail) or b'"probability"' in mail):
-        raise Trouble(f"{target.name} has not judged a mail: {lacking} {mail[:3000]!r}")
+    mails = judged_mails(target)
+    for mail in mails:
+        if lacking := [each for each in PROOFS if each not in mail]:
+            raise Trouble(f"{target.name} has not found {lacking}: {mail[:2000]!r}")
+    # Of a mail whose words say nothing Rspamd says nothing.
+    if not any(BAYES.search(mail) or b'"probability"' in mail for mail in mails):
+        raise Trouble(f"{target.name} has not judged by words: {mails[:1]!r}")
 
 
 @define(eq=False)
