@@ -178,7 +178,8 @@ class Intake:
     def _in_time(self, judging: Awaitable[Verdict | None]) -> Awaitable[Verdict | None]:
         if self.clock is None:
             return judging
-        return Deferred.fromCoroutine(_awaited(judging)).addTimeout(FILTER_S, self.clock)
+        waited = Deferred.fromCoroutine(_awaited(judging))
+        return waited if waited.called else waited.addTimeout(FILTER_S, self.clock)
 
 
 async def _awaited(judging: Awaitable[Verdict | None]) -> Verdict | None:

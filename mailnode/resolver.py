@@ -22,7 +22,7 @@ from mailnode.background import Together
 from mailnode.errors import LookupFailed, MailError, NoSuchName
 from mailnode.interfaces import IResolver
 from mailnode.nameserver import NameServers, NoReply, Server
-from mailnode.records import Reading, Records, ServerFault, make_query, read_answer
+from mailnode.records import Parsed, Reading, Records, ServerFault, make_query, read_answer
 
 __all__ = ["Cache", "LookupFailed", "NoSuchName", "Records", "Resolver", "read_resolv_conf"]
 
@@ -37,7 +37,7 @@ MOST_UNDER_WAY = 100
 MOST_WAITING = 10_000
 WAIT_S = 30.0
 
-Ask = Callable[[Server, dns.message.Message, float], Awaitable[dns.message.QueryMessage]]
+Ask = Callable[[Server, dns.message.Message, float], Awaitable[Parsed]]
 Key = tuple[str, str]
 
 _log = Logger()
@@ -208,10 +208,12 @@ class Resolver:
     async def _wait_and_ask(self, name: str, kind: str) -> Reading:
         if self._closed or len(self._room.waiting) >= MOST_WAITING:
             raise LookupFailed(detail="the node stops" if self._closed else "too many look-ups")
-        try:
-            await self._room.acquire().addTimeout(WAIT_S, self._reactor)
-        except TimeoutError:
-            raise LookupFailed(detail="too many look-ups") from None
+        acquired = self._room.acquire()
+        if not acquired.called:
+            try:
+                await acquired.addTimeout(WAIT_S, self._reactor)
+            except TimeoutError:
+                raise LookupFailed(detail="too many look-ups") from None
         try:
             return await self._follow(name, kind)
         finally:
