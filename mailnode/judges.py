@@ -75,15 +75,20 @@ class Judges:
     _resolver: Resolver
 
     @classmethod
-    def of(cls, house: House, plugged: Sequence[Any]) -> Judges:
+    def of(
+        cls, house: House, plugged: Sequence[Any], sealing: Callable[[Envelope], bool]
+    ) -> Judges:
         """Those of that house, and behind them others.
+
+        Args:
+            sealing: whether a mail leaves under a seal of ours.
 
         Raises:
             ConfigError: an endpoint can't be read.
         """
         threads = Threads(house.reactor.callFromThread)
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
-        own = _of_settings(house, threads, resolver)
+        own = _of_settings(house, threads, resolver, sealing)
         return cls([*own, *plugged], threads, resolver)
 
     async def stop(self) -> None:
@@ -92,14 +97,16 @@ class Judges:
         self._threads.stop()
 
 
-def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator[Any]:
+def _of_settings(
+    house: House, threads: Threads, resolver: Resolver, sealing: Callable[[Envelope], bool]
+) -> Iterator[Any]:
     config, clock = house.config, house.reactor
     judging = config.judging
     strangers = partial(_is_strangers, judging.loopback)
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers), strangers)
+        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers, sealing), strangers)
     if judging.harmful:
         harmful = Harmful(
             clock=clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from attrs import Factory, field, frozen
 
@@ -189,6 +189,19 @@ class Blob:
     open: Callable[[], Any] | None = field(default=None, eq=False, repr=False)
 
 
+class Sealable(Protocol):
+    """What was found out of who sent a mail, for an ARC seal of it (RFC 8617)."""
+
+    def seal(self, prefix: bytes, authserv_id: str, key: Any, at: int) -> bytes:
+        """An ARC set to put in front; b"" where none may be. It belongs into a thread.
+
+        Args:
+            prefix: the fields that we put in front of the mail.
+            key: of the domain that seals.
+            at: UTC epoch seconds.
+        """
+
+
 @frozen
 class Judgement:
     """What a filter found, for the filters behind it and for the journal.
@@ -225,6 +238,7 @@ class Message:
         dialog: the session's lines that led to it, secrets masked; "" when not kept.
         mended_lf: whether bare LFs were made CRLF before storing.
         judgements: what filters found, in their order.
+        sealable: for an ARC seal of what is forwarded; None where there is to be none.
     """
 
     prefix: bytes
@@ -236,6 +250,7 @@ class Message:
     dialog: str = ""
     mended_lf: bool = False
     judgements: tuple[Judgement, ...] = ()
+    sealable: Sealable | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -251,6 +266,7 @@ class Verdict:
         of_copies: by account id, where it is judged otherwise for one recipient; of these
             all but the first three count, and the owner alone is told.
         wanted: whatever other filters find unwanted, it lies in the inbox.
+        sealable: as `Message` has it: from the check of who sent it alone.
     """
 
     action: str = "accept"
@@ -261,6 +277,7 @@ class Verdict:
     facts: Mapping[str, str] = field(factory=dict)
     of_copies: Mapping[int, Verdict] = field(factory=dict)
     wanted: bool = False
+    sealable: Sealable | None = field(default=None, eq=False, repr=False)
 
 
 ACCEPT = Verdict()

@@ -177,6 +177,7 @@ class OutboundSettings:
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
     any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    arc_seal: bool = setting(True, read_flag, "what is forwarded for strangers gets an ARC seal")
     tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -41,11 +41,13 @@ class Origin:
             told, and no more.
         trusted_sealers: domains whose ARC seal is believed: what they forward and change is as
             they found it.
+        sealing: whether a mail leaves under a seal of ours.
     """
 
     authentication: Authentication
     dmarc: str = OBEY
     trusted_sealers: Collection[str] = ()
+    sealing: Callable[[Envelope], bool] = lambda _envelope: False
     name: str = "authentication"
 
     async def judge(self, envelope: Envelope, message: Message) -> Verdict:
@@ -54,7 +56,8 @@ class Origin:
             NotTheAuthor
             FilterFailed: whether it is, nobody can say now, and its domain cares.
         """
-        found = await self.authentication.examine(envelope, message)
+        sealing = self.sealing(envelope)
+        found = await self.authentication.examine(envelope, message, sealing)
         dmarc = found.dmarc
         apply = "quarantine" if dmarc.result == "permerror" else dmarc.apply  # it may show anybody
         if dmarc.result == "temperror" and dmarc.policy != "none" and self.dmarc == OBEY:
@@ -75,6 +78,7 @@ class Origin:
             unwanted=unwanted,
             reasons=(dmarc.reason,) if unwanted else (),
             facts=dict(_facts(found)),
+            sealable=found if sealing else None,
         )
 
     def _vouched(self, arc: ArcResult) -> bool:

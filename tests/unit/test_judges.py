@@ -55,7 +55,7 @@ class Asked:
 class JudgesTests(TestCase):
     def judges(self, *plugged: Any, **settings: Any) -> Judges:
         house: Any = FakeHouse(**settings)
-        judges = Judges.of(house, plugged)
+        judges = Judges.of(house, plugged, lambda _envelope: False)
         self.addCleanup(judges.stop)
         return judges
 
