@@ -14,6 +14,11 @@ from mailnode.events import Event as Event  # docs/extending.rst promises it her
 
 # What an owner's mail programs said of a copy: bits of delivery.flags.
 SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
+MARKS = 63
+
+# What the node said of a copy, in the same column: POP3 serves it under a Subject that begins with
+# the tag, put into the one it has, or into one of its own where it has none.
+SUBJECT_TAGGED, SUBJECT_MADE = 64, 128
 
 INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
 STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
@@ -81,6 +86,8 @@ class Recipient:
         folder: the owner's folder that it is filed in.
         junk: the folder that it is filed in where it is unwanted.
         judgements: what filters found for this copy alone.
+        tagged: whether its owner wants an unwanted one served under a tagged Subject.
+        flags: `SUBJECT_TAGGED`, `SUBJECT_MADE`, or 0: whether this one is.
     """
 
     address: Address
@@ -91,6 +98,8 @@ class Recipient:
     folder: str = INBOX
     junk: str = JUNK
     judgements: tuple[Judgement, ...] = ()
+    tagged: bool = False
+    flags: int = 0
 
 
 @frozen
@@ -239,6 +248,8 @@ class Message:
         mended_lf: whether bare LFs were made CRLF before storing.
         judgements: what filters found, in their order.
         sealable: for an ARC seal of what is forwarded; None where there is to be none.
+        taggable: `SUBJECT_TAGGED` or `SUBJECT_MADE`: how its Subject could be tagged; 0 for not,
+            or where nobody asks.
     """
 
     prefix: bytes
@@ -251,6 +262,7 @@ class Message:
     mended_lf: bool = False
     judgements: tuple[Judgement, ...] = ()
     sealable: Sealable | None = field(default=None, eq=False, repr=False)
+    taggable: int = 0
 
 
 @frozen

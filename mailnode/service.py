@@ -242,6 +242,7 @@ class Node(House):
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
+        self.maildrops.tag = self.config.judging.subject_tag.encode()
         self.arrival.apply(self.config.arrival)
         self._share_memory()
 

@@ -30,6 +30,7 @@ from mailnode.values import (
     read_probability,
     read_resolvers,
     read_size,
+    read_tag,
     read_text,
     read_workers,
 )
@@ -229,6 +230,9 @@ class JudgingSettings:
     harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
     loopback: bool = setting(
         False, read_flag, "clients of this machine that don't sign in are judged, too"
+    )
+    subject_tag: str = setting(
+        "[SPAM]", read_tag, "begins the Subject of unwanted mail for who wants that by POP3"
     )
 
 

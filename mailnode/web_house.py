@@ -192,8 +192,9 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str) -> None:
-            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+        async def set_junk(account: Account, folder: str, tagged: bool) -> None:
+            name = str(account.address)
+            await house._in_thread(house.accounts.set_junk, name, folder, tagged)
             await house.watch.take_up()
             house.bell.ring("accounts")
 

@@ -69,16 +69,18 @@ CALLED = {
     "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=, ret=, envid=)",
     "model.Message": (
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=, "
-        "judgements=, sealable=)"
+        "judgements=, sealable=, taggable=)"
     ),
     "model.Recipient": (
-        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=)"
+        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=,"
+        " tagged=, flags=)"
     ),
     "model.Verdict": (
         "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=, wanted=, sealable=)"
     ),
     "pop3.mailbox.Maildrop": (
-        "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
+        "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs,"
+        " tags=)"
     ),
     "pop3.factory.Pop3Factory": (
         "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=)"
