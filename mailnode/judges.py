@@ -11,6 +11,7 @@ from twisted.internet.endpoints import clientFromString
 from zope.interface import implementer
 
 from mailnode.config import Config, ConfigError
+from mailnode.failing import Failing
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.harmful import Harmful
@@ -44,6 +45,12 @@ class Some:
     def name(self) -> str:
         name: str = self._judge.name
         return name
+
+    @property
+    def trouble(self) -> str:
+        """Why it puts off mail, in words; "" where it doesn't."""
+        trouble: str = getattr(self._judge, "trouble", "")
+        return trouble
 
     def wants(self, envelope: Envelope) -> bool:
         return self._wanted(envelope)
@@ -90,6 +97,16 @@ class Judges:
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
         own = _of_settings(house, threads, resolver, sealing)
         return cls([*own, *plugged], threads, resolver)
+
+    def troubles(self) -> dict[str, str]:
+        """Why mail is put off, by the filter that does it; empty where none is."""
+        found = {each.name: getattr(each, "trouble", "") for each in self.filters}
+        return {f"filter {name}": told for name, told in found.items() if told}
+
+    @property
+    def lookups(self) -> Failing:
+        """Of names in the DNS."""
+        return self._resolver.failing
 
     async def stop(self) -> None:
         """No more is looked up; what still runs in a thread ends with the process."""

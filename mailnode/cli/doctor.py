@@ -9,6 +9,7 @@ import click
 
 from mailnode.cli import output
 from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findings
+from mailnode.cli.checkup_dns import check_resolvers
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
 from mailnode.cli.checkup_judging import check_judging
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
@@ -33,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     check_plugins,
     check_judging,
     check_hostname,
+    check_resolvers,
     check_accounts,
     check_files,
     check_database,
