@@ -11,6 +11,7 @@ from twisted.internet.endpoints import clientFromString
 from zope.interface import implementer
 
 from mailnode.config import Config, ConfigError
+from mailnode.endpoints import why_no_endpoint
 from mailnode.failing import Failing
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
@@ -201,7 +202,8 @@ def endpoint_of(clock: Any, section: str, where: str) -> Any:
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"[{section}] {where!r} is no endpoint of a client, such as "
-            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
+            "unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 "
+            f"({why_no_endpoint(where, error)})"
         ) from None
 
 

@@ -23,6 +23,7 @@ from mailnode.addresses import parse_domain
 from mailnode.cli.checkup import Finding, fault, good, warning
 from mailnode.cli.node import Running, running_node
 from mailnode.config import Config
+from mailnode.endpoints import why_no_endpoint
 from mailnode.errors import BadAddress
 from mailnode.listening import KINDS
 from mailnode.machine import find_hostname
@@ -222,7 +223,7 @@ def _what_is_wrong_with(text: str) -> str:
     try:
         serverFromString(None, text)
     except Exception as error:  # each kind of endpoint has its own
-        return str(error) or type(error).__name__
+        return why_no_endpoint(text, error)
     return ""
 
 

@@ -170,10 +170,23 @@ class NodeGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0)
-            hint = f"; did you mean `{ctx.command_path} {near[0]}`?" if near else ""
+            known = self.list_commands(ctx)
+            near = [each for each in _OTHERWISE.get(name, ()) if each in known]
+            near = near or difflib.get_close_matches(name, known, n=1)
+            hint = f"; there are {', '.join(known)}"
+            if near:
+                hint = f"; did you mean `{ctx.command_path} {near[0]}`?"
             raise click.UsageError(f"there is no `{ctx.command_path} {name}`{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+# What others call a command that looks otherwise here.
+_OTHERWISE = {
+    **dict.fromkeys(("show", "ls", "view"), ("list", "show")),
+    "list": ("show",),
+    **dict.fromkeys(("delete", "del", "rm", "remove", "unblock"), ("remove", "delete")),
+    **dict.fromkeys(("create", "new", "make"), ("add", "generate")),
+}
 
 
 def _write_example(example: str, formatter: click.HelpFormatter) -> None:

@@ -151,7 +151,7 @@ class RefusedStartTests(NodeCase):
         self.assertTrue(node.started)
 
     async def test_a_port_that_is_none_is_64(self) -> None:
-        self.assertIn("--smtp: ", self.refused(64, listen__smtp=("nonsense",)))
+        self.assertIn("listen.smtp: ", self.refused(64, listen__smtp=("nonsense",)))
         await self.starts_now()
 
     async def test_a_second_node_on_the_folder_is_75_until_the_first_has_stopped(self) -> None:
