@@ -242,6 +242,7 @@ class House(Premises):
             self.listeners,
             self.certificate.cert,
             self.certificate.key,
+            self.config.path,
         )
         self._greet()
 

@@ -179,11 +179,22 @@ def _close_all(listeners: Iterable[Listener]) -> None:
 
 
 def write_listening(
-    data: Path, hostname: str, listeners: Iterable[Listener], cert: Path, key: Path
+    data: Path,
+    hostname: str,
+    listeners: Iterable[Listener],
+    cert: Path,
+    key: Path,
+    settings: Path | None,
 ) -> None:
-    """`listening.json`: the ports that the node has, for who asked for port 0, and its TLS pair."""
+    """`listening.json`: the ports that the node has, for who asked for port 0, and its files.
+
+    Args:
+        cert, key: its TLS pair.
+        settings: the file that it has them from; None for none.
+    """
     told: dict[str, Any] = {"pid": os.getpid(), "hostname": hostname}
     told |= {"tls_cert": os.fspath(cert.absolute()), "tls_key": os.fspath(key.absolute())}
+    told["config"] = None if settings is None else os.fspath(settings.absolute())
     told |= {kind: [] for kind in KINDS}
     for listener in listeners:
         told[listener.kind] += listener.addresses()

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -112,8 +113,11 @@ def wants_json(ctx: click.Context) -> bool:
     return bool(choices(ctx).get("json"))
 
 
-def config_of(ctx: click.Context) -> Config:
+def config_of(ctx: click.Context, instead: Path | None = None) -> Config:
     """The node's settings, read as the server reads them.
+
+    Args:
+        instead: the file to read, whatever the options name.
 
     Raises:
         ConfigError: they can't be used.
@@ -122,7 +126,7 @@ def config_of(ctx: click.Context) -> Config:
     options = {
         f"node.{name}": (chosen[name], f"--{name}") for name in ("users", "data") if name in chosen
     }
-    path = chosen.get("config") or os.environ.get("MAILNODE_CONFIG") or None
+    path = instead or chosen.get("config") or os.environ.get("MAILNODE_CONFIG") or None
     return load_config(path, options=options)
 
 

@@ -357,6 +357,33 @@ class Ports(DoctorCase):
         Path("var/listening.json").chmod(0o600)
         self.assertIn(f"{cert.absolute()} expires on", self.warning("tls"))
 
+    def run_node_with(self, config: str) -> None:
+        told = {"pid": os.getpid(), "hostname": NAME, "config": os.path.abspath(config)}
+        Path("var/listening.json").write_text(json.dumps(told))
+        Path("var/listening.json").chmod(0o600)
+
+    def test_a_running_node_s_file_of_settings_is_judged_and_another_one_is_told(self) -> None:
+        Path("node.toml").write_text('[clamd]\nendpoint = "nonsense"\n')
+        Path("other.toml").write_text("")
+        self.run_node_with("node.toml")
+        self.assertIn("'nonsense' is no endpoint", self.fault("judging"))
+        Path("node.toml").write_text("")
+        self.assertIn("read from " + os.path.abspath("node.toml"), self.found("good")["settings"])
+        told = self.run_json("doctor --config other.toml")["findings"]
+        words = f"has its settings from {os.path.abspath('node.toml')}, not from other.toml"
+        self.assertTrue(any(words in each["what"] for each in told), told)
+        Path("node.toml").write_text("[nonsense]\n")
+        self.assertIn("there is no section [nonsense]", self.warning("settings"))
+
+    def test_the_name_that_a_running_node_greets_by_is_not_the_certificate_s(self) -> None:
+        self.run_node_with("mailnode.toml")
+        Path("mailnode.toml").write_text("")
+        told = {"pid": os.getpid(), "hostname": "other.example.org"}
+        Path("var/listening.json").write_text(json.dumps(told))
+        self.assertIn(
+            "not for the host name other.example.org, by which the node greets", self.warning("tls")
+        )
+
     def test_a_node_that_was_killed_is_not_running(self) -> None:
         told = {"pid": 2**22 + 1, "hostname": NAME, "smtp": ["127.0.0.1:25"]}
         Path("var/listening.json").write_text(json.dumps(told))

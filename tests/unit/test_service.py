@@ -69,6 +69,7 @@ class StartTests(NodeCase):
         self.assertEqual(["127.0.0.1:2525", "[::1]:2525"], told["smtp"])
         self.assertEqual(["127.0.0.1:40002", "[::1]:40002", "0.0.0.0:110"], told["pop3"])
         self.assertEqual([], told["smtps"])
+        self.assertIsNone(told["config"])
         self.assertEqual(str((self.data / "tls" / "cert.pem").absolute()), told["tls_cert"])
         self.assertEqual(str((self.data / "tls" / "key.pem").absolute()), told["tls_key"])
 
