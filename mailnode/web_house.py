@@ -222,7 +222,9 @@ class WebHouse:
         letters = Letters(
             desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
         )
-        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
+        mail_pages = MailPages(
+            letters, guests, lambda: directory.domains, time.time, house.hostname
+        )
         reading = Reading(templates, desk, letters, mail_pages)
         pages: list[Pages] = [
             templates.assets,

@@ -47,6 +47,8 @@ def search(ctx: click.Context, address: str, query: tuple[str, ...], limit: int)
         account = accounts.account(address)
     require_mail(config)
     wanted = read_query(" ".join(query), zone=None)
+    for hint in wanted.hints:
+        click.echo(hint, err=True)
     with index_errors(), closing(IndexFiles(config.data_path, 1)) as files:
         fill_index(ctx, files, account.id)
         found: list[Hit] = []
