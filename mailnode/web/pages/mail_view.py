@@ -313,8 +313,8 @@ def _unproved(fields: dict[str, list[str]], hostname: str) -> Iterator[Caution]:
     domain = shown_domain(address.rpartition("@")[2])
     if domain and ("dmarc", "fail") in read_claims(told):
         words = (
-            f"This is not proved to be from {domain}: a mailing list may have changed it, or somebody "
-            "else wrote it"
+            f"This is not proved to be from {domain}: a mailing list may have changed it, or "
+            "somebody else wrote it"
         )
         yield Caution(NOT_PROVED, words, domain, mild=True)
 
