@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from mailnode import dialog, outgoing
+from mailnode.smtp.incoming import Incoming
 from mailnode.smtp.takers import ChunkTaker
 from tests.fuzz.client import Client, FuzzWire, Wrong, wire_for
 from tests.fuzz.script import Script
@@ -90,8 +91,8 @@ def _weigh(server: object, most_octets: int, most_recipients: int) -> None:
         return
     octets = len(getattr(body.reader, "_held", b""))
     for taker in body.takers:
-        pieces = taker.message if isinstance(taker, ChunkTaker) else taker
-        octets += sum(map(len, pieces._pieces))
+        holder = taker.message if isinstance(taker, ChunkTaker) else taker
+        octets += len(holder._begin if isinstance(holder, Incoming) else b"".join(holder._pieces))
     if octets > most_octets:
         raise Wrong(f"{octets} octets of a body are kept in memory")
 
