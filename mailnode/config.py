@@ -128,6 +128,8 @@ def load_config(
             "arrival.greylist_until must be longer than arrival.greylist_wait: else nobody is ever"
             " let through"
         )
+    if config.judging.dmarc_reports != "off" and not config.judging.authenticate:
+        raise ConfigError("judging.dmarc_reports tells what judging.authenticate finds: it is off")
     return config
 
 

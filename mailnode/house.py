@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from attrs import evolve
@@ -16,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
@@ -25,13 +27,17 @@ from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
+from mailnode.measures import describe_lessons
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import has_written
+from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
+from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
@@ -72,8 +78,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist: the parts, beside those of
-            `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc: the parts, beside
+            those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
     """
@@ -136,11 +142,13 @@ class House(Premises):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
+        self.models = ModelShelf(ModelFiles(data), clock.seconds)
         self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
+        self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -225,6 +233,14 @@ class House(Premises):
 
     def _begin_teaching(self) -> None:
         """One process of the node changes what was learned; all judge by it."""
+        files = self.models.files
+        describe_lessons(
+            self.metrics,
+            lessons=lambda: files.counted().lessons,
+            last_at=lambda: files.counted().last_at,
+            known=files.node_lessons,
+            octets=files.node_octets,
+        )
         if self.config.learning.enabled:
             data, in_thread = self.config.data_path, self._in_thread
             self.teacher = Teacher(data, self.database, self.directory, in_thread)
@@ -278,6 +294,15 @@ class House(Premises):
         self.certificate.refresh()
         self.bell.ring("accounts")
         _log.info("reloaded")
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Deferred[bool]:
+        """Whether an account has written to that address.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        look = partial(has_written, account_id=account_id, mailbox=mailbox, address=address)
+        return self.database.read(look)
 
     def readiness(self) -> dict[str, str]:
         """What keeps the node from taking mail, by part; empty when all is well."""
@@ -340,6 +365,7 @@ class House(Premises):
             await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
+        await self.dmarc.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

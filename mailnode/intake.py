@@ -216,7 +216,7 @@ def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
 
     All copies have the same octets, so a mark is put in front where nobody wants the mail.
     """
-    to = [_judged_copy(each, message) for each in envelope.recipients]
+    to = [judged_copy(each, message.judgements, message.taggable) for each in envelope.recipients]
     by_all = all(unwanted for _, unwanted in to) and (
         not envelope.remotes or any(each.unwanted for each in message.judgements)
     )
@@ -225,15 +225,20 @@ def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
     return evolve(envelope, recipients=tuple(each for each, _ in to)), message
 
 
-def _judged_copy(to: Recipient, message: Message) -> tuple[Recipient, bool]:
-    """The copy, and whether it is unwanted."""
-    judgements = message.judgements
+def judged_copy(
+    to: Recipient, judgements: Sequence[Judgement], taggable: int = 0
+) -> tuple[Recipient, bool]:
+    """The copy, in the folder where it belongs by what is said of it; whether it is unwanted.
+
+    Args:
+        taggable: as its message has it.
+    """
     own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
     others = [each for each in judgements if to.account_id not in each.of_copies]
     both = (*own, *others)
     unwanted = any(each.unwanted for each in both) and not any(each.wanted for each in both)
     folder = to.junk if unwanted else to.folder
-    flags = message.taggable if unwanted and to.tagged else 0
+    flags = taggable if unwanted and to.tagged else 0
     return evolve(to, folder=folder, judgements=tuple(own), flags=flags), unwanted
 
 

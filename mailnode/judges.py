@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from attrs import define
 from twisted.internet.endpoints import clientFromString
 from zope.interface import implementer
 
+from mailnode.addresses import Address
 from mailnode.config import Config, ConfigError
 from mailnode.endpoints import why_no_endpoint
 from mailnode.failing import Failing
@@ -25,13 +26,29 @@ from mailnode.filters.spamd import Spamd
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.judging import Band
 from mailnode.model import Envelope, Message
+from mailnode.reports.collecting import Collecting
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
-from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.threads import Threads
 
-if TYPE_CHECKING:
-    from mailnode.house import House
+
+class Place(Protocol):
+    """What of a house its filters work with.
+
+    Attributes:
+        dmarc: counts for reports what is examined; None for no house.
+    """
+
+    config: Config
+    reactor: Any
+    hostname: str
+    blobs: Any
+    directory: Any
+    dmarc: Any
+    models: Any
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Awaitable[bool]:
+        """Whether an account has written to that address."""
 
 
 @implementer(ISomeMailFilter)
@@ -41,6 +58,11 @@ class Some:
 
     _judge: Any
     _wanted: Callable[[Envelope], bool]
+
+    @property
+    def inner(self) -> Any:
+        """That filter itself."""
+        return self._judge
 
     @property
     def name(self) -> str:
@@ -84,11 +106,16 @@ class Judges:
 
     @classmethod
     def of(
-        cls, house: House, plugged: Sequence[Any], sealing: Callable[[Envelope], bool]
+        cls,
+        house: Place,
+        plugged: Sequence[Any],
+        origin: Any = None,
+        sealing: Callable[[Envelope], bool] = lambda _envelope: False,
     ) -> Judges:
         """Those of that house, and behind them others.
 
         Args:
+            origin: finds out who sent a mail, in place of `Origin`.
             sealing: whether a mail leaves under a seal of ours.
 
         Raises:
@@ -96,7 +123,7 @@ class Judges:
         """
         threads = Threads(house.reactor.callFromThread)
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
-        own = _of_settings(house, threads, resolver, sealing)
+        own = _of_settings(house, threads, resolver, origin, sealing)
         return cls([*own, *plugged], threads, resolver)
 
     def troubles(self) -> dict[str, str]:
@@ -116,7 +143,11 @@ class Judges:
 
 
 def _of_settings(
-    house: House, threads: Threads, resolver: Resolver, sealing: Callable[[Envelope], bool]
+    house: Place,
+    threads: Threads,
+    resolver: Resolver,
+    origin: Any,
+    sealing: Callable[[Envelope], bool],
 ) -> Iterator[Any]:
     config, clock = house.config, house.reactor
     judging = config.judging
@@ -124,7 +155,10 @@ def _of_settings(
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers, sealing), strangers)
+        made = origin or Origin(examiner, judging.dmarc, judging.trusted_sealers, sealing=sealing)
+        if judging.dmarc_reports != "off" and isinstance(made, Origin):
+            made.note = Collecting(house.dmarc).note
+        yield Some(made, strangers)
     if judging.harmful:
         harmful = Harmful(
             clock=clock,
@@ -160,10 +194,11 @@ def _of_settings(
     yield SomeLate(senders, strangers)
     if config.learning.enabled:
         learned = Learned(
-            shelf=ModelShelf(ModelFiles(config.data_path), clock.seconds),
+            shelf=house.models,
             in_thread=threads.run,
             open_octets=house.blobs.windows,
             band=Band(unwanted_from=config.learning.unwanted_from),
+            has_written=house.has_written,
         )
         yield SomeLate(learned, strangers)
 

@@ -23,6 +23,8 @@ SUBJECT_TAGGED, SUBJECT_MADE = 64, 128
 INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
 STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
 
+PAGE = "page"  # by what an owner did something to a copy: in a browser
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
 MAIL_ID_LENGTH = 26
@@ -30,8 +32,12 @@ MAIL_ID_LENGTH = 26
 
 def new_mail_id(now_s: float | None = None) -> str:
     """A ULID: 48 bits of milliseconds, 80 of chance, 26 characters that sort by time."""
-    millis = int((time.time() if now_s is None else now_s) * 1000)
-    number = (millis & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
+    return mail_id_of(time.time() if now_s is None else now_s, os.urandom(10))
+
+
+def mail_id_of(at: float, chance: bytes) -> str:
+    """The same of a time and 10 octets."""
+    number = (int(at * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(chance, "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 

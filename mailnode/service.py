@@ -154,6 +154,7 @@ class Node(House):
             arrival=self.arrival.told,
             arrival_lookups=lambda: self.arrival_resolver.counts,
             judged=lambda: self.intake.judged,
+            dmarc_collected=lambda: self.dmarc.told,
         )
 
     def _make_arrival(self) -> Arrival:

@@ -16,6 +16,7 @@ from mailnode.values import (
     read_clock,
     read_count,
     read_dmarc,
+    read_dmarc_reports,
     read_dns_lists,
     read_duration,
     read_failure,
@@ -28,6 +29,7 @@ from mailnode.values import (
     read_networks,
     read_points,
     read_probability,
+    read_reporter,
     read_resolvers,
     read_size,
     read_tag,
@@ -227,6 +229,13 @@ class JudgingSettings:
     trusted_sealers: tuple[str, ...] = setting(
         (), read_names, "domains whose ARC seals are believed in the place of DMARC"
     )
+    dmarc_reports: str = setting(
+        "off", read_dmarc_reports, "domains that ask for it are told daily: off, collect, or send"
+    )
+    dmarc_reporter: str = setting(
+        "", read_reporter, "address that reports come from; empty: postmaster of the first domain"
+    )
+    dmarc_organization: str = setting("", read_text, "whose reports; empty: node.hostname's")
     harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
     loopback: bool = setting(
         False, read_flag, "clients of this machine that don't sign in are judged, too"

@@ -72,7 +72,7 @@ class Taking:
         signing = Threads(house.reactor.callFromThread)
         signer = Signer(house.directory, house.seal, signing)
         sealer = ArcSealer(signer, house.hostname)
-        judges = Judges.of(house, filters, sealer.wants)
+        judges = Judges.of(house, filters, sealing=sealer.wants)
         intake = Intake(
             house.messages,
             judges.filters,

@@ -93,27 +93,10 @@ class Limited:
         Raises:
             MailError: the client's answer.
         """
-        if len(message.prefix) + message.size_octets > self.most_octets:
-            return self._passed_over(f"it is over {self.most_octets} octets")
-        self.asked += 1
-        asking: Deferred[Verdict] = self._places.run(
-            lambda: Deferred.fromCoroutine(self.ask(envelope, message))
-        )
         try:
-            verdict = await asking.addTimeout(self.timeout_s, self.clock)
-        except TooLargeToJudge as error:
-            self._recovered()
-            return self._passed_over(str(error))
+            return await self.judge_surely(envelope, message)
         except NoAnswer as error:
             why = str(error)
-        except TimeoutError:
-            why = f"nothing within {self.timeout_s:g} s"
-        except (Refused, FilterFailed):
-            self._recovered()
-            raise
-        else:
-            self._recovered()
-            return verdict
         self.failed += 1
         self._failing.failed(why)
         if (
@@ -127,6 +110,32 @@ class Limited:
                 why=why,
             )
         return self._unjudged(self.on_failure, why)
+
+    async def judge_surely(self, envelope: Envelope, message: Message) -> Verdict:
+        """As `judge`; but where nothing can be said now, who asks is told that.
+
+        Raises:
+            NoAnswer: so it is, and why.
+            MailError: the client's answer.
+        """
+        if len(message.prefix) + message.size_octets > self.most_octets:
+            return self._passed_over(f"it is over {self.most_octets} octets")
+        self.asked += 1
+        asking: Deferred[Verdict] = self._places.run(
+            lambda: Deferred.fromCoroutine(self.ask(envelope, message))
+        )
+        try:
+            verdict = await asking.addTimeout(self.timeout_s, self.clock)
+        except TooLargeToJudge as error:
+            self._recovered()
+            return self._passed_over(str(error))
+        except TimeoutError:
+            raise NoAnswer(f"nothing within {self.timeout_s:g} s") from None
+        except (Refused, FilterFailed):
+            self._recovered()
+            raise
+        self._recovered()
+        return verdict
 
     def _passed_over(self, why: str) -> Verdict:
         self.too_large += 1

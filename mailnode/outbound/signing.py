@@ -105,6 +105,15 @@ class Signer:
             self._open[domain] = sealed, keys
         return keys
 
+    async def sign_mail(self, domain: str, mail: bytes, at: int) -> bytes:
+        """The same for a mail of ours that is in memory, header and body; b"" without a key."""
+        body_hash = self.body_hash(domain)
+        if body_hash is None:
+            return b""
+        header, _, body = mail.partition(b"\r\n\r\n")
+        await self._threads.run(body_hash.feed, body)
+        return await self.sign(domain, header + b"\r\n", body_hash.digest(), at)
+
     def _unseal(self, domain: str, sealed: Sequence[SealedKey]) -> tuple[DkimKey, ...]:
         return tuple(self._unseal_one(domain, key) for key in sealed)
 

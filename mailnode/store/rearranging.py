@@ -41,6 +41,7 @@ class Move:
         uids: ascending, in one piece.
         by: the account's address, for the journal.
         at: UTC epoch seconds.
+        through: `model.PAGE` where its owner did it in a browser; "" elsewhere.
     """
 
     account_id: int
@@ -49,6 +50,7 @@ class Move:
     target_id: int
     by: str
     at: float
+    through: str = ""
 
 
 @define
@@ -139,6 +141,7 @@ def move_copies(
         marks, values = padded(move.uids)
         rows = connection.execute(_COPIES.format(marks=marks), (move.folder_id, *values)).fetchall()
         moved: Moves = []
+        through = {"through": move.through} if move.through else {}
         if rows:
             (uid, modseq) = connection.execute(
                 "SELECT uid_next, modseq + 1 FROM folder WHERE id = ?", (move.target_id,)
@@ -158,7 +161,12 @@ def move_copies(
                         recipient=move.by,
                         folder_id=move.target_id,
                         uid=uid,
-                        detail={"from_folder": from_name, "from_uid": before, "to_folder": to_name},
+                        detail={
+                            "from_folder": from_name,
+                            "from_uid": before,
+                            "to_folder": to_name,
+                            **through,
+                        },
                     )
                 )
                 uid += 1
