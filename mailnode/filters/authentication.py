@@ -59,7 +59,6 @@ class Authentication:
         in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
         clock: an IReactorTime on monotonic seconds.
         authserv_id: the name of this host in Authentication-Results.
-        sealing: bodies are hashed for seals of ours.
         roll: which of a hundred mails this is, for policies that are for some of them.
     """
 
@@ -67,17 +66,19 @@ class Authentication:
     _in_thread: Callable[..., Deferred[Any]]
     _clock: Any
     _authserv_id: str
-    _sealing: bool = field(default=False, kw_only=True)
     _limit_s: float = field(default=LIMIT_S, kw_only=True)
     _roll: Callable[[], int] = field(default=lambda: _chance.randrange(100), kw_only=True)
     _has_read: bool = field(default=False, init=False)
 
-    async def examine(self, envelope: Envelope, message: Message) -> Authenticated:
+    async def examine(
+        self, envelope: Envelope, message: Message, sealing: bool = False
+    ) -> Authenticated:
         """What can be found out of a mail; nothing is raised, whatever it is.
 
         Args:
             envelope: its `client.host` and `client.helo`, `sender` and `received_at` are judged.
             message: its `body`, the octets as they came.
+            sealing: its body is hashed for a seal of ours, too.
         """
         until = self._clock.seconds() + self._limit_s
         asking = Asking(self._resolver, self._clock, until - LAST_S)
@@ -85,7 +86,7 @@ class Authentication:
         helo = envelope.client.helo
         sent = self._spf(asking, envelope, sender)
         by_helo = self._spf(asking, envelope, "") if sender and "." in helo else _nothing()
-        content = self._content(asking, envelope, message, until)
+        content = self._content(asking, envelope, message, sealing, until)
         parts = [Deferred.fromCoroutine(each) for each in (sent, by_helo, content)]
         try:
             spf, spf_helo, (examination, dkim, arc) = await together(parts)
@@ -113,12 +114,12 @@ class Authentication:
             return SpfResult("temperror", sending.domain, "it could not be judged")
 
     async def _content(
-        self, asking: Asking, envelope: Envelope, message: Message, until: float
+        self, asking: Asking, envelope: Envelope, message: Message, sealing: bool, until: float
     ) -> tuple[Examination | None, tuple[DkimResult, ...], ArcResult]:
         """What the mail itself shows; while its body is hashed, keys and policies are looked up."""
         examination = None
         try:
-            examination, hashing = await self._read(message, until)
+            examination, hashing = await self._read(message, sealing, until)
             looking = Deferred.fromCoroutine(asking.ask(examination.questions))
             finding = Deferred.fromCoroutine(self._find_policies(asking, examination))
             await together([hashing, looking, finding])
@@ -171,14 +172,16 @@ class Authentication:
 
     # The mail's octets
 
-    async def _read(self, message: Message, until: float) -> tuple[Examination, Deferred[None]]:
+    async def _read(
+        self, message: Message, sealing: bool, until: float
+    ) -> tuple[Examination, Deferred[None]]:
         """The header, read, and the body on its way to its hashes."""
         body = message.body
         if not isinstance(body, Blob):
             if self._has_read and _is_small(body):
-                examination = _read_whole(body, self._sealing)
+                examination = _read_whole(body, sealing)
             else:  # the first of all reads the list of public suffixes
-                examination = await self._within(until, _read_whole, body, self._sealing)
+                examination = await self._within(until, _read_whole, body, sealing)
                 self._has_read = True
             done: Deferred[None] = Deferred()
             done.callback(None)
@@ -193,7 +196,7 @@ class Authentication:
                 if not piece:
                     break
             header, rest, whole = _cut(octets)
-            examination = await self._within(until, read_mail, header, whole, self._sealing)
+            examination = await self._within(until, read_mail, header, whole, sealing)
         except BaseException:
             reader.close()
             raise
