@@ -23,6 +23,7 @@ from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
@@ -49,6 +50,7 @@ POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
+SEVERAL = 5  # look-ups that fail in a row: one domain's own servers may be gone
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
 NEED_A_RESTART = (
     "node",
@@ -256,6 +258,7 @@ class House(Premises):
             self.listeners,
             self.certificate.cert,
             self.certificate.key,
+            self.config.path,
         )
         self._greet()
 
@@ -321,6 +324,17 @@ class House(Premises):
             if trouble.text:
                 faults.setdefault(part, trouble.text)
         return faults
+
+    def warnings(self) -> dict[str, str]:
+        """What is wrong though mail is taken, by part; empty when all is well."""
+        for failing in self._lookups():
+            if told := failing.told(SEVERAL):
+                return {"dns": f"No name can be looked up, {told}: {failing.why}"}
+        return {}
+
+    def _lookups(self) -> list[Failing]:
+        """Of names in the DNS, by whoever looks them up in this process."""
+        return [] if self.dispatch is None else [self.dispatch.resolver.failing]
 
     # Stopping
 

@@ -34,6 +34,7 @@ from mailnode.values import (
     read_resolvers,
     read_score,
     read_size,
+    read_tag,
     read_text,
     read_workers,
 )
@@ -201,6 +202,7 @@ class OutboundSettings:
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
     any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    arc_seal: bool = setting(True, read_flag, "what is forwarded for strangers gets an ARC seal")
     tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
 
 
@@ -259,6 +261,9 @@ class JudgingSettings:
     harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
     loopback: bool = setting(
         False, read_flag, "clients of this machine that don't sign in are judged, too"
+    )
+    subject_tag: str = setting(
+        "[SPAM]", read_tag, "begins the Subject of unwanted mail for who wants that by POP3"
     )
 
 

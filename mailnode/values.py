@@ -213,6 +213,13 @@ def read_probability(value: object) -> float:
     raise ValueError("a probability from 0.5 to 0.999, such as 0.9")
 
 
+def read_tag(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch("[!-~](?:[ -~]{0,38}[!-~])?", text):
+        return text
+    raise ValueError('up to 40 printable letters of ASCII, such as "[SPAM]"')
+
+
 def read_dmarc(value: object) -> str:
     if value in ("obey", "junk", "note"):
         return str(value)

@@ -91,6 +91,7 @@ def admin_desk_of(
         trace=trace,
         figures=Figures(values, time.time),
         readiness=house.readiness,
+        warnings=house.warnings,
         sessions=sessions,
         metrics=values,
         processes=house.config.node.workers,

@@ -206,8 +206,9 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str) -> None:
-            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+        async def set_junk(account: Account, folder: str, tagged: bool) -> None:
+            name = str(account.address)
+            await house._in_thread(house.accounts.set_junk, name, folder, tagged)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
@@ -236,7 +237,9 @@ class WebHouse:
         letters = Letters(
             desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
         )
-        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
+        mail_pages = MailPages(
+            letters, guests, lambda: directory.domains, time.time, house.hostname
+        )
         reading = Reading(templates, desk, letters, mail_pages, partial(_explain, house))
         pages: list[Pages] = [
             templates.assets,

@@ -40,6 +40,8 @@ SHELF_OCTETS = 64 << 20
 LOOK_S = 1.0
 _NONE_OCTETS = 200  # what is kept of a file that isn't there
 
+_Identity = tuple[int, int, int]
+
 _log = Logger(namespace="mailnode")
 
 
@@ -235,7 +237,7 @@ class _Shelved:
         looked_at: on the clock.
     """
 
-    identity: tuple[int, int, int] | None
+    identity: _Identity | None
     model: Model | None
     looked_at: float
 
@@ -279,31 +281,45 @@ class ModelShelf:
             return False
 
     def model(self, account_id: int) -> Model | None:
-        """An account's, or the node's, as its file has it; None without one. Called in threads."""
+        """An account's, or the node's, as its file has it; None without one. Called in threads.
+
+        While one reads a file that was replaced, others judge by what was there before: a hundred
+        mails that waited for it would then all be judged at once.
+        """
+        path = self.files.path_of(account_id)
         with self._lock:
             now = self.seconds()
             kept = self._shelved.get(account_id)
-            if kept is not None:
-                self._shelved.move_to_end(account_id)
-                if now - kept.looked_at < LOOK_S:
-                    return kept.model
-            path = self.files.path_of(account_id)
-            identity = _identity(path)
-            if kept is not None and kept.identity == identity:
-                kept.looked_at = now
+            if kept is None:
+                identity = _identity(path)
+                return self._shelve(account_id, identity, _read(path) if identity else None, now)
+            self._shelved.move_to_end(account_id)
+            if now - kept.looked_at < LOOK_S:
                 return kept.model
-            if kept is not None:
-                self._octets -= kept.octets
-            model = _read(path) if identity else None
-            self._shelved[account_id] = made = _Shelved(identity, model, now)
-            self._octets += made.octets
-            while self._octets > self.most_octets and len(self._shelved) > 1:
-                _, gone = self._shelved.popitem(last=False)
-                self._octets -= gone.octets
-            return model
+            kept.looked_at = now
+            before = kept.identity
+        identity = _identity(path)
+        if identity == before:
+            return kept.model
+        model = _read(path) if identity else None
+        with self._lock:
+            return self._shelve(account_id, identity, model, now)
+
+    def _shelve(
+        self, account_id: int, identity: _Identity | None, model: Model | None, now: float
+    ) -> Model | None:
+        """It is what is judged by from now on; the lock is held."""
+        gone = self._shelved.pop(account_id, None)
+        self._octets -= gone.octets if gone is not None else 0
+        self._shelved[account_id] = made = _Shelved(identity, model, now)
+        self._octets += made.octets
+        while self._octets > self.most_octets and len(self._shelved) > 1:
+            _, gone = self._shelved.popitem(last=False)
+            self._octets -= gone.octets
+        return model
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def _identity(path: Path) -> _Identity | None:
     try:
         about = path.stat()
     except OSError:

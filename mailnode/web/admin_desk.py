@@ -42,6 +42,7 @@ class AdminDesk:
         trace: a mail's subject, "" for none any more, and its events.
         figures: the last hour.
         readiness: what keeps the node from taking mail, by part.
+        warnings: what else is wrong, by part.
         sessions: by server, of this process; none in the supervisor of several.
         metrics: their values now.
         processes: of the node that serve mail.
@@ -64,6 +65,7 @@ class AdminDesk:
     trace: Callable[[str], Awaitable[tuple[str, Sequence[Any]]]]
     figures: Figures
     readiness: Callable[[], Mapping[str, str]]
+    warnings: Callable[[], Mapping[str, str]]
     sessions: Callable[[], Mapping[str, Sessions]]
     metrics: Callable[[], Mapping[str, Any]]
     processes: int
