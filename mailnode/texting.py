@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -37,7 +38,7 @@ class _Texting(ProcessProtocol):
 
     def __init__(self, text: str) -> None:
         self.done: Deferred[None] = Deferred()
-        self._text, self._told = text, b""
+        self._text, self._told, self._late = text, b"", ""
 
     def connectionMade(self) -> None:
         self.transport.write(self._text.encode())
@@ -46,8 +47,16 @@ class _Texting(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self._told = (self._told + data)[:MOST_TOLD]
 
+    def give_up(self, why: str) -> None:
+        """Nobody waits for it any more, nor for what it has started itself."""
+        self._late = why
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+        self.transport.loseConnection()
+
     def processEnded(self, reason: Failure) -> None:
-        if self.done.called:
+        if self._late:
+            self.done.errback(TextFailed(self._late))
             return
         if reason.check(ProcessDone):
             self.done.callback(None)
@@ -72,21 +81,14 @@ async def send_text(
     texting = _Texting(text)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TZ") if name in os.environ}
     try:
-        process = reactor.spawnProcess(
+        reactor.spawnProcess(
             texting, command[0], [*command, number], env=environment | {"LC_ALL": "C.UTF-8"}
         )
     except OSError as error:
         raise TextFailed(f"{command[0]}: {error.strerror}") from error
 
-    def too_late() -> None:
-        try:
-            process.signalProcess("KILL")
-        except ProcessExitedAlready:
-            return
-        if not texting.done.called:
-            texting.done.errback(TextFailed(f"it took over {timeout_s:g} s, and was ended"))
-
-    late = reactor.callLater(timeout_s, too_late)
+    why = f"it took over {timeout_s:g} s, and was ended"
+    late = reactor.callLater(timeout_s, texting.give_up, why)
     try:
         await texting.done
     finally:

@@ -92,5 +92,11 @@ class SendTests(TestCase):
         self.assertIn("ended", failed)
         self.assertLess(time.monotonic() - began, 30)
 
+    async def test_what_it_has_started_itself_keeps_nobody_waiting(self) -> None:
+        began = time.monotonic()
+        failed = await self.failure(self.program("os.fork() or time.sleep(60)"), timeout_s=0.5)
+        self.assertIn("ended", failed)
+        self.assertLess(time.monotonic() - began, 30)
+
     async def test_one_that_reads_nothing_does_not_hang_it(self) -> None:
         await send_text(reactor, self.program("pass"), "+49301234567", "x" * 1000)
