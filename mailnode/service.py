@@ -223,7 +223,10 @@ class Node(House):
         proofs_count = not judge_passwords(self._other_checkers)
         shared: dict[str, Any] = {
             "hostname": self.hostname,
-            "challengers": mechanisms(self.password_house.scram_book if proofs_count else None),
+            "challengers": mechanisms(
+                self.password_house.scram_book if proofs_count else None,
+                self.config.accounts.channel_binding,
+            ),
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,

@@ -152,6 +152,9 @@ class AccountSettings:
         False, read_flag, "make an account for an id that only --auth knows"
     )
     subaddress: str = setting("+", read_text, "parts alice from alice+detail; empty: off")
+    channel_binding: bool = setting(
+        True, read_flag, "offer SCRAM-SHA-256-PLUS; not where programs choose it and then fail"
+    )
 
 
 @frozen

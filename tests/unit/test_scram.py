@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import BadResponse
+from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.saslprep import saslprep
 from mailnode.cred.scram import (
     MOST_OCTETS,
@@ -285,6 +286,16 @@ class AttackTests(ScramCase):
         in_clear.setResponse(downgraded.first())
         in_clear.setResponse(downgraded.final(in_clear.getChallenge()))
         self.successResultOf(self.checker.requestAvatarId(in_clear))
+
+    def test_where_plus_is_offered_to_nobody_a_client_may_say_so(self) -> None:
+        offered = mechanisms(self.book, channel_binding=False)
+        self.assertEqual({b"PLAIN", b"LOGIN", b"SCRAM-SHA-256"}, set(offered))
+        server = offered[b"SCRAM-SHA-256"]()
+        server.channel = self.begin(tls=True).channel
+        client = ScramClient("alice", "pencil", "y")
+        server.setResponse(client.first())
+        server.setResponse(client.final(server.getChallenge()))
+        self.successResultOf(self.checker.requestAvatarId(server))
 
     def test_plus_without_a_binding_and_a_binding_without_plus_are_refused(self) -> None:
         for flag in ("n", "y"):
