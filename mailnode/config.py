@@ -34,6 +34,7 @@ from mailnode.settings import (
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
+    SecondFactorSettings,
     SpamdSettings,
     StoreSettings,
     TlsSettings,
@@ -81,6 +82,7 @@ class Config:
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
+    second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
 
     @property
     def users_path(self) -> Path:

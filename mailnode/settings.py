@@ -178,6 +178,15 @@ class PasswordSettings:
 
 
 @frozen
+class SecondFactorSettings:
+    """[second_factor]"""
+
+    sms_command: tuple[str, ...] = setting(
+        (), read_list, "program that texts a code; the number is its last argument; empty: off"
+    )
+
+
+@frozen
 class JournalSettings:
     """[journal]"""
 
@@ -376,6 +385,7 @@ SECTIONS: Mapping[str, type] = {
     "store": StoreSettings,
     "accounts": AccountSettings,
     "passwords": PasswordSettings,
+    "second_factor": SecondFactorSettings,
     "journal": JournalSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,
