@@ -30,6 +30,7 @@ from mailnode.settings import (
     MilterSettings,
     NodeSettings,
     OutboundSettings,
+    PasswordSettings,
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
@@ -79,6 +80,7 @@ class Config:
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
+    passwords: PasswordSettings = field(factory=PasswordSettings)
 
     @property
     def users_path(self) -> Path:

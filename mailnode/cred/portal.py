@@ -28,7 +28,7 @@ from zope.interface import Interface
 
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.realm import Avatar
-from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.errors import PasswordTooOld, SignInBusy, SignInRefused
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key, is_loopback
 
@@ -166,6 +166,7 @@ class SignInPortal(Portal):
 
         Raises:
             SignInDenied: no, after a delay.
+            PasswordTooOld: not until it is changed.
             SignInBusy: too many ask at once.
         """
         if type(credentials) is Anonymous and self._anonymous_pass:
@@ -191,6 +192,9 @@ class SignInPortal(Portal):
                 avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
+        except PasswordTooOld as error:  # it was right: no guess
+            self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.text}))
+            raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = self._failed(address, key)

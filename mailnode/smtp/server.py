@@ -193,7 +193,7 @@ class SmtpServer(MeetingStrangers):
         if self.tls_offered:
             offered[b"STARTTLS"] = None
         if self.challengers and self.portal and not self.authenticated and self._may_sign_in():
-            offered[b"AUTH"] = sorted(self.challengers)
+            offered[b"AUTH"] = self.mechanisms()
         return offered
 
     def do_MAIL(self, rest: bytes) -> object:

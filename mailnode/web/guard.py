@@ -23,6 +23,7 @@ from mailnode.web.refusals import (
     BadToken,
     Forged,
     InClear,
+    MustChangePassword,
     MustSignIn,
     NotAllowed,
     WrongHost,
@@ -40,6 +41,7 @@ VISIT = "mailnode-visit"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
 
 
@@ -94,12 +96,14 @@ class Guard:
         is_proxy: whether an address is a proxy of ours, whose X-Forwarded-For and
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
+        is_over: whether an account's password is too old for anything but its change.
     """
 
     guests: Guests
     find_account: Callable[[int], Account | None]
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
+    is_over: Callable[[Account], bool] = field(default=lambda account: False)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
     # Where from
@@ -179,6 +183,7 @@ class Guard:
         Raises:
             MustSignIn, InClear: nobody is signed in, or can.
             NotAllowed: who asks is none of those who may.
+            MustChangePassword: who asks has one that is too old.
         """
         if route.need is Need.NOBODY:
             return
@@ -189,6 +194,10 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if guest.session is None or route.path in OF_OLD_PASSWORDS:
+            return
+        if self.is_over(guest.account):
+            raise MustChangePassword()
 
     # Cookies
 
