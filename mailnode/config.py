@@ -19,6 +19,7 @@ from mailnode.settings import (
     SECTIONS,
     AccountSettings,
     ArrivalSettings,
+    AuditSettings,
     ClamdSettings,
     HarmfulSettings,
     JournalSettings,
@@ -81,6 +82,7 @@ class Config:
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
+    audit: AuditSettings = field(factory=AuditSettings)
 
     @property
     def users_path(self) -> Path:

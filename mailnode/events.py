@@ -23,6 +23,7 @@ class Event:
     """
 
     name: ClassVar[str] = "event"
+    audited: ClassVar[bool] = False  # the audit stream has it, too
 
     at: float = Factory(time.time)
     mail_id: str = ""
@@ -118,11 +119,21 @@ class Fetched(Event):
 
 
 class SignedIn(Event):
+    """Somebody was let in.
+
+    Detail has `account`, and in `service` by whom: smtp, pop3 or web; where it was by an app
+    password its name in `token`; on the web in `device` what tells the browser from others.
+    """
+
     name = "signed-in"
+    audited = True
 
 
 class SignInFailed(Event):
+    """Somebody was not let in; detail has the `name` that was said, `service` and the `reason`."""
+
     name = "sign-in-failed"
+    audited = True
 
 
 class Imported(Event):

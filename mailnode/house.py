@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.audited import Entry
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
@@ -27,6 +28,7 @@ from mailnode.listening import LISTENING, write_listening
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
+from mailnode.store.audit import Audit
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
@@ -42,6 +44,7 @@ from mailnode.tls import RENEWAL_LOOK_S, TlsError
 
 POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
+PRUNE_AUDIT_S = 3600.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
@@ -131,7 +134,8 @@ class House(Premises):
         config, clock = self.config, self.reactor
         data = config.data_path
         self.journal = Journal(self.database, clock)
-        self.mail_log = MailLog(clock, self.journal.append)
+        self.audit = Audit(self.audit_file, clock.callFromThread, clock)
+        self.mail_log = MailLog(clock, self.journal.append, audit=self.audit.hear)
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
@@ -164,6 +168,7 @@ class House(Premises):
             (self.room.look, 1.0),
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
+            (self.audit.each_second, 1.0),
             (self._tell_changed, TELL_S),
             (self._catch_up, TELL_S),
         ):
@@ -190,6 +195,7 @@ class House(Premises):
         """Somebody wants to read it."""
         self.mail_log.tell_late()
         self.journal.flush()
+        self.audit.flush()
 
     def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""
@@ -206,6 +212,7 @@ class House(Premises):
         self._begin_dispatch()
         self._begin_teaching()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
+        self._call_every(PRUNE_AUDIT_S, self._prune_audit)
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
@@ -248,6 +255,10 @@ class House(Premises):
     def _renew_certificate(self) -> Deferred[None]:
         return self._in_thread(self.certificate.renew, self.hostname)
 
+    def _prune_audit(self) -> None:
+        settings = self.config.audit
+        self.audit.prune(settings.keep, settings.size)
+
     def _count_queue(self) -> Deferred[None]:
         """What can't be counted now is counted at the next look."""
         counted = Deferred.fromCoroutine(self.queue.count())
@@ -275,6 +286,7 @@ class House(Premises):
                 self.config = evolve(config, **kept)
                 self._apply_limits()
         self.certificate.refresh()
+        self.audit.tell(Entry("settings-taken-up"))
         self.bell.ring("accounts")
         _log.info("reloaded")
 
@@ -329,6 +341,7 @@ class House(Premises):
         await self.indexes.stop()
         await self.greylist.stop()
         await self.dmarc.stop()
+        await self.audit.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

@@ -29,8 +29,8 @@ from mailnode.values import (
     read_networks,
     read_points,
     read_probability,
-    read_reporter,
     read_remembered,
+    read_reporter,
     read_resolvers,
     read_score,
     read_size,
@@ -182,6 +182,20 @@ class JournalSettings:
     keep: float = setting(30 * 86400.0, read_duration, "how long rows are kept")
     size: int = setting(2 * GIB, read_size, "above this the oldest rows go")
     dialog: bool = setting(False, read_flag, "keep each mail's dialog, secrets masked")
+
+
+@frozen
+class AuditSettings:
+    """[audit]"""
+
+    keep: float = setting(
+        400 * 86400.0, read_duration, "a month that was over so long ago is deleted"
+    )
+    size: int = setting(2 * GIB, read_size, "above this the oldest months go, but the present one")
+    notices: bool = setting(
+        True, read_flag, "accounts get a mail when somebody signs in from elsewhere, and of changes"
+    )
+    notices_a_day: int = setting(5, read_count, "most that an account gets; the rest is one more")
 
 
 @frozen
@@ -371,6 +385,7 @@ SECTIONS: Mapping[str, type] = {
     "accounts": AccountSettings,
     "passwords": PasswordSettings,
     "journal": JournalSettings,
+    "audit": AuditSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,
     "arrival": ArrivalSettings,

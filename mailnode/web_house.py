@@ -72,6 +72,7 @@ from mailnode.web_admin import admin_desk_of, admin_pages
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
+    from mailnode.audited import Actor
     from mailnode.cred.ageing import Ageing
     from mailnode.events import Event
     from mailnode.house import House
@@ -184,14 +185,16 @@ class WebHouse:
             partial(_notice, ageing),
         )
 
-        async def set_password(account: Account, password: str) -> None:
+        async def set_password(account: Account, password: str, actor: Actor) -> None:
             stored = await passwords.choosing.choose(password, account.address, account)
-            await house._in_thread(house.accounts.set_password, str(account.address), stored)
+            accounts = house.accounts.by(actor)
+            await house._in_thread(accounts.set_password, str(account.address), stored)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str) -> None:
-            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+        async def set_junk(account: Account, folder: str, actor: Actor) -> None:
+            accounts = house.accounts.by(actor)
+            await house._in_thread(accounts.set_junk, str(account.address), folder)
             await house.watch.take_up()
             house.bell.ring("accounts")
 

@@ -6,6 +6,7 @@ import sys
 
 from mailnode.cli.accounts import domain, user
 from mailnode.cli.aliases import alias
+from mailnode.cli.audit import audit
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
 from mailnode.cli.check import check
@@ -14,6 +15,7 @@ from mailnode.cli.dkim import dkim
 from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
+from mailnode.cli.domain_admins import user_admin
 from mailnode.cli.export import export_mail
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
@@ -67,7 +69,7 @@ COMMANDS = {
         token,
     ),
     "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, version),
+    "The node": (config, doctor, trace, audit, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)
@@ -80,4 +82,4 @@ def sendmail_program() -> None:
     main(["sendmail", *sys.argv[1:]])
 
 
-__all__ = ["main", "sendmail_program"]
+__all__ = ["main", "sendmail_program", "user_admin"]

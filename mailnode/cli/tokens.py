@@ -10,7 +10,7 @@ import click
 from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_USAGE, Mistake, NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.node import ease_full_disk, open_accounts
+from mailnode.cli.node import auditor_of, ease_full_disk, open_accounts
 from mailnode.errors import AccountError
 from mailnode.store.beside import MAIL_DATABASE, make_mail_database, writing_beside
 from mailnode.store.guests import has_guests
@@ -87,7 +87,7 @@ def token_add(
     config = config_of(ctx)
     with open_accounts(ctx) as accounts:
         found = accounts.account(account)
-    if "admin" in scopes and not found.admin:
+    if "admin" in scopes and not (found.admin or found.looks_after):
         raise Mistake(
             f"{found.address} is no administrator; first: mailnode user set {found.address} --admin"
         )
@@ -101,6 +101,8 @@ def token_add(
         writer.transaction() as connection,
     ):
         secret, made = insert_token(connection, found.id, name, scopes, now, until)
+    detail = {"name": made.name, "scopes": list(made.scopes), "token": made.id}
+    auditor_of(config).tell("token-made", str(found.address), **detail)
     if not answer_json(ctx, _facts(made, str(found.address)) | {"token": secret}):
         click.echo(secret)
 
@@ -175,6 +177,11 @@ def token_revoke(ctx: click.Context, numbers: tuple[int, ...]) -> None:
     with writing_beside(path) as writer, writer.transaction() as connection:
         gone = [delete_token(connection, number) for number in numbers]
     ring_from_outside(config.data_path, "guests")
+    with open_accounts(ctx) as accounts:
+        owners = {each.id: str(each.address) for each in accounts.accounts()}
+    for each in gone:
+        owner = owners.get(each.account_id, "")
+        auditor_of(config).tell("token-revoked", owner, name=each.name, token=each.id)
     if not answer_json(ctx, {"revoked": [each.id for each in gone]}):
         for each in gone:
             output.say(f"token {each.id}, {each.name}, lets nobody in any more")

@@ -183,7 +183,7 @@ class SignInPortal(Portal):
         self, credentials: ICredentials, mind: object, interfaces: tuple[type[Interface], ...]
     ) -> Avatar:
         client = str(getattr(credentials, "client", "") or "")
-        name = _name_of(credentials)
+        name, how = _name_of(credentials), _how(credentials)
         address, key, waited_s = address_key(client), self._sign_in_key(name) or _same(name), 0.0
         try:
             avatar_id = await self._avatar_id(credentials)
@@ -193,21 +193,24 @@ class SignInPortal(Portal):
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
         except PasswordTooOld as error:  # it was right: no guess
-            self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.text}))
+            self._tell(
+                SignInFailed(client=client, detail={"name": name, **how, "reason": error.text})
+            )
             raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = self._failed(address, key)
-            detail = {"name": name, "reason": reason, "delay_s": round(delay_s, 1)}
+            detail = {"name": name, **how, "reason": reason, "delay_s": round(delay_s, 1)}
             self._tell(SignInFailed(client=client, detail=detail))
             await deferLater(self._clock, max(0.0, delay_s - waited_s))
             if isinstance(error, SignInDenied):
                 raise
             raise SignInDenied(detail=reason) from error
         except SignInBusy as error:
-            self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.detail}))
+            detail = {"name": name, **how, "reason": error.detail}
+            self._tell(SignInFailed(client=client, detail=detail))
             raise
-        told: dict[str, object] = {"account": _printable(avatar_id)}
+        told: dict[str, object] = {"account": _printable(avatar_id)} | how
         if waited_s:
             told["delay_s"] = round(waited_s, 1)
         self._tell(SignedIn(client=client, detail=told))
@@ -284,6 +287,12 @@ def _pair(address: str, key: str) -> str:
 
 def _name_of(credentials: ICredentials) -> str:
     return _printable(getattr(credentials, "username", b""))
+
+
+def _how(credentials: ICredentials) -> dict[str, object]:
+    """By whom they were asked for, and what is known of the program that gave them."""
+    said = {name: getattr(credentials, name, "") for name in ("service", "device")}
+    return {name: _printable(value) for name, value in said.items() if value}
 
 
 def _printable(name: object) -> str:

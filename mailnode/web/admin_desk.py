@@ -70,6 +70,10 @@ class AdminDesk:
     now: Callable[[], float]
     shelf: Callable[[Visit], Awaitable[Shelf]]
 
+    def accounts_of(self, visit: Visit) -> Accounts:
+        """users.db, for what who asks changes."""
+        return self.accounts.by(visit.actor)
+
     async def page(
         self, visit: Visit, template: str, status: int = 200, /, **values: Any
     ) -> Answer:

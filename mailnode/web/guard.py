@@ -194,6 +194,8 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if route.need is Need.DOMAIN_ADMIN and not guest.administers:
+            raise NotAllowed("That is for those who look after a domain, or the node")
         if guest.session is None or route.path in OF_OLD_PASSWORDS:
             return
         if self.is_over(guest.account):

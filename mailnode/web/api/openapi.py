@@ -37,6 +37,10 @@ _TAGS = {
     "Node": "The server itself.",
     "About": "This document.",
 }
+_WHOSE = {
+    Need.DOMAIN_ADMIN: " of an administrator, or of who looks after the domain,",
+    Need.ADMIN: " of an administrator",
+}
 _FAULTS = list_of(
     thing({"field": text(example="to[1]"), "detail": text(), "code": text(example="5.1.1")},
           needs=("field", "detail")),
@@ -110,7 +114,7 @@ def _operation(each: Operation) -> dict[str, Any]:
     }
     more = [each.more] if each.more else []
     if each.scope:
-        whose = " of an administrator" if each.need is Need.ADMIN else ""
+        whose = _WHOSE.get(each.need, "")
         more.append(f"Needs a token{whose} with the scope `{each.scope}`.")
     if more:
         told["description"] = "\n\n".join(more)

@@ -16,6 +16,7 @@ from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
+    from mailnode.audited import Actor
     from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
     from mailnode.store.guests import Guests
@@ -38,8 +39,8 @@ class Settings:
 
     Args:
         now: UTC epoch seconds.
-        set_password: gives an account a new password, and raises WeakPassword for one that may
-            not be set; everybody knows of it when the Deferred fires.
+        set_password: gives an account a new password, as done by an actor; raises WeakPassword
+            for one that may not be set; everybody knows of it when the Deferred fires.
         set_junk: files an account's unwanted mail in that folder from now on; likewise.
         shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
@@ -51,8 +52,8 @@ class Settings:
     guests: Guests
     sign_ins: SignIns
     now: Callable[[], float]
-    set_password: Callable[[Account, str], Awaitable[None]]
-    set_junk: Callable[[Account, str], Awaitable[None]]
+    set_password: Callable[[Account, str, Actor], Awaitable[None]]
+    set_junk: Callable[[Account, str, Actor], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
     least_characters: Callable[[], int] = field(default=lambda: 1)
@@ -94,7 +95,7 @@ class Settings:
     async def show(self, visit: Visit, secret: str = "", status: int = 200) -> Answer:
         account_id = visit.guest.account.id
         may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
-        if visit.guest.is_admin:
+        if visit.guest.administers:
             may.append(("admin", SCOPES["admin"]))
         return self.templates.page(
             visit,
@@ -114,7 +115,7 @@ class Settings:
 
     async def choose_junk(self, visit: Visit) -> Answer:
         folder = INBOX if visit.form.get("junk") == INBOX else JUNK
-        await self.set_junk(visit.guest.account, folder)
+        await self.set_junk(visit.guest.account, folder, visit.actor)
         where = "the inbox, marked" if folder == INBOX else "Junk"
         self._say(visit, f"Unwanted mail lies in {where}, from now on.")
         return see_other("/settings")
@@ -140,7 +141,7 @@ class Settings:
     async def make_token(self, visit: Visit) -> Answer:
         form, account = visit.form, visit.guest.account
         scopes = form.all("scope")
-        if "admin" in scopes and not visit.guest.is_admin:
+        if "admin" in scopes and not visit.guest.administers:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
         if not (days.isascii() and days.isdigit()) or len(days) > 4 or int(days) > MOST_DAYS:
@@ -181,7 +182,7 @@ class Settings:
         except SignInBusy as error:
             return await self._refused(visit, f"{error.text}.", 503)
         try:
-            await self.set_password(account, new)
+            await self.set_password(account, new, visit.actor)
         except WeakPassword as error:
             return await self._refused(visit, f"{error.text}.")
         except SignInBusy as error:
