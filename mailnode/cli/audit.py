@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,10 +21,10 @@ from mailnode.store.audit_lines import (
     Head,
     Line,
     facts_of,
-    read_back,
     read_head_text,
     verify,
 )
+from mailnode.store.audit_search import Wanted, find_lines
 from mailnode.values import read_duration
 
 WRITTEN_S = 0.3
@@ -91,18 +90,9 @@ def audit_show(
     config = config_of(ctx)
     if ring_from_outside(config.data_path, "journal"):  # what a node has in hand is written
         time.sleep(WRITTEN_S)
-    found: deque[Line] = deque()
-    for line in read_back(config.data_path):
-        if len(found) == limit or (since is not None and line.entry.at < since):
-            break
-        entry = line.entry
-        if account and account.casefold() not in (
-            entry.account.casefold(),
-            entry.actor.by.casefold(),
-        ):
-            continue
-        if not events or entry.event in events:
-            found.appendleft(line)
+    wanted = Wanted(account or "", events, since)
+    newest, _older = find_lines(config.data_path, wanted, limit, scanned_lines=None)
+    found = newest[::-1]
     if answer_json(ctx, [facts_of(each) for each in found]):
         return
     if not found:

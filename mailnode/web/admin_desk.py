@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mailnode.cred.choosing import Choose
     from mailnode.settings import QuotaSettings
     from mailnode.store.accounts import Accounts
+    from mailnode.store.audit_lines import Line
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal_search import FoundPage
     from mailnode.store.lists import Sums
@@ -40,6 +41,8 @@ class AdminDesk:
         queue: recipients elsewhere.
         search: (before, limit, what is known by the names of `Sought`) to a page of the journal.
         trace: a mail's subject, "" for none any more, and its events.
+        audit: (what is known by the names of `Wanted`, before, limit) to lines of the audit
+            stream, the newest first, and where the next piece begins.
         figures: the last hour.
         readiness: what keeps the node from taking mail, by part.
         sessions: by server, of this process; none in the supervisor of several.
@@ -62,6 +65,7 @@ class AdminDesk:
     queue: QueueSight
     search: Callable[[int, int, Mapping[str, Any]], Awaitable[FoundPage]]
     trace: Callable[[str], Awaitable[tuple[str, Sequence[Any]]]]
+    audit: Callable[[Mapping[str, Any], int, int], Awaitable[tuple[Sequence[Line], int]]]
     figures: Figures
     readiness: Callable[[], Mapping[str, str]]
     sessions: Callable[[], Mapping[str, Sessions]]

@@ -34,6 +34,7 @@ _TAGS = {
     "Routes": "Which way mail for elsewhere goes.",
     "Queue": "Mail on its way to other hosts.",
     "Journal": "What happened to mails.",
+    "Audit": "Who was let in, and who changed what.",
     "Node": "The server itself.",
     "About": "This document.",
 }
