@@ -7,6 +7,7 @@ servers into it.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -25,6 +26,8 @@ from mailnode.errors import MailError
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
+from mailnode.measures import describe_audit, describe_notices
+from mailnode.notices.notices import Notices
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
@@ -35,6 +38,7 @@ from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.queue import Queue
+from mailnode.store.seen import Seen
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
 from mailnode.teaching import LOOK_S as LESSONS_S
@@ -45,6 +49,7 @@ from mailnode.tls import RENEWAL_LOOK_S, TlsError
 POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 PRUNE_AUDIT_S = 3600.0
+FOLLOW_S = 1.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
@@ -76,7 +81,8 @@ class House(Premises):
     Attributes (from `startService` on):
         messages, queue, blobs, journal, indexes, sweep, greylist, dmarc: the parts, beside those
             of `Premises`.
-        dispatch, teacher: the relay and who learns, in the one process of the node that has them.
+        dispatch, teacher, notices: the relay, who learns and who tells accounts, in the one
+            process of the node that has them.
         started: True once everything listens.
     """
 
@@ -94,6 +100,7 @@ class House(Premises):
         self.metrics = Metrics()
         self.dispatch: Dispatch | None = None
         self.teacher: Teacher | None = None
+        self.notices: Notices | None = None
         self._reload_config = reload_config
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
@@ -135,6 +142,8 @@ class House(Premises):
         data = config.data_path
         self.journal = Journal(self.database, clock)
         self.audit = Audit(self.audit_file, clock.callFromThread, clock)
+        self.seen = Seen(data, clock.callFromThread, time.time)
+        describe_audit(self.metrics, self.audit_file)
         self.mail_log = MailLog(clock, self.journal.append, audit=self.audit.hear)
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
@@ -213,6 +222,7 @@ class House(Premises):
         self._begin_teaching()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
         self._call_every(PRUNE_AUDIT_S, self._prune_audit)
+        self._begin_notices()
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
@@ -254,6 +264,19 @@ class House(Premises):
 
     def _renew_certificate(self) -> Deferred[None]:
         return self._in_thread(self.certificate.renew, self.hostname)
+
+    def _begin_notices(self) -> None:
+        """One process of the node follows the audit stream."""
+        self.notices = notices = Notices(
+            seen=self.seen,
+            directory=self.directory,
+            reports=self.reports,
+            file=self.messages.file_message,
+            settings=lambda: self.config.audit,
+            now=time.time,
+        )
+        describe_notices(self.metrics, lambda: notices.counts)
+        self._call_every(FOLLOW_S, notices.look)
 
     def _prune_audit(self) -> None:
         settings = self.config.audit
@@ -341,6 +364,10 @@ class House(Premises):
         await self.indexes.stop()
         await self.greylist.stop()
         await self.dmarc.stop()
+        if self.notices is not None:
+            await self.notices.stop()
+        else:
+            await self.seen.stop()
         await self.audit.stop()
         await self.database.close()
         self.blobs.close()

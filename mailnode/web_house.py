@@ -209,6 +209,8 @@ class WebHouse:
             sets_passwords,
             lambda: house.config.passwords.least_characters,
             ageing,
+            house.seen.recent,
+            house.audit.tell,
         )
         admin = admin_desk_of(
             house,

@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 
 COOKIE = "mailnode"
 VISIT = "mailnode-visit"
+DEVICE = "mailnode-device"
+DEVICE_S = 400 * 86400  # browsers keep none for longer
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
+DEVICE_CHARACTERS = 32
 
 
 @frozen
@@ -211,6 +214,17 @@ class Guard:
     def session_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of a session; one that has no time left is taken away."""
         return _set_cookie(request, peer, COOKIE, secret, max_age_s, "Lax")
+
+    def device(self, request: WebRequest, peer: Peer) -> tuple[str, str]:
+        """What tells this browser from others at a sign-in, and the Set-Cookie that keeps it.
+
+        It lets nobody in: it is what makes a sign-in from elsewhere news to its owner or not.
+        """
+        said = self.cookie(request, peer, DEVICE)
+        if len(said) != DEVICE_CHARACTERS:
+            said = token_urlsafe(24)
+        known = sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+        return known, _set_cookie(request, peer, DEVICE, said, DEVICE_S, "Strict")
 
     # CSRF
 

@@ -19,6 +19,7 @@ DIGESTS = {
     "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
     "index/0002": "2dccb0c72dc7",
+    "seen/0001": "1aeb87ba9bd6",
     "sqlite/0001": "159135cb5645",
     "sqlite/0002": "c39741bbae94",
     "sqlite/0003": "81767c44cb0a",

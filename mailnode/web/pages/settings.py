@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from mailnode.audited import Entry
 from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused, WeakPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.web.guest import IWebGuest
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
     from mailnode.store.guests import Guests
+    from mailnode.store.seen_rows import SeenRow
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
 DAY_S = 86400.0
+WAYS = {"web": "a browser", "pop3": "a mail program (POP3)", "smtp": "a mail program (SMTP)"}
 MOST_DAYS = 3650
 SCOPES = {
     "read": "read mail",
@@ -31,6 +34,14 @@ SCOPES = {
     "manage": "mark, move and delete mail",
     "admin": "look after the node",
 }
+
+
+async def _nowhere(account_id: int) -> Sequence[SeenRow]:
+    return ()
+
+
+def _untold(entry: Entry) -> None:
+    """There is no stream."""
 
 
 @define(eq=False)
@@ -46,6 +57,8 @@ class Settings:
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
         least_characters: of a password.
         ageing: how old one may be; None where another checker judges them.
+        recent: where an account signed in from, the last one first.
+        tell: the audit stream, what changes here and not in users.db.
     """
 
     templates: Templates
@@ -58,6 +71,8 @@ class Settings:
     passwords_here: bool = True
     least_characters: Callable[[], int] = field(default=lambda: 1)
     ageing: Ageing | None = None
+    recent: Callable[[int], Awaitable[Sequence[SeenRow]]] = field(default=_nowhere)
+    tell: Callable[[Entry], object] = field(default=_untold)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -105,6 +120,8 @@ class Settings:
             shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
             tokens=await self.guests.tokens(account_id),
+            recent=await self.recent(account_id),
+            ways=WAYS,
             scopes=may,
             secret=secret,
             least=self.least_characters(),
@@ -148,11 +165,13 @@ class Settings:
             return await self._refused(visit, f"A token ends within {MOST_DAYS} days, or never.")
         until = self.now() + int(days) * DAY_S if int(days) else None
         try:
-            secret, _token = await self.guests.make_token(
+            secret, token = await self.guests.make_token(
                 account.id, form.get("name"), scopes, until
             )
         except AccountError as error:
             return await self._refused(visit, f"{error.text}.")
+        detail = {"name": token.name, "scopes": list(token.scopes), "token": token.id}
+        self.tell(Entry("token-made", str(account.address), visit.actor, detail))
         return await self.show(visit, secret)
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
@@ -161,6 +180,8 @@ class Settings:
         except NotFound:
             self._say(visit, "That token was revoked already.")
         else:
+            account = str(visit.guest.account.address)
+            self.tell(Entry("token-revoked", account, visit.actor, {"token": number}))
             self._say(visit, "The token lets nobody in any more.")
         return see_other("/settings")
 

@@ -34,11 +34,15 @@ class FormCredentials:
 
     Attributes:
         client: the address of the other end.
+        device: what tells its browser from others; "" where somebody is signed in already.
+        service: to whom it was said.
     """
 
     username: bytes
     password: bytes = field(repr=False)
     client: str
+    device: str = ""
+    service: str = field(default="web", init=False)
 
     def checkPassword(self, password: bytes) -> bool:
         """Whoever compares like this asks for what was typed."""
@@ -94,7 +98,8 @@ class SignIns:
         password = form.get("password")
         if len(name) > MOST_NAME or len(password) > MOST_PASSWORD:
             return self._page(visit, 401, fault=WRONG, next=wanted)
-        typed = FormCredentials(name.encode(), password.encode(), visit.peer.client)
+        device, cookie = self.guard.device(visit.request, visit.peer)
+        typed = FormCredentials(name.encode(), password.encode(), visit.peer.client, device)
         try:
             _interface, avatar, _logout = await self.portal.login(typed, None, IWebGuest)
         except (SignInRefused, UnauthorizedLogin):
@@ -104,7 +109,8 @@ class SignIns:
         account = self.find_account(avatar.account_id)
         if account is None:
             return self._page(visit, 401, fault=WRONG, name=name, next=wanted)
-        return await self.begin(visit, account, wanted or "/", self.notice(account))
+        begun = await self.begin(visit, account, wanted or "/", self.notice(account))
+        return begun.with_cookies(cookie)
 
     async def begin(self, visit: Visit, account: Account, path: str, told: str = "") -> Answer:
         """A new session, and there, where that is told first."""
