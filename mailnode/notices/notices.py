@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from mailnode.addresses import parse_address
@@ -49,6 +49,7 @@ class Notices:
     now: Callable[[], float]
     counts: Counter[str] = field(factory=Counter, init=False)
     _again_at: float = field(default=0.0, init=False)
+    _stopping: bool = field(default=False, init=False)
     _one: Together = field(factory=Together, init=False)
 
     def look(self) -> None:
@@ -57,7 +58,14 @@ class Notices:
 
     def run(self) -> Deferred[None]:
         """What is new in the stream is told and taken up."""
-        return self._one.run("", self._run)
+        return self._one.run("", self._run_until_stopped)
+
+    async def _run_until_stopped(self) -> None:
+        try:
+            await self._run()
+        except CancelledError:
+            if not self._stopping:
+                raise
 
     async def _run(self) -> None:
         if self.now() < self._again_at:
@@ -118,5 +126,6 @@ class Notices:
 
     async def stop(self) -> None:
         """What is under way is cut off; the next start tells it."""
+        self._stopping = True
         await self._one.close()
         await self.seen.stop()

@@ -118,6 +118,7 @@ class NodeTests(NodeCase):
     async def test_a_demo_account_is_told_nothing(self) -> None:
         self.add_accounts("bob", demo=True)
         node = self.started()
+        await self.follow(node)
         self.sign_in(node, "192.0.2.7")
         self.sign_in(node, "198.51.100.1")
         await self.follow(node)
@@ -126,6 +127,7 @@ class NodeTests(NodeCase):
     async def test_they_can_be_switched_off(self) -> None:
         self.add_accounts("bob")
         node = self.started(audit__notices=False)
+        await self.follow(node)
         for client in ("192.0.2.7", "198.51.100.1"):
             self.sign_in(node, client)
             await self.follow(node)
