@@ -201,4 +201,9 @@ class Audit:
             self._sum_up(key)
         while self._waiting or self._writing is not None:
             await self.flush()
+        await self._threads.run(_nothing)  # a pruning may be under way
         self._threads.stop()
+
+
+def _nothing() -> None:
+    """What was begun before is done."""

@@ -98,10 +98,10 @@ class Seen:
             return succeed([])
         return self._threads.run(partial(self._work, self._recent, account_id))
 
-    def stop(self) -> Deferred[None]:
-        ended: Deferred[None] = Deferred()
-        self._file.end(self._threads, ended)
-        return ended
+    async def stop(self) -> None:
+        """What its thread does is done, and the file closed."""
+        await self._threads.run(self._file.close)
+        self._threads.stop()
 
     # In the thread
 

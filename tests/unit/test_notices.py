@@ -132,7 +132,9 @@ class NodeTests(NodeCase):
             self.sign_in(node, client)
             await self.follow(node)
         self.assertEqual([], await self.mails(node))
-        self.assertEqual(2, len(await self.done(node.seen.recent(1))))
+        account = node.directory.find(parse_address(BOB))
+        assert account is not None
+        self.assertEqual(2, len(await self.done(node.seen.recent(account.id))))
 
     async def test_what_waits_at_the_stop_is_in_the_stream(self) -> None:
         self.add_accounts("bob")
