@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from attrs import evolve
@@ -17,26 +18,30 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.addresses import Address
 from mailnode.audited import Entry
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
-from mailnode.measures import describe_audit, describe_notices
+from mailnode.measures import describe_audit, describe_lessons, describe_notices
 from mailnode.notices.notices import Notices
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.audit import Audit
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
+from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.store.queue import Queue
 from mailnode.store.seen import Seen
 from mailnode.store.shared import SharedMessages
@@ -52,6 +57,7 @@ PRUNE_AUDIT_S = 3600.0
 FOLLOW_S = 1.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
+SEVERAL = 5  # look-ups that fail in a row: one domain's own servers may be gone
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
 NEED_A_RESTART = (
     "node",
@@ -79,8 +85,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, dmarc: the parts, beside those
-            of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc, audit, seen: the
+            parts, beside those of `Premises`.
         dispatch, teacher, notices: the relay, who learns and who tells accounts, in the one
             process of the node that has them.
         started: True once everything listens.
@@ -148,6 +154,7 @@ class House(Premises):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
+        self.models = ModelShelf(ModelFiles(data), clock.seconds)
         self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
@@ -242,6 +249,14 @@ class House(Premises):
 
     def _begin_teaching(self) -> None:
         """One process of the node changes what was learned; all judge by it."""
+        files = self.models.files
+        describe_lessons(
+            self.metrics,
+            lessons=lambda: files.counted().lessons,
+            last_at=lambda: files.counted().last_at,
+            known=files.node_lessons,
+            octets=files.node_octets,
+        )
         if self.config.learning.enabled:
             data, in_thread = self.config.data_path, self._in_thread
             self.teacher = Teacher(data, self.database, self.directory, in_thread)
@@ -259,6 +274,7 @@ class House(Premises):
             self.listeners,
             self.certificate.cert,
             self.certificate.key,
+            self.config.path,
         )
         self._greet()
 
@@ -313,6 +329,15 @@ class House(Premises):
         self.bell.ring("accounts")
         _log.info("reloaded")
 
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Deferred[bool]:
+        """Whether an account has written to that address.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        look = partial(has_written, account_id=account_id, mailbox=mailbox, address=address)
+        return self.database.read(look)
+
     def readiness(self) -> dict[str, str]:
         """What keeps the node from taking mail, by part; empty when all is well."""
         faults: dict[str, str] = {}
@@ -333,6 +358,17 @@ class House(Premises):
             if trouble.text:
                 faults.setdefault(part, trouble.text)
         return faults
+
+    def warnings(self) -> dict[str, str]:
+        """What is wrong though mail is taken, by part; empty when all is well."""
+        for failing in self._lookups():
+            if told := failing.told(SEVERAL):
+                return {"dns": f"No name can be looked up, {told}: {failing.why}"}
+        return {}
+
+    def _lookups(self) -> list[Failing]:
+        """Of names in the DNS, by whoever looks them up in this process."""
+        return [] if self.dispatch is None else [self.dispatch.resolver.failing]
 
     # Stopping
 

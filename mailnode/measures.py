@@ -173,6 +173,51 @@ def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
     metrics.gauge("mailnode_dns_kept", "answers in memory", lambda: len(resolver.cache))
 
 
+def describe_lessons(
+    metrics: Metrics,
+    *,
+    lessons: Callable[[], Mapping[tuple[str, str], int]],
+    last_at: Callable[[], float | None],
+    known: Callable[[], tuple[int, int] | None],
+    octets: Callable[[], int],
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Name what learning measures, in the process that learns.
+
+    Args:
+        lessons: by (by what they were taught, as what).
+        last_at: when the last one was: UTC epoch seconds; None before the first.
+        known: from how many wanted and unwanted mails the node's model has learned; None without.
+        octets: of the node's model.
+    """
+
+    def age() -> Mapping[str, float]:
+        at = last_at()
+        return {} if at is None else {"": max(0.0, now() - at)}
+
+    metrics.counter(
+        "mailnode_lessons_total",
+        "mails that were taught, by what and as what",
+        lambda: {
+            f'by="{by}",kind="{_KINDS.get(label, label)}"': count
+            for (by, label), count in lessons().items()
+        },
+    )
+    metrics.gauge("mailnode_lesson_age_seconds", "how long since the last of them", age)
+    metrics.gauge(
+        "mailnode_model_lessons",
+        "lessons that the node's model has of each kind",
+        lambda: {
+            f'kind="{kind}"': count
+            for kind, count in zip(("ham", "spam"), known() or (0, 0), strict=True)
+        },
+    )
+    metrics.gauge("mailnode_model_octets", "octets of the file of the node's model", octets)
+
+
+_KINDS = {"wanted": "ham", "unwanted": "spam"}  # as `mailnode learn` calls them
+
+
 def describe_workers(
     metrics: Metrics, *, serving: Callable[[], int], replaced: Callable[[], int]
 ) -> None:

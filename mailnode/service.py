@@ -28,6 +28,7 @@ from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.cred.scram import ScramBook, ScramChecker
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
@@ -220,7 +221,9 @@ class Node(House):
         proofs_count = not judge_passwords(self._other_checkers)
         shared: dict[str, Any] = {
             "hostname": self.hostname,
-            "challengers": mechanisms(self.scram_book if proofs_count else None),
+            "challengers": mechanisms(
+                self.scram_book if proofs_count else None, self.config.accounts.channel_binding
+            ),
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,
@@ -232,6 +235,13 @@ class Node(House):
         self.smtp.arrival = self.arrival
         self.pop3 = Pop3Factory(self.portal, sessions=self.pop3_sessions, **shared)
         self.pop3.protocol = self._pop3_server
+
+    def readiness(self) -> dict[str, str]:
+        return super().readiness() | self.taking.judges.troubles()
+
+    def _lookups(self) -> list[Failing]:
+        judges, arrival = self.taking.judges.lookups, self.arrival_resolver.failing
+        return [*super()._lookups(), judges, arrival]
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
@@ -247,6 +257,7 @@ class Node(House):
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
+        self.maildrops.tag = self.config.judging.subject_tag.encode()
         self.arrival.apply(self.config.arrival)
         self._share_memory()
 

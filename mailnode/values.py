@@ -62,8 +62,8 @@ def read_score(value: object) -> int:
     return _read_up_to(4, value)
 
 
-def read_remembered(value: object) -> int:
-    """Of the passwords before, as many as users.db keeps."""
+def read_few(value: object) -> int:
+    """Passwords of before: users.db keeps five."""
     return _read_up_to(5, value)
 
 
@@ -211,6 +211,13 @@ def read_probability(value: object) -> float:
     if isinstance(value, float) and 0.5 <= value < 1:
         return value
     raise ValueError("a probability from 0.5 to 0.999, such as 0.9")
+
+
+def read_tag(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch("[!-~](?:[ -~]{0,38}[!-~])?", text):
+        return text
+    raise ValueError('up to 40 printable letters of ASCII, such as "[SPAM]"')
 
 
 def read_dmarc(value: object) -> str:

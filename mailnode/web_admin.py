@@ -94,6 +94,7 @@ def admin_desk_of(
         audit=find_in_audit(house),
         figures=Figures(values, time.time),
         readiness=house.readiness,
+        warnings=house.warnings,
         sessions=sessions,
         metrics=values,
         processes=house.config.node.workers,

@@ -26,6 +26,7 @@ from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
+from mailnode.cli.replay import replay
 from mailnode.cli.restore import restore
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
@@ -69,7 +70,7 @@ COMMANDS = {
         token,
     ),
     "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, audit, version),
+    "The node": (config, doctor, trace, replay, audit, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)

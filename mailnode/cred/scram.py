@@ -80,6 +80,7 @@ class ScramCredentials:
 
     _find_keys: Callable[[str], ScramKeys]
     _plus: bool = False
+    _plus_is_offered: bool = True
     username: bytes = b""
     client: str = ""
     service: str = ""
@@ -132,7 +133,7 @@ class ScramCredentials:
             return "a channel binding where none is used"
         if kind is not None and (kind not in BINDINGS or self._bound(kind) is None):
             return f"no channel binding {kind} on this connection"
-        if first["flag"] == "y" and self.channel is not None:
+        if first["flag"] == "y" and self._plus_is_offered and self.channel is not None:
             return "somebody took SCRAM-SHA-256-PLUS out of what was offered"
         return ""
 
@@ -202,13 +203,15 @@ class ScramMechanism:
 
     Attributes:
         binds_channel: it is SCRAM-SHA-256-PLUS.
+        plus_is_offered: inside TLS; who can bind and says that we can't was lied to.
     """
 
     book: ScramBook
     binds_channel: bool = False
+    plus_is_offered: bool = True
 
     def __call__(self) -> ScramCredentials:
-        return ScramCredentials(self.book.keys_for, self.binds_channel)
+        return ScramCredentials(self.book.keys_for, self.binds_channel, self.plus_is_offered)
 
 
 @define(eq=False)

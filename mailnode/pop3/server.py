@@ -1,4 +1,4 @@
-"""The POP3 server: Twisted's POP3 in contract, with every mend of docs/rfc.rst (P1 to P19).
+"""The POP3 server: Twisted's POP3 in contract, with every mend of docs/rfc.rst (P1 to P20).
 
 A verb is a method: `do_LIST(number=None)`, its arguments bytes, counted before it is called.
 It writes its reply and returns None, or returns a Deferred (or is `async`) that holds back the

@@ -1,4 +1,4 @@
-"""The SMTP server: Twisted's ESMTP in contract, with every mend of docs/rfc.rst (S1 to S32).
+"""The SMTP server: Twisted's ESMTP in contract, with every mend of docs/rfc.rst (S1 to S33).
 
 A verb is a method: `do_MAIL(rest)`, `ext_AUTH(rest)`. It writes its reply and returns
 None, or returns a Deferred that holds back the next command. Whatever it raises becomes the

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from mailnode.addresses import Address, fold_local, parse_address, parse_domain
 from mailnode.audited import UNTOLD, Actor, Auditor
@@ -38,7 +38,7 @@ _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
        account.disabled, account.demo, account.quota_octets, account.quota_mails,
        account.created_at, account.changed_at, account.admin, account.sign_in_changed_at,
-       account.junk, account.password_changed_at
+       account.junk, account.tag_subject, account.password_changed_at
   FROM account JOIN domain ON domain.id = account.domain_id
 """
 
@@ -231,9 +231,13 @@ class Accounts:
         """An administrator looks after the node, on the web too."""
         self._set(name, "admin = ?", admin, admin=admin)
 
-    def set_junk(self, name: str, folder: str) -> None:
-        """Where its unwanted mail lies: in Junk, or marked in the INBOX."""
-        self._set(name, "junk = ?", folder, junk=folder)
+    def set_junk(self, name: str, folder: str, tagged: bool = False) -> None:
+        """Where its unwanted mail lies: in Junk, or marked in the INBOX.
+
+        Args:
+            tagged: POP3 serves it under a Subject that begins with the tag.
+        """
+        self._set(name, "junk = ?, tag_subject = ?", folder, tagged, junk=folder, tagged=tagged)
 
     def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
         """None is the node's default, 0 no limit."""
@@ -350,10 +354,10 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 def _account(row: tuple[Any, ...], looks_after: Mapping[int, tuple[str, ...]] = NOBODY) -> Account:
     account_id, local, domain, key, password_hash, disabled, demo, *rest = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
-    octets, mails, created_at, changed_at, admin, *last = rest
-    account = Account(*whose, octets, mails, created_at, changed_at, bool(admin), *last)
+    octets, mails, created_at, changed_at, admin, since, junk, tag_subject, chosen_at = rest
+    facts = (octets, mails, created_at, changed_at, bool(admin), since)
     domains = looks_after.get(account_id, ())
-    return evolve(account, looks_after=domains) if domains else account
+    return Account(*whose, *facts, junk, bool(tag_subject), chosen_at, domains)
 
 
 def _set(sql: sqlite3.Connection, account: Account, columns: str, *values: object) -> None:

@@ -312,7 +312,13 @@ class Directory:
 
 
 def _recipient(asked_for: Address, account: Account) -> Recipient:
-    return Recipient(asked_for, account.id, str(account.address), junk=account.junk)
+    return Recipient(
+        asked_for,
+        account.id,
+        str(account.address),
+        junk=account.junk,
+        tagged=account.tag_subject,
+    )
 
 
 EMPTY = Directory.of()

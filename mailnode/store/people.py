@@ -33,6 +33,7 @@ class Account:
         admin: looks after the node.
         looks_after: domains whose accounts it looks after.
         junk: the folder of its unwanted mail: Junk, or the INBOX.
+        tag_subject: POP3 serves unwanted mail under a Subject that begins with the tag.
         sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
         password_changed_at: UTC epoch seconds; since when a person chose this password.
     """
@@ -50,6 +51,7 @@ class Account:
     admin: bool = False
     sign_in_changed_at: float = 0.0
     junk: str = JUNK
+    tag_subject: bool = False
     password_changed_at: float = 0.0
     looks_after: tuple[str, ...] = ()
 

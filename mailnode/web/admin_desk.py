@@ -45,6 +45,7 @@ class AdminDesk:
             stream, the newest first, and where the next piece begins.
         figures: the last hour.
         readiness: what keeps the node from taking mail, by part.
+        warnings: what else is wrong, by part.
         sessions: by server, of this process; none in the supervisor of several.
         metrics: their values now.
         processes: of the node that serve mail.
@@ -68,6 +69,7 @@ class AdminDesk:
     audit: Callable[[Mapping[str, Any], int, int], Awaitable[tuple[Sequence[Line], int]]]
     figures: Figures
     readiness: Callable[[], Mapping[str, str]]
+    warnings: Callable[[], Mapping[str, str]]
     sessions: Callable[[], Mapping[str, Sessions]]
     metrics: Callable[[], Mapping[str, Any]]
     processes: int

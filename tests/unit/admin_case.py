@@ -54,6 +54,7 @@ class AdminCase(WebCase):
         self.sums: dict[int, Sums] = {2: Sums(2, 3, 2048, AT)}
         self.quota = QuotaSettings()
         self.faults: dict[str, str] = {}
+        self.warned: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.sessions: dict[str, Sessions] = {}
         self.done: list[Any] = []
@@ -108,6 +109,7 @@ class AdminCase(WebCase):
             audit=audit,
             figures=self.figures,
             readiness=lambda: self.faults,
+            warnings=lambda: self.warned,
             sessions=lambda: self.sessions,
             metrics=lambda: self.values,
             processes=1,

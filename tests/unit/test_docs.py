@@ -23,6 +23,7 @@ from mailnode.measures import (
     describe,
     describe_audit,
     describe_dmarc_reports,
+    describe_lessons,
     describe_notices,
     describe_resolver,
     describe_workers,
@@ -207,6 +208,7 @@ class Health(SynchronousTestCase):
             queue=queue,
             accepts=any_,
         )
+        describe_lessons(metrics, lessons=dict, last_at=type(None), known=type(None), octets=int)
         describe_resolver(metrics, any_)
         describe_dmarc_reports(metrics, any_)
         describe_audit(metrics, any_)

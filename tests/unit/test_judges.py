@@ -34,8 +34,10 @@ class FakeHouse:
         self.reactor = reactor
         self.hostname = "mx.example.test"
         self.blobs: Any = self
+        self.models: Any = None
         self.dmarc: Any = self
         self.counted: list[Any] = []
+        self.has_written: Any = None
 
     def count(self, *seen: Any) -> None:
         self.counted.append(seen)

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import BadResponse
+from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.saslprep import saslprep
 from mailnode.cred.scram import (
     MOST_OCTETS,
@@ -164,7 +165,7 @@ class SignInTests(ScramCase):
                 assert server.last_words is not None
                 self.assertTrue(client.is_the_server(server.last_words))
 
-    def test_acting_for_oneself_is_allowed_and_for_another_refused(self) -> None:
+    def test_a_proof_for_oneself_is_taken_and_for_another_refused(self) -> None:
         self.assertEqual(
             "would act for another",
             self.refusal(ScramClient("alice", "pencil", authzid="bob"), self.begin()),
@@ -286,6 +287,16 @@ class AttackTests(ScramCase):
         in_clear.setResponse(downgraded.final(in_clear.getChallenge()))
         self.successResultOf(self.checker.requestAvatarId(in_clear))
 
+    def test_where_plus_is_offered_to_nobody_a_client_may_say_so(self) -> None:
+        offered = mechanisms(self.book, channel_binding=False)
+        self.assertEqual({b"PLAIN", b"LOGIN", b"SCRAM-SHA-256"}, set(offered))
+        server = offered[b"SCRAM-SHA-256"]()
+        server.channel = self.begin(tls=True).channel
+        client = ScramClient("alice", "pencil", "y")
+        server.setResponse(client.first())
+        server.setResponse(client.final(server.getChallenge()))
+        self.successResultOf(self.checker.requestAvatarId(server))
+
     def test_plus_without_a_binding_and_a_binding_without_plus_are_refused(self) -> None:
         for flag in ("n", "y"):
             said = self.refusal(ScramClient("alice", "pencil", flag), self.begin(plus=True))
@@ -316,6 +327,7 @@ class AttackTests(ScramCase):
             b"n,,n=alice,r=" + b"x" * 257,
             b"n,,n=" + b"x" * MOST_OCTETS + b",r=x",
             b"n,,n=alice,r=x," + b"e=," * 500,
+            b"n,,n=alice,r=x,x=" + b"y" * MOST_OCTETS,
         ]
         for first in firsts:
             server = self.begin()
