@@ -8,11 +8,7 @@ attempt. Whatever is wrong with it lets everybody through.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from attrs import define, field
@@ -21,10 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.addresses import Address
-from mailnode.durable import own_as
 from mailnode.settings import ArrivalSettings
 from mailnode.store.beside import MAIL_DATABASE
-from mailnode.store.exchange import BESIDE
 from mailnode.store.greylist_rows import (
     AT_ONCE,
     MOST_ROWS,
@@ -37,14 +31,12 @@ from mailnode.store.greylist_rows import (
     trim,
     written_key,
 )
-from mailnode.store.index_files import is_damage
-from mailnode.store.sqlite import DAMAGED, connect, migrate, prepare, reading, schema_scripts
+from mailnode.store.own_file import Kind, OwnFile
+from mailnode.store.sqlite import DAMAGED, reading
 from mailnode.threads import Threads
 
-NAME, LOCK_NAME = "greylist.db", "greylist.lock"
-BUSY_S = 1.0
-CACHE_OCTETS = 1 << 20
-CHECKPOINT_PAGES = 1_000
+NAME = "greylist.db"
+GREYLIST = Kind(NAME, synchronous="OFF")
 MOST_WAITING = 10_000
 TRIM_EVERY = 5_000  # that were asked for
 TOLD_EVERY_S = 60.0
@@ -76,13 +68,14 @@ class Greylist:
     _asked: list[tuple[Asked, Deferred[Look]]] = field(factory=list, init=False)
     _written: set[bytes] = field(factory=set, init=False)
     _busy: bool = field(default=False, init=False)
-    _file: _File | None = field(default=None, init=False)  # of the thread
+    _file: OwnFile = field(init=False)  # of the thread
     _since_trim: int = field(default=TRIM_EVERY, init=False)
     _told_at: float = field(default=float("-inf"), init=False)
     _stopping: Deferred[None] | None = field(default=None, init=False)
     _threads: Threads = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._file = OwnFile(GREYLIST, self.data)
         self._threads = Threads(self._call_in_reactor, most_threads=1)
 
     def look(self, network: str, sender: str, recipient: str) -> Deferred[Look]:
@@ -130,11 +123,11 @@ class Greylist:
             _give(answer, Look())
 
     def _close(self, stopping: Deferred[None]) -> None:
-        if self._file is None:  # no thread has it
+        if not self._file.is_open:  # no thread has it
             self._threads.stop()
             stopping.callback(None)
             return
-        closing = self._threads.run(self._forget_file)
+        closing = self._threads.run(self._file.close)
         closing.addBoth(lambda _: self._threads.stop())
         closing.chainDeferred(stopping)
 
@@ -171,7 +164,9 @@ class Greylist:
         self, asked: list[Asked], written: set[bytes], rules: GreylistRules, now: float
     ) -> list[Look]:
         try:
-            connection = self._open(now)
+            connection, is_new = self._file.open()
+            if is_new:
+                note_written(connection, self._written_before(), now)
             if written:
                 note_written(connection, written, now)
             looks = judge(connection, asked, rules, now)
@@ -180,27 +175,9 @@ class Greylist:
                 more = trim(connection, rules, now, self.most_rows)
                 self._since_trim = TRIM_EVERY if more else 0
         except DAMAGED as error:
-            file = self._file
-            self._forget_file()  # what it had begun is undone
-            if is_damage(error):
-                self._begin_anew(file)
+            self._file.mend(error)
             raise
         return looks
-
-    def _open(self, now: float) -> sqlite3.Connection:
-        file = self._file
-        if file is None or not file.is_there(self.data):
-            self._forget_file()
-            file = self._file = _File.open(self.data)
-            if file.is_new:
-                note_written(file.connection, self._written_before(), now)
-        return file.connection
-
-    def _begin_anew(self, file: _File | None) -> None:
-        with _making(self.data):
-            if file is None or file.is_there(self.data):  # another may have done it already
-                for path in _files(self.data):
-                    path.unlink(missing_ok=True)
 
     def _written_before(self) -> list[bytes]:
         """By mail.db; without it the list begins empty."""
@@ -210,66 +187,7 @@ class Greylist:
         with reading(path) as connection:
             return [written_key(address) for address in seed(connection)]
 
-    def _forget_file(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.connection.close()
-
 
 def _give(answer: Deferred[Look], look: Look) -> None:
     if not answer.called:  # else who asked waits no more
         answer.callback(look)
-
-
-@define(eq=False)
-class _File:
-    """The database, open."""
-
-    connection: sqlite3.Connection
-    number: tuple[int, int]
-    is_new: bool
-
-    @classmethod
-    def open(cls, data: Path) -> _File:
-        path = data / NAME
-        with _making(data):
-            is_new = not path.exists()
-            if is_new:
-                prepare(path)
-                for each in _files(data):
-                    if each.exists():
-                        own_as(each, data)
-            connection = connect(path, cache_octets=CACHE_OCTETS, busy_timeout_s=BUSY_S)
-            try:
-                connection.execute("PRAGMA synchronous = OFF")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-                migrate(connection, schema_scripts("greylist"))
-                about = path.stat()
-            except BaseException:
-                connection.close()
-                raise
-        return cls(connection, (about.st_dev, about.st_ino), is_new)
-
-    def is_there(self, data: Path) -> bool:
-        """Whether it still has its name: another process may have begun anew."""
-        try:
-            about = (data / NAME).stat()
-        except OSError:
-            return False
-        return (about.st_dev, about.st_ino) == self.number
-
-
-def _files(data: Path) -> list[Path]:
-    return [data / NAME, *(data / f"{NAME}{suffix}" for suffix in BESIDE)]
-
-
-@contextmanager
-def _making(data: Path) -> Iterator[None]:
-    """No other process of the node makes the file, or begins it anew, meanwhile."""
-    descriptor = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        own_as(data / LOCK_NAME, data)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
