@@ -20,6 +20,7 @@ from mailnode.settings import (
     AccountSettings,
     ArrivalSettings,
     ClamdSettings,
+    GuessingSettings,
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
@@ -79,6 +80,7 @@ class Config:
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
+    guessing: GuessingSettings = field(factory=GuessingSettings)
 
     @property
     def users_path(self) -> Path:

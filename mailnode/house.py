@@ -23,6 +23,7 @@ from mailnode.dispatch import Dispatch
 from mailnode.errors import MailError
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
+from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
@@ -70,11 +71,14 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist: the parts, beside those of
-            `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guard: the parts, beside those
+            of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
+        owns_folder: whether this process does what one does for the whole node.
     """
+
+    owns_folder = True
 
     def __init__(
         self,
@@ -139,6 +143,7 @@ class House(Premises):
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
+        self.guard = Guard.of(self, owns=self.owns_folder)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -150,6 +155,7 @@ class House(Premises):
         self.room.quota = self.config.quota
         self.room.least_free_octets = self.config.store.free_space
         self.greylist.apply(rules_of(self.config.arrival))
+        self.guard.guesses.apply(self.config.guessing)
         if self.dispatch is not None:
             self.dispatch.apply(self.config.outbound)
 
@@ -162,6 +168,7 @@ class House(Premises):
             (self.room.look, 1.0),
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
+            (self.guard.each_second, 1.0),
             (self._tell_changed, TELL_S),
             (self._catch_up, TELL_S),
         ):
@@ -326,6 +333,7 @@ class House(Premises):
             await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
+        await self.guard.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

@@ -12,6 +12,7 @@ from mailnode import __version__
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.gate import ProxyGate
+    from mailnode.guarding import Guard
     from mailnode.resolver import Resolver
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
@@ -36,6 +37,7 @@ def describe(
     arrival: Callable[[], Mapping[str, int]] = dict,
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
+    guard: Guard,
 ) -> None:
     """Name every measure of a node.
 
@@ -153,6 +155,12 @@ def describe(
         "accounts in users.db",
         lambda: len(directory.accounts()),
     )
+    metrics.counter(
+        "mailnode_sign_ins_blocked_total",
+        "sign-ins and connections turned away before a password was checked",
+        lambda: guard.guesses.turned_away,
+    )
+    metrics.gauge("mailnode_kept_out", "bans and blocked addresses, by kind", guard.counts)
 
 
 def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
@@ -177,6 +185,7 @@ SAME_EVERYWHERE = {
     "mailnode_info",
     "mailnode_start_time_seconds",
     "mailnode_accounts",
+    "mailnode_kept_out",
     "mailnode_queue_recipients",
     "mailnode_queue_oldest_seconds",
 }

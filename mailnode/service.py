@@ -153,6 +153,7 @@ class Node(House):
             arrival=self.arrival.told,
             arrival_lookups=lambda: self.arrival_resolver.counts,
             judged=lambda: self.intake.judged,
+            guard=self.guard,
         )
 
     def _make_arrival(self) -> Arrival:
@@ -207,6 +208,8 @@ class Node(House):
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
+            account_of=self.guard.account_of,
+            guesses=self.guard.guesses,
         )
 
     def _make_account(self, address: Address) -> Deferred[Account]:
@@ -219,6 +222,7 @@ class Node(House):
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,
+            "turn_away": self.guard.guesses.turn_away,
         }
         smtp = {"sessions": self.smtp_sessions, **shared}
         self.smtp = SmtpFactory(self.portal, **smtp)
@@ -241,6 +245,7 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
+        self.portal.turns.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
         self.arrival.apply(self.config.arrival)
         self._share_memory()

@@ -94,6 +94,7 @@ def admin_desk_of(
         figures=Figures(values, time.time),
         readiness=house.readiness,
         sessions=sessions,
+        kept_out=house.guard.kept_out,
         metrics=values,
         processes=house.config.node.workers,
         now=house.due.now,

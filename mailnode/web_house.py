@@ -118,6 +118,8 @@ def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> Sig
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
+        account_of=house.guard.account_of,
+        guesses=house.guard.guesses,
     )
 
 
@@ -175,7 +177,15 @@ class WebHouse:
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
-        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy)
+        guesses = house.guard.guesses
+        guard = Guard(
+            guests,
+            directory.find_by_id,
+            names,
+            gate.is_proxy,
+            turn_away=guesses.turn_away,
+            bad_token=guesses.bad_token,
+        )
         templates = Templates(Assets.read(house.hostname), guard, house.hostname)
         sign_ins = SignIns(
             templates,

@@ -16,6 +16,7 @@ DIGESTS = {
     "accounts/0003": "d93e629daaac",
     "accounts/0004": "d143857e32d4",
     "greylist/0001": "4c26f25ea3da",
+    "guard/0001": "70507fc2c762",
     "index/0002": "2dccb0c72dc7",
     "sqlite/0001": "159135cb5645",
     "sqlite/0002": "c39741bbae94",

@@ -53,6 +53,7 @@ class AdminCase(WebCase):
         self.faults: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.sessions: dict[str, Sessions] = {}
+        self.kept_out: tuple[list[Any], list[Any]] = [], []
         self.done: list[Any] = []
         self.now = AT
         self.take_up()
@@ -98,6 +99,7 @@ class AdminCase(WebCase):
             figures=self.figures,
             readiness=lambda: self.faults,
             sessions=lambda: self.sessions,
+            kept_out=lambda: self.kept_out,
             metrics=lambda: self.values,
             processes=1,
             now=lambda: self.now,
