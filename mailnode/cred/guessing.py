@@ -313,7 +313,7 @@ class Guesses:
         self._unanswered_name.add(asked.name, delay_s)
         if self.decides and self.rules.failures and not self.is_spared(asked.client):
             self._count((address, 0), asked)
-            if asked.account_id is not None:
+            if asked.account_id is not None and self.is_known(asked):  # else the address does
                 self._count((address, asked.account_id), asked)
         return delay_s
 
@@ -361,7 +361,8 @@ class Guesses:
             left = count * (1 - max(0.0, now - at) / DECAY_S)
             if left > 0:
                 (self.addresses if what == "address" else self.names).take([(key, left)])
-        self.guessers.take(guessers, now)
+        latest = now + self.rules.longest  # whatever the wall's clock said meanwhile
+        self.guessers.take([(*row[:4], min(row[4], latest), row[5]) for row in guessers], now)
         self.known.take(known)
 
     @property

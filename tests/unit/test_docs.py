@@ -199,6 +199,7 @@ class Health(SynchronousTestCase):
             gate=any_,
             queue=queue,
             accepts=any_,
+            guard=any_,
         )
         describe_resolver(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)

@@ -256,6 +256,14 @@ class KeptTests(GuessesCase):
         again.failed(self.asked(ELSEWHERE, guess=10))
         self.assertGreater(again.closed_s(ELSEWHERE), 0)
 
+    def test_a_clock_that_was_set_back_makes_no_block_longer_than_the_longest(self) -> None:
+        self.guess(5)
+        changed = self.guesses.changed()
+        back = Guesses(self.clock, lambda: AT - 400 * DAY_S, b"secret")
+        back.apply(RULES)
+        back.take(*changed)
+        self.assertEqual(RULES.longest, back.closed_s(THERE))
+
     def test_another_secret_knows_nobody(self) -> None:
         self.guesses.signed_in(self.asked(HOME))
         changed = self.guesses.changed()

@@ -63,7 +63,7 @@ class AdminSessions:
                 "/admin/sessions",
                 ("GET",),
                 self.show,
-                "SMTP and POP3 sessions as they are now",
+                "SMTP and POP3 sessions as they are now, and who is kept out",
                 Need.ADMIN,
             ),
         )
