@@ -1,8 +1,8 @@
 """What sign-ins tell and cost: `python -m tests.bench.sign_ins` starts a node and prints it.
 
-Two things are measured: whether the time of a refusal tells an account from none (kinds of tries are
-shuffled, so that all are measured under the same load), and what CPU a program costs that asks for
-mail every few minutes with the same right password.
+Two things are measured: whether the time of a refusal tells an account from none (kinds of tries
+are shuffled, so that all are measured under the same load), and what CPU a program costs that asks
+for mail every few minutes with the same right password.
 """
 
 from __future__ import annotations
