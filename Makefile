@@ -15,6 +15,8 @@
 # make bench-web   measures its pages, search, uploads and event streams; PARTS=pages,crowd MAILS=10000 choose
 # make bench-spam  measures beside bogofilter how well wanted mail is told from unwanted (docs/judging.rst);
 #              SEED=2 parts the mails otherwise, PAGE=yes rewrites the page
+# make bench-judged  measures beside Postfix with OpenDKIM, OpenDMARC and Rspamd what judging costs, as root
+#              (docs/judging.rst); REPEATS=3 SECONDS=2 choose, PAGE=yes rewrites the page
 # make vendor  fetches the scripts and styles of others from npm and compares them with those here
 # make clean   removes what the others made; mail and accounts stay
 
@@ -25,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The compat mode puts this folder on sys.path: without it the plugin in twisted/plugins is not seen.
 INSTALL := $(PIP) install --quiet --config-settings editable_mode=compat
 
-.PHONY: run test check screenshots mends faults soak bench bench-web bench-spam bench-peers vendor clean
+.PHONY: run test check screenshots mends faults soak bench bench-web bench-spam bench-judged bench-peers vendor clean
 
 SMTP ?= 2525
 POP3 ?= 1100
@@ -81,6 +83,10 @@ bench-web: $(VENV)/installed
 bench-spam: $(VENV)/installed
 	@tests/bench/install-bogofilter
 	@$(BIN)/python -m tests.bench.spam $(if $(SEED),--seed $(SEED)) $(if $(PAGE),--page)
+
+bench-judged: $(VENV)/installed
+	@$(BIN)/python -m tests.bench.judged $(if $(REPEATS),--repeats $(REPEATS)) \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PAGE),--page)
 
 screenshots: $(VENV)/installed-test
 	@tests/browser/install-browser

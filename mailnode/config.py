@@ -130,6 +130,8 @@ def load_config(
             "arrival.greylist_until must be longer than arrival.greylist_wait: else nobody is ever"
             " let through"
         )
+    if config.judging.dmarc_reports != "off" and not config.judging.authenticate:
+        raise ConfigError("judging.dmarc_reports tells what judging.authenticate finds: it is off")
     return config
 
 
@@ -194,8 +196,8 @@ def _known_key(section: str, key: str, where: str) -> None:
 
 
 def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
 
 def _read(section: str, key: str, value: object, source: str) -> object:

@@ -11,9 +11,10 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mailnode.addresses import parse_address
 from mailnode.background import background
 from mailnode.due import DueClock
-from mailnode.measures import describe_relay, describe_resolver
+from mailnode.measures import describe_dmarc_reports, describe_relay, describe_resolver
 from mailnode.outbound.certificates import Trust
 from mailnode.outbound.delivery import Delivery
 from mailnode.outbound.https import Https
@@ -27,6 +28,7 @@ from mailnode.outbound.sender import Sender
 from mailnode.outbound.signing import Signer
 from mailnode.outbound.tls_reporting import FILE, TlsReporting, read_outcomes, write_outcomes
 from mailnode.outbound.ways import Ways
+from mailnode.reports.daily import DmarcReporting
 from mailnode.resolver import Resolver
 from mailnode.sealing import read_password_file
 from mailnode.settings import OutboundSettings
@@ -51,6 +53,7 @@ class Dispatch:
     resolver: Resolver
     sts: MtaSts
     tls_reporting: TlsReporting
+    dmarc_reporting: DmarcReporting
     due: DueClock
     _threads: Threads
     _in_thread: Callable[..., Deferred[Any]]
@@ -82,18 +85,20 @@ class Dispatch:
             settings.port,
         )
         threads, sums = Threads(clock.callFromThread), config.data_path / FILE
+        signer = Signer(house.directory, house.seal, threads)
         reporting = TlsReporting(
             enabled=settings.tls_reports,
             clock=clock,
             now=due.now,
             resolver=resolver,
             reports=house.reports,
-            signer=Signer(house.directory, house.seal, threads),
+            signer=signer,
             file=house.messages.file_message,
             post=https.post,
             keep=lambda told: house._in_thread(write_outcomes, sums, told),
             outcomes=read_outcomes(sums),
         )
+        dmarc_reporting = _dmarc_reporting(house, due, resolver, signer)
         sts.failed = reporting.observe_no_policy
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         leases = Leases(clock, house.queue, due.now, name)
@@ -112,7 +117,7 @@ class Dispatch:
             unobserved=reporting.is_report,
         )
         relay = Relay(clock, house.queue, leases, delivery)
-        return cls(relay, resolver, sts, reporting, due, threads, house._in_thread)
+        return cls(relay, resolver, sts, reporting, dmarc_reporting, due, threads, house._in_thread)
 
     def start(self) -> None:
         """Begin; what can't be read now is tried again with the next look."""
@@ -124,6 +129,7 @@ class Dispatch:
             await self._in_thread(self.due.keep)
         await self.relay.start()
         self.tls_reporting.start()
+        self.dmarc_reporting.start()
         self.take_up_clock()
 
     async def stop(self, within_s: float) -> None:
@@ -131,6 +137,7 @@ class Dispatch:
             await self._starting
         await self.relay.stop(within_s)
         await self.tls_reporting.stop()
+        await self.dmarc_reporting.stop()
         self._threads.stop()
         await self.sts.close()
         await self.resolver.close()
@@ -157,6 +164,7 @@ class Dispatch:
             connected=lambda: delivery.pool.connections,
         )
         describe_resolver(metrics, self.resolver)
+        describe_dmarc_reports(metrics, lambda: self.dmarc_reporting.outcomes)
 
     # A clock that is moved on
 
@@ -178,10 +186,36 @@ class Dispatch:
     async def _run_until(self, target: float) -> None:
         """All that falls due before `target`, each at its time."""
         await self.relay.when_idle()
-        while (next_at := min(self.relay.next_at, self.tls_reporting.next_at)) < target:
+        daily = self.tls_reporting, self.dmarc_reporting
+        while (next_at := min(each.next_at for each in (self.relay, *daily))) < target:
             self.due.move_to(next_at + 0.001)
-            if self.tls_reporting.next_at <= self.due.now():
-                await self.tls_reporting.run()
+            for each in daily:
+                if each.next_at <= self.due.now():
+                    await each.run()
             await self.relay.when_idle()
         self.due.move_to(target)
         await self.relay.when_idle()
+
+
+def _dmarc_reporting(
+    house: House, due: DueClock, resolver: Resolver, signer: Signer
+) -> DmarcReporting:
+    judging = house.config.judging
+
+    async def was_filed(mail_id: str) -> bool:
+        return bool(await house.journal.trace(mail_id))
+
+    return DmarcReporting(
+        enabled=judging.dmarc_reports == "send",
+        clock=house.reactor,
+        now=due.now,
+        resolver=resolver,
+        reports=house.reports,
+        signer=signer,
+        counts=house.dmarc,
+        file=house.messages.file_message,
+        was_filed=was_filed,
+        in_thread=house._in_thread,
+        address=parse_address(judging.dmarc_reporter) if judging.dmarc_reporter else None,
+        organization=judging.dmarc_organization,
+    )

@@ -33,13 +33,13 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """The file holds `data`, its owner's alone; a power cut leaves the old one or the new one."""
+def write_durably(path: Path, *pieces: bytes) -> None:
+    """The file holds these, its owner's alone; a power cut leaves the old one or the new one."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         unfinished.rename(path)

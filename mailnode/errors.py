@@ -337,7 +337,8 @@ _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3} ")
 
 def one_line(text: str) -> str:
     """What a reply can say: printable ASCII, no line ends."""
-    return _UNPRINTABLE.sub("?", " ".join(text.split()))
+    text = " ".join(text.split())
+    return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("?", text)
 
 
 def answer_for(error: BaseException | None) -> MailError:

@@ -153,7 +153,8 @@ class Imported(Event):
 class Moved(Event):
     """A copy lies in another folder of its owner's now, where `folder_id` and `uid` say.
 
-    Detail has `from_folder` and `to_folder` (their names), and `from_uid`.
+    Detail has `from_folder` and `to_folder` (their names), and `from_uid`; `through` is "page"
+    where its owner did it in a browser.
     """
 
     name = "moved"

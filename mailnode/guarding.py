@@ -187,8 +187,9 @@ class Guard:
         if self.owns and self.guesses.is_changed:
             writing = self._threads.run(self._file.write, *self.guesses.changed())
             await writing.addErrback(self._failed)
-        await self._threads.run(self._file.close).addErrback(self._failed)
-        self._threads.stop()
+        ended: Deferred[None] = Deferred()
+        self._file.file.end(self._threads, ended)
+        await ended
 
     # Bans and blocks
 

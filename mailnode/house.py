@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from attrs import evolve
@@ -16,22 +17,28 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
+from mailnode.measures import describe_lessons
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
 from mailnode.store.blobs import FileBlobs
+from mailnode.store.correspondents import has_written
+from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
+from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.store.queue import Queue
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
@@ -44,6 +51,7 @@ POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
+SEVERAL = 5  # look-ups that fail in a row: one domain's own servers may be gone
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
 NEED_A_RESTART = (
     "node",
@@ -71,8 +79,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, guard: the parts, beside those
-            of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guard, models, dmarc: the parts,
+            beside those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
         owns_folder: whether this process does what one does for the whole node.
@@ -138,12 +146,14 @@ class House(Premises):
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
+        self.models = ModelShelf(ModelFiles(data), clock.seconds)
         self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
         self.guard = Guard.of(self, owns=self.owns_folder)
+        self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
             self.messages, self.blobs, self.journal, self.directory, config.journal, clock
@@ -230,6 +240,14 @@ class House(Premises):
 
     def _begin_teaching(self) -> None:
         """One process of the node changes what was learned; all judge by it."""
+        files = self.models.files
+        describe_lessons(
+            self.metrics,
+            lessons=lambda: files.counted().lessons,
+            last_at=lambda: files.counted().last_at,
+            known=files.node_lessons,
+            octets=files.node_octets,
+        )
         if self.config.learning.enabled:
             data, in_thread = self.config.data_path, self._in_thread
             self.teacher = Teacher(data, self.database, self.directory, in_thread)
@@ -247,6 +265,7 @@ class House(Premises):
             self.listeners,
             self.certificate.cert,
             self.certificate.key,
+            self.config.path,
         )
         self._greet()
 
@@ -283,6 +302,15 @@ class House(Premises):
         self.bell.ring("accounts")
         _log.info("reloaded")
 
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Deferred[bool]:
+        """Whether an account has written to that address.
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        look = partial(has_written, account_id=account_id, mailbox=mailbox, address=address)
+        return self.database.read(look)
+
     def readiness(self) -> dict[str, str]:
         """What keeps the node from taking mail, by part; empty when all is well."""
         faults: dict[str, str] = {}
@@ -303,6 +331,17 @@ class House(Premises):
             if trouble.text:
                 faults.setdefault(part, trouble.text)
         return faults
+
+    def warnings(self) -> dict[str, str]:
+        """What is wrong though mail is taken, by part; empty when all is well."""
+        for failing in self._lookups():
+            if told := failing.told(SEVERAL):
+                return {"dns": f"No name can be looked up, {told}: {failing.why}"}
+        return {}
+
+    def _lookups(self) -> list[Failing]:
+        """Of names in the DNS, by whoever looks them up in this process."""
+        return [] if self.dispatch is None else [self.dispatch.resolver.failing]
 
     # Stopping
 
@@ -334,6 +373,7 @@ class House(Premises):
         await self.indexes.stop()
         await self.greylist.stop()
         await self.guard.stop()
+        await self.dmarc.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from attrs import define
 from twisted.internet.endpoints import clientFromString
 from zope.interface import implementer
 
+from mailnode.addresses import Address
 from mailnode.config import Config, ConfigError
+from mailnode.endpoints import why_no_endpoint
+from mailnode.failing import Failing
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.harmful import Harmful
@@ -23,13 +26,29 @@ from mailnode.filters.spamd import Spamd
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.judging import Band
 from mailnode.model import Envelope, Message
+from mailnode.reports.collecting import Collecting
 from mailnode.resolver import Resolver
 from mailnode.settings import HarmfulSettings
-from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.threads import Threads
 
-if TYPE_CHECKING:
-    from mailnode.house import House
+
+class Place(Protocol):
+    """What of a house its filters work with.
+
+    Attributes:
+        dmarc: counts for reports what is examined; None for no house.
+    """
+
+    config: Config
+    reactor: Any
+    hostname: str
+    blobs: Any
+    directory: Any
+    dmarc: Any
+    models: Any
+
+    def has_written(self, account_id: int, mailbox: str, address: Address) -> Awaitable[bool]:
+        """Whether an account has written to that address."""
 
 
 @implementer(ISomeMailFilter)
@@ -41,9 +60,20 @@ class Some:
     _wanted: Callable[[Envelope], bool]
 
     @property
+    def inner(self) -> Any:
+        """That filter itself."""
+        return self._judge
+
+    @property
     def name(self) -> str:
         name: str = self._judge.name
         return name
+
+    @property
+    def trouble(self) -> str:
+        """Why it puts off mail, in words; "" where it doesn't."""
+        trouble: str = getattr(self._judge, "trouble", "")
+        return trouble
 
     def wants(self, envelope: Envelope) -> bool:
         return self._wanted(envelope)
@@ -75,16 +105,36 @@ class Judges:
     _resolver: Resolver
 
     @classmethod
-    def of(cls, house: House, plugged: Sequence[Any]) -> Judges:
+    def of(
+        cls,
+        house: Place,
+        plugged: Sequence[Any],
+        origin: Any = None,
+        sealing: Callable[[Envelope], bool] = lambda _envelope: False,
+    ) -> Judges:
         """Those of that house, and behind them others.
+
+        Args:
+            origin: finds out who sent a mail, in place of `Origin`.
+            sealing: whether a mail leaves under a seal of ours.
 
         Raises:
             ConfigError: an endpoint can't be read.
         """
         threads = Threads(house.reactor.callFromThread)
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
-        own = _of_settings(house, threads, resolver)
+        own = _of_settings(house, threads, resolver, origin, sealing)
         return cls([*own, *plugged], threads, resolver)
+
+    def troubles(self) -> dict[str, str]:
+        """Why mail is put off, by the filter that does it; empty where none is."""
+        found = {each.name: getattr(each, "trouble", "") for each in self.filters}
+        return {f"filter {name}": told for name, told in found.items() if told}
+
+    @property
+    def lookups(self) -> Failing:
+        """Of names in the DNS."""
+        return self._resolver.failing
 
     async def stop(self) -> None:
         """No more is looked up; what still runs in a thread ends with the process."""
@@ -92,14 +142,23 @@ class Judges:
         self._threads.stop()
 
 
-def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator[Any]:
+def _of_settings(
+    house: Place,
+    threads: Threads,
+    resolver: Resolver,
+    origin: Any,
+    sealing: Callable[[Envelope], bool],
+) -> Iterator[Any]:
     config, clock = house.config, house.reactor
     judging = config.judging
     strangers = partial(_is_strangers, judging.loopback)
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        yield Some(Origin(examiner, judging.dmarc, judging.trusted_sealers), strangers)
+        made = origin or Origin(examiner, judging.dmarc, judging.trusted_sealers, sealing=sealing)
+        if judging.dmarc_reports != "off" and isinstance(made, Origin):
+            made.note = Collecting(house.dmarc).note
+        yield Some(made, strangers)
     if judging.harmful:
         harmful = Harmful(
             clock=clock,
@@ -135,10 +194,11 @@ def _of_settings(house: House, threads: Threads, resolver: Resolver) -> Iterator
     yield SomeLate(senders, strangers)
     if config.learning.enabled:
         learned = Learned(
-            shelf=ModelShelf(ModelFiles(config.data_path), clock.seconds),
+            shelf=house.models,
             in_thread=threads.run,
             open_octets=house.blobs.windows,
             band=Band(unwanted_from=config.learning.unwanted_from),
+            has_written=house.has_written,
         )
         yield SomeLate(learned, strangers)
 
@@ -177,7 +237,8 @@ def endpoint_of(clock: Any, section: str, where: str) -> Any:
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"[{section}] {where!r} is no endpoint of a client, such as "
-            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
+            "unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 "
+            f"({why_no_endpoint(where, error)})"
         ) from None
 
 

@@ -37,6 +37,7 @@ def describe(
     arrival: Callable[[], Mapping[str, int]] = dict,
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
+    dmarc_collected: Callable[[], Mapping[str, int]] = dict,
     guard: Guard,
 ) -> None:
     """Name every measure of a node.
@@ -48,6 +49,7 @@ def describe(
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
         judged: what the door's filters said, by filter and result.
+        dmarc_collected: mails for DMARC reports, by result.
     """
     began = time.time()
     metrics.gauge("mailnode_info", "the version, as a label", lambda: {_version(): 1})
@@ -116,6 +118,11 @@ def describe(
         },
     )
     metrics.counter(
+        "mailnode_dmarc_collected_total",
+        "mails of strangers that DMARC reports tell of, by result",
+        lambda: {f'result="{result}"': count for result, count in dmarc_collected().items()},
+    )
+    metrics.counter(
         "mailnode_store_batches_total",
         "transactions committed to the mail database",
         lambda: database.stats.batches,
@@ -171,6 +178,51 @@ def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
         lambda: {f'result="{result}"': count for result, count in resolver.counts.items()},
     )
     metrics.gauge("mailnode_dns_kept", "answers in memory", lambda: len(resolver.cache))
+
+
+def describe_lessons(
+    metrics: Metrics,
+    *,
+    lessons: Callable[[], Mapping[tuple[str, str], int]],
+    last_at: Callable[[], float | None],
+    known: Callable[[], tuple[int, int] | None],
+    octets: Callable[[], int],
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Name what learning measures, in the process that learns.
+
+    Args:
+        lessons: by (by what they were taught, as what).
+        last_at: when the last one was: UTC epoch seconds; None before the first.
+        known: from how many wanted and unwanted mails the node's model has learned; None without.
+        octets: of the node's model.
+    """
+
+    def age() -> Mapping[str, float]:
+        at = last_at()
+        return {} if at is None else {"": max(0.0, now() - at)}
+
+    metrics.counter(
+        "mailnode_lessons_total",
+        "mails that were taught, by what and as what",
+        lambda: {
+            f'by="{by}",kind="{_KINDS.get(label, label)}"': count
+            for (by, label), count in lessons().items()
+        },
+    )
+    metrics.gauge("mailnode_lesson_age_seconds", "how long since the last of them", age)
+    metrics.gauge(
+        "mailnode_model_lessons",
+        "lessons that the node's model has of each kind",
+        lambda: {
+            f'kind="{kind}"': count
+            for kind, count in zip(("ham", "spam"), known() or (0, 0), strict=True)
+        },
+    )
+    metrics.gauge("mailnode_model_octets", "octets of the file of the node's model", octets)
+
+
+_KINDS = {"wanted": "ham", "unwanted": "spam"}  # as `mailnode learn` calls them
 
 
 def describe_workers(
@@ -242,4 +294,13 @@ def describe_relay(
     )
     metrics.counter(
         "mailnode_relay_connections_total", "connections that were made to other hosts", connected
+    )
+
+
+def describe_dmarc_reports(metrics: Metrics, outcomes: Callable[[], Mapping[str, int]]) -> None:
+    """Name what came of the daily reports, in the process that sends them."""
+    metrics.counter(
+        "mailnode_dmarc_reports_total",
+        "reports to domains, by what became of them: sent, unsent, put-off",
+        lambda: {f'result="{result}"': count for result, count in outcomes().items()},
     )

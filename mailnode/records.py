@@ -10,16 +10,20 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 from attrs import frozen
 
 from mailnode.errors import NoSuchName
+from mailnode.short_answers import UDP_OCTETS, ShortAnswer, name_text, read_short
 
-UDP_OCTETS = 1232  # no fragment on any way (DNS flag day 2020)
 MOST_RECORDS = 256  # of one answer: long names, packed, take two milliseconds each to unpack
 MOST_TTL_S = 86400.0
 MOST_NEGATIVE_TTL_S = 10800.0  # RFC 2308 section 5
 WITHOUT_SOA_S = 5.0
+
+
+Parsed = dns.message.QueryMessage | ShortAnswer
 
 
 @frozen
@@ -60,6 +64,15 @@ class ServerFault(Exception):
     """A server answered that it can't: SERVFAIL, REFUSED, or nonsense. Another may know."""
 
 
+def _edns() -> Any:
+    query = dns.message.QueryMessage()
+    query.use_edns(0, 0, UDP_OCTETS)
+    return query.opt
+
+
+_EDNS = _edns()
+
+
 def make_query(name: str, kind: str) -> dns.message.QueryMessage:
     """A question with a random id, EDNS, and the wish to hear whether DNSSEC vouches for it.
 
@@ -75,10 +88,14 @@ def make_query(name: str, kind: str) -> dns.message.QueryMessage:
         asked = dns.name.from_text(name)
     except dns.exception.DNSException:
         raise NoSuchName(detail=f"{name!r} is no name of the DNS") from None
-    query = dns.message.make_query(asked, dns.rdatatype.from_text(kind), use_edns=0)
-    query.use_edns(0, 0, UDP_OCTETS)
-    query.flags |= dns.flags.AD  # RFC 6840 section 5.7: AD without the signatures
-    assert isinstance(query, dns.message.QueryMessage)
+    query = dns.message.QueryMessage()
+    # RFC 6840 section 5.7: AD without the signatures.
+    query.flags = dns.flags.RD | dns.flags.AD
+    of_kind = dns.rdatatype.from_text(kind)
+    query.find_rrset(
+        query.question, asked, dns.rdataclass.IN, of_kind, create=True, force_unique=True
+    )
+    query.opt = _EDNS  # made anew, it takes as long as the rest of all this
     return query
 
 
@@ -87,7 +104,7 @@ def count_records(data: bytes) -> int:
     return sum(int.from_bytes(data[at : at + 2], "big") for at in (6, 8, 10))
 
 
-def parse_answer(data: bytes, query: dns.message.Message) -> dns.message.QueryMessage | None:
+def parse_answer(data: bytes, query: dns.message.Message) -> Parsed | None:
     """The message, when it is one and answers `query`: same id, same question; else None.
 
     A truncated one may end anywhere: its flag TC is what counts. One of more than `MOST_RECORDS`
@@ -97,6 +114,8 @@ def parse_answer(data: bytes, query: dns.message.Message) -> dns.message.QueryMe
         return None
     if count_records(data) > MOST_RECORDS:
         return None
+    if (short := read_short(data, query)) is not None:
+        return short
     try:
         answer = dns.message.from_wire(
             data, one_rr_per_rrset=False, raise_on_truncation=True, ignore_trailing=True
@@ -110,7 +129,7 @@ def parse_answer(data: bytes, query: dns.message.Message) -> dns.message.QueryMe
     return answer
 
 
-def read_answer(answer: dns.message.QueryMessage, trusted: bool) -> Reading:
+def read_answer(answer: Parsed, trusted: bool) -> Reading:
     """What it says; CNAMEs are followed inside it.
 
     Args:
@@ -119,6 +138,10 @@ def read_answer(answer: dns.message.QueryMessage, trusted: bool) -> Reading:
     Raises:
         ServerFault: it says nothing about the name.
     """
+    authenticated = trusted and bool(answer.flags & dns.flags.AD)
+    if isinstance(answer, ShortAnswer):
+        ttl_s = min(answer.ttl_s, MOST_TTL_S if answer.values else MOST_NEGATIVE_TTL_S)
+        return Reading(Records(answer.values, authenticated, ttl_s, answer.name), answer.exists)
     code = answer.rcode()
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise ServerFault(dns.rcode.to_text(code))
@@ -140,25 +163,21 @@ def read_answer(answer: dns.message.QueryMessage, trusted: bool) -> Reading:
     read = _READ.get(dns.rdatatype.to_text(question.rdtype), str)
     records = Records(
         tuple([read(each) for each in rdatas]),
-        authenticated=trusted and bool(answer.flags & dns.flags.AD),
+        authenticated=authenticated,
         expires_in_s=ttl_s,
-        name=_name(chain.canonical_name),
+        name=name_text(chain.canonical_name),
     )
     return Reading(records, exists, complete)
-
-
-def _name(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower().removesuffix(".")
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "A": lambda rdata: rdata.address,
     "AAAA": lambda rdata: rdata.address,
-    "MX": lambda rdata: (rdata.preference, _name(rdata.exchange)),
+    "MX": lambda rdata: (rdata.preference, name_text(rdata.exchange)),
     "TXT": lambda rdata: b"".join(rdata.strings).decode("utf-8", "replace"),
-    "CNAME": lambda rdata: _name(rdata.target),
-    "NS": lambda rdata: _name(rdata.target),
-    "PTR": lambda rdata: _name(rdata.target),
+    "CNAME": lambda rdata: name_text(rdata.target),
+    "NS": lambda rdata: name_text(rdata.target),
+    "PTR": lambda rdata: name_text(rdata.target),
     "TLSA": lambda rdata: (rdata.usage, rdata.selector, rdata.mtype, rdata.cert),
-    "SRV": lambda rdata: (rdata.priority, rdata.weight, rdata.port, _name(rdata.target)),
+    "SRV": lambda rdata: (rdata.priority, rdata.weight, rdata.port, name_text(rdata.target)),
 }

@@ -20,9 +20,10 @@ from zope.interface import implementer
 
 from mailnode.background import Together
 from mailnode.errors import LookupFailed, MailError, NoSuchName
+from mailnode.failing import Failing
 from mailnode.interfaces import IResolver
 from mailnode.nameserver import NameServers, NoReply, Server
-from mailnode.records import Reading, Records, ServerFault, make_query, read_answer
+from mailnode.records import Parsed, Reading, Records, ServerFault, make_query, read_answer
 
 __all__ = ["Cache", "LookupFailed", "NoSuchName", "Records", "Resolver", "read_resolv_conf"]
 
@@ -37,7 +38,7 @@ MOST_UNDER_WAY = 100
 MOST_WAITING = 10_000
 WAIT_S = 30.0
 
-Ask = Callable[[Server, dns.message.Message, float], Awaitable[dns.message.QueryMessage]]
+Ask = Callable[[Server, dns.message.Message, float], Awaitable[Parsed]]
 Key = tuple[str, str]
 
 _log = Logger()
@@ -140,6 +141,7 @@ class Resolver:
     Attributes:
         counts: look-ups by how they ended: "kept" (answered from memory), "answered",
             "no-such-name", "failed".
+        failing: look-ups that failed in a row, whatever was looked up.
     """
 
     _reactor: Any
@@ -153,6 +155,9 @@ class Resolver:
         default=Factory(_in_thread_of, takes_self=True), kw_only=True
     )
     counts: Counter[str] = field(factory=Counter, init=False)
+    failing: Failing = field(
+        default=Factory(lambda self: Failing(self._reactor), takes_self=True), init=False
+    )
     _servers: tuple[Server, ...] = field(init=False)
     _look_at: float = field(default=float("-inf"), init=False)
     _silent_until: dict[Server, float] = field(factory=dict, init=False)
@@ -190,11 +195,13 @@ class Resolver:
         detail, records = "", Records()
         try:
             reading = await self._wait_and_ask(*key)
+            self.failing.worked()
             records = reading.records
             if not reading.exists:
                 error = NoSuchName
         except MailError as failed:
             error, detail = type(failed), failed.detail
+            self.failing.failed(detail)
             records = Records(expires_in_s=FAILED_S)
         except CancelledError:
             error, detail = LookupFailed, "the node stops"
@@ -208,10 +215,12 @@ class Resolver:
     async def _wait_and_ask(self, name: str, kind: str) -> Reading:
         if self._closed or len(self._room.waiting) >= MOST_WAITING:
             raise LookupFailed(detail="the node stops" if self._closed else "too many look-ups")
-        try:
-            await self._room.acquire().addTimeout(WAIT_S, self._reactor)
-        except TimeoutError:
-            raise LookupFailed(detail="too many look-ups") from None
+        acquired = self._room.acquire()
+        if not acquired.called:
+            try:
+                await acquired.addTimeout(WAIT_S, self._reactor)
+            except TimeoutError:
+                raise LookupFailed(detail="too many look-ups") from None
         try:
             return await self._follow(name, kind)
         finally:

@@ -28,6 +28,7 @@ from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
@@ -154,6 +155,7 @@ class Node(House):
             arrival_lookups=lambda: self.arrival_resolver.counts,
             judged=lambda: self.intake.judged,
             guard=self.guard,
+            dmarc_collected=lambda: self.dmarc.told,
         )
 
     def _make_arrival(self) -> Arrival:
@@ -232,6 +234,13 @@ class Node(House):
         self.pop3 = Pop3Factory(self.portal, sessions=self.pop3_sessions, **shared)
         self.pop3.protocol = self._pop3_server
 
+    def readiness(self) -> dict[str, str]:
+        return super().readiness() | self.taking.judges.troubles()
+
+    def _lookups(self) -> list[Failing]:
+        judges, arrival = self.taking.judges.lookups, self.arrival_resolver.failing
+        return [*super()._lookups(), judges, arrival]
+
     def _apply_limits(self) -> None:
         super()._apply_limits()
         if self.web is not None:
@@ -247,6 +256,7 @@ class Node(House):
         self.passwords.most_waiting = limits.sign_in_queue
         self.portal.turns.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
+        self.maildrops.tag = self.config.judging.subject_tag.encode()
         self.arrival.apply(self.config.arrival)
         self._share_memory()
 

@@ -16,6 +16,7 @@ from mailnode.values import (
     read_clock,
     read_count,
     read_dmarc,
+    read_dmarc_reports,
     read_dns_lists,
     read_duration,
     read_failure,
@@ -28,8 +29,10 @@ from mailnode.values import (
     read_networks,
     read_points,
     read_probability,
+    read_reporter,
     read_resolvers,
     read_size,
+    read_tag,
     read_text,
     read_workers,
 )
@@ -198,6 +201,7 @@ class OutboundSettings:
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
     any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    arc_seal: bool = setting(True, read_flag, "what is forwarded for strangers gets an ARC seal")
     tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
 
 
@@ -246,9 +250,19 @@ class JudgingSettings:
     trusted_sealers: tuple[str, ...] = setting(
         (), read_names, "domains whose ARC seals are believed in the place of DMARC"
     )
+    dmarc_reports: str = setting(
+        "off", read_dmarc_reports, "domains that ask for it are told daily: off, collect, or send"
+    )
+    dmarc_reporter: str = setting(
+        "", read_reporter, "address that reports come from; empty: postmaster of the first domain"
+    )
+    dmarc_organization: str = setting("", read_text, "whose reports; empty: node.hostname's")
     harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
     loopback: bool = setting(
         False, read_flag, "clients of this machine that don't sign in are judged, too"
+    )
+    subject_tag: str = setting(
+        "[SPAM]", read_tag, "begins the Subject of unwanted mail for who wants that by POP3"
     )
 
 

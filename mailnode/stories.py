@@ -60,6 +60,16 @@ def tell_story(mail_id: str, events: Sequence[Event]) -> Story:
     return Story(mail_id, tuple(lines), max(dialogs, key=len, default=""))
 
 
+def is_unexplained(detail: Mapping[str, object], by: str) -> bool:
+    """Whether a filter judged the mail, or this copy, and did not find it unwanted: it said no
+    reasons then."""
+    judged = detail.get("judged")
+    return any(
+        each.get("by") == by and not each.get("unwanted") and not each.get("reasons")
+        for each in (judged if isinstance(judged, list) else ())
+    )
+
+
 _OF_RECIPIENTS = frozenset(
     ("delivered", "queued", "relayed", "deferred", "bounced", "interrupted", "queue-changed")
 )

@@ -131,15 +131,15 @@ def learn(changing: Changing, data: Path, lessons: Sequence[Lesson]) -> None:
     for lesson in lessons:
         by_account.setdefault(lesson.account_id, []).append(lesson)
     for account_id, own in by_account.items():
-        read: list[tuple[Likeness, str]] = []
+        read: list[tuple[Lesson, Likeness]] = []
         for lesson in own:
-            octets = lesson.read(data)
+            octets = lesson.mail.read(data)
             if octets is not None:
-                read.append((likeness_of(octets, lesson.facts), lesson.label))
-        for likeness, label in read:
-            changing.teach(account_id, likeness, label)
+                read.append((lesson, likeness_of(octets, lesson.mail.facts)))
+        new = [changing.teach(account_id, mail, each.label) for each, mail in read]
         changing.write(account_id)
         changing.put_back(account_id)
-        for likeness, label in read:
-            changing.teach(NODE, likeness, label)
+        for (lesson, likeness), is_new in zip(read, new, strict=True):
+            if changing.teach(NODE, likeness, lesson.label) or is_new:
+                changing.count(lesson.by, lesson.label)
     changing.write(NODE)

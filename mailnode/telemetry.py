@@ -295,7 +295,8 @@ class Metrics:
     _families: list[tuple[str, str, str, Callable[[], Any]]] = field(factory=list)
 
     def counter(self, name: str, about: str, value: Callable[[], Any]) -> None:
-        """`value` gives a number, or a mapping of a `name="value"` label text to numbers."""
+        """`value` gives a number, or a mapping of a `name="value"` label text to numbers: of ""
+        to one that may be missing."""
         self._families.append((name, "counter", about, value))
 
     def gauge(self, name: str, about: str, value: Callable[[], Any]) -> None:
@@ -317,7 +318,11 @@ class Metrics:
             lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
             now = values[name]
             if isinstance(now, dict):
-                lines += [f"{name}{{{label}}} {number}" for label, number in sorted(now.items())]
+                lines += [f"{name}{_labels(each)} {now[each]}" for each in sorted(now)]
             else:
                 lines.append(f"{name} {now}")
         return "\n".join(lines) + "\n"
+
+
+def _labels(text: str) -> str:
+    return f"{{{text}}}" if text else ""

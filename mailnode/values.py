@@ -9,7 +9,7 @@ import ipaddress
 import math
 import re
 
-from mailnode.addresses import parse_domain
+from mailnode.addresses import parse_address, parse_domain
 from mailnode.dnslists import DnsList
 from mailnode.errors import BadAddress
 
@@ -193,10 +193,33 @@ def read_probability(value: object) -> float:
     raise ValueError("a probability from 0.5 to 0.999, such as 0.9")
 
 
+def read_tag(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch("[!-~](?:[ -~]{0,38}[!-~])?", text):
+        return text
+    raise ValueError('up to 40 printable letters of ASCII, such as "[SPAM]"')
+
+
 def read_dmarc(value: object) -> str:
     if value in ("obey", "junk", "note"):
         return str(value)
     raise ValueError('"obey", "junk" or "note"')
+
+
+def read_dmarc_reports(value: object) -> str:
+    if value in ("off", "collect", "send"):
+        return str(value)
+    raise ValueError('"off", "collect" or "send"')
+
+
+def read_reporter(value: object) -> str:
+    """An address in ASCII, or "" for the node's postmaster."""
+    try:
+        if isinstance(value, str) and (not value or parse_address(value).is_ascii):
+            return value
+    except BadAddress:
+        pass
+    raise ValueError('an address such as "dmarc-reports@example.org"')
 
 
 def read_harm(value: object) -> str:

@@ -93,6 +93,7 @@ def admin_desk_of(
         trace=trace,
         figures=Figures(values, time.time),
         readiness=house.readiness,
+        warnings=house.warnings,
         sessions=sessions,
         kept_out=house.guard.kept_out,
         metrics=values,

@@ -34,6 +34,8 @@ from mailnode.store.drafts import UPLOADS_FOLDER, Drafts
 from mailnode.store.folders import Folders
 from mailnode.store.guests import Guests
 from mailnode.store.journal import read_trace
+from mailnode.store.lessons import find_mail
+from mailnode.store.whys import explain
 from mailnode.threads import Threads
 from mailnode.web.api.happenings import Happenings
 from mailnode.web.assets import Assets
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
     from mailnode.store.directory import Account
+    from mailnode.store.whys import Why
     from mailnode.tls import Certificate
 
 SWEEP_S = 3600.0
@@ -96,6 +99,19 @@ def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
     if account is None:
         raise UnauthorizedLogin("nobody is signed in")
     return SignedIn(account.id), lambda: None
+
+
+async def _explain(house: House, account_id: int, mail_id: str) -> Why | None:
+    """By what is learned now."""
+    if not house.config.learning.enabled:
+        return None
+    mail = await house.database.read(partial(find_mail, mail_id=mail_id))
+    if mail is None:
+        return None
+    unwanted_from = house.config.learning.unwanted_from
+    data, models = house.config.data_path, house.models
+    why: Why | None = await house._in_thread(explain, mail, data, models, account_id, unwanted_from)
+    return why
 
 
 def judge_passwords(checkers: Sequence[Any]) -> bool:
@@ -202,8 +218,9 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str) -> None:
-            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+        async def set_junk(account: Account, folder: str, tagged: bool) -> None:
+            name = str(account.address)
+            await house._in_thread(house.accounts.set_junk, name, folder, tagged)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
@@ -231,8 +248,10 @@ class WebHouse:
         letters = Letters(
             desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
         )
-        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
-        reading = Reading(templates, desk, letters, mail_pages)
+        mail_pages = MailPages(
+            letters, guests, lambda: directory.domains, time.time, house.hostname
+        )
+        reading = Reading(templates, desk, letters, mail_pages, partial(_explain, house))
         pages: list[Pages] = [
             templates.assets,
             sign_ins,

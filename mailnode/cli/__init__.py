@@ -12,6 +12,7 @@ from mailnode.cli.bans import ban
 from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
+from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.export import export_mail
@@ -24,6 +25,7 @@ from mailnode.cli.mailbox import mailbox
 from mailnode.cli.maildrop import delete, list_mails, read, save, stat
 from mailnode.cli.queue import queue
 from mailnode.cli.repair import repair
+from mailnode.cli.replay import replay
 from mailnode.cli.restore import restore
 from mailnode.cli.rollback import rollback
 from mailnode.cli.routes import route
@@ -65,8 +67,8 @@ COMMANDS = {
         send_as,
         token,
     ),
-    "Other hosts": (gear, route, queue, dkim, dns, clock),
-    "The node": (config, doctor, trace, ban, version),
+    "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
+    "The node": (config, doctor, trace, replay, ban, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 for section, commands in COMMANDS.items():

@@ -25,8 +25,12 @@ from mailnode.store.lists import account_usage
 from mailnode.store.users_file import no_domain
 from mailnode.values import MOST, read_size
 
-JUNK_CHOICES = {"folder": JUNK, "inbox": INBOX}
-_JUNK_WORDS = {JUNK: "Junk", INBOX: "the INBOX, with X-Spam-Flag: YES in front"}
+JUNK_CHOICES = {"folder": (JUNK, False), "inbox": (INBOX, False), "tagged": (INBOX, True)}
+_JUNK_WORDS = {
+    (JUNK, False): "Junk",
+    (INBOX, False): "the INBOX, with X-Spam-Flag: YES in front",
+    (INBOX, True): "the INBOX, and POP3 serves it under a Subject that begins with the tag",
+}
 
 
 @click.group(cls=NodeGroup, example="mailnode domain add example.org")
@@ -206,6 +210,10 @@ def quota_of(account: Account) -> str:
     return ", ".join(parts) or "the node's"
 
 
+def _junk_words(account: Account) -> str:
+    return _JUNK_WORDS[account.junk, account.tag_subject]
+
+
 def account_facts(account: Account) -> dict[str, Any]:
     """An account as --json shows it: everything but the password's hash."""
     return {
@@ -215,6 +223,7 @@ def account_facts(account: Account) -> dict[str, Any]:
         "demo": account.demo,
         "admin": account.admin,
         "junk_folder": account.junk,
+        "junk_tagged": account.tag_subject,
         "quota_octets": account.quota_octets,
         "quota_mails": account.quota_mails,
         "created_at": account.created_at,
@@ -244,7 +253,7 @@ def user_show(ctx: click.Context, name: str) -> None:
             ("state", state_of(account)),
             ("mail", f"{output.count(usage.mails, 'mail')}, {output.size(usage.octets)}"),
             ("quota", quota_of(account)),
-            ("unwanted mail", f"lies in {_JUNK_WORDS[account.junk]}"),
+            ("unwanted mail", f"lies in {_junk_words(account)}"),
             ("aliases", ", ".join(sources) or "none"),
             ("made", output.when(account.created_at)),
             ("changed", output.when(account.changed_at)),
@@ -281,7 +290,8 @@ def user_passwd(ctx: click.Context, name: str) -> None:
     "--junk",
     type=click.Choice(list(JUNK_CHOICES)),
     metavar="WHERE",
-    help="Unwanted mail lies in Junk (folder), or marked in the INBOX, for POP3 (inbox).",
+    help="Unwanted mail lies in Junk (folder), or in the INBOX for POP3, marked (inbox), or with "
+    "a tag in its Subject (tagged).",
 )
 @click.pass_context
 def user_set(ctx: click.Context, name: str, admin: bool | None, junk: str | None) -> None:
@@ -292,14 +302,14 @@ def user_set(ctx: click.Context, name: str, admin: bool | None, junk: str | None
         if admin is not None:
             accounts.set_admin(name, admin)
         if junk is not None:
-            accounts.set_junk(name, JUNK_CHOICES[junk])
+            accounts.set_junk(name, *JUNK_CHOICES[junk])
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         if admin is not None:
             told = "an administrator" if admin else "no administrator"
             output.say(f"{account.address} is {told}")
         if junk is not None:
-            output.say(f"unwanted mail of {account.address} lies in {_JUNK_WORDS[account.junk]}")
+            output.say(f"unwanted mail of {account.address} lies in {_junk_words(account)}")
 
 
 @user.command("disable", cls=NodeCommand, example="mailnode user disable carol@example.org")

@@ -16,8 +16,8 @@ from mailnode.learning.model import UNWANTED, WANTED
 from mailnode.portability.letter import Letter, Lost
 from mailnode.portability.sources import Source
 from mailnode.store.beside import MAIL_DATABASE
-from mailnode.store.lessons import lessons_of, mails_in_folders
-from mailnode.store.models import NODE, Changing, ModelFiles
+from mailnode.store.lessons import COMMAND, lessons_of, mails_in_folders
+from mailnode.store.models import FORGOTTEN, NODE, Changing, ModelFiles
 from mailnode.store.sqlite import reading
 from mailnode.teaching import learn
 
@@ -121,10 +121,14 @@ class FileLessons:
 
     def _teach(self, changing: Changing, likeness: Likeness) -> bool:
         if not self.forget:
-            return changing.teach(self.account_id, likeness, self.label)
-        if changing.model(self.account_id).taught(likeness) != self.label:
+            learned = changing.teach(self.account_id, likeness, self.label)
+        elif changing.model(self.account_id).taught(likeness) != self.label:
             return False
-        return changing.forget(self.account_id, likeness)
+        else:
+            learned = changing.forget(self.account_id, likeness)
+        if learned:
+            changing.count(FORGOTTEN if self.forget else COMMAND, self.label)
+        return learned
 
 
 def _octets_of(letter: Letter) -> bytes:

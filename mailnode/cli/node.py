@@ -39,12 +39,14 @@ class Running:
 
     Attributes:
         pair: files of its certificate and key; None where it does not say.
+        config: the file of its settings; None for none, or where it does not say.
     """
 
     pid: int
     hostname: str
     listening: Mapping[str, tuple[str, ...]]
     pair: tuple[Path, Path] | None = None
+    config: Path | None = None
 
 
 @contextlib.contextmanager
@@ -211,7 +213,8 @@ def running_node(config: Config) -> Running | None:
         pair = None
         if "tls_cert" in told and "tls_key" in told:
             pair = Path(told["tls_cert"]), Path(told["tls_key"])
-        return Running(pid, str(told.get("hostname", "")), listening, pair)
+        settings = Path(told["config"]) if told.get("config") else None
+        return Running(pid, str(told.get("hostname", "")), listening, pair, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

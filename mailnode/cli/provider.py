@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Sequence
 from importlib import import_module
 from typing import Any
 
-import click
 from twisted.internet.defer import Deferred, TimeoutError
 
 from mailnode.cli.checkup_network import host_name
 from mailnode.cli.frame import EX_DATAERR, EX_TEMPFAIL, Mistake
+from mailnode.cli.reacting import run_in
 from mailnode.config import Config
 from mailnode.routes import SendAs
 
@@ -85,20 +85,8 @@ def _refusal(entry: SendAs, address: str, answer: Any) -> Mistake:
 
 
 def _wait(reactor: Any, work: Coroutine[Deferred[Any], Any, Any]) -> Any:
-    """What `work` comes to, in a reactor that runs for it alone."""
-    ended: list[Any] = []
-
-    def begin() -> None:
-        waited = Deferred.fromCoroutine(work).addTimeout(PATIENCE_S, reactor)
-        waited.addBoth(ended.append).addBoth(lambda _: reactor.stop())
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not ended:  # Ctrl-C
-        raise click.Abort()
-    (outcome,) = ended
-    if hasattr(outcome, "raiseException"):
-        if outcome.check(TimeoutError):
-            raise Mistake(f"the host gave no answer within {PATIENCE_S:.0f} s", EX_TEMPFAIL)
-        outcome.raiseException()
-    return outcome
+    try:
+        return run_in(reactor, work, PATIENCE_S)
+    except TimeoutError:
+        why = f"the host gave no answer within {PATIENCE_S:.0f} s"
+        raise Mistake(why, EX_TEMPFAIL) from None

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+from attrs import frozen
 
 from mailnode.addresses import parse_address
 from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_NOUSER, Mistake, NodeCommand, answer_json, config_of
 from mailnode.cli.node import open_accounts, read_address, require_mail, with_domain
+from mailnode.config import Config
 from mailnode.errors import BadAddress
+from mailnode.learning.facts import BY as LEARNED
 from mailnode.model import MAIL_ID_LENGTH
 from mailnode.store.journal import read_mails, read_trace
-from mailnode.store.lists import open_mail
-from mailnode.stories import Story, tell_story
+from mailnode.store.lists import open_mail, owner_of
+from mailnode.stories import Story, is_unexplained, tell_story
+
+if TYPE_CHECKING:
+    from mailnode.store.whys import Why
 
 WAIT_S = 1.5
 LOOK_EVERY_S = 0.05
@@ -83,12 +89,14 @@ def trace(
                 read_address(bare)  # what was refused for its address is found before
         asked_for = _as_asked(mail_id.upper()) if mail_id else _asked(to, sender)
         raise Mistake(f"the journal holds no mail {asked_for}", EX_NOUSER)
-    if answer_json(ctx, [_story_facts(story, show_dialog) for story in stories]):
+    whys = _whys_of(config, path, stories)
+    told = [_story_facts(each, whys.get(each.mail_id, ()), show_dialog) for each in stories]
+    if answer_json(ctx, told):
         return
     for number, story in enumerate(stories):
         if number:
             output.say("")
-        _show(story, show_dialog)
+        _show(story, whys.get(story.mail_id, ()), show_dialog)
 
 
 def _full(ctx: click.Context, name: str | None) -> str | None:
@@ -148,21 +156,79 @@ def _trace_many(path: Path, wanted: Mapping[str, Any], limit: int) -> list[Story
         return [tell_story(*found) for found in read_mails(connection, wanted, limit)]
 
 
-def _story_facts(story: Story, show_dialog: bool) -> dict[str, Any]:
+@frozen
+class CopyWhy:
+    """Why a mail is judged so, for all or for one mailbox; see `store.whys.Why`."""
+
+    mailbox: str
+    why: Why
+
+    @property
+    def words(self) -> str:
+        whose = f"for {self.mailbox} " if self.mailbox else ""
+        return f"{whose}by what is learned now it is {self.why.words}"
+
+
+def _whys_of(
+    config: Config, path: Path, stories: Sequence[Story]
+) -> Mapping[str, Sequence[CopyWhy]]:
+    """Of mails that were judged by what was learned, and not found unwanted: why, by their ids."""
+    asked = {each.mail_id: list(_judged_copies(each)) for each in stories}
+    if not config.learning.enabled or not any(asked.values()):
+        return {}
+    from mailnode.store.lessons import find_mail  # who asks for none of it is spared its time
+    from mailnode.store.models import ModelFiles, ModelShelf
+    from mailnode.store.whys import explain
+
+    shelf = ModelShelf(ModelFiles(config.data_path))
+    found: dict[str, list[CopyWhy]] = {}
+    with open_mail(path) as connection:
+        for mail_id, copies in asked.items():
+            mail = find_mail(connection, mail_id) if copies else None
+            if mail is None:
+                continue
+            explained = partial(explain, mail, config.data_path, shelf)
+            for mailbox, folder_id in copies:
+                account_id = owner_of(connection, folder_id)
+                why = explained(account_id, config.learning.unwanted_from)
+                if why is not None:
+                    found.setdefault(mail_id, []).append(CopyWhy(mailbox, why))
+    return found
+
+
+def _judged_copies(story: Story) -> Iterator[tuple[str, int]]:
+    """(mailbox, its folder's id) of each copy that was judged by itself; ("", 0) for all."""
+    told = set[tuple[str, str]]()
+    for line in story.lines:
+        key = (line.event, str(line.facts.get("uid")))
+        if key not in told and is_unexplained(line.facts, LEARNED):
+            told.add(key)
+            mailbox = str(line.facts.get("mailbox") or line.facts.get("recipient") or "")
+            of_copy = line.event == "delivered"
+            yield (mailbox, int(line.facts["folder_id"])) if of_copy else ("", 0)
+
+
+def _story_facts(story: Story, whys: Sequence[CopyWhy], show_dialog: bool) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "mail_id": story.mail_id or None,
         "events": [attrs.asdict(line) for line in story.lines],
     }
+    if whys:
+        facts["judged_now"] = [
+            {"mailbox": each.mailbox or None, **attrs.asdict(each.why)} for each in whys
+        ]
     if show_dialog:
         facts["dialog"] = story.dialog.splitlines()
     return facts
 
 
-def _show(story: Story, show_dialog: bool) -> None:
+def _show(story: Story, whys: Sequence[CopyWhy], show_dialog: bool) -> None:
     if story.mail_id:
         output.say(f"mail {story.mail_id}", "bold")
     for line in story.lines:
         output.say(f"  {output.when(line.at)}  {line.words}")
+    for each in whys:
+        output.say(f"  {each.words}")
     if not show_dialog:
         return
     if not story.dialog:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, evolve
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mailnode.addresses import Address
 from mailnode.errors import MailError
+from mailnode.filters.authors import authors_of, is_proved
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning.facts import BY, facts_of
 from mailnode.learning.features import MAIL_OCTETS, Likeness, likeness_of
-from mailnode.learning.judging import BAND, Band, Judgement, judge
+from mailnode.learning.judging import BAND, Band, Judgement, judge, who_judge
 from mailnode.learning.model import UNWANTED, Model
-from mailnode.model import Envelope, Message, Verdict
+from mailnode.model import Envelope, Message, Recipient, Verdict
 from mailnode.reading.octets import Octets
 
 MOST_OWN = 100  # recipients whose own models are asked; of more the node's alone
@@ -45,12 +47,14 @@ class Learned:
         open_octets: `store.blobs.FileBlobs.windows`: the octets of a mail whose body is a blob,
             from its key and what stands in front; called in a thread.
         band: from where on a mail is unwanted.
+        has_written: whether an account has written to somebody: (its id, its address, to whom).
     """
 
     shelf: Shelf
     in_thread: Callable[..., Deferred[Any]]
     open_octets: Callable[[str, bytes], Octets]
     band: Band = BAND
+    has_written: Callable[[int, str, Address], Awaitable[bool]] | None = None
     name: str = BY
 
     def wants(self, envelope: Envelope) -> bool:
@@ -64,19 +68,42 @@ class Learned:
             verdict: Verdict = await self.in_thread(self._look, accounts, message)
         except MailError as error:  # a mail is taken all the same
             return Verdict(reasons=(f"it was not judged: {error.text}",))
+        unwanted_by = [to for to in envelope.recipients if _of(verdict, to.account_id).unwanted]
+        if unwanted_by and self.has_written is not None:
+            known = await self._known(self.has_written, unwanted_by[:MOST_OWN], message)
+            spared = {each: _spared(_of(verdict, each), author) for each, author in known.items()}
+            verdict = evolve(verdict, of_copies={**verdict.of_copies, **spared})
         return verdict
+
+    async def _known(
+        self,
+        has_written: Callable[[int, str, Address], Awaitable[bool]],
+        recipients: Sequence[Recipient],
+        message: Message,
+    ) -> Mapping[int, Address]:
+        """Accounts that have written to the mail's author before, if it is proved who that is."""
+        try:
+            authors = await self.in_thread(authors_of, message.body, self.open_octets)
+            if len(authors) != 1 or not is_proved(authors[0], message):
+                return {}
+            (author,) = authors
+            return {
+                to.account_id: author
+                for to in recipients
+                if await has_written(to.account_id, to.mailbox, author)
+            }
+        except MailError:  # then nobody is known
+            return {}
 
     # In a thread
 
     def _look(self, accounts: Sequence[int], message: Message) -> Verdict:
         likeness = cache(partial(self._likeness_of, message))  # the most of it: where it is heard
-        node = self.shelf.model(0)
-        if node is not None and not node.knows_both:
-            node = None
+        node, _ = who_judge(self.shelf.model(0), None)
         owned: dict[int, Verdict] = {}
         for account_id in accounts[:MOST_OWN]:
-            own = self.shelf.model(account_id)
-            if own is not None and (own.knows_both or (node is not None and any(own.mails))):
+            _, own = who_judge(node, self.shelf.model(account_id))
+            if own is not None:
                 judgement = judge(likeness(), node, own, self.band)
                 owned[account_id] = Verdict(**_told(judgement, ACCOUNT))
         if len(owned) == len(accounts) or node is None:
@@ -102,6 +129,16 @@ class Learned:
             close = getattr(octets, "close", None)
             if close is not None:
                 close()
+
+
+def _of(verdict: Verdict, account_id: int) -> Verdict:
+    return verdict.of_copies.get(account_id, verdict)
+
+
+def _spared(verdict: Verdict, author: Address) -> Verdict:
+    """What is unwanted by its words alone, and comes from a correspondent."""
+    why = f"you have written to {author}, and it is proved that the mail is from there"
+    return Verdict(reasons=(why, *verdict.reasons), facts=verdict.facts)
 
 
 def _told(judgement: Judgement, model: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailnode.errors import FilterFailed, Refused
+from mailnode.failing import Failing
 from mailnode.filters.exchange import NoAnswer
 from mailnode.interfaces import IContentFilter
 from mailnode.model import Envelope, Message, Verdict
@@ -63,11 +64,19 @@ class Limited:
     asked: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
     too_large: int = field(default=0, init=False)
-    _failing: int = field(default=0, init=False)
+    _failing: Failing = field(init=False)
     _places: DeferredSemaphore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._places = DeferredSemaphore(self.most_at_once)
+        self._failing = Failing(self.clock)
+
+    @property
+    def trouble(self) -> str:
+        """Why mail is put off, in words; "" where none is."""
+        told = self._failing.told() if self.on_failure == DEFER else ""
+        why = f"{self.name} does not judge: {self._failing.why}"
+        return f"mail is put off (451), {told}: {why}" if told else ""
 
     async def ask(self, envelope: Envelope, message: Message) -> Verdict:
         """What there is to say of a mail.
@@ -84,6 +93,31 @@ class Limited:
         Raises:
             MailError: the client's answer.
         """
+        try:
+            return await self.judge_surely(envelope, message)
+        except NoAnswer as error:
+            why = str(error)
+        self.failed += 1
+        self._failing.failed(why)
+        if (
+            self._failing.count == 1
+        ):  # it may stay so for hours: one line when it begins, one at the end
+            _log.warn(
+                "filter {name} does not judge, first mail {mail_id} ({means}): {why}",
+                name=self.name,
+                mail_id=envelope.mail_id,
+                means=self.on_failure,
+                why=why,
+            )
+        return self._unjudged(self.on_failure, why)
+
+    async def judge_surely(self, envelope: Envelope, message: Message) -> Verdict:
+        """As `judge`; but where nothing can be said now, who asks is told that.
+
+        Raises:
+            NoAnswer: so it is, and why.
+            MailError: the client's answer.
+        """
         if len(message.prefix) + message.size_octets > self.most_octets:
             return self._passed_over(f"it is over {self.most_octets} octets")
         self.asked += 1
@@ -95,35 +129,20 @@ class Limited:
         except TooLargeToJudge as error:
             self._recovered()
             return self._passed_over(str(error))
-        except NoAnswer as error:
-            why = str(error)
         except TimeoutError:
-            why = f"nothing within {self.timeout_s:g} s"
+            raise NoAnswer(f"nothing within {self.timeout_s:g} s") from None
         except (Refused, FilterFailed):
             self._recovered()
             raise
-        else:
-            self._recovered()
-            return verdict
-        self.failed += 1
-        self._failing += 1
-        if self._failing == 1:  # it may stay so for hours: one line when it begins, one at the end
-            _log.warn(
-                "filter {name} does not judge, first mail {mail_id} ({means}): {why}",
-                name=self.name,
-                mail_id=envelope.mail_id,
-                means=self.on_failure,
-                why=why,
-            )
-        return self._unjudged(self.on_failure, why)
+        self._recovered()
+        return verdict
 
     def _passed_over(self, why: str) -> Verdict:
         self.too_large += 1
         return self._unjudged(self.on_too_large, why)
 
     def _recovered(self) -> None:
-        count, self._failing = self._failing, 0
-        if count:
+        if count := self._failing.worked():
             _log.info(
                 "filter {name} judges again, after {count} mails", name=self.name, count=count
             )

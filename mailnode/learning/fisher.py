@@ -10,11 +10,14 @@ many people's mail, and so not chosen to fit one collection.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, log
 from operator import itemgetter
+from typing import TypeVar
 
 from attrs import define
+
+from mailnode.giving_way import give_way
 
 PRIOR = 0.5
 PRIOR_WEIGHT = 0.45  # mails' worth of it
@@ -23,6 +26,9 @@ MOST_NAMES = 150  # the strongest
 SUREST = 0.999  # what the test gives is never taken for more
 NODE_MOST = 10  # for how many mails the node's counts stand beside those of an account
 MOST_MAILS = 60_000  # of a kind: counts are of 16 bits
+AT_ONCE = 1 << 14
+
+Number = TypeVar("Number", int, float)
 
 
 @define(eq=False)
@@ -70,10 +76,18 @@ class Counts:
 
     def halve(self) -> None:
         """What was counted so far weighs half as much as what will be: mail changes."""
-        self.wanted = array("H", [count >> 1 for count in self.wanted])
-        self.unwanted = array("H", [count >> 1 for count in self.unwanted])
+        for counts in (self.wanted, self.unwanted):
+            halve(counts, lambda some: [count >> 1 for count in some])
         self.wanted_mails >>= 1
         self.unwanted_mails >>= 1
+
+
+def halve(numbers: array[Number], halved: Callable[[array[Number]], Sequence[Number]]) -> None:
+    """Each becomes what `halved` makes of it; some at a time, so that other threads have theirs."""
+    for at in range(0, len(numbers), AT_ONCE):
+        some = slice(at, at + AT_ONCE)
+        numbers[some] = array(numbers.typecode, halved(numbers[some]))
+        give_way()
 
 
 def probabilities(slots: Sequence[int], counts: Counts) -> list[float]:
@@ -135,7 +149,8 @@ def strongest(found: Sequence[float]) -> list[int]:
     low, high = 0.5 - LEAST_STRENGTH, 0.5 + LEAST_STRENGTH
     strong = [at for at, each in enumerate(found) if each <= low or each >= high]
     if len(strong) > MOST_NAMES:
-        strong.sort(key=lambda at: -abs(found[at] - 0.5))
+        weakness = [-abs(each - 0.5) for each in found]
+        strong.sort(key=weakness.__getitem__)
         del strong[MOST_NAMES:]
     return strong
 

@@ -15,11 +15,14 @@ import struct
 import sys
 import zlib
 from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from attrs import frozen
 
 from mailnode.durable import write_durably
+from mailnode.giving_way import give_way
 from mailnode.learning import features
 from mailnode.learning.fisher import Counts
 from mailnode.learning.logistic import MOST_STEPS, Weights
@@ -28,6 +31,8 @@ from mailnode.learning.model import MOST_LESSONS, Model, lesson_octets
 VERSION = 1
 MOST_OCTETS = 32 << 20
 FEWEST_BITS, MOST_BITS = 10, 20
+STEP_OCTETS = 1 << 16
+STEP_LESSONS = 100
 
 _MAGIC = b"mailnode model\r\n"
 _HEAD = struct.Struct("<16sHHHxxIId")  # magic, form, features, bits, wanted, unwanted, bias
@@ -99,29 +104,58 @@ def write_model(path: Path, model: Model) -> int:
 
     A tenth of a second for a node's: for a few lessons at once, not for each.
     """
-    octets = pack(model)
-    write_durably(path, octets)
-    return len(octets)
+    pieces = pack_pieces(model)
+    write_durably(path, *pieces)
+    return sum(map(len, pieces))
 
 
 def pack(model: Model) -> bytes:
-    """As the file has it."""
+    """As the file has it, in one piece."""
+    return b"".join(pack_pieces(model))
+
+
+def pack_pieces(model: Model) -> list[bytes]:
+    """As the file has it, in pieces.
+
+    A thread does this while others have mail to take, and what it does in one step they wait for:
+    so nothing is copied or joined that is larger than `STEP_OCTETS`.
+    """
     with model.lock:
         counts, weights = model.counts, model.weights
         head = (VERSION, features.VERSION, model.bits, *model.mails, weights.bias)
-        sections = [
-            _little(counts.wanted),
-            _little(counts.unwanted),
-            _little(weights.weights),
-            _little(weights.squares),
-            b"".join(_KEY.pack(key) + lesson for key, lesson in model.lessons.items()),
-        ]
-    packed = [_HEAD.pack(_MAGIC, *head)]
-    for section in sections:
-        small = zlib.compress(section, 1)
-        packed += [_SECTION.pack(len(section), len(small)), small]
-    octets = b"".join(packed)
-    return octets + hashlib.sha256(octets).digest()
+        pieces = [_HEAD.pack(_MAGIC, *head)]
+        for numbers in (counts.wanted, counts.unwanted, weights.weights, weights.squares):
+            pieces += _section_of(_octets_of(numbers))
+        pieces += _section_of(_rows_of(model.lessons))
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return [*pieces, digest.digest()]
+
+
+def _section_of(steps: Iterable[bytes | memoryview]) -> list[bytes]:
+    compressor, size, small = zlib.compressobj(1), 0, list[bytes]()
+    for step in steps:
+        size += len(step)
+        small.append(compressor.compress(step))
+    small.append(compressor.flush())
+    return [_SECTION.pack(size, sum(map(len, small))), *filter(None, small)]
+
+
+def _octets_of(numbers: array[int] | array[float]) -> Iterator[bytes | memoryview]:
+    if sys.byteorder != "little":
+        numbers = numbers[:]
+        numbers.byteswap()
+    octets = memoryview(numbers).cast("B")
+    for at in range(0, len(octets), STEP_OCTETS):
+        yield octets[at : at + STEP_OCTETS]
+
+
+def _rows_of(lessons: Mapping[int, bytes]) -> Iterator[bytes]:
+    rows = (_KEY.pack(key) + lesson for key, lesson in lessons.items())
+    while some := b"".join(islice(rows, STEP_LESSONS)):
+        yield some
+        give_way()
 
 
 def unpack(octets: bytes, *, to_judge: bool = False) -> Model:
@@ -147,39 +181,45 @@ def unpack(octets: bytes, *, to_judge: bool = False) -> Model:
         slots, at = 1 << bits, _HEAD.size
         arrays: list[array[float]] = []
         for kind in "HHff":
-            section, at = _section(octets, at, slots * array(kind).itemsize)
-            arrays.append(_array(kind, section, slots))
-        rows = b"" if to_judge else _section(octets, at, MOST_LESSONS * _LESSON_OCTETS)[0]
+            numbers: array[float] = array(kind)
+            steps, at = _section(octets, at, slots * numbers.itemsize)
+            for step in steps:
+                numbers.frombytes(step)
+            arrays.append(_checked(numbers, slots))
+        rows = bytearray()
+        if not to_judge:
+            for step in _section(octets, at, MOST_LESSONS * _LESSON_OCTETS)[0]:
+                rows += step
         return Model(
             bits,
             Counts(arrays[0], arrays[1], wanted, unwanted),  # type: ignore[arg-type]
             Weights(arrays[2], arrays[3], bias),
             _lessons(rows) if rows else {},
         )
-    except (struct.error, zlib.error) as error:
+    except (struct.error, zlib.error, ValueError) as error:
         raise Damaged(str(error)) from error
 
 
-def _section(octets: bytes, at: int, most: int) -> tuple[bytes, int]:
+def _section(octets: bytes, at: int, most: int) -> tuple[Iterator[bytes], int]:
+    """Its octets, step by step, and where the next one begins."""
     size, packed = _SECTION.unpack_from(octets, at)
     at += _SECTION.size
     if size > most:
         raise Damaged("a section is too long")
-    section = zlib.decompressobj().decompress(octets[at : at + packed], max(size, 1))
-    if len(section) != size:
+    return _steps(memoryview(octets)[at : at + packed], size), at + packed
+
+
+def _steps(packed: bytes | memoryview, size: int) -> Iterator[bytes]:
+    decompressor, left = zlib.decompressobj(), size
+    while left and (step := decompressor.decompress(packed, min(left, STEP_OCTETS))):
+        packed = decompressor.unconsumed_tail
+        left -= len(step)
+        yield step
+    if left:
         raise Damaged("a section is too short")
-    return section, at + packed
 
 
-def _little(numbers: array[int] | array[float]) -> bytes:
-    if sys.byteorder != "little":
-        numbers = numbers[:]
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _array(kind: str, section: bytes, slots: int) -> array[float]:
-    numbers: array[float] = array(kind, section)
+def _checked(numbers: array[float], slots: int) -> array[float]:
     if len(numbers) != slots:
         raise Damaged("a section has another length than its model")
     if sys.byteorder != "little":
@@ -187,14 +227,17 @@ def _array(kind: str, section: bytes, slots: int) -> array[float]:
     return numbers
 
 
-def _lessons(rows: bytes) -> dict[int, bytes]:
+def _lessons(rows: bytearray) -> dict[int, bytes]:
     lessons, at = dict[int, bytes](), 0
+    octets = memoryview(rows)
     while at < len(rows):
         (key,) = _KEY.unpack_from(rows, at)
         at += _KEY.size
-        end = at + lesson_octets(rows, at)
+        end = at + lesson_octets(octets, at)
         if end > len(rows):
             raise Damaged("a lesson has no end")
-        lessons[key] = rows[at:end]
+        lessons[key] = bytes(octets[at:end])
         at = end
+        if len(lessons) % STEP_LESSONS == 0:
+            give_way()
     return lessons

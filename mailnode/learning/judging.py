@@ -72,6 +72,19 @@ class Judgement:
         return self._reasons()
 
 
+def who_judge(node: Model | None, account: Model | None) -> tuple[Model | None, Model | None]:
+    """Which of a node's and an account's model have a say; nobody judges where it is neither.
+
+    An account that has taught a little corrects its node; alone it must know both kinds itself.
+    """
+    if node is not None and not node.knows_both:
+        node = None
+    heard = account is not None and (
+        account.knows_both or (node is not None and any(account.mails))
+    )
+    return node, account if heard else None
+
+
 def judge(
     likeness: Likeness, node: Model | None, account: Model | None = None, band: Band = BAND
 ) -> Judgement:

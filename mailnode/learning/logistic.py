@@ -19,6 +19,8 @@ from math import exp, sqrt
 
 from attrs import define
 
+from mailnode.learning.fisher import halve
+
 STEP = 0.3
 CORRECTING_STEP = 0.6  # of an account's lessons: they are few, and were wrong in its inbox
 BIAS_STEP = 0.02
@@ -106,7 +108,7 @@ class Weights:
 
     def halve(self) -> None:
         """Steps become larger again, as if half as many had been taken."""
-        self.squares = array("f", [square / 2 for square in self.squares])
+        halve(self.squares, lambda some: [square / 2 for square in some])
 
 
 def _sizes(slots: Sequence[int], error: float, known: Sequence[float]) -> tuple[float, float]:

@@ -76,7 +76,10 @@ class Answers:
         Raises:
             Lacking: with all of these that nobody has asked yet.
         """
-        asked = [(_key(name), kind) for name, kind in questions]
+        try:  # nearly always as they are asked for
+            return [self._said[each] for each in questions]
+        except KeyError:
+            asked = [(_key(name), kind) for name, kind in questions]
         lacking = [each for each in asked if each[0] and each not in self._said]
         if lacking:
             raise Lacking(list(dict.fromkeys(lacking)))

@@ -96,6 +96,15 @@ def read_record(text: str) -> DmarcRecord | None:
     )
 
 
+def read_uris(text: str) -> tuple[str, ...]:
+    """Of `rua` alone, whatever else a record says: one that takes reports for others has no policy.
+
+    Args:
+        text: one of which `is_record` is true.
+    """
+    return _uris(_tags(text[:MOST_CHARACTERS]).get("rua", ""))
+
+
 def _tags(text: str) -> dict[str, str]:
     """Values by their tags; the first of a name counts, what is no tag is passed over."""
     tags: dict[str, str] = {}

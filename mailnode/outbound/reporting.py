@@ -24,6 +24,7 @@ from mailnode.queued import Leased
 from mailnode.wire import header_of
 
 POSTMASTER = "postmaster"
+LAST = 2  # of the queue's priorities
 
 Report = tuple[Envelope, Message]
 
@@ -142,6 +143,32 @@ class Reports:
             priority=0,
         )
         return envelope, message_of(body)
+
+    def daily(
+        self, mail_id: str, sender: Address, to: Sequence[Address], at: float
+    ) -> Envelope | None:
+        """Of a daily report to who asked for it; None where it reaches nobody.
+
+        Nobody is told of one that fails, and it leaves behind all other mail.
+        """
+        reached = dict.fromkeys(each for address in to for each in self.reach(address))
+        remotes = tuple(
+            evolve(each, notify="NEVER")
+            for each in reached
+            if isinstance(each, Remote) and not each.captured
+        )
+        recipients = tuple(each for each in reached if isinstance(each, Recipient))
+        if not (remotes or recipients):
+            return None
+        return Envelope(
+            mail_id=mail_id,
+            sender=sender,
+            recipients=recipients,
+            parameters=MailParameters(body="7BIT"),
+            received_at=at,
+            remotes=remotes,
+            priority=LAST,
+        )
 
     def _sender(self, sender: str) -> Address | None:
         if not sender:

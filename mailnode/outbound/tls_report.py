@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from email.utils import formatdate
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from mailnode.addresses import Address, parse_address, parse_domain
+from mailnode.addresses import Address, parse_domain
 from mailnode.errors import BadAddress
+from mailnode.outbound.daily_mail import Enclosed, make_daily_mail, read_mailto
 from mailnode.outbound.tls_outcomes import DAY_S, PolicyKey, Sums, begin_of, mx_patterns
 
 MOST_PLACES = 5
 MEDIA_TYPE = "application/tlsrpt+gzip"
-LINE_OCTETS = 57  # base64 makes 76 of them
 
 _TARGET = re.compile(r"/[!-~]*")
 _VERSION = re.compile(r"v=TLSRPTv1[ \t]*(?:;|$)")
@@ -53,16 +51,15 @@ def read_places(texts: Iterable[str]) -> list[Address | WebPlace]:
 
 
 def _read_place(uri: str) -> Address | WebPlace | None:
-    scheme, _, rest = uri.partition(":")
+    if (address := read_mailto(uri)) is not None:
+        return address
     try:
-        if scheme.lower() == "mailto":
-            return parse_address(unquote(rest.partition("?")[0], errors="strict"))
-        if scheme.lower() == "https":
+        if uri.partition(":")[0].lower() == "https":
             parts = urlsplit(uri)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             if parts.port in (None, 443) and "@" not in parts.netloc and _TARGET.fullmatch(target):
                 return WebPlace(parse_domain(parts.hostname or ""), target)
-    except (BadAddress, ValueError):  # UnicodeDecodeError is one
+    except (BadAddress, ValueError):
         pass
     return None
 
@@ -134,42 +131,21 @@ def make_mail(
 ) -> bytes:
     """The mail that brings it, header and body: CRLF lines, 7bit (section 5.3)."""
     report_id, submitter = facts["report-id"], sender.domain
-    packed = pack(facts)
     begin = begin_of(day)
     name = f"{submitter}!{domain}!{begin:.0f}!{begin + DAY_S - 1:.0f}!{report_id}.json.gz"
-    boundary = f"=_{report_id}"
-    encoded = (
-        base64.b64encode(packed[at : at + LINE_OCTETS]).decode()
-        for at in range(0, len(packed), LINE_OCTETS)
+    return make_daily_mail(
+        Enclosed(MEDIA_TYPE, name, pack(facts)),
+        about=domain,
+        report_id=report_id,
+        sender=sender,
+        name=f"TLS reports of {submitter}",
+        to=to,
+        hostname=hostname,
+        at=at,
+        more=[f"TLS-Report-Domain: {domain}", f"TLS-Report-Submitter: {submitter}"],
+        kind='multipart/report; report-type="tlsrpt"',
+        words=[
+            f"How TLS went on {day} (UTC) when {hostname}",
+            f"sent mail to {domain}: a report for programs (RFC 8460).",
+        ],
     )
-    lines = [
-        f"Date: {formatdate(at, localtime=True)}",
-        f"From: TLS reports of {submitter} <{sender}>",
-        f"To: {', '.join(f'<{each}>' for each in to)}",
-        f"Subject: Report Domain: {domain} Submitter: {submitter}",
-        f" Report-ID: <{report_id}@{hostname}>",
-        f"Message-ID: <{report_id}@{hostname}>",
-        f"TLS-Report-Domain: {domain}",
-        f"TLS-Report-Submitter: {submitter}",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        'Content-Type: multipart/report; report-type="tlsrpt";',
-        f'\tboundary="{boundary}"',
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "",
-        f"How TLS went on {day} (UTC) when {hostname}",
-        f"sent mail to {domain}: a report for programs (RFC 8460).",
-        "",
-        f"--{boundary}",
-        f"Content-Type: {MEDIA_TYPE}",
-        "Content-Transfer-Encoding: base64",
-        "Content-Disposition: attachment;",
-        f'\tfilename="{name}"',
-        "",
-        *encoded,
-        f"--{boundary}--",
-        "",
-    ]
-    return "\r\n".join(lines).encode("ascii")

@@ -23,7 +23,7 @@ from mailnode.addresses import Address
 from mailnode.background import background
 from mailnode.durable import write_durably
 from mailnode.errors import MailError, NoSuchName
-from mailnode.model import Envelope, MailParameters, Message, Recipient, Remote, new_mail_id
+from mailnode.model import Envelope, Message, new_mail_id
 from mailnode.outbound.https import NoPage
 from mailnode.outbound.pool import Way
 from mailnode.outbound.reporting import Reports, message_of
@@ -61,7 +61,6 @@ AGAIN_S = 3600.0  # behind a look-up that failed
 GIVE_UP_S = DAY_S  # behind the end of the day that a report is about
 MOST_DELAY_S = 4 * 3600.0  # not all the world at midnight (section 4.1)
 AT_ONCE = 10  # domains that are told
-LAST = 2  # of the queue's priorities
 
 _STS = TlsPolicy(source="MTA-STS")
 
@@ -285,41 +284,15 @@ class TlsReporting:
     ) -> None:
         """The report to all addresses of the places, if there are any."""
         to = [place for place in places if isinstance(place, Address)]
-        reached = dict.fromkeys(each for place in to for each in self.reports.reach(place))
-        remotes = tuple(
-            evolve(each, notify="NEVER")  # nobody is told of one that fails
-            for each in reached
-            if isinstance(each, Remote) and not each.captured
-        )
-        recipients = tuple(each for each in reached if isinstance(each, Recipient))
-        if not (remotes or recipients):
-            return
         at = self.now()
+        envelope = self.reports.daily(facts["report-id"], sender, to, at)
+        if envelope is None:
+            return
         mail = make_mail(
             facts, day, domain, sender=sender, to=to, hostname=self.reports.hostname, at=at
         )
-        envelope = Envelope(
-            mail_id=facts["report-id"],
-            sender=sender,
-            recipients=recipients,
-            parameters=MailParameters(body="7BIT"),
-            received_at=at,
-            remotes=remotes,
-            priority=LAST,
-        )
-        await self.file(envelope, await self._signed(mail, sender, at))
-
-    async def _signed(self, mail: bytes, sender: Address, at: float) -> Message:
-        """Receivers of reports want them signed (section 3)."""
-        header, _, body = mail.partition(b"\r\n\r\n")
-        body_hash = self.signer.body_hash(sender.domain)
-        if body_hash is None:
-            return message_of(mail)
-        body_hash.feed(body)
-        signature = await self.signer.sign(
-            sender.domain, header + b"\r\n", body_hash.digest(), int(at)
-        )
-        return evolve(message_of(mail), prefix=signature)
+        prefix = await self.signer.sign_mail(sender.domain, mail, int(at))
+        await self.file(envelope, evolve(message_of(mail), prefix=prefix))
 
     async def _keep(self) -> None:
         self._kept_at = self.clock.seconds()

@@ -29,7 +29,7 @@ _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
        account.disabled, account.demo, account.quota_octets, account.quota_mails,
        account.created_at, account.changed_at, account.admin, account.sign_in_changed_at,
-       account.junk
+       account.junk, account.tag_subject
   FROM account JOIN domain ON domain.id = account.domain_id
 """
 
@@ -182,9 +182,13 @@ class Accounts:
         """An administrator looks after the node, on the web too."""
         self._set(name, "admin = ?", admin)
 
-    def set_junk(self, name: str, folder: str) -> None:
-        """Where its unwanted mail lies: in Junk, or marked in the INBOX."""
-        self._set(name, "junk = ?", folder)
+    def set_junk(self, name: str, folder: str, tagged: bool = False) -> None:
+        """Where its unwanted mail lies: in Junk, or marked in the INBOX.
+
+        Args:
+            tagged: POP3 serves it under a Subject that begins with the tag.
+        """
+        self._set(name, "junk = ?, tag_subject = ?", folder, tagged)
 
     def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
         """None is the node's default, 0 no limit."""
@@ -293,11 +297,11 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    account_id, local, domain, key, password_hash, disabled, demo, *rest, admin, since, junk = row
+    account_id, local, domain, key, password_hash, disabled, demo, *rest, junk, tag_subject = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
-    octets, mails, created_at, changed_at = rest
+    octets, mails, created_at, changed_at, admin, since = rest
     times = (created_at, changed_at)
-    return Account(*whose, octets, mails, *times, bool(admin), since, junk)
+    return Account(*whose, octets, mails, *times, bool(admin), since, junk, bool(tag_subject))
 
 
 def _aliases(sql: sqlite3.Connection) -> list[Alias]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from mailnode.addresses import Address, parse_address
+from mailnode.errors import BadAddress
 from mailnode.model import DRAFTS, JUNK, SENT, TRASH
 from mailnode.reading.fields import addresses_of, read_fields
 from mailnode.store.database import Database
@@ -79,6 +81,36 @@ def correspondents_of(heads: Iterable[tuple[str, str, bytes]]) -> list[Correspon
     return [Correspondent(spelt[key], names.get(key, ""), times[key]) for key in found]
 
 
+def has_written(
+    connection: sqlite3.Connection, account_id: int, mailbox: str, address: Address
+) -> bool:
+    """Whether an account has written to somebody, by the journal and by what lies in its Sent.
+
+    Not where an alias led there, nor where the mail was captured.
+
+    Args:
+        mailbox: the account's address.
+    """
+    spelt = str(address)
+    row = connection.execute(_SENT_TO, (spelt, spelt.lower(), NEWEST, mailbox)).fetchone()
+    if row is not None:
+        return True
+    sent = connection.execute(
+        _SENT_HEADS, (HEAD_OCTETS, account_id, SENT, NEWEST, spelt.lower())
+    ).fetchall()
+    return any(address.key in _keys_of(head) for (head,) in sent)
+
+
+def _keys_of(head: bytes) -> Iterator[str]:
+    """Whom a mail is addressed to."""
+    fields = read_fields(header_of(head))
+    for _name, address in addresses_of([*fields.get("to", ()), *fields.get("cc", ())]):
+        try:
+            yield parse_address(address).key
+        except BadAddress:
+            continue
+
+
 def _is_one(address: str) -> bool:
     local, at, domain = address.rpartition("@")
     return bool(local and at and domain) and len(address) <= 320 and " " not in address
@@ -88,4 +120,26 @@ _FOLDERS = "SELECT id, name FROM folder WHERE account_id = ? ORDER BY name <> 'S
 _HEADS = """
     SELECT m.sender, substr(m.body, 1, ?) FROM delivery AS d JOIN message AS m
     ON m.id = d.message_id WHERE d.folder_id = ? ORDER BY d.uid DESC LIMIT ?
+"""
+_SENT_TO = """
+    SELECT 1 FROM (
+        SELECT mail_id, detail FROM journal
+        WHERE recipient IN (?, ?) AND event IN ('queued', 'delivered') ORDER BY id DESC LIMIT ?
+    ) AS q
+    WHERE json_extract(q.detail, '$.captured') IS NULL AND json_extract(q.detail, '$.alias') IS NULL
+        AND EXISTS (
+            SELECT 1 FROM journal AS a WHERE a.mail_id = q.mail_id AND a.event = 'accepted'
+                AND json_extract(a.detail, '$.account') = ?
+        )
+    LIMIT 1
+"""
+# Of a few hundred heads SQLite finds those that may have it; only these are read as fields.
+_SENT_HEADS = """
+    SELECT head FROM (
+        SELECT substr(m.body, 1, ?) AS head
+        FROM folder AS f JOIN delivery AS d ON d.folder_id = f.id
+        JOIN message AS m ON m.id = d.message_id
+        WHERE f.account_id = ? AND f.name = ? ORDER BY d.uid DESC LIMIT ?
+    ) AS newest
+    WHERE instr(lower(CAST(head AS TEXT)), ?) > 0
 """

@@ -48,6 +48,7 @@ class Account:
         changed_at: UTC epoch seconds.
         admin: looks after the node.
         junk: the folder of its unwanted mail: Junk, or the INBOX.
+        tag_subject: POP3 serves unwanted mail under a Subject that begins with the tag.
         sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
     """
 
@@ -64,6 +65,7 @@ class Account:
     admin: bool = False
     sign_in_changed_at: float = 0.0
     junk: str = JUNK
+    tag_subject: bool = False
 
 
 @frozen
@@ -359,7 +361,13 @@ class Directory:
 
 
 def _recipient(asked_for: Address, account: Account) -> Recipient:
-    return Recipient(asked_for, account.id, str(account.address), junk=account.junk)
+    return Recipient(
+        asked_for,
+        account.id,
+        str(account.address),
+        junk=account.junk,
+        tagged=account.tag_subject,
+    )
 
 
 EMPTY = Directory.of()

@@ -296,7 +296,14 @@ class Folders:
         return changed
 
     async def move(
-        self, account_id: int, folder_id: int, uids: Sequence[int], target_id: int, by: str
+        self,
+        account_id: int,
+        folder_id: int,
+        uids: Sequence[int],
+        target_id: int,
+        by: str,
+        *,
+        through: str = "",
     ) -> Moves:
         """These mails lie in another folder; those that are no longer there are left out.
 
@@ -304,6 +311,7 @@ class Folders:
 
         Args:
             by: the account's address, for the journal.
+            through: as `Move` has it.
 
         Returns:
             (uid before, uid now) of each.
@@ -313,7 +321,7 @@ class Folders:
         """
         moved: Moves = []
         for some in _pieces(uids):
-            wanted = Move(account_id, folder_id, some, target_id, by, time.time())
+            wanted = Move(account_id, folder_id, some, target_id, by, time.time(), through)
             moved += await self._database.submit(self._moves, wanted)
         return moved
 

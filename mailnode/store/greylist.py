@@ -114,22 +114,13 @@ class Greylist:
         self._let_through()
         self._stopping = stopping = Deferred[None]()
         if not self._busy:
-            self._close(stopping)
+            self._file.end(self._threads, stopping)
         return stopping
 
     def _let_through(self) -> None:
         waiting, self._asked = self._asked, []
         for _, answer in waiting:
             _give(answer, Look())
-
-    def _close(self, stopping: Deferred[None]) -> None:
-        if not self._file.is_open:  # no thread has it
-            self._threads.stop()
-            stopping.callback(None)
-            return
-        closing = self._threads.run(self._file.close)
-        closing.addBoth(lambda _: self._threads.stop())
-        closing.chainDeferred(stopping)
 
     def _go_on(self, *, at_once: bool = False) -> None:
         rules = self.rules
@@ -148,7 +139,7 @@ class Greylist:
             _give(answer, look)
         self._busy = False  # who was answered may have asked again, or have ended it
         if self._stopping is not None:
-            self._close(self._stopping)
+            self._file.end(self._threads, self._stopping)
         self._go_on()
 
     def _failed(self, failure: Failure, count: int) -> list[Look]:

@@ -225,6 +225,15 @@ def _event(row: Sequence[Any]) -> Event:
     )
 
 
+def detail_of(text: object) -> dict[str, Any]:
+    """What a row's detail says; nothing where the disk has changed it."""
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 @define(eq=False)
 class Gathered:
     """Events that become rows together: more join until a batch takes them.

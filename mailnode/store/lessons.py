@@ -7,11 +7,9 @@ no lesson is lost, whatever is killed behind it.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import frozen
 
@@ -19,25 +17,24 @@ from mailnode.errors import StoreBroken
 from mailnode.learning.facts import facts_of
 from mailnode.learning.features import MAIL_OCTETS
 from mailnode.learning.model import UNWANTED, WANTED
-from mailnode.model import DRAFTS, JUNK, SENT, TRASH
+from mailnode.model import DRAFTS, JUNK, PAGE, SENT, TRASH
 from mailnode.store.blobs import blob_path
+from mailnode.store.journal import detail_of
 
 ROWS_AT_ONCE = 2_000
+MOVED, COMMAND = "moved", "command"  # by what a lesson is taught
 LESSONS_AT_ONCE = 32  # their mails are in memory, `MAIL_OCTETS` of each
 
 
 @frozen
-class Lesson:
-    """A mail, and what its owner says of it.
+class Lying:
+    """A mail of the store, as far as learning looks at it.
 
     Attributes:
-        account_id: whose copy was moved.
         octets: the first of the mail, as it came; None where they lie in the blob.
         facts: what was found when it came.
     """
 
-    account_id: int
-    label: str
     octets: bytes | None
     blob_key: str | None
     facts: tuple[str, ...] = ()
@@ -51,6 +48,21 @@ class Lesson:
                 return file.read(MAIL_OCTETS)
         except (OSError, StoreBroken):
             return None
+
+
+@frozen
+class Lesson:
+    """A mail, and what its owner says of it.
+
+    Attributes:
+        account_id: whose copy was moved.
+        by: by what it is taught: MOVED, COMMAND, or `model.PAGE`.
+    """
+
+    account_id: int
+    label: str
+    mail: Lying
+    by: str = MOVED
 
 
 @frozen
@@ -83,9 +95,12 @@ def read_lessons(connection: sqlite3.Connection, after: int) -> Lessons:
         up_to = rows[-1][0]
     found: list[Lesson] = []
     for _, account_id, moved, octets, blob_key, came in rows:
-        label = label_of(_object(moved))
+        detail = detail_of(moved)
+        label = label_of(detail)
         if label is not None:
-            found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
+            mail = Lying(octets, blob_key, _facts(came))
+            by = PAGE if detail.get("through") == PAGE else MOVED
+            found.append(Lesson(account_id, label, mail, by))
     return Lessons(found, up_to, is_last=up_to == newest)
 
 
@@ -109,11 +124,22 @@ def lessons_of(
     """
     found: list[Lesson] = []
     for message_id, label in mails:
-        row = connection.execute(_MAIL, (message_id,)).fetchone()
-        if row is not None:
-            octets, blob_key, came = row
-            found.append(Lesson(account_id, label, octets, blob_key, _facts(came)))
+        lying = _lying(connection.execute(_MAIL.format(by="id"), (message_id,)).fetchone())
+        if lying is not None:
+            found.append(Lesson(account_id, label, lying, COMMAND))
     return found
+
+
+def find_mail(connection: sqlite3.Connection, mail_id: str) -> Lying | None:
+    """The mail of that id; None once it is gone."""
+    return _lying(connection.execute(_MAIL.format(by="mail_id"), (mail_id,)).fetchone())
+
+
+def _lying(row: tuple[bytes | None, str | None, str | None] | None) -> Lying | None:
+    if row is None:
+        return None
+    octets, blob_key, came = row
+    return Lying(octets, blob_key, _facts(came))
 
 
 def label_of(moved: dict[str, object]) -> str | None:
@@ -125,7 +151,7 @@ def label_of(moved: dict[str, object]) -> str | None:
 
 
 def _facts(accepted: str | None) -> tuple[str, ...]:
-    judged = _object(accepted).get("judged")
+    judged = detail_of(accepted).get("judged")
     return tuple(
         fact
         for each in (judged if isinstance(judged, list) else ())
@@ -133,15 +159,6 @@ def _facts(accepted: str | None) -> tuple[str, ...]:
             str(each.get("by")), bool(each.get("unwanted")), each.get("facts") or {}
         )
     )
-
-
-def _object(text: object) -> dict[str, Any]:
-    """What a row's detail says; nothing where the disk has changed it."""
-    try:
-        found = json.loads(str(text))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 _NO_LESSONS = (TRASH, DRAFTS, SENT)
@@ -154,7 +171,8 @@ _CAME = """
         ORDER BY a.id LIMIT 1)
 """
 _MAIL = (
-    f"SELECT substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME} FROM message AS m WHERE id = ?"
+    f"SELECT substr(m.body, 1, {MAIL_OCTETS}), m.blob_key, {_CAME} FROM message AS m"
+    " WHERE m.{by} = ?"
 )
 _UP_TO = "SELECT max(id) FROM (SELECT id FROM journal WHERE id > ? ORDER BY id LIMIT ?) AS some"
 # Most moves have nothing to do with Junk: what is read is little.

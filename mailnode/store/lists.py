@@ -104,6 +104,12 @@ def open_queue(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def owner_of(connection: sqlite3.Connection, folder_id: int) -> int:
+    """The id of the account whose folder it is; 0 for none."""
+    row = connection.execute("SELECT account_id FROM folder WHERE id = ?", (folder_id,)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def account_sums(data: Path) -> dict[int, Sums]:
     """How much each account has that ever got mail, by its id; empty without a mail database."""
     path = data / MAIL_DATABASE

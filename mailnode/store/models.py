@@ -11,9 +11,9 @@ import fcntl
 import json
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -22,17 +22,40 @@ from twisted.logger import Logger
 
 from mailnode.durable import make_folder, own_as, write_durably
 from mailnode.learning.features import Likeness
-from mailnode.learning.form import MOST_OCTETS, Damaged, read_model, unpack, write_model
+from mailnode.learning.form import (
+    MOST_OCTETS,
+    Damaged,
+    mails_of,
+    read_model,
+    unpack,
+    write_model,
+)
 from mailnode.learning.model import ACCOUNT_BITS, NODE_BITS, Model
 
 MODELS_FOLDER, ENDING = "models", ".model"
-LOCK_NAME, TAUGHT = "models.lock", "taught"
+LOCK_NAME, TAUGHT, COUNTED = "models.lock", "taught", "counted"
+FORGOTTEN = "forgotten"  # a lesson that is taken back, whoever taught it
 NODE = 0  # no account has this id
 SHELF_OCTETS = 64 << 20
 LOOK_S = 1.0
 _NONE_OCTETS = 200  # what is kept of a file that isn't there
 
+_Identity = tuple[int, int, int]
+
 _log = Logger(namespace="mailnode")
+
+
+@frozen
+class Counted:
+    """How many lessons were taken since the folder is there, for /metrics.
+
+    Attributes:
+        lessons: by (by what it was taught, as what).
+        last_at: of the last one: UTC epoch seconds; None before the first.
+    """
+
+    lessons: Mapping[tuple[str, str], int] = field(factory=dict)
+    last_at: float | None = None
 
 
 @frozen
@@ -80,7 +103,11 @@ class ModelFiles:
                 return
             for unfinished in self.folder.glob("*.new"):  # of one that was killed
                 unfinished.unlink(missing_ok=True)
-            yield Changing(self)
+            changing = Changing(self)
+            try:
+                yield changing
+            finally:
+                self._count(changing.counted)
         finally:
             os.close(lock)
 
@@ -92,6 +119,45 @@ class ModelFiles:
                 path.unlink(missing_ok=True)
                 gone += path.suffix == ENDING
         return gone
+
+    def counted(self) -> Counted:
+        """How many lessons were taken so far; none where that is not known any more."""
+        try:
+            said = json.loads((self.folder / COUNTED).read_text("ascii"))
+            lessons = {
+                (str(by), str(label)): int(count)
+                for by, labels in said["lessons"].items()
+                for label, count in labels.items()
+            }
+            return Counted(lessons, float(said["last_at"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return Counted()
+
+    def _count(self, more: Mapping[tuple[str, str], int]) -> None:
+        if not more:
+            return
+        lessons: dict[str, dict[str, int]] = {}
+        for (by, label), count in (Counter(self.counted().lessons) + Counter(more)).items():
+            lessons.setdefault(by, {})[label] = count
+        path = self.folder / COUNTED
+        said = json.dumps({"lessons": lessons, "last_at": time.time()})
+        with suppress(OSError):  # what was learned counts, and is written already
+            write_durably(path, said.encode() + b"\n")
+            own_as(path, self.folder)
+
+    def node_lessons(self) -> tuple[int, int] | None:
+        """From how many wanted and unwanted mails the node has learned; None without a model."""
+        try:
+            return mails_of(self.path_of(NODE))
+        except OSError:
+            return None
+
+    def node_octets(self) -> int:
+        """How large the file of the node's model is; 0 without one."""
+        try:
+            return self.path_of(NODE).stat().st_size
+        except OSError:
+            return 0
 
     def taught_up_to(self) -> int:
         """The row of the journal up to which all moves are lessons; 0 for none."""
@@ -114,7 +180,12 @@ class Changing:
     """Models in the hands of who has the lock; `ModelFiles.changing` gives it."""
 
     files: ModelFiles
+    counted: Counter[tuple[str, str]] = field(factory=Counter, init=False)
     _models: dict[int, Model] = field(factory=dict, init=False)
+
+    def count(self, by: str, label: str) -> None:
+        """A lesson was taken, or taken back; it is told once the models are put down."""
+        self.counted[by, label] += 1
 
     def model(self, account_id: int) -> Model:
         """As its file has it; an empty one where there is none, or a damaged one, which is set
@@ -166,7 +237,7 @@ class _Shelved:
         looked_at: on the clock.
     """
 
-    identity: tuple[int, int, int] | None
+    identity: _Identity | None
     model: Model | None
     looked_at: float
 
@@ -210,31 +281,45 @@ class ModelShelf:
             return False
 
     def model(self, account_id: int) -> Model | None:
-        """An account's, or the node's, as its file has it; None without one. Called in threads."""
+        """An account's, or the node's, as its file has it; None without one. Called in threads.
+
+        While one reads a file that was replaced, others judge by what was there before: a hundred
+        mails that waited for it would then all be judged at once.
+        """
+        path = self.files.path_of(account_id)
         with self._lock:
             now = self.seconds()
             kept = self._shelved.get(account_id)
-            if kept is not None:
-                self._shelved.move_to_end(account_id)
-                if now - kept.looked_at < LOOK_S:
-                    return kept.model
-            path = self.files.path_of(account_id)
-            identity = _identity(path)
-            if kept is not None and kept.identity == identity:
-                kept.looked_at = now
+            if kept is None:
+                identity = _identity(path)
+                return self._shelve(account_id, identity, _read(path) if identity else None, now)
+            self._shelved.move_to_end(account_id)
+            if now - kept.looked_at < LOOK_S:
                 return kept.model
-            if kept is not None:
-                self._octets -= kept.octets
-            model = _read(path) if identity else None
-            self._shelved[account_id] = made = _Shelved(identity, model, now)
-            self._octets += made.octets
-            while self._octets > self.most_octets and len(self._shelved) > 1:
-                _, gone = self._shelved.popitem(last=False)
-                self._octets -= gone.octets
-            return model
+            kept.looked_at = now
+            before = kept.identity
+        identity = _identity(path)
+        if identity == before:
+            return kept.model
+        model = _read(path) if identity else None
+        with self._lock:
+            return self._shelve(account_id, identity, model, now)
+
+    def _shelve(
+        self, account_id: int, identity: _Identity | None, model: Model | None, now: float
+    ) -> Model | None:
+        """It is what is judged by from now on; the lock is held."""
+        gone = self._shelved.pop(account_id, None)
+        self._octets -= gone.octets if gone is not None else 0
+        self._shelved[account_id] = made = _Shelved(identity, model, now)
+        self._octets += made.octets
+        while self._octets > self.most_octets and len(self._shelved) > 1:
+            _, gone = self._shelved.popitem(last=False)
+            self._octets -= gone.octets
+        return model
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def _identity(path: Path) -> _Identity | None:
     try:
         about = path.stat()
     except OSError:

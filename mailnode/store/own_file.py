@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from mailnode.durable import own_as
 from mailnode.store.exchange import BESIDE
 from mailnode.store.index_files import is_damage
 from mailnode.store.sqlite import connect, migrate, prepare, schema_scripts
+from mailnode.threads import Threads
 
 BUSY_S = 1.0
 CACHE_OCTETS = 1 << 20
@@ -66,15 +68,11 @@ class _Opened:
 
 @define(eq=False)
 class OwnFile:
-    """One thread's way to it; all of it blocks."""
+    """One thread's way to it; all of it blocks but `end`."""
 
     kind: Kind
     data: Path
     _opened: _Opened | None = field(default=None, init=False)
-
-    @property
-    def is_open(self) -> bool:
-        return self._opened is not None
 
     def open(self) -> tuple[sqlite3.Connection, bool]:
         """A connection to the file that has the name now, and whether that was just made."""
@@ -117,6 +115,16 @@ class OwnFile:
             if number is None or _number(self.data / self.kind.name) == number:
                 for path in self.kind.files(self.data):
                     path.unlink(missing_ok=True)
+
+    def end(self, threads: Threads, ended: Deferred[None]) -> None:
+        """It is closed by its thread, and that ends, too; then `ended` fires."""
+        if self._opened is None:  # no thread has it
+            threads.stop()
+            ended.callback(None)
+            return
+        closing = threads.run(self.close)
+        closing.addBoth(lambda _: threads.stop())
+        closing.chainDeferred(ended)
 
     def close(self) -> None:
         opened, self._opened = self._opened, None

@@ -12,7 +12,7 @@ from attrs import Factory, define, frozen
 
 from mailnode.errors import MailError, NoSuchFolder
 from mailnode.events import Deleted, Event, Moved
-from mailnode.model import DRAFT
+from mailnode.model import DRAFT, MARKS
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_copies
 from mailnode.store.sqlite import execute_rows, padded
@@ -41,6 +41,7 @@ class Move:
         uids: ascending, in one piece.
         by: the account's address, for the journal.
         at: UTC epoch seconds.
+        through: `model.PAGE` where its owner did it in a browser; "" elsewhere.
     """
 
     account_id: int
@@ -49,6 +50,7 @@ class Move:
     target_id: int
     by: str
     at: float
+    through: str = ""
 
 
 @define
@@ -139,6 +141,7 @@ def move_copies(
         marks, values = padded(move.uids)
         rows = connection.execute(_COPIES.format(marks=marks), (move.folder_id, *values)).fetchall()
         moved: Moves = []
+        through = {"through": move.through} if move.through else {}
         if rows:
             (uid, modseq) = connection.execute(
                 "SELECT uid_next, modseq + 1 FROM folder WHERE id = ?", (move.target_id,)
@@ -146,7 +149,8 @@ def move_copies(
             copies: list[object] = []
             octets = 0
             for before, message_id, recipient, flags, size, received_at, mail_id in rows:
-                copies += (move.target_id, uid, message_id, recipient, flags, modseq, size)
+                marks = flags & MARKS  # who moves a mail has judged it: no tag is left
+                copies += (move.target_id, uid, message_id, recipient, marks, modseq, size)
                 copies.append(received_at)
                 octets += size
                 moved.append((before, uid))
@@ -157,7 +161,12 @@ def move_copies(
                         recipient=move.by,
                         folder_id=move.target_id,
                         uid=uid,
-                        detail={"from_folder": from_name, "from_uid": before, "to_folder": to_name},
+                        detail={
+                            "from_folder": from_name,
+                            "from_uid": before,
+                            "to_folder": to_name,
+                            **through,
+                        },
                     )
                 )
                 uid += 1

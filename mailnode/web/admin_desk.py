@@ -40,6 +40,7 @@ class AdminDesk:
         trace: a mail's subject, "" for none any more, and its events.
         figures: the last hour.
         readiness: what keeps the node from taking mail, by part.
+        warnings: what else is wrong, by part.
         sessions: by server, of this process; none in the supervisor of several.
         kept_out: networks that are banned, and addresses that are blocked for guessing.
         metrics: their values now.
@@ -62,6 +63,7 @@ class AdminDesk:
     trace: Callable[[str], Awaitable[tuple[str, Sequence[Any]]]]
     figures: Figures
     readiness: Callable[[], Mapping[str, str]]
+    warnings: Callable[[], Mapping[str, str]]
     sessions: Callable[[], Mapping[str, Sessions]]
     kept_out: Callable[[], tuple[Sequence[Ban], Sequence[Block]]]
     metrics: Callable[[], Mapping[str, Any]]

@@ -275,7 +275,7 @@ class Web:
         if for_program:
             problem = {"type": "about:blank", "title": title, "status": status}
             members = getattr(error, "members", {})
-            body = json.dumps({**problem, "detail": error.text, **members})
+            body = json.dumps({**problem, "detail": error.text, **members}) + "\n"
             kind = PROBLEM
         else:
             body = self.templates.refusal(request, status, title, error.text)

@@ -27,6 +27,7 @@ from mailnode.cred.checkers import mended
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.errors import StoreBusy
+from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
 from mailnode.guarding import pack_asked, unpack_asked
 from mailnode.house import House
@@ -378,6 +379,18 @@ class Supervisor(House):
                     if faults.get(part) != fault:
                         faults[f"{name}, {part}"] = fault
         return faults
+
+    def _lookups(self) -> list[Failing]:
+        own = super()._lookups()
+        return own if self.taking is None else [*own, self.taking.judges.lookups]
+
+    def warnings(self) -> dict[str, str]:
+        """Of all processes; what several say of the same thing is told once."""
+        found: dict[str, str] = {}
+        for worker in self.workers.values():
+            if worker.serves and not worker.silent:
+                found |= worker.warnings
+        return found | super().warnings()
 
     def values(self) -> dict[str, Any]:
         """The metrics of all processes, those that have ended included; of workers as last told."""

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,18 @@ def load(tool: str, *arguments: object, timeout_s: float = 600) -> Record:
     return record
 
 
-def smtp(target: Target, cell: Cell, seconds: float, *more: object) -> Record:
-    """Mails a second until the last one is in its mailbox, CPU, memory."""
+def smtp(
+    target: Target,
+    cell: Cell,
+    seconds: float,
+    *more: object,
+    check: Callable[[Target], None] = lambda _: None,
+) -> Record:
+    """Mails a second until the last one is in its mailbox, CPU, memory.
+
+    Args:
+        check: looks at the mails in their boxes, before these are emptied.
+    """
     arguments = [*cell.load, "-p", target.smtp, "-u", target.users, *more]
     if cell.timed:
         arguments += ["-T", seconds]
@@ -74,6 +84,7 @@ def smtp(target: Target, cell: Cell, seconds: float, *more: object) -> Record:
         record["cpu_s"] = target.cpu_s() - cpu
     began = time.monotonic()
     os.sync()
+    check(target)
     # With a session that hung, the mailboxes were looked at too late: no figure then.
     rate = record["acked"] / arrived_s if arrived_s and not record["connfail"] else None
     record |= peak.as_record() | {

@@ -68,7 +68,7 @@ def timed_ms(work: Callable[[], object], times: int) -> list[float]:
 
 def verify_signature(mail: bytes) -> None:
     header, _, body = mail.partition(b"\r\n\r\n")
-    examination = read_mail(header + b"\r\n", ())
+    examination = read_mail(header + b"\r\n")
     examination.bodies.feed(body)
     examination.end_body()
     answers = Answers({name: Answer(tuple(values)) for name, values in ZONE.items()})

@@ -85,6 +85,7 @@ def test_what_was_marked_as_junk_is_known_again_and_the_page_says_why(
         line.get_by_role("checkbox").check()
     alice.get_by_role("button", name="Junk", exact=True).click()
     wait_until_learned(node, (EACH, EACH))
+    assert ("page", "unwanted") in ModelFiles(node.data).counted().lessons
     deliver(node, BAD, 200, "News")
     open_folder(alice, "Junk")
     alice.get_by_role("link", name=re.compile("News")).first.click()
@@ -94,6 +95,14 @@ def test_what_was_marked_as_junk_is_known_again_and_the_page_says_why(
     alice.get_by_role("link", name="Story", exact=True).click()
     expect(alice.get_by_text(re.compile("judged unwanted by learned"))).to_be_visible()
     expect(alice.get_by_text(re.compile(f"of your {EACH} unwanted mails"))).to_be_visible()
+    deliver(node, GOOD, 201, "Plans")
+    open_folder(alice, "Inbox")
+    alice.get_by_role("link", name=re.compile("Plans")).first.click()
+    alice.get_by_role("link", name="Story", exact=True).click()
+    expect(alice.get_by_text("By what is learned now it is wanted")).to_be_visible()
+    why = alice.get_by_role("list", name="Is it wanted?").get_by_role("listitem")
+    expect(why).to_have_count(10)
+    expect(why.first).to_contain_text(f"of your {EACH} wanted ones")
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda device: device.name)

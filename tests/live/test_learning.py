@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import smtplib
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.live.node import DOMAIN, Node, command, copy_folder
+from tests.live.world import dns
 from tests.unit.learning_case import BAD, GOOD
 
 ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
@@ -24,8 +26,8 @@ WAIT_S = 30.0
 
 
 @contextmanager
-def node(folder: Path, workers: int = 1) -> Iterator[Node]:
-    with Node(folder, OPTIONS, settings=SETTINGS, workers=workers) as running:
+def node(folder: Path, workers: int = 1, **settings: str) -> Iterator[Node]:
+    with Node(folder, OPTIONS, settings=SETTINGS | settings, workers=workers) as running:
         yield running
 
 
@@ -44,7 +46,7 @@ class User:
     """Somebody who reads and moves mail by the API."""
 
     def __init__(self, at: Node, address: str) -> None:
-        scopes = ("--scope", "read,manage")
+        scopes = ("--scope", "read,manage,send")
         self.at = at
         self.token = command(at.folder, "token", "add", address, "t", *scopes).stdout.strip()
 
@@ -86,11 +88,25 @@ def lessons(of: Node) -> dict[str, tuple[int, int]]:
     return {row["model"]: (row["wanted"], row["unwanted"]) for row in rows}
 
 
+def metrics(of: Node) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{of.port('http')}/metrics") as page:
+        return str(page.read().decode())
+
+
 def wait_for(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT_S
     while not holds():
         assert time.monotonic() < deadline, "not within so long"
         time.sleep(0.1)
+
+
+def teach(the: Node) -> None:
+    """Its model knows both kinds, from files."""
+    for kind, words in (("spam", BAD), ("ham", GOOD)):
+        files = [the.folder / f"{kind}{number}.eml" for number in range(EACH)]
+        for number, path in enumerate(files):
+            path.write_bytes(mail(words, 100 + number))
+        command(the.folder, "learn", kind, *map(str, files))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -121,6 +137,12 @@ def test_what_was_moved_to_junk_is_known_again_and_why_is_told(
         assert f"of your {EACH} unwanted mails" in told
         assert "(folder Junk)" in told
         assert junk["subject"] == "News"
+        told = metrics(at)
+        assert f'\nmailnode_lessons_total{{by="moved",kind="spam"}} {2 * EACH}\n' in told
+        assert f'\nmailnode_lessons_total{{by="moved",kind="ham"}} {EACH}\n' in told
+        assert f'\nmailnode_model_lessons{{kind="spam"}} {EACH}\n' in told
+        assert re.search(r"^mailnode_lesson_age_seconds [0-9]+\.", told, re.M)
+        assert re.search(r"^mailnode_model_octets [0-9]{3,}$", told, re.M)
 
 
 def test_a_node_that_is_killed_between_move_and_lesson_loses_none(
@@ -165,3 +187,48 @@ def test_who_is_blocked_and_who_is_allowed_is_known_to_a_running_node(
         raws = {each: User(at, ALICE).raw(alice[each]) for each in alice}
         assert b"X-Spam-Flag: YES\r\n" in raws["Mine"]
         assert b"X-Spam-Flag" not in raws["Both"]  # bob wants it
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_learned_since_is_tried_out_on_mail_beside_a_running_node(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    with node(copy_folder(made_folder, tmp_path / "node"), workers) as at:
+        large = b"\r\n".join([b"more of it " * 6] * 20_000)  # its body is a blob
+        send(at, mail(BAD, 1, "Offer"), mail(GOOD, 2, "Minutes"), recipients=(ALICE, BOB))
+        send(at, mail(BAD, 3, "Large") + large)
+        teach(at)
+        told = command(at.folder, "replay", "--since", "1h", settings=SETTINGS).stdout
+        lines = told.splitlines()
+        assert f"to {ALICE}, {BOB}: Offer: inbox -> Junk, because learned: " in lines[0]
+        assert f"to {ALICE}: Large: inbox -> Junk" in lines[1]
+        assert lines[2].startswith("3 looked at, 1 unchanged, 2 would go to Junk, 0 would leave")
+        off = {**SETTINGS, "MAILNODE_LEARNING__ENABLED": "false"}
+        told = command(at.folder, "replay", settings=off).stdout
+        assert told.startswith("3 looked at, 3 unchanged, 0 would go to Junk")
+        assert not User(at, ALICE).mails("Junk")  # nothing was moved
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whom_one_has_written_to_is_not_put_into_junk_by_words_alone(
+    made_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    zone = {"shop.example TXT": ["v=spf1 ip4:127.0.0.1 -all"]}
+    with dns(tmp_path / "dns", zone) as port:
+        settings = {
+            "MAILNODE_OUTBOUND__RESOLVERS": f"127.0.0.1:{port}",
+            "MAILNODE_JUDGING__AUTHENTICATE": "true",
+        }
+        with node(copy_folder(made_folder, tmp_path / "node"), workers, **settings) as at:
+            alice, bob = User(at, ALICE), User(at, BOB)
+            alice.ask("/send", {"to": ["info@shop.example"], "subject": "A table", "text": "Two."})
+            teach(at)
+            send(at, mail(BAD, 1, "Your table"), recipients=(ALICE, BOB))
+            assert [each["subject"] for each in alice.mails("INBOX")] == ["Your table"]
+            assert [each["subject"] for each in bob.mails("Junk")] == ["Your table"]
+            told = command(at.folder, "trace", "--to", ALICE, "--limit", "1").stdout
+            known = "you have written to info@shop.example, and it is proved"
+            assert "judged by learned (verdict unwanted, probability" in told
+            assert f"): {known} that the mail is from there; the word" in told
+            told = command(at.folder, "replay", settings=SETTINGS | settings).stdout
+            assert told.startswith("1 looked at, 1 unchanged")

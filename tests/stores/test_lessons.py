@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from unittest.mock import patch
 
-from attrs import define, evolve
+from attrs import define
 from twisted.internet.threads import deferToThread
 
 from mailnode.learning.features import likeness_of
 from mailnode.learning.form import read_model
 from mailnode.learning.model import NODE_BITS, UNWANTED, WANTED, Model
-from mailnode.model import JUNK, SENT, TRASH, Judgement
+from mailnode.model import JUNK, PAGE, SENT, TRASH, Judgement
 from mailnode.store import lessons
-from mailnode.store.lessons import Lesson, label_of, read_lessons
-from mailnode.store.models import NODE, ModelFiles
+from mailnode.store.lessons import Lesson, Lying, label_of, read_lessons
+from mailnode.store.models import NODE, Counted, ModelFiles
 from mailnode.teaching import Teacher, learn
 from tests.stores.support import envelope, message
 from tests.stores.test_folders import ME, FolderCase
@@ -52,10 +53,14 @@ class LessonCase(FolderCase):
         )
         return filed[0].uid
 
-    async def move(self, uid: int, source: str, target: str, account_id: int = 1) -> int:
+    async def move(
+        self, uid: int, source: str, target: str, account_id: int = 1, through: str = ""
+    ) -> int:
         before = await self.named(source, account_id)
         now = await self.named(target, account_id)
-        (moved,) = await self.folders.move(account_id, before.folder_id, [uid], now.folder_id, ME)
+        (moved,) = await self.folders.move(
+            account_id, before.folder_id, [uid], now.folder_id, ME, through=through
+        )
         return moved[1]
 
     async def teach(self, teacher: Teacher | None = None) -> None:
@@ -137,6 +142,24 @@ class LessonTests(LessonCase):
         await self.teach()
         self.assertEqual((0, 1), self.model().mails)
 
+    async def test_lessons_are_counted_by_what_taught_them_each_once(self):
+        self.assertEqual(Counted(), self.files.counted())
+        in_junk = await self.move(await self.file(1), "INBOX", JUNK, through=PAGE)
+        await self.move(await self.file(2), "INBOX", JUNK)
+        await self.teach()
+        await self.teach(self.make_teacher())
+        await self.move(in_junk, JUNK, "INBOX", through=PAGE)
+        await self.teach()
+        counted = self.files.counted()
+        self.assertEqual(
+            {("page", UNWANTED): 1, ("moved", UNWANTED): 1, ("page", WANTED): 1}, counted.lessons
+        )
+        assert counted.last_at is not None
+        self.assertLess(abs(time.time() - counted.last_at), 60)
+        for damaged in ("[]", "{", '{"lessons": {"page": 1}, "last_at": 1}'):
+            (self.files.folder / "counted").write_text(damaged)
+            self.assertEqual(Counted(), self.files.counted(), damaged)
+
     async def test_of_an_account_that_is_gone_nothing_is_learned(self):
         await self.move(await self.file(1, account_id=2), "INBOX", JUNK, account_id=2)
         await self.teach(self.make_teacher(2))
@@ -151,9 +174,9 @@ class LessonTests(LessonCase):
         self.assertEqual(UNWANTED, self.model().taught(likeness_of(large)))
 
     async def test_a_blob_that_is_gone_teaches_nothing(self):
-        lesson = Lesson(1, UNWANTED, None, "0" * 32)
+        lessons = [Lesson(1, UNWANTED, Lying(None, key)) for key in ("0" * 32, "../x")]
         with self.files.changing() as changing:
-            learn(changing, self.data, [lesson, evolve(lesson, blob_key="../x")])
+            learn(changing, self.data, lessons)
         self.assertEqual((0, 0), self.model().mails)
 
     async def test_what_was_found_when_the_mail_came_are_its_facts(self):
@@ -164,7 +187,7 @@ class LessonTests(LessonCase):
         )
         await self.move(await self.file(1, judgements=found), "INBOX", JUNK)
         (lesson,) = self.database.read_now(lambda connection: read_lessons(connection, 0)).lessons
-        self.assertEqual(("spf=fail", "dkim=none", "rspamd=unwanted"), lesson.facts)
+        self.assertEqual(("spf=fail", "dkim=none", "rspamd=unwanted"), lesson.mail.facts)
 
     async def test_a_journal_that_is_behind_is_read_from_its_beginning(self):
         await self.move(await self.file(1), "INBOX", JUNK)

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.learning import form
 from mailnode.learning.features import likeness_of
-from mailnode.learning.model import ACCOUNT_BITS, UNWANTED
+from mailnode.learning.model import ACCOUNT_BITS, UNWANTED, Model
+from mailnode.store import models
 from mailnode.store.models import LOOK_S, NODE, ModelFiles, ModelShelf
 from tests.unit.learning_case import mail
 
@@ -122,6 +123,25 @@ class ShelfTests(ModelCase):
         self.assertIs(first, self.shelf.model(1))
         self.clock.advance(LOOK_S)
         self.assertEqual((0, 2), self.shelf.model(1).mails)  # type: ignore[union-attr]
+
+    def test_while_one_reads_it_again_others_judge_by_what_was_there(self) -> None:
+        self.teach(NODE)
+        before = self.shelf.model(NODE)
+        self.teach(NODE, text="another")
+        self.clock.advance(LOOK_S)
+        during: list[object] = []
+
+        def reading(path: Path) -> Model | None:
+            during.append(self.shelf.model(NODE))
+            return read(path)
+
+        read = models._read
+        with patch.object(models, "_read", reading):
+            after = self.shelf.model(NODE)
+        self.assertEqual([before], during)
+        assert before is not None and after is not None
+        self.assertEqual(((0, 1), (0, 2)), (before.mails, after.mails))
+        self.assertIs(after, self.shelf.model(NODE))
 
     def test_lessons_are_not_even_read(self) -> None:
         self.teach(1)

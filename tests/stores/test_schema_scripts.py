@@ -15,6 +15,8 @@ DIGESTS = {
     "accounts/0002": "c0d215c9a9e2",
     "accounts/0003": "d93e629daaac",
     "accounts/0004": "d143857e32d4",
+    "accounts/0005": "21292e09d23a",
+    "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
     "guard/0001": "70507fc2c762",
     "index/0002": "2dccb0c72dc7",

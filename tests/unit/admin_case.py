@@ -51,6 +51,7 @@ class AdminCase(WebCase):
         self.sums: dict[int, Sums] = {2: Sums(2, 3, 2048, AT)}
         self.quota = QuotaSettings()
         self.faults: dict[str, str] = {}
+        self.warned: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.sessions: dict[str, Sessions] = {}
         self.kept_out: tuple[list[Any], list[Any]] = [], []
@@ -98,6 +99,7 @@ class AdminCase(WebCase):
             trace=trace,
             figures=self.figures,
             readiness=lambda: self.faults,
+            warnings=lambda: self.warned,
             sessions=lambda: self.sessions,
             kept_out=lambda: self.kept_out,
             metrics=lambda: self.values,

@@ -77,7 +77,12 @@ class CommandCase(SynchronousTestCase):
         accounts = Accounts.open(self.folder / "users.db")
         try:
             recipients = tuple(
-                Recipient(account.address, account.id, str(account.address))
+                Recipient(
+                    account.address,
+                    account.id,
+                    str(account.address),
+                    judgements=facts.get("own", {}).get(account.id, ()),
+                )
                 for account in map(accounts.account, mailboxes)
             )
         finally:
@@ -93,12 +98,13 @@ class CommandCase(SynchronousTestCase):
         )
         body = facts.get("body", b"Subject: x\r\n\r\nhello\r\n")
         message = Message(
-            prefix=b"Received: here\r\n",
+            prefix=facts.get("prefix", b"Received: here\r\n"),
             body=body,
             size_octets=len(body),
             digest=b"\0" * 32,
             subject=facts.get("subject", "Your order"),
             dialog=facts.get("dialog", ""),
+            judgements=facts.get("judgements", ()),
         )
         self.write_mail(lambda connection: accept_mails(connection, [(envelope, message)]))
         return mail_id

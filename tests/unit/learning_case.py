@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from mailnode.learning.features import Likeness, likeness_of
 from mailnode.learning.model import UNWANTED, WANTED, Model
+from mailnode.store.models import NODE, ModelFiles
 
 BITS = 14
 COMMON = [f"common{at:c}" for at in range(97, 123)]
@@ -39,3 +41,14 @@ def taught(count: int = 40, bits: int = BITS) -> Model:
         model.train(good, WANTED)
         model.train(bad, UNWANTED)
     return model
+
+
+def teach(data: Path, account_id: int = NODE, count: int = 12) -> None:
+    """A node's model, or that of an account, has learned so many mails of each kind."""
+    with ModelFiles(data).changing() as changing:
+        assert changing is not None
+        for number in range(count):
+            own = f"q{chr(97 + number)}"
+            for words, label in ((BAD, UNWANTED), (GOOD, WANTED)):
+                changing.teach(account_id, likeness_of(mail(" ".join([*words, own]))), label)
+        changing.write(account_id)

@@ -161,6 +161,12 @@ class Users(AccountCase):
         self.assertIn("lies in the INBOX, with X-Spam-Flag: YES in front", told)
         self.assertEqual("INBOX", self.account("alice").junk)
         self.assertEqual("Junk", self.run_json("user set alice --junk folder")["junk_folder"])
+        tagged = self.run_json("user set alice --junk tagged")
+        self.assertEqual(("INBOX", True), (tagged["junk_folder"], tagged["junk_tagged"]))
+        self.assertIn(
+            "a Subject that begins with the tag", self.run_command("user show alice").stdout
+        )
+        self.assertFalse(self.run_json("user set alice --junk inbox")["junk_tagged"])
         self.refusal("user set alice --junk tag", 64)
 
     def test_the_list_can_be_of_one_domain(self) -> None:

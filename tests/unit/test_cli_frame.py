@@ -134,6 +134,9 @@ class Mistakes(CommandCase):
     def test_an_unknown_command_is_answered_with_the_nearest_and_64(self) -> None:
         self.assertIn("did you mean `mailnode user`?", self.refusal("usr", 64))
         self.assertIn("did you mean `mailnode user list`?", self.refusal("user lst", 64))
+        self.assertIn("did you mean `mailnode sender list`?", self.refusal("sender show", 64))
+        told = self.refusal("sender zzz", 64)
+        self.assertIn("; there are allow, block, list, remove (see", told)
 
     def test_an_unknown_option_is_answered_with_the_nearest_and_64(self) -> None:
         self.assertIn("--domain", self.refusal("user list --domian x", 64))

@@ -80,6 +80,15 @@ class FilesTests(LearnCase):
         self.assertIn("the node forgot 4 unwanted mails of 4", told)
         self.assertEqual((0, 0), self.model().mails)
 
+    def test_lessons_are_counted_and_those_that_are_taken_back(self) -> None:
+        self.make_mbox("box", BAD, 4)
+        self.run_command("learn spam box")
+        self.run_command("learn spam box")
+        self.run_command(f"learn ham box --account {DAVE}")
+        self.run_command("learn spam box --forget")
+        told = {("command", UNWANTED): 4, ("command", WANTED): 4, ("forgotten", UNWANTED): 4}
+        self.assertEqual(told, self.files.counted().lessons)
+
     def test_eml_files_and_maildirs_are_read_too(self) -> None:
         (self.folder / "a.eml").write_bytes(raw(BAD, 1))
         box = mailbox.Maildir(self.folder / "md")

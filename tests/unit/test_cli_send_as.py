@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import click
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -164,7 +165,7 @@ class WaitTests(SynchronousTestCase):
     def test_ctrl_c_stops_it(self) -> None:
         work = self.work(5)
         self.addCleanup(work.close)
-        self.assertRaises(provider.click.Abort, provider._wait, FakeReactor(True), work)
+        self.assertRaises(click.Abort, provider._wait, FakeReactor(True), work)
 
     def test_a_host_that_is_not_there_is_told(self) -> None:
         def nowhere(*_: Any, **__: Any) -> None:

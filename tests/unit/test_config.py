@@ -136,6 +136,15 @@ class LoadConfigTests(SynchronousTestCase):
         self.assertEqual(config.node.hostname, "mail.example")
         self.assertEqual(config.sources["node.hostname"], "MAILNODE_NODE__HOSTNAME_FILE")
 
+    def test_dmarc_reports_need_what_they_tell(self) -> None:
+        path = self.write('[judging]\nauthenticate = false\ndmarc_reports = "collect"\n')
+        self.assertIn("tells what judging.authenticate finds", self.complaint(path))
+
+    def test_who_reports_has_an_address_in_ascii(self) -> None:
+        for said in ("reports", "\\u00fc@example.org", "a@", "a b@example.org"):
+            path = self.write(f'[judging]\ndmarc_reporter = "{said}"\n')
+            self.assertIn("an address such as", self.complaint(path))
+
     def test_a_greylist_must_let_somebody_through(self) -> None:
         for wait, until in (("4h", "4h"), ("5m", "1m")):
             path = self.write(f'[arrival]\ngreylist_wait = "{wait}"\ngreylist_until = "{until}"\n')
@@ -152,6 +161,8 @@ class LoadConfigTests(SynchronousTestCase):
             f"{path}: there is no setting limits.mesage_size; did you mean message_size?",
         )
         self.assertIn("did you mean limits?", self.complaint(self.write("[limit]\n")))
+        told = self.complaint(self.write('[clamd]\naddress = "x"\n'))
+        self.assertIn("no setting clamd.address; there are endpoint, timeout, ", told)
         self.assertIn(
             "did you mean recipients?",
             self.complaint(environment={"MAILNODE_LIMITS__RECIPIENT": "1"}),

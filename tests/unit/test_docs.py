@@ -19,7 +19,13 @@ import mailnode.interfaces
 from mailnode.cli import main
 from mailnode.config import load_config
 from mailnode.house import NEED_A_RESTART
-from mailnode.measures import describe, describe_resolver, describe_workers
+from mailnode.measures import (
+    describe,
+    describe_dmarc_reports,
+    describe_lessons,
+    describe_resolver,
+    describe_workers,
+)
 from mailnode.settings import SECTIONS, all_settings
 from mailnode.tap import Options
 from mailnode.telemetry import Metrics
@@ -105,9 +111,9 @@ _SETTING = re.compile(
 
 
 # Texts and lists of which not every one will do.
-TEXTS = dict.fromkeys(("format", "hostname", "dmarc", "harm", "failure"), "text") | dict.fromkeys(
-    ("names", "networks", "resolvers", "dns_lists"), "list"
-)
+TEXTS = dict.fromkeys(
+    ("format", "hostname", "dmarc", "dmarc_reports", "reporter", "harm", "failure"), "text"
+) | dict.fromkeys(("names", "networks", "resolvers", "dns_lists"), "list")
 
 
 class Configuration(SynchronousTestCase):
@@ -201,7 +207,9 @@ class Health(SynchronousTestCase):
             accepts=any_,
             guard=any_,
         )
+        describe_lessons(metrics, lessons=dict, last_at=type(None), known=type(None), octets=int)
         describe_resolver(metrics, any_)
+        describe_dmarc_reports(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))
         told = {

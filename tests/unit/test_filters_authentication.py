@@ -14,7 +14,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.errors import LookupFailed
-from mailnode.filters.authentication import LIMIT_S, NOT_READ, PIECE_OCTETS, Authentication
+from mailnode.filters.authentication import (
+    FEW_SIGNATURES,
+    LIMIT_S,
+    NOT_READ,
+    PIECE_OCTETS,
+    SMALL_HEADER_OCTETS,
+    SMALL_LINES,
+    SMALL_OCTETS,
+    Authentication,
+)
 from mailnode.mailauth.canonical import BodyHash
 from mailnode.mailauth.dkim import RSA, DkimKey, sign
 from mailnode.mailauth.examination import HEADER_OCTETS, MOST_LINES, TOO_LARGE, Authenticated
@@ -83,17 +92,22 @@ class AuthenticationCase(SynchronousTestCase):
         hashed.feed(body)
         return sign(header, hashed.digest(), [self.key], int(NOW)) + header + b"\r\n" + body
 
+    def checks(self, **more: Any) -> Authentication:
+        return Authentication(
+            self.resolver, self.call, self.clock, "mx.example.net", roll=lambda: 0, **more
+        )
+
     def start(
         self,
         body: bytes | Blob,
         host: str = "192.0.2.7",
         sender: str = "alice@example.org",
         helo: str = "mx.example.org",
+        checks: Authentication | None = None,
+        sealing: bool = False,
         **more: Any,
     ) -> Deferred[Authenticated]:
-        checks = Authentication(
-            self.resolver, self.call, self.clock, "mx.example.net", roll=lambda: 0, **more
-        )
+        checks = checks or self.checks(**more)
         envelope = Envelope(
             "ID",
             parse_address(sender) if sender else None,
@@ -102,7 +116,7 @@ class AuthenticationCase(SynchronousTestCase):
             received_at=NOW,
         )
         message = Message(b"", body, 0, b"")
-        return Deferred.fromCoroutine(checks.examine(envelope, message))
+        return Deferred.fromCoroutine(checks.examine(envelope, message, sealing))
 
     def examine(self, body: bytes | Blob, **more: Any) -> Authenticated:
         found = self.successResultOf(self.start(body, **more))
@@ -142,6 +156,22 @@ class ResultTests(AuthenticationCase):
         self.assertIn(b"dkim=none", found.field)
         self.assertEqual(self.called, ["_read_whole"])  # and no thread for what needs none
 
+    def test_what_takes_long_is_done_in_a_thread_and_so_is_the_first_mail(self) -> None:
+        checks, small = self.checks(), self.signed()
+        lines = self.signed(body=b"\r\n" * SMALL_LINES + BODY)
+        wide = self.signed(b"X-Wide: " + b"x" * SMALL_HEADER_OCTETS + b"\r\n" + HEADER)
+        large = self.signed(body=b"x" * SMALL_OCTETS + b"\r\n")
+        signatures = small[: small.index(HEADER)] * FEW_SIGNATURES + small
+        for mail, called in (
+            (small, ["_read_whole"]),
+            (small, []),
+            (signatures, ["judge"]),
+            *((each, ["_read_whole", "judge"]) for each in (lines, wide, large)),
+        ):
+            self.called.clear()
+            self.assertEqual("pass", self.examine(mail, checks=checks).dkim[0].result)
+            self.assertEqual(called, self.called)
+
     def test_the_null_sender_is_the_helo(self) -> None:
         found = self.examine(self.signed(), sender="")
         self.assertEqual((found.spf.result, found.spf.domain), ("pass", "mx.example.org"))
@@ -156,8 +186,7 @@ class ResultTests(AuthenticationCase):
     def test_what_was_found_can_be_sealed_and_the_seal_holds(self) -> None:
         mail = self.signed()
         found = self.examine(mail, sealing=True)
-        header = mail.partition(b"\r\n\r\n")[0] + b"\r\n"
-        sealed = found.seal(header, "mx.example.net", self.key, int(NOW)) + mail
+        sealed = found.seal(b"", "mx.example.net", self.key, int(NOW)) + mail
         again = self.examine(sealed, sealing=True)
         self.assertEqual((again.arc.result, again.arc.sealers), ("pass", ("example.org",)))
         self.assertIn("dmarc=pass", again.arc.told[0])

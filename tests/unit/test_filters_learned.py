@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -209,3 +210,85 @@ class FactsTests(SynchronousTestCase):
     def test_that_a_check_finds_it_unwanted_is_one_but_no_judgement_of_its_own(self) -> None:
         self.assertEqual(["rspamd=unwanted"], list(facts_of("rspamd", True, {})))
         self.assertEqual([], list(facts_of("learned", True, {"verdict": "unwanted"})))
+
+
+class KnownTests(SynchronousTestCase):
+    """Whom an account has written to is not put into its Junk by words alone."""
+
+    def setUp(self) -> None:
+        self.asked: list[tuple[int, str, str]] = []
+
+    def judge(
+        self, *facts: str, to_: Envelope | None = None, body: bytes | None = None, **more: Any
+    ) -> Verdict:
+        """What is said of an unwanted mail; account 1 has written to its author."""
+
+        async def has_written(account_id: int, mailbox: str, address: Any) -> bool:
+            self.asked.append((account_id, mailbox, str(address)))
+            return account_id == 1
+
+        found = dict(each.split("=", 1) for each in facts)
+        judged = message(BAD, *([Judgement("authentication", facts=found)] if found else []))
+        if body is not None:
+            judged = evolve(judged, body=body)
+        asked: dict[str, Any] = {"has_written": has_written} | more
+        asked = {"shelf": FakeShelf(_0=taught())} | asked
+        learned = Learned(in_thread=execute, open_octets=no_blob, **asked)
+        verdict: Verdict = self.successResultOf(
+            Deferred.fromCoroutine(learned.judge(to_ or to(1, 2), judged))
+        )
+        return verdict
+
+    def test_a_correspondent_who_is_proved_is_spared_by_who_wrote_to_him(self) -> None:
+        verdict = self.judge("dmarc=pass example.org (policy none)")
+        self.assertTrue(verdict.unwanted)  # for all others
+        self.assertEqual([1], list(verdict.of_copies))
+        spared = verdict.of_copies[1]
+        self.assertFalse(spared.unwanted or spared.wanted)
+        self.assertEqual(
+            "you have written to a@example.org, and it is proved that the mail is from there",
+            spared.reasons[0],
+        )
+        self.assertIn("the word", spared.reasons[1])
+        self.assertEqual("unwanted", spared.facts["verdict"])
+        mailboxes = [(each, f"u{each}@example.test", "a@example.org") for each in (1, 2)]
+        self.assertEqual(mailboxes, self.asked)
+
+    def test_spf_or_dkim_of_his_domain_prove_him_where_there_is_no_dmarc(self) -> None:
+        for proof in ("spf=pass bounce.example.org", "dkim=fail x.example, pass example.org"):
+            self.assertIn(1, self.judge("dmarc=none example.org", proof).of_copies, proof)
+
+    def test_who_is_not_proved_is_not_known_and_nobody_is_asked(self) -> None:
+        for facts in (
+            (),
+            ("dmarc=fail example.org", "spf=pass example.org"),
+            ("dmarc=none example.org", "spf=pass example.net"),
+            ("dmarc=temperror example.org",),
+        ):
+            self.assertEqual({}, self.judge(*facts).of_copies, facts)
+        two = mail(" ".join(BAD), sender="a@example.org, b@example.org")
+        self.assertEqual({}, self.judge("dmarc=pass example.org", body=two).of_copies)
+        self.assertEqual([], self.asked)
+
+    def test_what_his_own_model_says_is_spared_too(self) -> None:
+        shelf = FakeShelf(_0=taught(), _1=taught())
+        verdict = self.judge("dmarc=pass example.org", shelf=shelf)
+        self.assertFalse(verdict.of_copies[1].unwanted)
+        self.assertEqual("account", verdict.of_copies[1].facts["model"])
+
+    def test_a_mail_that_is_wanted_anyway_asks_for_nobody(self) -> None:
+        good = mail(" ".join(GOOD))
+        self.assertEqual({}, self.judge("dmarc=pass example.org", body=good).of_copies)
+        self.assertEqual([], self.asked)
+
+    def test_where_it_can_t_be_looked_up_nobody_is_known(self) -> None:
+        async def broken(*_: Any) -> bool:
+            raise StoreBroken
+
+        verdict = self.judge("dmarc=pass example.org", has_written=broken)
+        self.assertEqual((True, {}), (verdict.unwanted, verdict.of_copies))
+
+    def test_of_many_recipients_so_many_are_looked_up(self) -> None:
+        many = to(*range(2, MOST_OWN + 10))
+        self.judge("dmarc=pass example.org", to_=many)
+        self.assertEqual(MOST_OWN, len(self.asked))

@@ -119,6 +119,54 @@ class OriginTests(AuthenticationCase):
         self.zone["_dmarc.example.org", "TXT"] = ["v=DMARC1; p=none"]
         self.assertFalse(self.judge(self.signed()).unwanted)
 
+    def test_what_was_done_is_told_with_why_it_is_not_what_is_asked(self) -> None:
+        refuse, aside = "v=DMARC1; p=reject", "v=DMARC1; p=quarantine"
+        sealed = ArcResult("pass", instances=2, sealers=("other.example", "list.example"))
+        for record, more, arc, told in (
+            (refuse, {}, None, ("reject", None)),
+            (aside, {}, None, ("quarantine", None)),
+            ("v=DMARC1; p=none", {}, None, ("none", None)),
+            (refuse, {"dmarc": "junk"}, None, ("quarantine", "local_policy")),
+            (aside, {"dmarc": "junk"}, None, ("quarantine", None)),
+            (refuse, {"dmarc": "note"}, None, ("none", "local_policy")),
+            ("v=DMARC1; p=none", {"dmarc": "note"}, None, ("none", None)),
+            (f"{refuse}; pct=0", {}, None, ("quarantine", "sampled_out")),
+            (f"{refuse}; t=y", {}, None, ("quarantine", "other")),
+            (refuse, {"trusted_sealers": ("list.example",)}, sealed, ("none", "local_policy")),
+            (refuse, {"trusted_sealers": ("other.example",)}, sealed, ("reject", None)),
+        ):
+            noted = self._noted(record, arc, **more)
+            ((disposition, override),) = noted
+            kind = override.kind if override is not None else None
+            self.assertEqual(told, (disposition, kind), (record, more))
+            if arc is not None and kind is not None:
+                self.assertEqual("arc=pass as[2].d=list.example", override.comment)
+
+    def _noted(self, record: str, arc: ArcResult | None, **more: Any) -> list[Any]:
+        """What was told of a forged mail under that record."""
+        noted: list[Any] = []
+        self.setUp()
+        self.zone["_dmarc.example.org", "TXT"] = [record]
+        found = self.examine(FORGED, host="203.0.113.9", sender="")
+        if arc is not None:
+            found = evolve(found, arc=arc)
+        examiner: Any = Examined(found)
+        origin = Origin(examiner, note=lambda *told: noted.append(told[-2:]), **more)
+        judging = Deferred.fromCoroutine(
+            origin.judge(Envelope("ID", None, ()), Message(b"", FORGED, 0, b""))
+        )
+        judging.addErrback(lambda failure: failure.trap(NotTheAuthor))
+        self.successResultOf(judging)
+        return noted
+
+    def test_a_mail_that_is_to_come_again_is_not_told_of(self) -> None:
+        noted: list[Any] = []
+        self.zone["s1._domainkey.example.org", "TXT"] = LookupFailed()
+        self.failureResultOf(
+            self.judging(self.signed(), note=lambda *told: noted.append(told)), FilterFailed
+        )
+        self.assertEqual([], noted)
+
     def test_of_many_signatures_a_few_are_told(self) -> None:
         found = self.examine(self.signed())
         examiner: Any = Examined(evolve(found, dkim=found.dkim * 9))
@@ -136,5 +184,5 @@ class Examined:
     def __init__(self, found: Any) -> None:
         self.found = found
 
-    async def examine(self, envelope: Envelope, message: Message) -> Any:
+    async def examine(self, envelope: Envelope, message: Message, sealing: bool) -> Any:
         return self.found

@@ -12,6 +12,7 @@ from mailnode.config import ConfigError, load_config
 from mailnode.interfaces import IContentFilter, ILateFilter
 from mailnode.judges import Judges, Some
 from mailnode.model import Client, Envelope, Message
+from tests.unit.test_mailauth_dmarc_seen import authenticated, envelope
 
 ALL = {
     "clamd.endpoint": "unix:path=/run/clamav/clamd.ctl",
@@ -33,6 +34,13 @@ class FakeHouse:
         self.reactor = reactor
         self.hostname = "mx.example.test"
         self.blobs: Any = self
+        self.models: Any = None
+        self.dmarc: Any = self
+        self.counted: list[Any] = []
+        self.has_written: Any = None
+
+    def count(self, *seen: Any) -> None:
+        self.counted.append(seen)
 
     def windows(self, key: str, head: bytes) -> Any:
         raise AssertionError
@@ -98,6 +106,16 @@ class JudgesTests(TestCase):
         )
         harmful = found["harmful"].actions
         self.assertEqual(("refuse", "refuse"), (harmful["macros"], harmful["archive-of-programs"]))
+
+    def test_mail_is_counted_for_dmarc_reports_where_the_settings_say_so(self) -> None:
+        for said, counted in (("off", False), ("collect", True), ("send", True)):
+            house: Any = FakeHouse(**{"judging.dmarc_reports": said})
+            judges = Judges.of(house, ())
+            self.addCleanup(judges.stop)
+            origin: Any = judges.filters[0]
+            found = authenticated()
+            origin._judge.note(envelope(), MESSAGE, found, "none", None)
+            self.assertEqual(counted, bool(house.counted), said)
 
     def test_a_place_that_is_none_is_told_with_examples(self) -> None:
         for section, key in (("clamd", "endpoint"), ("milter", "endpoints")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -11,7 +12,17 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.learning import features, form
-from mailnode.learning.form import MOST_OCTETS, Damaged, pack, read_model, unpack, write_model
+from mailnode.learning.form import (
+    MOST_OCTETS,
+    STEP_LESSONS,
+    STEP_OCTETS,
+    Damaged,
+    pack,
+    pack_pieces,
+    read_model,
+    unpack,
+    write_model,
+)
 from mailnode.learning.judging import judge
 from mailnode.learning.model import (
     ACCOUNT_BITS,
@@ -54,6 +65,17 @@ class Files(SynchronousTestCase):
         node = read_model(self.path, NODE_BITS).model
         self.assertTrue(node.forget(some(WANTED, 1)[0]))
         self.assertEqual(node.mails, (39, 40))
+
+    def test_no_step_of_writing_it_is_large(self) -> None:
+        """What one step does, the reactor's thread waits for."""
+        node = taught()
+        chance = random.Random(1)
+        for slot in range(len(node.weights.weights)):
+            node.weights.weights[slot] = chance.random()  # such are hardly compressed
+        node.lessons |= {key: bytes(250) for key in range(2 * STEP_LESSONS)}
+        largest = max(map(len, pack_pieces(node)))
+        self.assertLess(largest, 2 * STEP_OCTETS)
+        self.assertEqual(node.weights.weights, unpack(pack(node), to_judge=True).weights.weights)
 
     def test_none_is_an_empty_model(self) -> None:
         opened = read_model(self.path, ACCOUNT_BITS)

@@ -21,6 +21,7 @@ from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
 from mailnode.events import RefusedMail, SignedIn
+from mailnode.house import SEVERAL
 from mailnode.listening import KINDS
 from mailnode.service import Node, StartFailed
 from mailnode.tls import Certificate, make_self_signed
@@ -68,6 +69,7 @@ class StartTests(NodeCase):
         self.assertEqual(["127.0.0.1:2525", "[::1]:2525"], told["smtp"])
         self.assertEqual(["127.0.0.1:40002", "[::1]:40002", "0.0.0.0:110"], told["pop3"])
         self.assertEqual([], told["smtps"])
+        self.assertIsNone(told["config"])
         self.assertEqual(str((self.data / "tls" / "cert.pem").absolute()), told["tls_cert"])
         self.assertEqual(str((self.data / "tls" / "key.pem").absolute()), told["tls_key"])
 
@@ -150,7 +152,7 @@ class RefusedStartTests(NodeCase):
         self.assertTrue(node.started)
 
     async def test_a_port_that_is_none_is_64(self) -> None:
-        self.assertIn("--smtp: ", self.refused(64, listen__smtp=("nonsense",)))
+        self.assertIn("listen.smtp: ", self.refused(64, listen__smtp=("nonsense",)))
         await self.starts_now()
 
     async def test_a_second_node_on_the_folder_is_75_until_the_first_has_stopped(self) -> None:
@@ -491,6 +493,19 @@ class ReadinessTests(NodeCase):
         node.database._batches.fault = StoreBroken(detail="malformed")
         self.assertEqual({"disk", "store"}, set(node.readiness()))
         self.assertIn("malformed", node.readiness()["store"])
+
+    def test_a_program_that_puts_off_all_mail_is_told_and_dead_dns_is_a_warning(self) -> None:
+        node = self.started(clamd__endpoint="unix:path=/run/clamd.ctl")
+        self.assertEqual(({}, {}), (node.readiness(), node.warnings()))
+        (some,) = [each for each in node.taking.judges.filters if each.name == "clamd"]
+        some._judge._failing.failed("no such file")
+        told = node.readiness()
+        self.assertEqual(["filter clamd"], list(told))
+        self.assertIn("mail is put off (451), once since ", told["filter clamd"])
+        for _ in range(SEVERAL):
+            self.assertEqual({}, node.warnings())
+            node.arrival_resolver.failing.failed("192.0.2.53:53: nothing")
+        self.assertIn("No name can be looked up, 5 times since", node.warnings()["dns"])
 
     def test_a_failed_flush_ends_the_process_with_74(self) -> None:
         node, ends = self.started(), list[int]()

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode import telemetry
 from mailnode.events import Accepted, Delivered, Event, Queued, RefusedMail, SignedIn, SignInFailed
+from mailnode.measures import describe_lessons
 from mailnode.telemetry import LogWriter, MailLog, Metrics, log_to_people
 
 ID = "01JABCDEFGHJKMNPQRSTVWXYZ0"
@@ -391,3 +392,26 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(
             [("x_events_total", "what happened"), ("x_open", "open things")], metrics.names()
         )
+
+    def test_what_was_learned_is_told_by_kind_and_nothing_of_an_age_before_the_first(self) -> None:
+        metrics, last_at = Metrics(), list[float]()
+        describe_lessons(
+            metrics,
+            lessons=lambda: {("page", "unwanted"): 3, ("forgotten", "wanted"): 1},
+            last_at=lambda: last_at[0] if last_at else None,
+            known=lambda: (5, 7),
+            octets=lambda: 4711,
+            now=lambda: 1000.0,
+        )
+        self.assertNotIn("\nmailnode_lesson_age_seconds", metrics.text())
+        last_at.append(940.0)
+        told = metrics.text()
+        for line in (
+            'mailnode_lessons_total{by="page",kind="spam"} 3',
+            'mailnode_lessons_total{by="forgotten",kind="ham"} 1',
+            "mailnode_lesson_age_seconds 60.0",
+            'mailnode_model_lessons{kind="ham"} 5',
+            'mailnode_model_lessons{kind="spam"} 7',
+            "mailnode_model_octets 4711",
+        ):
+            self.assertIn(f"\n{line}\n", told)

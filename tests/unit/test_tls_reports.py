@@ -149,7 +149,7 @@ class PlaceTests(SynchronousTestCase):
             (["something else", WANTS], ["tls@reports.example"]),
             ([WANTS, WANTS], []),
             (["v=TLSRPTv12; rua=mailto:a@x.example"], []),
-            (["v=TLSRPTv1; rua=mailto:nonsense,mailto:%FF@x.example"], []),
+            (["v=TLSRPTv1; rua=mailto:nonsense,mailto:%FF@x.example,mailto:%C3%BC@x.example"], []),
             ([], []),
         ):  # fmt: skip
             self.assertEqual(found, [str(each) for each in read_places(texts)], texts)

@@ -241,9 +241,11 @@ class MoveTests(MailCase):
         asked: list[list[int]] = []
         move = Folders.move
 
-        async def watched(folders: Folders, whose: int, where: int, uids: Any, *more: Any) -> Any:
+        async def watched(
+            folders: Folders, whose: int, where: int, uids: Any, *more: Any, **named: Any
+        ) -> Any:
             asked.append(list(uids))
-            return await move(folders, whose, where, uids, *more)
+            return await move(folders, whose, where, uids, *more, **named)
 
         self.patch(Folders, "move", watched)
         fields = {"from_": str(inbox), "to": str(trash), "uids": "2-4000000000,3,1-2"}

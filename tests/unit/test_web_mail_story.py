@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.events import Accepted, CopyKept, Delivered, Fetched, Moved, Queued, Relayed
 from mailnode.model import Event
-from mailnode.web.pages.mail_story import tell_owner, why_unwanted
+from mailnode.web.pages.mail_story import is_to_be_explained, tell_owner, why_unwanted
 
 
 class StoryTests(SynchronousTestCase):
@@ -87,3 +87,20 @@ class StoryTests(SynchronousTestCase):
 
     def test_no_dialog_of_another_is_told(self) -> None:
         self.assertNotIn("secret", str(self.tell("b@example.test", 2)))
+
+    def test_reasons_are_asked_for_where_what_was_learned_found_a_mail_not_unwanted(self) -> None:
+        def judged(name: str, **more: Any) -> Event:
+            kind = Accepted if name == "accepted" else Delivered
+            by = more.pop("by", "learned")
+            return kind(mail_id="M", detail={"judged": [{"by": by, **more}]}, folder_id=2)
+
+        for expected, event in (
+            (True, judged("accepted", facts={"verdict": "wanted"})),
+            (True, judged("delivered", facts={"verdict": "unsure"})),
+            (False, judged("delivered", unwanted=True, reasons=["so"])),
+            (False, judged("delivered", reasons=["you have written to a@example.net"])),
+            (False, judged("accepted", by="rspamd")),
+        ):
+            self.assertEqual(expected, is_to_be_explained([event], {2}), event)
+        of_another = judged("delivered", facts={"verdict": "unsure"})
+        self.assertFalse(is_to_be_explained([of_another, *self.events], {3}))

@@ -120,12 +120,15 @@ class SettingsTests(WebCase):
         for asked, kept in (
             ("INBOX", "INBOX"),
             ("Junk", "Junk"),
+            ("tagged", "tagged"),
             ("INBOX", "INBOX"),
             ("x", "Junk"),
         ):
             self.assertEqual(303, self.post("/settings/junk", junk=asked).status)
             (account,) = [each for each in self.accounts.values() if each.junk != "Junk"] or [None]
-            self.assertEqual(kept, account.junk if account else "Junk")
+            folder = "INBOX" if kept == "tagged" else kept
+            self.assertEqual(folder, account.junk if account else "Junk")
+            self.assertEqual(kept == "tagged", account is not None and account.tag_subject)
             page = self.ask("/settings").text
             self.assertIn(f'value="{kept}" checked', page)
             self.assertIn("Unwanted mail lies in", page)

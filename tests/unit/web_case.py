@@ -221,8 +221,8 @@ class WebCase(SynchronousTestCase):
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")
 
-    async def set_junk(self, account: Account, folder: str) -> None:
-        self.accounts[account.id] = evolve(account, junk=folder)
+    async def set_junk(self, account: Account, folder: str, tagged: bool) -> None:
+        self.accounts[account.id] = evolve(account, junk=folder, tag_subject=tagged)
 
     def connect(self, client: str = "127.0.0.1", tls: bool = False) -> tuple[Any, Wire]:
         kind = IPv6Address if ":" in client else IPv4Address

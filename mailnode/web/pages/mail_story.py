@@ -8,7 +8,8 @@ from typing import Any
 from attrs import evolve, frozen
 
 from mailnode.events import Event
-from mailnode.stories import Fate, Line, as_asked, fates_of, tell_story
+from mailnode.learning.facts import BY as LEARNED
+from mailnode.stories import Fate, Line, as_asked, fates_of, is_unexplained, tell_story
 
 # Of who sent it, whose sign-in and session only the sender and administrators are told of.
 _SENDERS_OWN = ("account", "dialog")
@@ -69,6 +70,19 @@ def why_unwanted(events: Sequence[Event], folder_ids: Collection[int]) -> tuple[
     return tuple(
         f"{each.get('by')}: {'; '.join(each.get('reasons') or ()) or 'it is unwanted'}"
         for each in found
+    )
+
+
+def is_to_be_explained(events: Sequence[Event], folder_ids: Collection[int]) -> bool:
+    """Whether the mail was judged by what was learned, and no reasons were kept.
+
+    Args:
+        events, folder_ids: as for `why_unwanted`.
+    """
+    return any(
+        is_unexplained(each.detail, LEARNED)
+        for each in events
+        if each.name == "accepted" or (each.name == "delivered" and each.folder_id in folder_ids)
     )
 
 

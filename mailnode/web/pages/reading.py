@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from mailnode.model import FLAGGED, INBOX, JUNK, SEEN, TRASH
 from mailnode.web.letters import Letter, Letters, OwnLetter
 from mailnode.web.pages.lists import shelf_of
 from mailnode.web.pages.mail_pages import MailPages
-from mailnode.web.pages.mail_story import tell_owner, why_unwanted
+from mailnode.web.pages.mail_story import is_to_be_explained, tell_owner, why_unwanted
 from mailnode.web.pages.order import neighbours
 from mailnode.web.pages.sought import Sought
 from mailnode.web.routes import Answer, Answering, Need, Route
@@ -21,6 +21,7 @@ from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
     from mailnode.store.folder_lists import Folder
+    from mailnode.store.whys import Why
     from mailnode.web.desk import Desk
     from mailnode.web.visit import Visit
 
@@ -33,12 +34,14 @@ class Reading:
 
     Args:
         pages: what they show.
+        explain: why a mail is wanted or not, by what is learned now: (account's id, mail's id).
     """
 
     templates: Templates
     desk: Desk
     letters: Letters
     pages: MailPages
+    explain: Callable[[int, str], Awaitable[Why | None]]
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -122,10 +125,14 @@ class Reading:
 
         events = await self.desk.journal.trace(mail_id)
         folders = await self.desk.folders.folders(account.id)
-        told = tell_owner(mail_id, events, is_own, {each.folder_id for each in folders})
+        folder_ids = {each.folder_id for each in folders}
+        told = tell_owner(mail_id, events, is_own, folder_ids)
+        why = None
+        if is_to_be_explained(events, folder_ids):
+            why = await self.explain(account.id, mail_id)
         place = self.pages.place(visit, letter, "story")
         title = f"{letter.subject or 'A mail without a subject'}: story"
-        return await self._beside(visit, letter, place | {"title": title, "told": told})
+        return await self._beside(visit, letter, place | {"title": title, "told": told, "why": why})
 
     async def _beside(self, visit: Visit, letter: OwnLetter, values: dict[str, Any]) -> Answer:
         shelf = await shelf_of(self.desk, visit, letter.copy.folder_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from mailnode.errors import NoSuchFolder
-from mailnode.model import ANSWERED, FLAGGED, SEEN, TRASH, ranges_of
+from mailnode.model import ANSWERED, FLAGGED, PAGE, SEEN, TRASH, ranges_of
 from mailnode.web.pages.lists import PAGE_MAILS, count_mails, digits_of, shelf_of
 from mailnode.web.pages.selection import (
     Selection,
@@ -119,10 +119,10 @@ class Rearranging:
         there = await self.desk.folders.uids(
             account.id, now, max((last for some in ranges for _, last in some), default=0)
         )
-        moved = 0
+        moved, by = 0, str(account.address)
         for folder_id, some in zip(before, ranges, strict=True):
             back = await self.desk.folders.move(
-                account.id, now, those_in(some, there), folder_id, str(account.address)
+                account.id, now, those_in(some, there), folder_id, by, through=PAGE
             )
             moved += len(back)
         self._say(visit, f"{count_mails(moved)} moved back.")
@@ -153,7 +153,7 @@ class Rearranging:
         account, count, moved = visit.guest.account, 0, dict[int, str]()
         for folder_id, some in uids.items():
             pairs = await self.desk.folders.move(
-                account.id, folder_id, some, target.folder_id, str(account.address)
+                account.id, folder_id, some, target.folder_id, str(account.address), through=PAGE
             )
             if pairs:
                 count += len(pairs)

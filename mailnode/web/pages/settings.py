@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
+TAGGED = "tagged"
 LEAST_CHARACTERS = 8
 DAY_S = 86400.0
 MOST_DAYS = 3650
@@ -41,7 +42,8 @@ class Settings:
         now: UTC epoch seconds.
         set_password: gives an account, by its address, a new password; everybody knows of it
             when the Deferred fires.
-        set_junk: files an account's unwanted mail in that folder from now on; likewise.
+        set_junk: files an account's unwanted mail in that folder from now on, and says whether POP3
+            serves it under a tagged Subject; likewise.
         shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
     """
@@ -51,7 +53,7 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
-    set_junk: Callable[[Account, str], Awaitable[None]]
+    set_junk: Callable[[Account, str, bool], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
 
@@ -78,7 +80,7 @@ class Settings:
                 "/settings/junk",
                 ("POST",),
                 self.choose_junk,
-                "Says where unwanted mail lies: ``junk``, ``Junk`` or ``INBOX``",
+                "Says where unwanted mail lies: ``junk``, ``Junk``, ``INBOX`` or ``tagged``",
             ),
             Route(
                 "/settings/password",
@@ -104,15 +106,16 @@ class Settings:
             scopes=may,
             secret=secret,
             least=LEAST_CHARACTERS,
-            in_inbox=visit.guest.account.junk == INBOX,
+            junk=_choice_of(visit.guest.account),
             passwords_here=self.passwords_here,
         )
 
     async def choose_junk(self, visit: Visit) -> Answer:
-        folder = INBOX if visit.form.get("junk") == INBOX else JUNK
-        await self.set_junk(visit.guest.account, folder)
-        where = "the inbox, marked" if folder == INBOX else "Junk"
-        self._say(visit, f"Unwanted mail lies in {where}, from now on.")
+        choice = visit.form.get("junk")
+        folder = INBOX if choice in (INBOX, TAGGED) else JUNK
+        await self.set_junk(visit.guest.account, folder, choice == TAGGED)
+        words = {INBOX: "the inbox, marked", TAGGED: "the inbox, its subject tagged for POP3"}
+        self._say(visit, f"Unwanted mail lies in {words.get(choice, 'Junk')}, from now on.")
         return see_other("/settings")
 
     async def end_session(self, visit: Visit, key: str) -> Answer:
@@ -195,3 +198,7 @@ class Settings:
     async def _refused(self, visit: Visit, why: str, status: int = 422) -> Answer:
         self.templates.flashes.add(visit, why, "failed")
         return await self.show(visit, status=status)
+
+
+def _choice_of(account: Account) -> str:
+    return TAGGED if account.tag_subject else account.junk

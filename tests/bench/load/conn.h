@@ -26,6 +26,7 @@
 static pthread_mutex_t error_lock = PTHREAD_MUTEX_INITIALIZER;
 static char first_error[256];
 static SSL_CTX *tls;
+MAYBE const char *conn_source; /* which address of ours connections come from; NULL for any */
 
 MAYBE double now(void) {
     struct timespec t;
@@ -92,6 +93,12 @@ MAYBE int conn_open(struct conn *c, const char *host, int port, int timeout_s) {
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    if (conn_source) {
+        struct sockaddr_in from = {.sin_family = AF_INET};
+        inet_pton(AF_INET, conn_source, &from.sin_addr);
+        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+        if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0) note_text("bind", strerror(errno));
+    }
     inet_pton(AF_INET, host, &a.sin_addr);
     if (connect(c->fd, (struct sockaddr *)&a, sizeof a) < 0) {
         note_text("connect", strerror(errno));

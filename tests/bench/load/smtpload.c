@@ -8,12 +8,17 @@
  * -W    wait for the reply to QUIT (else QUIT and close, as Postfix does)
  * -f u%d  local part   -u number of users (100)   -U first user   -d domain
  * -F reverse-path and author   -a user:password, signed in with (AUTH PLAIN) where that is offered
+ * -M FILE  mails that are made, each a line "ADDRESS HELO REVERSE-PATH OCTETS" and its octets, dots
+ *          stuffed, from number -O on; a proxy at 127.0.0.2 says that each comes from its ADDRESS
  * -i N  open N idle connections (greeting, EHLO), -c at a time; hold them until standard input
  *       ends, -T seconds at most
  *
  * "acked" counts the 250 replies to the final dot.
  */
 #include "conn.h"
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 static const char *host = "127.0.0.1", *domain = "example.test", *local = "u%d";
 static const char *sender = "bench@example.org";
@@ -27,6 +32,36 @@ static char *body;
 static long next_mail;
 static unsigned run_id;
 static pthread_barrier_t gate;
+
+/* Mails that were made beforehand. */
+struct made {
+    char address[48], helo[128], sender[256];
+    const char *octets;
+    size_t size;
+};
+static struct made *made;
+static long made_count, made_from;
+
+static void read_made(const char *path) {
+    int fd = open(path, O_RDONLY);
+    struct stat about;
+    if (fd < 0 || fstat(fd, &about) < 0 || !about.st_size) exit(2);
+    char *all = mmap(NULL, about.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (all == MAP_FAILED) exit(2);
+    for (char *at = all; at < all + about.st_size;) {
+        if (made_count % 1024 == 0) made = realloc(made, (made_count + 1024) * sizeof *made);
+        struct made *m = &made[made_count++];
+        char line[512] = "", *end = memchr(at, '\n', all + about.st_size - at);
+        if (!end || end - at >= (long)sizeof line) exit(2);
+        memcpy(line, at, end - at);
+        if (sscanf(line, "%47s %127s %255s %zu", m->address, m->helo, m->sender, &m->size) != 4) exit(2);
+        m->octets = end + 1;
+        at = end + 1 + m->size;
+    }
+    close(fd);
+    conn_source = "127.0.0.2";
+}
+static struct made *made_mail(long no) { return &made[(made_from + no) % made_count]; }
 
 struct session {
     pthread_t thread;
@@ -52,11 +87,12 @@ static int reply(struct conn *c, const char *where, int want) {
     note(where, s, n);
     return -code;
 }
-static int say_hello(struct conn *c) {
+static int say_hello(struct conn *c, const char *helo) {
     size_t n;
-    char *s;
+    char *s, text[192];
     int auth = 0;
-    if (conn_say(c, "EHLO client.example.org\r\n") < 0) return -1;
+    snprintf(text, sizeof text, "EHLO %s\r\n", helo);
+    if (conn_say(c, text) < 0) return -1;
     do {
         if (!(s = conn_line(c, &n)) || n < 5 || s[0] != '2') {
             note("ehlo", s, s ? n : 0);
@@ -67,11 +103,15 @@ static int say_hello(struct conn *c) {
     if (!auth || !sign_in[0]) return 0;
     return conn_say(c, sign_in) < 0 ? -1 : reply(c, "auth", 2);
 }
-static int greet(struct conn *c) {
-    if (reply(c, "banner", 2) < 0 || say_hello(c) < 0) return -1;
+static int greet(struct conn *c, long no) {
+    const char *helo = made ? made_mail(no)->helo : "client.example.org";
+    char proxy[128];
+    snprintf(proxy, sizeof proxy, "PROXY TCP4 %s 127.0.0.1 40000 25\r\n", made ? made_mail(no)->address : "");
+    if (made && conn_say(c, proxy) < 0) return -1;
+    if (reply(c, "banner", 2) < 0 || say_hello(c, helo) < 0) return -1;
     if (!with_tls) return 0;
     if (conn_say(c, "STARTTLS\r\n") < 0 || reply(c, "starttls", 2) < 0) return -1;
-    return conn_handshake(c) < 0 || say_hello(c) < 0 ? -1 : 0;
+    return conn_handshake(c) < 0 || say_hello(c, helo) < 0 ? -1 : 0;
 }
 static int recipient(char *to, long number) {
     char name[64];
@@ -85,7 +125,7 @@ static int rcpt(char *to, long number) {
 }
 static int envelope(struct conn *c, long no) {
     char text[65536];
-    int n = snprintf(text, 1024, "MAIL FROM:<%s>\r\n", sender);
+    int n = snprintf(text, 1024, "MAIL FROM:<%s>\r\n", made ? made_mail(no)->sender : sender);
     if (pipeline) {
         for (int i = 0; i < rcpts; i++) n += rcpt(text + n, no * rcpts + i);
         n += sprintf(text + n, "DATA\r\n");
@@ -117,6 +157,10 @@ static int send_pieces(struct conn *c, struct iovec *v, int n) {
 }
 static int send_mail(struct session *t, struct conn *c, long no) {
     char head[512], to[128];
+    if (made) {
+        struct made *m = made_mail(no);
+        return conn_send(c, m->octets, m->size) < 0 ? -1 : conn_say(c, ".\r\n");
+    }
     recipient(to, no * rcpts);
     int h = snprintf(head, sizeof head,
                      "From: Bench <%s>\r\nTo: %s\r\n"
@@ -153,7 +197,7 @@ static void *run_session(void *a) {
         }
         if (c.fd < 0) {
             t->conns++;
-            if (conn_open(&c, host, port, timeout_s) < 0 || greet(&c) < 0) {
+            if (conn_open(&c, host, port, timeout_s) < 0 || greet(&c, no) < 0) {
                 t->failed++;
                 conn_close(&c);
                 if (++t->connfail > 200) break;
@@ -197,7 +241,7 @@ static int run_idle(void) {
             if (all[i].fd < 0) continue;
             all[i].buf = buffer; /* replies are read in turn */
             all[i].cap = 65536;
-            if (bad < 3 && greet(&all[i]) == 0) {
+            if (bad < 3 && greet(&all[i], i) == 0) {
                 opened++;
                 continue;
             }
@@ -224,9 +268,11 @@ static void set_sign_in(const char *who) {
 }
 int main(int argc, char **argv) {
     int o;
-    while ((o = getopt(argc, argv, "H:p:s:T:m:l:r:kPZWAR:f:u:U:d:i:t:c:F:a:")) != -1) switch (o) {
+    while ((o = getopt(argc, argv, "H:p:s:T:m:l:r:kPZWAR:f:u:U:d:i:t:c:F:a:M:O:")) != -1) switch (o) {
         case 'H': host = optarg; break;
         case 'p': port = atoi(optarg); break;
+        case 'M': read_made(optarg); break;
+        case 'O': made_from = atol(optarg); break;
         case 's': sessions = atoi(optarg); break;
         case 'T': seconds = atof(optarg); break;
         case 'm': mails = atol(optarg); break;

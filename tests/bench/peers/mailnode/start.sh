@@ -6,6 +6,10 @@ mkdir -p "$RUN"
 cd "$RUN"
 [ ! -d "$TREE/mailnode" ] || export PYTHONPATH="$TREE"
 "$BENCH_PYTHON" "$HERE/make_accounts.py" "$RUN/users.db"
+if [ -n "${BENCH_MODEL:-}" ]; then
+    mkdir -p "$RUN/var/models"
+    cp "$BENCH_MODEL" "$RUN/var/models/node.model"
+fi
 if [ -n "${BENCH_RELAY:-}" ]; then
     export MAILNODE_OUTBOUND__RATE=0 # the load signs in as one account
 fi

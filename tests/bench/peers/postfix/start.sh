@@ -1,4 +1,8 @@
 #!/bin/sh
+# With BENCH_JUDGED, apart from others' mounts: milters.sh says why.
+if [ -n "${BENCH_JUDGED:-}" ] && [ -z "${BENCH_APART:-}" ]; then
+    BENCH_APART=yes exec unshare --mount sh "$0"
+fi
 . "$(dirname "$0")/../peer.sh"
 fresh
 maildirs
@@ -16,5 +20,6 @@ render "$HERE/master.cf.in" "$RUN/etc/master.cf"
 each_user 'u%@example.test u%/' >"$RUN/etc/users"
 /usr/sbin/postmap -c "$RUN/etc" "hash:$RUN/etc/users"
 /usr/sbin/postfix -c "$RUN/etc" check 2>/dev/null || true
+[ -z "${BENCH_JUDGED:-}" ] || . "$HERE/milters.sh"
 pid
 exec /usr/lib/postfix/sbin/master -c "$RUN/etc" -d

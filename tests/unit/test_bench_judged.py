@@ -1,0 +1,99 @@
+"""`make bench-judged`: its name server's answers, its mails and its verdicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.records import Reading, make_query, parse_answer, read_answer
+from tests.bench.held import Held
+from tests.bench.judged import OURS, THEIRS, aims, table
+from tests.bench.judged_dns import answer, wire_zone
+from tests.bench.judged_mails import address_of, name_of
+from tests.bench.results import Results
+
+ZONE = {
+    "a.example TXT": "v=spf1 " + "x" * 300,
+    "mx.a.example A": "198.18.0.7",
+    "7.0.18.198.in-addr.arpa PTR": "mx.a.example",
+}
+
+
+class NameServerTests(SynchronousTestCase):
+    def ask(self, name: str, kind: str, edns: bool = True) -> Reading:
+        query = make_query(name, kind)
+        if not edns:
+            query.use_edns(False)
+        found = parse_answer(answer(query.to_wire(), *wire_zone(ZONE)), query)
+        assert found is not None
+        return read_answer(found, trusted=False)
+
+    def test_it_says_what_is_in_its_zone_and_that_nothing_else_is(self) -> None:
+        for edns in (True, False):
+            for entry, value in ZONE.items():
+                found = self.ask(*entry.split(), edns)
+                self.assertEqual((value,), found.records.values)
+            self.assertEqual(((), True), self.nothing("a.example", "A", edns))
+            self.assertEqual(((), False), self.nothing("b.example", "TXT", edns))
+
+    def nothing(self, name: str, kind: str, edns: bool) -> tuple[tuple[Any, ...], bool]:
+        found = self.ask(name, kind, edns)
+        self.assertEqual(300, found.records.expires_in_s)
+        return found.records.values, found.exists
+
+
+class MailsTests(SynchronousTestCase):
+    def test_each_domain_has_an_address_of_its_own(self) -> None:
+        numbers = range(0, 120_000, 7)
+        self.assertEqual(len(numbers), len(set(map(address_of, numbers))))
+        self.assertEqual(len(numbers), len(set(map(name_of, numbers))))
+
+
+class FakeReactor:
+    def __init__(self) -> None:
+        self.threadCallQueue: list[Any] = []
+        self.later: list[Any] = []
+
+    def callLater(self, delay_s: float, call: Any, *args: Any, **named: Any) -> None:
+        self.later.append((call, args, named))
+
+
+class HeldTests(SynchronousTestCase):
+    def test_calls_of_all_kinds_are_timed_and_made(self) -> None:
+        from twisted.python import log
+
+        self.patch(log, "callWithLogger", lambda logger, call, *args: call(*args))
+        reactor, held, made = FakeReactor(), Held(), list[int]()
+        held.watch(reactor)
+        reactor.callLater(1, made.append, 1)
+        reactor.threadCallQueue.append((made.append, (2,), {}))
+        for call, args, named in [*reactor.later, *reactor.threadCallQueue]:
+            call(*args, **named)
+        log.callWithLogger(self, made.append, 3)
+        self.assertEqual(([1, 2, 3], 3), (made, held.times))
+
+
+class AimsTests(SynchronousTestCase):
+    def results(self, ours: float, theirs: float, longest_s: float) -> Results:
+        told = Results()
+        for repeat in range(3):
+            for name, rate in ((OURS, ours), (THEIRS, theirs)):
+                figures = {"arrived_rate": rate, "cpu_1000": 3.0, "p50_ms": 200.0}
+                record = {"kind": "judged", "cell": "j4k", "target": name, "repeat": repeat}
+                told.add(record | figures)
+        held = {"longest": [0.001, longest_s], "times": 1000, "written": 4}
+        told.add({"kind": "held", "cell": "held", "target": OURS} | held)
+        return told
+
+    def kept(self, *figures: float) -> list[bool]:
+        return [kept for *_, kept in aims(self.results(*figures))]
+
+    def test_both_are_held_against_what_was_measured(self) -> None:
+        self.assertEqual([True, True], self.kept(300.0, 150.0, 0.010))
+        self.assertEqual([False, False], self.kept(299.0, 150.0, 0.011))
+
+    def test_the_tables_have_the_figures(self) -> None:
+        text = "\n".join(table(self.results(300.0, 120.0, 0.0042)))
+        for words in ("2.50 x", "4.2 ms, 4 full models written", "mailnode", "postfix"):
+            self.assertIn(words, text)
