@@ -235,7 +235,7 @@ class Guard:
     def counts(self) -> dict[str, int]:
         """For the metrics."""
         bans, blocks = self.kept_out()
-        return {'kind="ban"': len(bans), 'kind="block"': len(blocks)}
+        return {"ban": len(bans), "block": len(blocks)}
 
     async def ban(self, network: str, for_s: float | None, reason: str, by: str) -> Ban:
         """Nobody signs in from there, with any process once it is answered.

@@ -12,7 +12,6 @@ from mailnode import __version__
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.gate import ProxyGate
-    from mailnode.guarding import Guard
     from mailnode.resolver import Resolver
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
@@ -38,7 +37,8 @@ def describe(
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
     dmarc_collected: Callable[[], Mapping[str, int]] = dict,
-    guard: Guard,
+    sign_ins_blocked: Callable[[], int] = int,
+    kept_out: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -49,6 +49,8 @@ def describe(
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
         judged: what the door's filters said, by filter and result.
+        sign_ins_blocked: sign-ins and connections turned away for guessing, or a ban.
+        kept_out: bans and blocks that hold, by kind.
         dmarc_collected: mails for DMARC reports, by result.
     """
     began = time.time()
@@ -165,9 +167,13 @@ def describe(
     metrics.counter(
         "mailnode_sign_ins_blocked_total",
         "sign-ins and connections turned away before a password was checked",
-        lambda: guard.guesses.turned_away,
+        sign_ins_blocked,
     )
-    metrics.gauge("mailnode_kept_out", "bans and blocked addresses, by kind", guard.counts)
+    metrics.gauge(
+        "mailnode_kept_out",
+        "bans and blocked addresses, by kind",
+        lambda: {f'kind="{kind}"': count for kind, count in kept_out().items()},
+    )
 
 
 def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:

@@ -154,7 +154,8 @@ class Node(House):
             arrival=self.arrival.told,
             arrival_lookups=lambda: self.arrival_resolver.counts,
             judged=lambda: self.intake.judged,
-            guard=self.guard,
+            sign_ins_blocked=lambda: self.guard.guesses.turned_away,
+            kept_out=self.guard.counts,
             dmarc_collected=lambda: self.dmarc.told,
         )
 

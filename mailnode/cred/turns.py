@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from mailnode.errors import SignInBusy
 
-AT_ONCE = 8
+AT_ONCE = 4  # as many as hash, and as many again
 MOST_WAITING = 64
 
 

@@ -131,7 +131,8 @@ class Supervisor(House):
             accepts=self.taking.intake.timings if self.taking is not None else Timings(),
             now=self.due.now,
             judged=lambda: self.taking.intake.judged if self.taking is not None else {},
-            guard=self.guard,
+            sign_ins_blocked=lambda: self.guard.guesses.turned_away,
+            kept_out=self.guard.counts,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 

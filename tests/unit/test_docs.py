@@ -205,7 +205,6 @@ class Health(SynchronousTestCase):
             gate=any_,
             queue=queue,
             accepts=any_,
-            guard=any_,
         )
         describe_lessons(metrics, lessons=dict, last_at=type(None), known=type(None), octets=int)
         describe_resolver(metrics, any_)
