@@ -153,13 +153,15 @@ def test_an_owner_signs_in_within_a_second_during_10_000_guesses_from_100_addres
         answers, took = besiege(node)
         after = costs(node)
         print(f"\n{sum(answers.values())} guesses: {dict(answers)}")
-        print(f"owner: {len(took)} sign-ins, median {statistics.median(took):.3f} s, "
-              f"worst {max(took):.3f} s")  # fmt: skip
+        print(f"owner: {len(took)} sign-ins, median {statistics.median(took):.3f} s")
+        late = sorted(took)[int(0.95 * len(took))]
+        print(f"95 of 100 within {late:.3f} s, the slowest {max(took):.3f} s")
         print(f"threads {before[0]} -> {after[0]}, {before[1]:.0f} -> {after[1]:.0f} MiB")
         assert sum(answers.values()) == GUESSES
         assert not any(each.startswith("+OK") for each in answers), answers
         assert answers["-ERR [SYS/TEMP"] > GUESSES / 2, answers
-        assert statistics.median(took) < WITHIN_S, took
+        # The first of them meets 400 connections that begin TLS at one moment.
+        assert sum(seconds < WITHIN_S for seconds in took) >= 0.95 * len(took), took
         assert after[0] <= before[0] + 6  # two that hash, and those of the files
         assert after[1] < before[1] + 300  # TLS of 400 connections, argon2id of two threads
         blocks = json.loads(command(folder, "ban", "list", "--json").stdout)["blocks"]

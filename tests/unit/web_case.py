@@ -20,7 +20,7 @@ from zope.interface import directlyProvides, providedBy
 
 from mailnode.addresses import parse_address
 from mailnode.cred.checkers import SignInDenied
-from mailnode.errors import NotFound, SignInBusy
+from mailnode.errors import NotFound, SignInBlocked, SignInBusy
 from mailnode.model import INBOX
 from mailnode.store.directory import Account
 from mailnode.store.folder_lists import Folder
@@ -107,12 +107,15 @@ class MadeUpPortal:
     accounts: dict[int, Account]
     passwords: dict[int, str]
     busy: bool = False
+    blocked_s: float = 0.0
     asked: list[Any] = field(factory=list)
 
     async def login(self, credentials: Any, mind: object, interface: Any) -> Any:
         self.asked.append(credentials)
         if self.busy:
             raise SignInBusy()
+        if self.blocked_s:
+            raise SignInBlocked.until(self.blocked_s)
         for account in self.accounts.values():
             names = (str(account.address).encode(), account.address.local.encode())
             right = self.passwords[account.id].encode()
