@@ -11,6 +11,7 @@ from mailnode.store.queue_desk import STATES_SHOWN, QueueFilter, count_rows
 from mailnode.store.queue_steering import QueueSteering
 from mailnode.web.api.accounts import Accounts
 from mailnode.web.api.api import Api
+from mailnode.web.api.bans import Bans
 from mailnode.web.api.captured import Captured as CapturedMail
 from mailnode.web.api.folders import Folders
 from mailnode.web.api.happenings import Happenings
@@ -89,6 +90,7 @@ def make_api(
                 house.messages.usage,
             ),
             Queue(steering, QueueFilter),
+            Bans(house.guard),
             Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),
             NodeState(
                 house.hostname, __version__, house.readiness, lambda: desk.directory.gear, count

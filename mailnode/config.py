@@ -20,6 +20,7 @@ from mailnode.settings import (
     AccountSettings,
     ArrivalSettings,
     ClamdSettings,
+    GuessingSettings,
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
@@ -83,6 +84,7 @@ class Config:
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
     second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
+    guessing: GuessingSettings = field(factory=GuessingSettings)
 
     @property
     def users_path(self) -> Path:

@@ -155,6 +155,22 @@ class RecoveryCodesMade(Event):
     name = "recovery-codes-made"
 
 
+class Banned(Event):
+    """Nobody signs in from `client` any more, an address or a network.
+
+    Detail has `for_s` (None: until it is lifted), `reason`, and `by` whom; of one that guessed
+    `failures`, and `account_id` where it is kept from that account alone.
+    """
+
+    name = "banned"
+
+
+class Unbanned(Event):
+    """A ban was lifted before its time; detail has `by` whom where that is known."""
+
+    name = "unbanned"
+
+
 class Imported(Event):
     """A mail that was at rest elsewhere lies in a mailbox now, and would survive a power cut.
 

@@ -27,6 +27,7 @@ from mailnode.errors import MailError
 from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
+from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
 from mailnode.measures import describe_lessons
 from mailnode.outbound.reporting import Reports
@@ -81,11 +82,14 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, guests, models, dmarc: the
+        messages, queue, blobs, journal, indexes, sweep, greylist, guests, guard, models, dmarc: the
             parts, beside those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
+        owns_folder: whether this process does what one does for the whole node.
     """
+
+    owns_folder = True
 
     def __init__(
         self,
@@ -153,6 +157,7 @@ class House(Premises):
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
         self.guests = Guests(self.database, time.time, self.directory.find_by_id)
         self.guests.told = partial(self.bell.ring, "guests")
+        self.guard = Guard.of(self, owns=self.owns_folder)
         self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -165,6 +170,7 @@ class House(Premises):
         self.room.quota = self.config.quota
         self.room.least_free_octets = self.config.store.free_space
         self.greylist.apply(rules_of(self.config.arrival))
+        self.guard.guesses.apply(self.config.guessing)
         if self.dispatch is not None:
             self.dispatch.apply(self.config.outbound)
 
@@ -177,6 +183,7 @@ class House(Premises):
             (self.room.look, 1.0),
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
+            (self.guard.each_second, 1.0),
             (self._tell_changed, TELL_S),
             (self._catch_up, TELL_S),
         ):
@@ -371,6 +378,7 @@ class House(Premises):
             await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
+        await self.guard.stop()
         await self.dmarc.stop()
         await self.database.close()
         self.blobs.close()

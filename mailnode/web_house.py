@@ -132,6 +132,8 @@ def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) ->
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
+        account_of=house.guard.account_of,
+        guesses=house.guard.guesses,
     )
 
 
@@ -191,8 +193,16 @@ class WebHouse:
         names = frozenset({house.hostname, *config.web.names})
         sets_passwords = not judge_passwords(others)
         ageing = passwords.ageing if sets_passwords else None
-        is_over = ageing.is_over if ageing is not None else _never
-        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy, is_over)
+        guesses = house.guard.guesses
+        guard = Guard(
+            guests,
+            directory.find_by_id,
+            names,
+            gate.is_proxy,
+            is_over=ageing.is_over if ageing is not None else _never,
+            turn_away=guesses.turn_away,
+            bad_token=guesses.bad_token,
+        )
         templates = Templates(Assets.read(house.hostname), guard, house.hostname)
         sign_ins = SignIns(
             templates,

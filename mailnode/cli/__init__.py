@@ -8,6 +8,7 @@ from mailnode.cli.accounts import domain, user
 from mailnode.cli.aliases import alias
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
+from mailnode.cli.bans import ban
 from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
@@ -69,7 +70,7 @@ COMMANDS = {
         token,
     ),
     "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, replay, version),
+    "The node": (config, doctor, trace, replay, ban, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)

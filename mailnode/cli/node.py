@@ -29,6 +29,7 @@ from mailnode.store.accounts import Accounts
 from mailnode.store.locks import lock_blobs, lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
+from mailnode.values import read_duration
 
 CHANGE_OCTETS = 256 << 10  # a change of a database and the journal of its pages need less
 
@@ -95,6 +96,19 @@ def read_address(text: str) -> Address:
         return parse_address(text)
     except BadAddress as error:
         raise Mistake(f"{text!r}: {error}; an address is such as carol@example.org") from None
+
+
+def read_some_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Seconds, of an option that says how long something holds; None where it isn't given."""
+    if value is None:
+        return None
+    try:
+        seconds = read_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not {error}") from None
+    if not seconds:
+        raise click.BadParameter("some time is needed, such as 7d")
+    return seconds
 
 
 def require_new(accounts: Accounts, name: str) -> None:

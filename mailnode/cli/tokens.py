@@ -10,7 +10,7 @@ import click
 from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_USAGE, Mistake, NodeCommand, NodeGroup, answer_json, config_of
-from mailnode.cli.node import ease_full_disk, open_accounts
+from mailnode.cli.node import ease_full_disk, open_accounts, read_some_time
 from mailnode.cred.app_passwords import Proofs
 from mailnode.errors import AccountError
 from mailnode.sealing import Seal
@@ -28,7 +28,6 @@ from mailnode.store.tokens import (
     read_scopes,
     select_tokens,
 )
-from mailnode.values import read_duration
 
 _EXAMPLE = "mailnode token add carol@example.org backup-script --scope read"
 
@@ -45,18 +44,6 @@ def _read_scopes(
         return read_scopes([scope for value in values for scope in value.replace(",", " ").split()])
     except AccountError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = read_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not {error}") from None
-    if not seconds:
-        raise click.BadParameter("a token needs some time")
-    return seconds
 
 
 @token.command(
@@ -78,7 +65,7 @@ def _read_duration(_ctx: click.Context, _param: click.Parameter, value: str | No
 )
 @click.option(
     "--expires",
-    callback=_read_duration,
+    callback=read_some_time,
     metavar="TIME",
     help="How long it counts, such as 90d; without it, until it is revoked.",
 )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
+from mailnode.errors import SignInBlocked
 from mailnode.machine import is_loopback, plain_address
 from mailnode.web.channel import host_of
 from mailnode.web.guest import Guest
@@ -98,6 +99,8 @@ class Guard:
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
         is_over: whether an account's password is too old for anything but its change.
+        turn_away: for how long nobody signs in from an address; 0 for who may.
+        bad_token: hears of each token that lets nobody in, and from where it came.
     """
 
     guests: Guests
@@ -105,6 +108,8 @@ class Guard:
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
     is_over: Callable[[Account], bool] = field(default=lambda account: False)
+    turn_away: Callable[[str], float] = field(default=lambda client: 0.0)
+    bad_token: Callable[[str, bytes], object] = field(default=lambda client, token: None)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
     # Where from
@@ -161,15 +166,19 @@ class Guard:
 
         Raises:
             InClear: a token came over a wire that others may read.
+            SignInBlocked: nobody is let in from there.
             BadToken: it lets nobody in.
         """
         kind, _, secret = request.header("Authorization").partition(" ")
         if kind.lower() == "bearer" and secret:
             if not peer.may_sign_in:
                 raise InClear()
+            if left_s := self.turn_away(peer.client):
+                raise SignInBlocked.until(left_s)
             token = await self.guests.token(secret.strip()[:MOST_SECRET_CHARACTERS], peer.client)
             account = self.find_account(token.account_id) if token else None
             if token is None or account is None:
+                self.bad_token(peer.client, secret.encode("utf-8", "replace"))
                 raise BadToken()
             return Guest(account, token=token)
         if route.need is Need.NOBODY or not peer.may_sign_in:

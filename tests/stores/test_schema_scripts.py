@@ -19,6 +19,7 @@ DIGESTS = {
     "accounts/0006": "6616f99c0bf5",
     "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
+    "guard/0001": "70507fc2c762",
     "index/0002": "2dccb0c72dc7",
     "sqlite/0001": "159135cb5645",
     "sqlite/0002": "c39741bbae94",

@@ -22,7 +22,7 @@ from mailnode.addresses import parse_address
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.policy import PasswordPolicy
-from mailnode.errors import NotFound, SignInBusy
+from mailnode.errors import NotFound, SignInBlocked, SignInBusy
 from mailnode.model import INBOX
 from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
@@ -110,12 +110,15 @@ class MadeUpPortal:
     accounts: dict[int, Account]
     passwords: dict[int, str]
     busy: bool = False
+    blocked_s: float = 0.0
     asked: list[Any] = field(factory=list)
 
     async def login(self, credentials: Any, mind: object, interface: Any) -> Any:
         self.asked.append(credentials)
         if self.busy:
             raise SignInBusy()
+        if self.blocked_s:
+            raise SignInBlocked.until(self.blocked_s)
         for account in self.accounts.values():
             names = (str(account.address).encode(), account.address.local.encode())
             right = self.passwords[account.id].encode()
