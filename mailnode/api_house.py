@@ -14,6 +14,7 @@ from mailnode.store.queue_steering import QueueSteering
 from mailnode.web.api.accounts import Accounts
 from mailnode.web.api.api import Api
 from mailnode.web.api.audit import Audit
+from mailnode.web.api.bans import Bans
 from mailnode.web.api.captured import Captured as CapturedMail
 from mailnode.web.api.folders import Folders
 from mailnode.web.api.happenings import Happenings
@@ -92,6 +93,7 @@ def make_api(
                 house.messages.usage,
             ),
             Queue(steering, QueueFilter),
+            Bans(house.guard),
             Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),
             Audit(find_in_audit(house), facts_of),
             NodeState(

@@ -21,6 +21,7 @@ from mailnode.settings import (
     ArrivalSettings,
     AuditSettings,
     ClamdSettings,
+    GuessingSettings,
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
@@ -35,6 +36,7 @@ from mailnode.settings import (
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
+    SecondFactorSettings,
     SpamdSettings,
     StoreSettings,
     TlsSettings,
@@ -83,6 +85,8 @@ class Config:
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
     audit: AuditSettings = field(factory=AuditSettings)
+    second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
+    guessing: GuessingSettings = field(factory=GuessingSettings)
 
     @property
     def users_path(self) -> Path:

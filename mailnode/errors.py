@@ -7,6 +7,7 @@ a temporary failure, because a bug must never bounce mail.
 
 from __future__ import annotations
 
+import math
 import re
 
 
@@ -287,6 +288,46 @@ class PasswordTooOld(SignInRefused):
 class SignInBusy(MailError):
     smtp_code, enhanced, http_status = 454, "4.7.0", 503
     text = "Temporary authentication failure, please try again later"
+
+
+class WrongCode(MailError):
+    """No: one text for every cause, which only the log tells apart (`detail`)."""
+
+    smtp_code, enhanced, http_status, exit_code = 535, "5.7.8", 401, 77
+    text = "That code is wrong, or was used before"
+
+
+class TooManyCodes(MailError):
+    """Nobody looks at a code now."""
+
+    smtp_code, enhanced, http_status, exit_code = 454, "4.7.0", 429, 75
+    text = "Too many wrong codes: wait a quarter of an hour, or use a recovery code"
+
+
+class NotSent(MailError):
+    """A code could not be sent."""
+
+    smtp_code, enhanced, http_status, exit_code = 451, "4.7.0", 503, 75
+    text = "The code could not be sent; try again later, or use another way"
+
+
+class TooManySent(NotSent):
+    http_status = 429
+    text = "Too many codes were sent: wait an hour, or use another way"
+
+
+class SignInBlocked(MailError):
+    """Whoever the client is: too many guesses came from its address, or it is banned."""
+
+    smtp_code, enhanced, http_status = 454, "4.7.0", 429
+    text = "Too many failed sign-ins from your address, please try again later"
+
+    @classmethod
+    def until(cls, left_s: float) -> SignInBlocked:
+        """For so long."""
+        blocked = cls(detail=f"for {left_s:.0f} s more")
+        blocked.retry_after_s = max(1, math.ceil(left_s))
+        return blocked
 
 
 class MaildropInUse(MailError):

@@ -136,6 +136,57 @@ class SignInFailed(Event):
     audited = True
 
 
+class CodeAwaited(Event):
+    """A right password on the web, of an account with a second factor: nobody is signed in yet."""
+
+    name = "code-awaited"
+
+
+class FactorAdded(Event):
+    """An account has one more second factor.
+
+    Detail has `account`, `kind`, and in `factor` what its owner calls it.
+    """
+
+    name = "factor-added"
+    audited = True
+
+
+class FactorRemoved(Event):
+    """An account has a second factor less; detail is as of `FactorAdded`, with `by` whom."""
+
+    name = "factor-removed"
+    audited = True
+
+
+class RecoveryCodesMade(Event):
+    """An account has new recovery codes, and those of before count no more.
+
+    Detail has `account`.
+    """
+
+    name = "recovery-codes-made"
+    audited = True
+
+
+class Banned(Event):
+    """Nobody signs in from `client` any more, an address or a network.
+
+    Detail has `for_s` (None: until it is lifted), `reason`, and `by` whom; of one that guessed
+    `failures`, and `account_id` where it is kept from that account alone.
+    """
+
+    name = "banned"
+    audited = True
+
+
+class Unbanned(Event):
+    """A ban was lifted before its time; detail has `by` whom where that is known."""
+
+    name = "unbanned"
+    audited = True
+
+
 class Imported(Event):
     """A mail that was at rest elsewhere lies in a mailbox now, and would survive a power cut.
 

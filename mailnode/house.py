@@ -28,6 +28,7 @@ from mailnode.errors import MailError
 from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
+from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
 from mailnode.measures import describe_audit, describe_lessons, describe_notices
 from mailnode.notices.notices import Notices
@@ -39,6 +40,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
+from mailnode.store.guests import Guests
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.models import ModelFiles, ModelShelf
@@ -64,6 +66,7 @@ NEED_A_RESTART = (
     "listen",
     "tls",
     "accounts",
+    "second_factor",
     "web",
     "log",
     "plugins",
@@ -85,12 +88,15 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc, audit, seen: the
-            parts, beside those of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guests, guard, models, dmarc,
+            audit, seen: the parts, beside those of `Premises`.
         dispatch, teacher, notices: the relay, who learns and who tells accounts, in the one
             process of the node that has them.
         started: True once everything listens.
+        owns_folder: whether this process does what one does for the whole node.
     """
+
+    owns_folder = True
 
     def __init__(
         self,
@@ -160,6 +166,9 @@ class House(Premises):
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
+        self.guests = Guests(self.database, time.time, self.directory.find_by_id)
+        self.guests.told = partial(self.bell.ring, "guests")
+        self.guard = Guard.of(self, owns=self.owns_folder)
         self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -172,6 +181,7 @@ class House(Premises):
         self.room.quota = self.config.quota
         self.room.least_free_octets = self.config.store.free_space
         self.greylist.apply(rules_of(self.config.arrival))
+        self.guard.guesses.apply(self.config.guessing)
         if self.dispatch is not None:
             self.dispatch.apply(self.config.outbound)
 
@@ -185,11 +195,13 @@ class House(Premises):
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
             (self.audit.each_second, 1.0),
+            (self.guard.each_second, 1.0),
             (self._tell_changed, TELL_S),
             (self._catch_up, TELL_S),
         ):
             self._call_every(every_s, call)
         self._call_every(FOLDERS_S, self._folders_changed, now=False)
+        self.bell.on("guests", self.guests.forget)
         self.bell.on("mail", self._folders_changed)
         self.bell.on("accounts", self.watch.look)
         self.bell.on("journal", self._complete_journal)
@@ -399,6 +411,7 @@ class House(Premises):
             await self.teacher.stop()
         await self.indexes.stop()
         await self.greylist.stop()
+        await self.guard.stop()
         await self.dmarc.stop()
         if self.notices is not None:
             await self.notices.stop()

@@ -38,6 +38,8 @@ def describe(
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
     dmarc_collected: Callable[[], Mapping[str, int]] = dict,
+    sign_ins_blocked: Callable[[], int] = int,
+    kept_out: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -48,6 +50,8 @@ def describe(
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
         judged: what the door's filters said, by filter and result.
+        sign_ins_blocked: sign-ins and connections turned away for guessing, or a ban.
+        kept_out: bans and blocks that hold, by kind.
         dmarc_collected: mails for DMARC reports, by result.
     """
     began = time.time()
@@ -161,6 +165,16 @@ def describe(
         "accounts in users.db",
         lambda: len(directory.accounts()),
     )
+    metrics.counter(
+        "mailnode_sign_ins_blocked_total",
+        "sign-ins and connections turned away before a password was checked",
+        sign_ins_blocked,
+    )
+    metrics.gauge(
+        "mailnode_kept_out",
+        "bans and blocked addresses, by kind",
+        lambda: {f'kind="{kind}"': count for kind, count in kept_out().items()},
+    )
 
 
 def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
@@ -230,6 +244,7 @@ SAME_EVERYWHERE = {
     "mailnode_info",
     "mailnode_start_time_seconds",
     "mailnode_accounts",
+    "mailnode_kept_out",
     "mailnode_queue_recipients",
     "mailnode_queue_oldest_seconds",
 }

@@ -178,6 +178,36 @@ class PasswordSettings:
 
 
 @frozen
+class SecondFactorSettings:
+    """[second_factor]"""
+
+    sms_command: tuple[str, ...] = setting(
+        (), read_list, "program that texts a code; the number is its last argument; empty: off"
+    )
+
+
+@frozen
+class GuessingSettings:
+    """[guessing]"""
+
+    delay: float = setting(
+        10.0, read_duration, "longest time that a failed sign-in waits for its answer; 0: none"
+    )
+    failures: int = setting(
+        20, read_count, "wrong passwords in the window, then an address is blocked; 0: never"
+    )
+    window: float = setting(3600.0, read_duration, "time in which these are counted")
+    block: float = setting(900.0, read_duration, "how long a block is; twice that for each before")
+    longest: float = setting(86400.0, read_duration, "longest block")
+    never: tuple[str, ...] = setting(
+        (), read_networks, "networks that are never blocked; this machine never is"
+    )
+    known: float = setting(
+        90 * 86400.0, read_duration, "how long a network where an account signed in is its owner's"
+    )
+
+
+@frozen
 class JournalSettings:
     """[journal]"""
 
@@ -390,6 +420,8 @@ SECTIONS: Mapping[str, type] = {
     "store": StoreSettings,
     "accounts": AccountSettings,
     "passwords": PasswordSettings,
+    "second_factor": SecondFactorSettings,
+    "guessing": GuessingSettings,
     "journal": JournalSettings,
     "audit": AuditSettings,
     "outbound": OutboundSettings,

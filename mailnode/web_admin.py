@@ -96,6 +96,7 @@ def admin_desk_of(
         readiness=house.readiness,
         warnings=house.warnings,
         sessions=sessions,
+        kept_out=house.guard.kept_out,
         metrics=values,
         processes=house.config.node.workers,
         now=house.due.now,

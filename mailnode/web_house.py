@@ -21,6 +21,7 @@ from mailnode.background import background
 from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.factor_house import factor_desk, second_factors
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.outbound.mx import find_hosts
@@ -50,8 +51,10 @@ from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
 from mailnode.web.pages.admin_captured import AdminCaptured
+from mailnode.web.pages.admin_factors import AdminFactors
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.captured_mail import CapturedMail
+from mailnode.web.pages.factors import FactorPages
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists, shelf_of
 from mailnode.web.pages.mail_pages import MailPages
@@ -64,6 +67,7 @@ from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
+from mailnode.web.pages.signin_code import SignInCodes
 from mailnode.web.pages.writing import Writing
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
@@ -125,10 +129,12 @@ def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) ->
     make = house.watch.make_account if create else None
     return SignInPortal(
         Realm(house.directory, {IWebGuest: web_guest}, make),
-        [passwords.checker, CheckersInTurn(others)],
+        [passwords.gate(passwords.checker), passwords.gate(CheckersInTurn(others))],
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
+        account_of=house.guard.account_of,
+        guesses=house.guard.guesses,
     )
 
 
@@ -183,13 +189,21 @@ class WebHouse:
 
         captured = CapturedWatch(desk.captured, house.reactor)
         events = Events(desk.changes, house.reactor, captured, is_admin)
-        guests = Guests(house.database, time.time, directory.find_by_id)
+        guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
         sets_passwords = not judge_passwords(others)
         ageing = passwords.ageing if sets_passwords else None
-        is_over = ageing.is_over if ageing is not None else _never
-        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy, is_over)
+        guesses = house.guard.guesses
+        guard = Guard(
+            guests,
+            directory.find_by_id,
+            names,
+            gate.is_proxy,
+            is_over=ageing.is_over if ageing is not None else _never,
+            turn_away=guesses.turn_away,
+            bad_token=guesses.bad_token,
+        )
         templates = Templates(Assets.read(house.hostname), guard, house.hostname)
         sign_ins = SignIns(
             templates,
@@ -225,8 +239,19 @@ class WebHouse:
             sets_passwords,
             lambda: house.config.passwords.least_characters,
             ageing,
+            directory.factors,
             house.seen.recent,
             house.audit.tell,
+        )
+        factors = second_factors(house, post_office)
+        codes = SignInCodes(sign_ins, factors, house.mail_log.tell, house.reactor.seconds)
+        sign_ins.half = codes.begin
+        own_factors = FactorPages(
+            sign_ins,
+            factors,
+            factor_desk(house, factors),
+            partial(shelf_of, desk),
+            house.reactor.seconds,
         )
         admin = admin_desk_of(
             house,
@@ -248,6 +273,7 @@ class WebHouse:
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
+            codes,
             First("/mail"),
             Lists(templates, desk),
             Rearranging(templates, desk),
@@ -272,9 +298,11 @@ class WebHouse:
             [
                 *pages,
                 settings,
+                own_factors,
                 events,
                 api,
                 *admin_pages(admin),
+                AdminFactors(admin, own_factors.desk, guests.end_sessions),
                 AdminCaptured(desk, admin),
                 CapturedMail(desk, admin, letters, mail_pages),
             ],
@@ -292,7 +320,6 @@ class WebHouse:
         """Sessions end with the sign-in that they came from, and what is over is swept."""
         house = self._house
         house.directory.subscribe(self._accounts_changed)
-        house.bell.on("guests", self.guests.forget)
         for every_s, call in ((SWEEP_S, self._sweep), (EVERY_S, self.figures.sample)):
             timer = LoopingCall(call)
             timer.clock = house.reactor

@@ -9,6 +9,7 @@ from mailnode.cli.aliases import alias
 from mailnode.cli.audit import audit
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
+from mailnode.cli.bans import ban
 from mailnode.cli.check import check
 from mailnode.cli.clock import clock
 from mailnode.cli.dkim import dkim
@@ -17,6 +18,7 @@ from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.domain_admins import user_admin
 from mailnode.cli.export import export_mail
+from mailnode.cli.factors import factor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
@@ -70,10 +72,11 @@ COMMANDS = {
         token,
     ),
     "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, replay, audit, version),
+    "The node": (config, doctor, trace, replay, audit, ban, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)
+user.add_command(factor)
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)
 

@@ -31,6 +31,7 @@ from mailnode.store.audit_file import AuditFile
 from mailnode.store.locks import lock_blobs, lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
+from mailnode.values import read_duration
 
 CHANGE_OCTETS = 256 << 10  # a change of a database and the journal of its pages need less
 
@@ -88,17 +89,7 @@ def auditor_of(config: Config) -> Auditor:
                 f"mailnode: done, but it is not in the audit stream ({names}): {error}", err=True
             )
 
-    return Auditor(keep, Actor(_user(), "command line"))
-
-
-def _user() -> str:
-    """Who runs this, by the system's name, and who became that by sudo."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = f"uid {os.getuid()}"
-    before = os.environ.get("SUDO_USER", "")
-    return f"{name} (sudo: {before})" if before and before.isprintable() else name
+    return Auditor(keep, Actor(operator(), "command line"))
 
 
 def ease_full_disk(config: Config, folder: Path) -> None:
@@ -122,6 +113,19 @@ def read_address(text: str) -> Address:
         return parse_address(text)
     except BadAddress as error:
         raise Mistake(f"{text!r}: {error}; an address is such as carol@example.org") from None
+
+
+def read_some_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Seconds, of an option that says how long something holds; None where it isn't given."""
+    if value is None:
+        return None
+    try:
+        seconds = read_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not {error}") from None
+    if not seconds:
+        raise click.BadParameter("some time is needed, such as 7d")
+    return seconds
 
 
 def require_new(accounts: Accounts, name: str) -> None:
@@ -241,3 +245,13 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def operator() -> str:
+    """Who runs this, by the system's name, and who became that by sudo."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo: {before})" if before and before.isprintable() else name

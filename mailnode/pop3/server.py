@@ -19,7 +19,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.mail import pop3
 from twisted.python.failure import Failure
 
-from mailnode.errors import MailError, PasswordTooOld, SignInRefused
+from mailnode.errors import MailError, PasswordTooOld, SignInBlocked, SignInRefused
 from mailnode.events import Event
 from mailnode.pop3.capabilities import capabilities_of
 from mailnode.pop3.drop import BadArgument, OpenDrop, read_number
@@ -48,6 +48,7 @@ class UsernamePassword(credentials.UsernamePassword):
     """What USER and PASS gave, and from where."""
 
     client, service = "", "pop3"
+    token_id: int | None = None
 
 
 class Pop3Server(Sending, LineSession, pop3.POP3):
@@ -91,7 +92,15 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             self.sendLine(b"-ERR [SYS/TEMP] Too many connections, please try again later")
             self.turnAway()
             return
+        if left_s := self.turn_away(self.peer_host):
+            self.commandFailed(SignInBlocked.until(left_s))
+            self.close()
+            return
         self.successResponse(self.greeting())
+
+    def turn_away(self, client: str) -> float:
+        """A server without a factory turns nobody away."""
+        return 0.0
 
     def greeting(self) -> bytes:
         """Without a stamp: APOP needs passwords in clear, and curl would try it (P6)."""
@@ -240,6 +249,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             raise error.UnauthorizedLogin()
         asked = UsernamePassword(user, password)
         asked.client = self.peer_host
+        self.shown = asked
         return self.portal.login(asked, None, pop3.IMailbox)
 
     def do_AUTH(self, mechanism: bytes = b"", initial: bytes | None = None) -> object:
@@ -297,6 +307,10 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
 
     def _sign_in_refused(self, refusal: Exception) -> None:
         if self._gone:
+            return
+        if isinstance(refusal, SignInBlocked):
+            self.refuse(refusal)
+            self.signInFailed()
             return
         if not isinstance(refusal, error.LoginFailed | error.Unauthorized | SignInRefused):
             self.failGently(refusal)  # in use, too busy, a fault of ours

@@ -20,6 +20,7 @@ from mailnode.audited import UNTOLD, Actor, Auditor
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
 from mailnode.store.directory import CATCH_ALL, Directory
 from mailnode.store.domain_admins import DomainAdmins, read_domain_admins
+from mailnode.store.factors import FactorRows, read_factors
 from mailnode.store.outside import Outside, read_elsewhere
 from mailnode.store.people import Account, Alias, Domain
 from mailnode.store.senders import Senders, forget_account, forget_domain, read_senders
@@ -56,6 +57,7 @@ class Accounts:
         outside: what the same file says of mail for other hosts.
         senders: whom accounts and domains allow and block.
         sign_in: what it keeps of sign-ins beside the hash.
+        factors: what an account shows beside its password.
         domain_admins: who looks after a domain.
         auditor: is told of every change.
     """
@@ -65,10 +67,11 @@ class Accounts:
     outside: Outside = field(init=False)
     senders: Senders = field(init=False)
     sign_in: SignInRows = field(init=False)
+    factors: FactorRows = field(init=False)
     domain_admins: DomainAdmins = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.sign_in = SignInRows(self.file)
+        self.sign_in, self.factors = SignInRows(self.file), FactorRows(self.file)
         self.outside = Outside(self.file, self.auditor)
         self.senders = Senders(self.file, self.auditor)
         self.domain_admins = DomainAdmins(self.file, self.auditor, _find)
@@ -336,7 +339,7 @@ class Accounts:
         with self.file.look() as sql:
             elsewhere = read_elsewhere(sql, read_senders(sql))
             people = _domains(sql), _accounts(sql), _aliases(sql)
-            return Directory.of(*people, subaddress, elsewhere, read_keys(sql))
+            return Directory.of(*people, subaddress, elsewhere, read_keys(sql), read_factors(sql))
 
 
 def _domains(sql: sqlite3.Connection) -> list[Domain]:

@@ -42,8 +42,8 @@ def entry_of(event: Event) -> Entry:
     if "token" in detail:
         way = f"{way} by {detail.pop('token')}".strip()
     by = str(detail.pop("by", ""))
-    if isinstance(event, SignedIn):
-        by = account
+    if not by and not isinstance(event, SignInFailed):  # whom it is about did it, in a browser
+        by, way = account, way or (WEB if account else "")
     return Entry(event.name, account, Actor(by, way, event.client), detail, event.at)
 
 
@@ -99,7 +99,7 @@ class Audit:
 
     def hear(self, event: Event) -> None:
         """An event that is audited."""
-        if isinstance(event, SignInFailed):
+        if isinstance(event, SignInFailed) or "failures" in event.detail:  # who guessed is blocked
             self._hear_failure(event)
         elif isinstance(event, SignedIn):
             self._hear_sign_in(entry_of(event))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
+from mailnode.errors import SignInBlocked
 from mailnode.machine import is_loopback, plain_address
 from mailnode.web.channel import host_of
 from mailnode.web.guest import Guest
@@ -40,6 +41,7 @@ COOKIE = "mailnode"
 VISIT = "mailnode-visit"
 DEVICE = "mailnode-device"
 DEVICE_S = 400 * 86400  # browsers keep none for longer
+HALF = "mailnode-half"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
@@ -100,6 +102,8 @@ class Guard:
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
         is_over: whether an account's password is too old for anything but its change.
+        turn_away: for how long nobody signs in from an address; 0 for who may.
+        bad_token: hears of each token that lets nobody in, and from where it came.
     """
 
     guests: Guests
@@ -107,6 +111,8 @@ class Guard:
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
     is_over: Callable[[Account], bool] = field(default=lambda account: False)
+    turn_away: Callable[[str], float] = field(default=lambda client: 0.0)
+    bad_token: Callable[[str, bytes], object] = field(default=lambda client, token: None)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
     # Where from
@@ -163,15 +169,19 @@ class Guard:
 
         Raises:
             InClear: a token came over a wire that others may read.
+            SignInBlocked: nobody is let in from there.
             BadToken: it lets nobody in.
         """
         kind, _, secret = request.header("Authorization").partition(" ")
         if kind.lower() == "bearer" and secret:
             if not peer.may_sign_in:
                 raise InClear()
+            if left_s := self.turn_away(peer.client):
+                raise SignInBlocked.until(left_s)
             token = await self.guests.token(secret.strip()[:MOST_SECRET_CHARACTERS], peer.client)
             account = self.find_account(token.account_id) if token else None
             if token is None or account is None:
+                self.bad_token(peer.client, secret.encode("utf-8", "replace"))
                 raise BadToken()
             return Guest(account, token=token)
         if route.need is Need.NOBODY or not peer.may_sign_in:
@@ -225,6 +235,10 @@ class Guard:
             said = token_urlsafe(24)
         known = sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
         return known, _set_cookie(request, peer, DEVICE, said, DEVICE_S, "Strict")
+
+    def half_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
+        """Set-Cookie of half a sign-in, which no page of a stranger's brings along."""
+        return _set_cookie(request, peer, HALF, secret, max_age_s, "Strict")
 
     # CSRF
 

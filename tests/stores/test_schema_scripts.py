@@ -19,6 +19,7 @@ DIGESTS = {
     "accounts/0006": "6616f99c0bf5",
     "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
+    "guard/0001": "70507fc2c762",
     "index/0002": "2dccb0c72dc7",
     "seen/0001": "1aeb87ba9bd6",
     "sqlite/0001": "159135cb5645",
@@ -27,6 +28,7 @@ DIGESTS = {
     "sqlite/0004": "4b3036e8cc63",
     "sqlite/0005": "9fd843454bb1",
     "sqlite/0006": "4a57cef93955",
+    "sqlite/0007": "6b372b46e6c3",
 }
 
 

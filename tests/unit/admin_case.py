@@ -57,6 +57,7 @@ class AdminCase(WebCase):
         self.warned: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.sessions: dict[str, Sessions] = {}
+        self.kept_out: tuple[list[Any], list[Any]] = [], []
         self.done: list[Any] = []
         self.now = AT
         self.take_up()
@@ -111,6 +112,7 @@ class AdminCase(WebCase):
             readiness=lambda: self.faults,
             warnings=lambda: self.warned,
             sessions=lambda: self.sessions,
+            kept_out=lambda: self.kept_out,
             metrics=lambda: self.values,
             processes=1,
             now=lambda: self.now,

@@ -23,13 +23,13 @@ from mailnode.audited import Actor
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.policy import PasswordPolicy
-from mailnode.errors import NotFound, SignInBusy
+from mailnode.errors import NotFound, SignInBlocked, SignInBusy
 from mailnode.model import INBOX
 from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
 from mailnode.store.folder_lists import Folder
 from mailnode.store.guests import Session
-from mailnode.store.tokens import Token, hash_secret, read_scopes
+from mailnode.store.tokens import Token, hash_secret, make_secret, read_scopes
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
@@ -84,7 +84,7 @@ class MadeUpGuests:
     async def make_token(
         self, account_id: int, name: str, scopes: Sequence[str], until: float | None
     ) -> tuple[str, Token]:
-        secret, number = f"mailnode_{secrets.token_urlsafe(32)}", len(self.tokens_by) + 1
+        secret, number = make_secret(scopes), len(self.tokens_by) + 1
         chosen = read_scopes(scopes)
         key = hash_secret(secret)
         self.tokens_by[key] = Token(number, key, account_id, name, chosen, AT, until, None, None)
@@ -111,12 +111,15 @@ class MadeUpPortal:
     accounts: dict[int, Account]
     passwords: dict[int, str]
     busy: bool = False
+    blocked_s: float = 0.0
     asked: list[Any] = field(factory=list)
 
     async def login(self, credentials: Any, mind: object, interface: Any) -> Any:
         self.asked.append(credentials)
         if self.busy:
             raise SignInBusy()
+        if self.blocked_s:
+            raise SignInBlocked.until(self.blocked_s)
         for account in self.accounts.values():
             names = (str(account.address).encode(), account.address.local.encode())
             right = self.passwords[account.id].encode()
@@ -188,7 +191,7 @@ class WebCase(SynchronousTestCase):
             self.ageing.is_over,
         )
         self.templates = Templates(ASSETS, self.guard, "mx.example.test")
-        self.portal = MadeUpPortal(self.accounts, self.passwords)
+        self.portal = self.make_portal()
         self.sign_ins = SignIns(
             self.templates, self.guard, guests, self.portal, self.accounts.get, lambda: ()
         )
@@ -217,6 +220,9 @@ class WebCase(SynchronousTestCase):
         self.site = make_site(dict, lambda: "x 1\n", self.clock, web=self.web)
         self.jar: dict[str, str] = {}
         self.open: list[tuple[Any, Wire]] = []
+
+    def make_portal(self) -> MadeUpPortal:
+        return MadeUpPortal(self.accounts, self.passwords)
 
     def in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         return maybeDeferred(function, *arguments)

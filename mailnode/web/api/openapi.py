@@ -33,6 +33,7 @@ _TAGS = {
     "Domains": "What is here.",
     "Routes": "Which way mail for elsewhere goes.",
     "Queue": "Mail on its way to other hosts.",
+    "Bans": "From where nobody signs in.",
     "Journal": "What happened to mails.",
     "Audit": "Who was let in, and who changed what.",
     "Node": "The server itself.",
@@ -196,7 +197,7 @@ def _usual_failures(each: Operation) -> list[int]:
     """What may be answered to every operation like it."""
     usual = [400, 405, 414, 421, 422, 431, 500, 503]
     if each.need is not Need.NOBODY:
-        usual += [401, 403]
+        usual += [401, 403, 429]
     if each.places:
         usual.append(404)
     if each.method in UNSAFE:

@@ -255,6 +255,7 @@ class AdminAccounts:
             own=account.id == guest.account.id,
             changes=may_change(guest, account),
             domains=self.desk.directory.domains if guest.is_admin else (),
+            factors=self.desk.directory.factors(account.id),
             least=self.desk.least_characters(),
             sets_passwords=self.desk.sets_passwords,
         )

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from mailnode.audited import Actor
     from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
+    from mailnode.store.factors import Factor
     from mailnode.store.guests import Guests
     from mailnode.store.seen_rows import SeenRow
+    from mailnode.store.tokens import Token
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
@@ -35,6 +37,7 @@ SCOPES = {
     "manage": "mark, move and delete mail",
     "admin": "look after the node",
 }
+MAIL_SCOPES = {"pop3": "fetch mail (POP3)", "smtp": "send mail (SMTP)"}
 
 
 async def _nowhere(account_id: int) -> Sequence[SeenRow]:
@@ -59,6 +62,7 @@ class Settings:
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
         least_characters: of a password.
         ageing: how old one may be; None where another checker judges them.
+        factors_of: an account's second factors, by its id.
         recent: where an account signed in from, the last one first.
         tell: the audit stream, what changes here and not in users.db.
     """
@@ -73,6 +77,7 @@ class Settings:
     passwords_here: bool = True
     least_characters: Callable[[], int] = field(default=lambda: 1)
     ageing: Ageing | None = None
+    factors_of: Callable[[int], Sequence[Factor]] = field(default=lambda account_id: ())
     recent: Callable[[int], Awaitable[Sequence[SeenRow]]] = field(default=_nowhere)
     tell: Callable[[Entry], object] = field(default=_untold)
 
@@ -96,6 +101,12 @@ class Settings:
                 "Revokes a token",
             ),
             Route(
+                "/settings/app-passwords",
+                ("POST",),
+                self.make_app_password,
+                "Makes an app password, which is shown once: ``name``, ``scope`` (several)",
+            ),
+            Route(
                 "/settings/junk",
                 ("POST",),
                 self.choose_junk,
@@ -109,8 +120,11 @@ class Settings:
             ),
         )
 
-    async def show(self, visit: Visit, secret: str = "", status: int = 200) -> Answer:
+    async def show(
+        self, visit: Visit, secret: str = "", status: int = 200, app_password: str = ""
+    ) -> Answer:
         account_id = visit.guest.account.id
+        tokens = await self.guests.tokens(account_id)
         may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
         if visit.guest.administers:
             may.append(("admin", SCOPES["admin"]))
@@ -121,11 +135,15 @@ class Settings:
             title="Settings",
             shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
-            tokens=await self.guests.tokens(account_id),
             recent=await self.recent(account_id),
             ways=WAYS,
+            tokens=[each for each in tokens if not each.is_app_password],
+            app_passwords=[each for each in tokens if each.is_app_password],
             scopes=may,
+            mail_scopes=MAIL_SCOPES,
+            factors=self.factors_of(account_id),
             secret=secret,
+            app_password=app_password,
             least=self.least_characters(),
             ends_at=self.ageing.ends_at(visit.guest.account) if self.ageing is not None else None,
             junk=_choice_of(visit.guest.account),
@@ -160,7 +178,7 @@ class Settings:
 
     async def make_token(self, visit: Visit) -> Answer:
         form, account = visit.form, visit.guest.account
-        scopes = form.all("scope")
+        scopes = [each for each in form.all("scope") if each not in MAIL_SCOPES]
         if "admin" in scopes and not visit.guest.administers:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
@@ -173,9 +191,20 @@ class Settings:
             )
         except AccountError as error:
             return await self._refused(visit, f"{error.text}.")
-        detail = {"name": token.name, "scopes": list(token.scopes), "token": token.id}
-        self.tell(Entry("token-made", str(account.address), visit.actor, detail))
+        self._tell_made(visit, token)
         return await self.show(visit, secret)
+
+    async def make_app_password(self, visit: Visit) -> Answer:
+        form, account = visit.form, visit.guest.account
+        scopes = [each for each in form.all("scope") if each in MAIL_SCOPES]
+        if not scopes:
+            return await self._refused(visit, "Choose what the app password is for.")
+        try:
+            secret, token = await self.guests.make_token(account.id, form.get("name"), scopes, None)
+        except (AccountError, SignInBusy) as error:
+            return await self._refused(visit, f"{error.text}.")
+        self._tell_made(visit, token)
+        return await self.show(visit, app_password=secret)
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
         try:
@@ -216,6 +245,10 @@ class Settings:
             return see_other("/sign-in")
         told = "The password is changed; other browsers are signed out, and tokens have ended."
         return await self.sign_ins.begin(visit, changed, "/settings", told)
+
+    def _tell_made(self, visit: Visit, token: Token) -> None:
+        detail = {"name": token.name, "scopes": list(token.scopes), "token": token.id}
+        self.tell(Entry("token-made", str(visit.guest.account.address), visit.actor, detail))
 
     def _say(self, visit: Visit, text: str) -> None:
         self.templates.flashes.add(visit, text)
