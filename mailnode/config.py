@@ -84,9 +84,9 @@ class Config:
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
-    audit: AuditSettings = field(factory=AuditSettings)
     second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
     guessing: GuessingSettings = field(factory=GuessingSettings)
+    audit: AuditSettings = field(factory=AuditSettings)
 
     @property
     def users_path(self) -> Path:
