@@ -211,7 +211,9 @@ class SignInPortal(Portal):
         """
         key = self._sign_in_key(name) or _same(name)
         self.guesses.signed_in(Asked(client, key, self._account_of(name)))
-        detail = {"account": name, "service": "web", "device": device, "factor": factor}
+        detail = {"account": name, "service": "web", "factor": factor}
+        if device:
+            detail["device"] = device
         self._tell(SignedIn(client=client, detail=detail))
 
 

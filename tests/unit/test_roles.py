@@ -176,6 +176,8 @@ MAILS = {OWN: "A" * 26, OTHER: "B" * 26}
 class RoleTests(ApiCase):
     """carol@own.test looks after own.test; alice after the node; bob after nothing."""
 
+    timeout = 600  # hundreds of requests
+
     async def begin(self, **more: object) -> None:
         accounts = Accounts.open(self.users, create=True)
         accounts.add_domain(OTHER)
