@@ -30,7 +30,7 @@ from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
-from mailnode.measures import describe_audit, describe_lessons, describe_notices
+from mailnode.measures import describe_audit, describe_lessons
 from mailnode.notices.notices import Notices
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
@@ -240,7 +240,7 @@ class House(Premises):
         self._begin_dispatch()
         self._begin_teaching()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
-        self._call_every(PRUNE_AUDIT_S, self._prune_audit)
+        self._call_every(PRUNE_AUDIT_S, lambda: self.audit.prune(self.config.audit))
         self._begin_notices()
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
@@ -295,20 +295,8 @@ class House(Premises):
 
     def _begin_notices(self) -> None:
         """One process of the node follows the audit stream."""
-        self.notices = notices = Notices(
-            seen=self.seen,
-            directory=self.directory,
-            reports=self.reports,
-            file=self.messages.file_message,
-            settings=lambda: self.config.audit,
-            now=time.time,
-        )
-        describe_notices(self.metrics, lambda: notices.counts)
-        self._call_every(FOLLOW_S, notices.look)
-
-    def _prune_audit(self) -> None:
-        settings = self.config.audit
-        self.audit.prune(settings.keep, settings.size)
+        self.notices = Notices.of(self)
+        self._call_every(FOLLOW_S, self.notices.look)
 
     def _count_queue(self) -> Deferred[None]:
         """What can't be counted now is counted at the next look."""
@@ -415,8 +403,7 @@ class House(Premises):
         await self.dmarc.stop()
         if self.notices is not None:
             await self.notices.stop()
-        else:
-            await self.seen.stop()
+        await self.seen.stop()
         await self.audit.stop()
         await self.database.close()
         self.blobs.close()

@@ -220,9 +220,7 @@ class JournalSettings:
 class AuditSettings:
     """[audit]"""
 
-    keep: float = setting(
-        400 * 86400.0, read_duration, "a month that was over so long ago is deleted"
-    )
+    keep: float = setting(400 * 86400.0, read_duration, "a month over so long ago is deleted")
     size: int = setting(2 * GIB, read_size, "above this the oldest months go, but the present one")
     notices: bool = setting(
         True, read_flag, "accounts get a mail when somebody signs in from elsewhere, and of changes"

@@ -191,14 +191,13 @@ class WebHouse:
         events = Events(desk.changes, house.reactor, captured, is_admin)
         guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
-        names = frozenset({house.hostname, *config.web.names})
         sets_passwords = not judge_passwords(others)
         ageing = passwords.ageing if sets_passwords else None
         guesses = house.guard.guesses
         guard = Guard(
             guests,
             directory.find_by_id,
-            names,
+            frozenset({house.hostname, *config.web.names}),
             gate.is_proxy,
             is_over=ageing.is_over if ageing is not None else _never,
             turn_away=guesses.turn_away,
@@ -217,8 +216,8 @@ class WebHouse:
 
         async def set_password(account: Account, password: str, actor: Actor) -> None:
             stored = await passwords.choosing.choose(password, account.address, account)
-            accounts = house.accounts.by(actor)
-            await house._in_thread(accounts.set_password, str(account.address), stored)
+            change, name = house.accounts.by(actor).set_password, str(account.address)
+            await house._in_thread(change, name, stored)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
@@ -269,7 +268,6 @@ class WebHouse:
         mail_pages = MailPages(
             letters, guests, lambda: directory.domains, time.time, house.hostname
         )
-        reading = Reading(templates, desk, letters, mail_pages, partial(_explain, house))
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
@@ -279,7 +277,7 @@ class WebHouse:
             Rearranging(templates, desk),
             OwnFolders(templates, desk),
             Searches(templates, desk),
-            reading,
+            Reading(templates, desk, letters, mail_pages, partial(_explain, house)),
             *_writing_pages(house, desk, templates),
         ]
         happenings = Happenings(desk.folders, desk.changes, house.reactor)

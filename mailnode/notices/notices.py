@@ -6,6 +6,7 @@ is filed before the stream is known to be followed so far: a crash tells twice, 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,14 @@ from twisted.logger import Logger
 from mailnode.addresses import parse_address
 from mailnode.background import Together, background
 from mailnode.errors import BadAddress, MailError
+from mailnode.measures import describe_notices
 from mailnode.model import Envelope, MailParameters, Message, Recipient, new_mail_id
 from mailnode.notices.mails import make_notice
 from mailnode.outbound.reporting import Reports, message_of
 from mailnode.store.seen import People, Seen
 
 if TYPE_CHECKING:
+    from mailnode.house import House
     from mailnode.settings import AuditSettings
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.seen_rows import Notice
@@ -51,6 +54,20 @@ class Notices:
     _again_at: float = field(default=0.0, init=False)
     _stopping: bool = field(default=False, init=False)
     _one: Together = field(factory=Together, init=False)
+
+    @classmethod
+    def of(cls, house: House) -> Notices:
+        """Of a house whose files are open."""
+        made = cls(
+            seen=house.seen,
+            directory=house.directory,
+            reports=house.reports,
+            file=house.messages.file_message,
+            settings=lambda: house.config.audit,
+            now=time.time,
+        )
+        describe_notices(house.metrics, lambda: made.counts)
+        return made
 
     def look(self) -> None:
         """Somebody may have signed in, or changed something."""
@@ -128,4 +145,3 @@ class Notices:
         """What is under way is cut off; the next start tells it."""
         self._stopping = True
         await self._one.close()
-        await self.seen.stop()

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from mailnode.audited import Actor, Entry
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key
+from mailnode.settings import AuditSettings
 from mailnode.store.audit_file import AuditFile
 from mailnode.threads import Threads
 
@@ -187,9 +188,9 @@ class Audit:
         self._writing = None
         writing.callback(None)
 
-    def prune(self, keep_s: float, most_octets: int) -> None:
+    def prune(self, settings: AuditSettings) -> None:
         """In its thread; what fails is tried again with the next."""
-        pruned = self._threads.run(self.file.prune, keep_s, most_octets)
+        pruned = self._threads.run(self.file.prune, settings.keep, settings.size)
         pruned.addErrback(
             lambda failure: _log.warn("the audit stream stays: {error}", error=failure.value)
         )
