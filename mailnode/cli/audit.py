@@ -132,7 +132,9 @@ def _read_head(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 @audit.command(
     "verify",
     cls=NodeCommand,
-    example="mailnode audit verify\nmailnode audit verify --expect 812:9f86d081884c...",
+    example="mailnode audit verify\n"
+    "mailnode audit verify --expect "
+    "812:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 )
 @click.option(
     "--expect",
