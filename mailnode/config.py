@@ -19,7 +19,9 @@ from mailnode.settings import (
     SECTIONS,
     AccountSettings,
     ArrivalSettings,
+    AuditSettings,
     ClamdSettings,
+    GuessingSettings,
     HarmfulSettings,
     JournalSettings,
     JudgingSettings,
@@ -83,6 +85,8 @@ class Config:
     learning: LearningSettings = field(factory=LearningSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
     second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
+    guessing: GuessingSettings = field(factory=GuessingSettings)
+    audit: AuditSettings = field(factory=AuditSettings)
 
     @property
     def users_path(self) -> Path:

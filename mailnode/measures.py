@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.gate import ProxyGate
     from mailnode.resolver import Resolver
+    from mailnode.store.audit_file import AuditFile
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal import Journal
@@ -37,6 +38,8 @@ def describe(
     arrival_lookups: Callable[[], Mapping[str, int]] = dict,
     judged: Callable[[], Mapping[tuple[str, str], int]] = dict,
     dmarc_collected: Callable[[], Mapping[str, int]] = dict,
+    sign_ins_blocked: Callable[[], int] = int,
+    kept_out: Callable[[], Mapping[str, int]] = dict,
 ) -> None:
     """Name every measure of a node.
 
@@ -47,6 +50,8 @@ def describe(
         arrival: what came of strangers' checks, by label.
         arrival_lookups: names that were looked up for these, by result.
         judged: what the door's filters said, by filter and result.
+        sign_ins_blocked: sign-ins and connections turned away for guessing, or a ban.
+        kept_out: bans and blocks that hold, by kind.
         dmarc_collected: mails for DMARC reports, by result.
     """
     began = time.time()
@@ -160,6 +165,16 @@ def describe(
         "accounts in users.db",
         lambda: len(directory.accounts()),
     )
+    metrics.counter(
+        "mailnode_sign_ins_blocked_total",
+        "sign-ins and connections turned away before a password was checked",
+        sign_ins_blocked,
+    )
+    metrics.gauge(
+        "mailnode_kept_out",
+        "bans and blocked addresses, by kind",
+        lambda: {f'kind="{kind}"': count for kind, count in kept_out().items()},
+    )
 
 
 def describe_resolver(metrics: Metrics, resolver: Resolver) -> None:
@@ -229,6 +244,7 @@ SAME_EVERYWHERE = {
     "mailnode_info",
     "mailnode_start_time_seconds",
     "mailnode_accounts",
+    "mailnode_kept_out",
     "mailnode_queue_recipients",
     "mailnode_queue_oldest_seconds",
 }
@@ -294,4 +310,23 @@ def describe_dmarc_reports(metrics: Metrics, outcomes: Callable[[], Mapping[str,
         "mailnode_dmarc_reports_total",
         "reports to domains, by what became of them: sent, unsent, put-off",
         lambda: {f'result="{result}"': count for result, count in outcomes().items()},
+    )
+
+
+def describe_audit(metrics: Metrics, file: AuditFile) -> None:
+    """Name what a process writes of the audit stream."""
+    metrics.counter(
+        "mailnode_audit_entries_total", "entries that are in the audit stream", lambda: file.written
+    )
+    metrics.counter(
+        "mailnode_audit_lost_total", "entries that could not be written", lambda: file.lost
+    )
+
+
+def describe_notices(metrics: Metrics, counts: Callable[[], Mapping[str, int]]) -> None:
+    """Name what accounts are told, in the process that tells them."""
+    metrics.counter(
+        "mailnode_notices_total",
+        "mails to accounts about their sign-in, by event: signed-in, password-changed ...",
+        lambda: {f'event="{name}"': count for name, count in counts().items()},
     )

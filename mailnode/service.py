@@ -158,6 +158,8 @@ class Node(House):
             arrival=self.arrival.told,
             arrival_lookups=lambda: self.arrival_resolver.counts,
             judged=lambda: self.intake.judged,
+            sign_ins_blocked=lambda: self.guard.guesses.turned_away,
+            kept_out=self.guard.counts,
             dmarc_collected=lambda: self.dmarc.told,
         )
 
@@ -214,6 +216,8 @@ class Node(House):
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
+            account_of=self.guard.account_of,
+            guesses=self.guard.guesses,
         )
 
     def _make_account(self, address: Address) -> Deferred[Account]:
@@ -230,6 +234,7 @@ class Node(House):
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,
+            "turn_away": self.guard.guesses.turn_away,
         }
         smtp = {"sessions": self.smtp_sessions, **shared}
         self.smtp = SmtpFactory(self.portal, **smtp)
@@ -259,6 +264,7 @@ class Node(House):
         self.smtp.rules = self.submission.rules = SmtpRules.of(self.config)
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
+        self.portal.turns.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
         self.maildrops.tag = self.config.judging.subject_tag.encode()
         self.arrival.apply(self.config.arrival)

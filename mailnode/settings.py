@@ -187,12 +187,45 @@ class SecondFactorSettings:
 
 
 @frozen
+class GuessingSettings:
+    """[guessing]"""
+
+    delay: float = setting(
+        10.0, read_duration, "longest time that a failed sign-in waits for its answer; 0: none"
+    )
+    failures: int = setting(
+        20, read_count, "wrong passwords in the window, then an address is blocked; 0: never"
+    )
+    window: float = setting(3600.0, read_duration, "time in which these are counted")
+    block: float = setting(900.0, read_duration, "how long a block is; twice that for each before")
+    longest: float = setting(86400.0, read_duration, "longest block")
+    never: tuple[str, ...] = setting(
+        (), read_networks, "networks that are never blocked; this machine never is"
+    )
+    known: float = setting(
+        90 * 86400.0, read_duration, "how long a network where an account signed in is its owner's"
+    )
+
+
+@frozen
 class JournalSettings:
     """[journal]"""
 
     keep: float = setting(30 * 86400.0, read_duration, "how long rows are kept")
     size: int = setting(2 * GIB, read_size, "above this the oldest rows go")
     dialog: bool = setting(False, read_flag, "keep each mail's dialog, secrets masked")
+
+
+@frozen
+class AuditSettings:
+    """[audit]"""
+
+    keep: float = setting(400 * 86400.0, read_duration, "a month over so long ago is deleted")
+    size: int = setting(2 * GIB, read_size, "above this the oldest months go, but the present one")
+    notices: bool = setting(
+        True, read_flag, "accounts get a mail when somebody signs in from elsewhere, and of changes"
+    )
+    notices_a_day: int = setting(5, read_count, "most that an account gets; the rest is one more")
 
 
 @frozen
@@ -386,7 +419,9 @@ SECTIONS: Mapping[str, type] = {
     "accounts": AccountSettings,
     "passwords": PasswordSettings,
     "second_factor": SecondFactorSettings,
+    "guessing": GuessingSettings,
     "journal": JournalSettings,
+    "audit": AuditSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,
     "arrival": ArrivalSettings,

@@ -42,6 +42,10 @@ def _tell_nobody(event: Event) -> None:
     pass
 
 
+def _let_all(client: str) -> float:
+    return 0.0
+
+
 @implementer(pop3.IServerFactory)
 class Pop3Factory(ServerFactory):
     """Says what the sessions share.
@@ -50,6 +54,7 @@ class Pop3Factory(ServerFactory):
         portal: whom sessions log in to, for an `IMailbox`.
         challengers: SASL mechanism names to callables that make credentials.
         tls: a TLS context factory for STLS, or None.
+        turn_away: for how long nobody signs in from an address; 0 for who may.
         protocol: `Pop3Server`, or a subclass of yours.
     """
 
@@ -67,6 +72,7 @@ class Pop3Factory(ServerFactory):
         sessions: Sessions | None = None,
         tell: Callable[[Event], None] = _tell_nobody,
         clock: IReactorTime | None = None,
+        turn_away: Callable[[str], float] = _let_all,
     ) -> None:
         self.portal = portal
         self.domain = hostname.encode("ascii")
@@ -75,6 +81,7 @@ class Pop3Factory(ServerFactory):
         self.rules = rules or Pop3Rules()
         self.sessions = sessions
         self.tell = tell
+        self.turn_away = turn_away
         self.seconds = clock.seconds if clock is not None else time.monotonic
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -87,6 +94,7 @@ class Pop3Factory(ServerFactory):
         session.sessions = self.sessions
         session.seconds = self.seconds
         session.tell = self.tell
+        session.turn_away = self.turn_away
         session.most_errors = self.rules.errors
         session.most_sign_in_failures = self.rules.sign_in_failures
         session.idle_s = self.rules.idle_s

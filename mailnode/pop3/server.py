@@ -19,7 +19,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.mail import pop3
 from twisted.python.failure import Failure
 
-from mailnode.errors import MailError, PasswordTooOld, SignInRefused
+from mailnode.errors import MailError, PasswordTooOld, SignInBlocked, SignInRefused
 from mailnode.events import Event
 from mailnode.pop3.capabilities import capabilities_of
 from mailnode.pop3.drop import BadArgument, OpenDrop, read_number
@@ -92,7 +92,15 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             self.sendLine(b"-ERR [SYS/TEMP] Too many connections, please try again later")
             self.turnAway()
             return
+        if left_s := self.turn_away(self.peer_host):
+            self.commandFailed(SignInBlocked.until(left_s))
+            self.close()
+            return
         self.successResponse(self.greeting())
+
+    def turn_away(self, client: str) -> float:
+        """A server without a factory turns nobody away."""
+        return 0.0
 
     def greeting(self) -> bytes:
         """Without a stamp: APOP needs passwords in clear, and curl would try it (P6)."""
@@ -299,6 +307,10 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
 
     def _sign_in_refused(self, refusal: Exception) -> None:
         if self._gone:
+            return
+        if isinstance(refusal, SignInBlocked):
+            self.refuse(refusal)
+            self.signInFailed()
             return
         if not isinstance(refusal, error.LoginFailed | error.Unauthorized | SignInRefused):
             self.failGently(refusal)  # in use, too busy, a fault of ours

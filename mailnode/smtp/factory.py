@@ -54,6 +54,10 @@ def _tell_nobody(event: Event) -> None:
     pass
 
 
+def _let_all(client: str) -> float:
+    return 0.0
+
+
 class SmtpFactory(smtp.SMTPFactory):
     """What Twisted's factory is, and what our sessions share.
 
@@ -62,6 +66,7 @@ class SmtpFactory(smtp.SMTPFactory):
         challengers: SASL mechanism names to callables that make credentials.
         tls: a TLS context factory for STARTTLS, or None.
         submission: whether MAIL needs a sign-in.
+        turn_away: for how long nobody signs in from an address; 0 for who may.
         protocol: `SmtpServer`, or a subclass of yours.
         arrival: where strangers are judged before their mail is read; None where nobody is.
     """
@@ -82,6 +87,7 @@ class SmtpFactory(smtp.SMTPFactory):
         submission: bool = False,
         tell: Callable[[Event], None] = _tell_nobody,
         clock: IReactorTime | None = None,
+        turn_away: Callable[[str], float] = _let_all,
     ) -> None:
         super().__init__(portal)
         self.domain = hostname.encode("ascii")
@@ -91,6 +97,7 @@ class SmtpFactory(smtp.SMTPFactory):
         self.sessions = sessions
         self.submission = submission
         self.tell = tell
+        self.turn_away = turn_away
         self.seconds = clock.seconds if clock is not None else time.monotonic
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -101,6 +108,7 @@ class SmtpFactory(smtp.SMTPFactory):
         session.sessions = self.sessions
         session.seconds = self.seconds
         session.tell = self.tell
+        session.turn_away = self.turn_away
         session.submission = self.submission
         session.arrival = self.arrival
         rules = self.rules

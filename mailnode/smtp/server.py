@@ -17,7 +17,7 @@ from twisted.mail import smtp
 from twisted.python.failure import Failure
 
 from mailnode.dialog import Dialog
-from mailnode.errors import TooLarge, TooManyRecipients
+from mailnode.errors import SignInBlocked, TooLarge, TooManyRecipients
 from mailnode.model import new_mail_id
 from mailnode.session import settled
 from mailnode.smtp.body import taken_reply
@@ -76,8 +76,17 @@ class SmtpServer(MeetingStrangers):
             self._reply(421, "4.7.0", f"{self.hostname()} Too many connections, try again later")
             self.turnAway()
             return
+        # Only where mail needs a sign-in: a server of others may stand behind the same address.
+        if self.submission and self.turn_away(self.peer_host):
+            self._reply(421, "4.7.0", f"{self.hostname()} {SignInBlocked.text}")
+            self.close()
+            return
         self.canStartTLS = self.tls_offered
         self._meet()
+
+    def turn_away(self, client: str) -> float:
+        """A server without a factory turns nobody away."""
+        return 0.0
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.endSession()

@@ -11,7 +11,7 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
-from mailnode.errors import MailError, SignInRefused, answer_for
+from mailnode.errors import MailError, SignInBlocked, SignInRefused, answer_for
 from mailnode.session import settled
 from mailnode.smtp.body import BodyReading
 from mailnode.smtp.paths import BadSyntax, Path, no_argument
@@ -92,7 +92,7 @@ class SigningIn(BodyReading):
             if not isinstance(failure.value, MailError):
                 self._log.failure("sign-in failed", failure)
                 refused = MailError(code=454, enhanced="4.7.0")
-        if refused.temporary:
+        if refused.temporary and not isinstance(refused, SignInBlocked):
             self.commandFailed(refused)
         else:
             self.refuse(refused)

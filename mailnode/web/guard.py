@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
+from mailnode.errors import SignInBlocked
 from mailnode.machine import is_loopback, plain_address
 from mailnode.web.channel import host_of
 from mailnode.web.guest import Guest
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
 
 COOKIE = "mailnode"
 VISIT = "mailnode-visit"
+DEVICE = "mailnode-device"
+DEVICE_S = 400 * 86400  # browsers keep none for longer
 HALF = "mailnode-half"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
+DEVICE_CHARACTERS = 32
 
 
 @frozen
@@ -98,6 +102,8 @@ class Guard:
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
         is_over: whether an account's password is too old for anything but its change.
+        turn_away: for how long nobody signs in from an address; 0 for who may.
+        bad_token: hears of each token that lets nobody in, and from where it came.
     """
 
     guests: Guests
@@ -105,6 +111,8 @@ class Guard:
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
     is_over: Callable[[Account], bool] = field(default=lambda account: False)
+    turn_away: Callable[[str], float] = field(default=lambda client: 0.0)
+    bad_token: Callable[[str, bytes], object] = field(default=lambda client, token: None)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
     # Where from
@@ -161,15 +169,19 @@ class Guard:
 
         Raises:
             InClear: a token came over a wire that others may read.
+            SignInBlocked: nobody is let in from there.
             BadToken: it lets nobody in.
         """
         kind, _, secret = request.header("Authorization").partition(" ")
         if kind.lower() == "bearer" and secret:
             if not peer.may_sign_in:
                 raise InClear()
+            if left_s := self.turn_away(peer.client):
+                raise SignInBlocked.until(left_s)
             token = await self.guests.token(secret.strip()[:MOST_SECRET_CHARACTERS], peer.client)
             account = self.find_account(token.account_id) if token else None
             if token is None or account is None:
+                self.bad_token(peer.client, secret.encode("utf-8", "replace"))
                 raise BadToken()
             return Guest(account, token=token)
         if route.need is Need.NOBODY or not peer.may_sign_in:
@@ -195,6 +207,8 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if route.need is Need.DOMAIN_ADMIN and not guest.administers:
+            raise NotAllowed("That is for those who look after a domain, or the node")
         if guest.session is None or route.path in OF_OLD_PASSWORDS:
             return
         if self.is_over(guest.account):
@@ -210,6 +224,17 @@ class Guard:
     def session_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of a session; one that has no time left is taken away."""
         return _set_cookie(request, peer, COOKIE, secret, max_age_s, "Lax")
+
+    def device(self, request: WebRequest, peer: Peer) -> tuple[str, str]:
+        """What tells this browser from others at a sign-in, and the Set-Cookie that keeps it.
+
+        It lets nobody in: it is what makes a sign-in from elsewhere news to its owner or not.
+        """
+        said = self.cookie(request, peer, DEVICE)
+        if len(said) != DEVICE_CHARACTERS:
+            said = token_urlsafe(24)
+        known = sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+        return known, _set_cookie(request, peer, DEVICE, said, DEVICE_S, "Strict")
 
     def half_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of half a sign-in, which no page of a stranger's brings along."""

@@ -24,10 +24,11 @@ from mailnode.background import background
 from mailnode.bell import Bell
 from mailnode.config import Config
 from mailnode.cred.checkers import mended
-from mailnode.cred.portal import Failures, SignInPortal
+from mailnode.cred.portal import SignInPortal
 from mailnode.errors import StoreBusy
 from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
+from mailnode.guarding import pack_asked, unpack_asked
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
@@ -96,7 +97,6 @@ class Supervisor(House):
         self.passwords: PasswordHouse | None = None
         self.replaced = 0
         self._on_started = on_started
-        self._addresses, self._names = Failures(reactor), Failures(reactor)
         self._past: dict[str, Any] = {}
         self._deaths = Deaths()
         self._all_gone: Deferred[None] | None = None
@@ -109,6 +109,10 @@ class Supervisor(House):
     def _build(self) -> None:
         super()._build()
         self.sweep.elsewhere = self._in_hand
+        guesses = self.guard.guesses
+        guesses.on_failed = lambda asked: self._hint_others(None, "failed", [pack_asked(asked)])
+        guesses.on_known = lambda known: self._hint_others(None, "owners", [known])
+        self.guard.on_blocked = lambda it: self._hint_others(None, "blocked", attrs.astuple(it))
         self.secret = secrets.token_bytes(32)
         workers = self.config.node.workers
         self.counts = Counts(make_memory(workers), workers, self.secret)
@@ -127,6 +131,8 @@ class Supervisor(House):
             accepts=self.taking.intake.timings if self.taking is not None else Timings(),
             now=self.due.now,
             judged=lambda: self.taking.intake.judged if self.taking is not None else {},
+            sign_ins_blocked=lambda: self.guard.guesses.turned_away,
+            kept_out=self.guard.counts,
         )
         describe_workers(self.metrics, serving=self._serving, replaced=lambda: self.replaced)
 
@@ -138,7 +144,6 @@ class Supervisor(House):
         checkers += [mended(makeChecker(each)) for each in self.auth]
         passwords = PasswordHouse.of(self)
         portal = web_portal(self, passwords, checkers)
-        portal.failed_here = self._failed_here
         self.directory.subscribe(self._forget_passwords)
         self.passwords, self.portal = passwords, portal
         plugins = self.config.plugins
@@ -161,12 +166,6 @@ class Supervisor(House):
     def _forget_passwords(self, account_ids: set[int]) -> None:
         if self.passwords is not None:
             self.passwords.forget(account_ids)
-
-    def _failed_here(self, address: str, name: str) -> None:
-        """A sign-in on the web is slow at every worker."""
-        self._addresses.add(address)
-        self._names.add(name)
-        self._hint_others(None, "failed", [(address, name)])
 
     def _connect_listeners(self) -> None:
         """Those of mail are for the workers."""
@@ -227,7 +226,7 @@ class Supervisor(House):
             ports=ports,
             workers=self.config.node.workers,
             secret=self.secret.hex(),
-            failures=(self._addresses.told(), self._names.told()),
+            guard=self.guard.told(),
         )
         worker.say(attrs.asdict(task))
 
@@ -244,13 +243,15 @@ class Supervisor(House):
             if self._on_started is not None:
                 self._on_started(self)
 
-    def failed(self, worker: WorkerProcess, failed: list[tuple[str, str]]) -> None:
-        for address, name in failed:
-            self._addresses.add(address)
-            self._names.add(name)
-            if self.portal is not None:
-                self.portal.note_failure(address, name)
+    def failed(self, worker: WorkerProcess, failed: list[list[Any]]) -> None:
+        for each in failed:
+            self.guard.guesses.take_failed(unpack_asked(each))
         self._hint_others(worker, "failed", failed)
+
+    def knew(self, worker: WorkerProcess, known: list[tuple[int, str]]) -> None:
+        for account_id, client in known:
+            self.guard.guesses.take_known(account_id, client)
+        self._hint_others(worker, "owners", known)
 
     def changed(self, worker: WorkerProcess, folder_ids: list[int] | None) -> None:
         """Who looks at these folders here is told, and the index has what came."""
@@ -337,6 +338,8 @@ class Supervisor(House):
             if self.taking is not None:
                 self.taking.apply(self.config)
             self.passwords.passwords.most_waiting = self.config.limits.sign_in_queue
+            if self.portal is not None:
+                self.portal.turns.most_waiting = self.config.limits.sign_in_queue
         for worker in self.workers.values():
             worker.say("settings", pack_config(self.config))
 

@@ -60,7 +60,7 @@ class Task:
         ports: (kind, where, descriptors) each.
         workers: how many there are.
         secret: of the counts, in hexadecimal.
-        failures: sign-ins that failed lately, by address and by name: (key, how often).
+        guard: what is known of those who guess (`Guard.told`).
     """
 
     number: int
@@ -72,7 +72,7 @@ class Task:
     ports: list[tuple[str, str, list[int]]]
     workers: int
     secret: str
-    failures: Sequence[Sequence[tuple[str, float]]] = ((), ())
+    guard: Sequence[Sequence[Any]] = ((), (), ())
 
 
 def read_task(descriptor: int) -> tuple[Task, bytes]:

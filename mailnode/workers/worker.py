@@ -22,6 +22,8 @@ from mailnode.admission import Sessions
 from mailnode.arrival.paces import Paces
 from mailnode.bell import Bell
 from mailnode.cred.checkers import mended
+from mailnode.cred.guessing import Asked, Blocked
+from mailnode.guarding import pack_asked, unpack_asked
 from mailnode.listening import Listener
 from mailnode.premises import EX_TEMPFAIL, EX_UNAVAILABLE
 from mailnode.service import Node
@@ -48,6 +50,7 @@ class Worker(Node):
     """
 
     bell: PassedBell
+    owns_folder = False
     smtp_sessions: SharedSessions
     pop3_sessions: SharedSessions
 
@@ -56,7 +59,8 @@ class Worker(Node):
     ) -> None:
         self._task, self._say, self._ended = task, say, ended
         self._counts = Counts(COUNTS, task.workers, bytes.fromhex(task.secret))
-        self._failed: list[tuple[str, str]] = []
+        self._failed: list[list[Any]] = []
+        self._owners: list[tuple[int, str]] = []
         self._unknown: list[Deferred[None]] = []
         self._stopping: Deferred[None] | None = None
         checkers = [mended(makeChecker(each)) for each in task.auth]
@@ -97,8 +101,9 @@ class Worker(Node):
 
     def _build(self) -> None:
         super()._build()
-        self.portal.failed_here = self._note_failed
-        self.portal.take_failures(*self._task.failures)
+        guesses = self.guard.guesses
+        guesses.on_failed, guesses.on_known = self._note_failed, self._owners.append
+        self.guard.take(self._task.guard)
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
@@ -139,9 +144,9 @@ class Worker(Node):
         taken = Deferred.fromCoroutine(self.watch.take_up())
         taken.addBoth(lambda _: self._say("accounts"))
 
-    def _note_failed(self, address: str, name: str) -> None:
+    def _note_failed(self, asked: Asked) -> None:
         if len(self._failed) < MOST_UNTOLD:
-            self._failed.append((address, name))
+            self._failed.append(pack_asked(asked))
 
     def _tell_changed(self) -> None:
         """What the others must know of; they hear it together, a few times a second."""
@@ -150,6 +155,9 @@ class Worker(Node):
         if self._failed:
             failed, self._failed = self._failed, []
             self._say("failed", failed)
+        if self._owners:
+            self._say("owners", self._owners)
+            self._owners.clear()
 
     def hear_report(self) -> None:
         self._say("report", self.metrics.values(), self.readiness(), self.warnings())
@@ -160,9 +168,16 @@ class Worker(Node):
     def hear_ring(self, topic: str) -> None:
         self.bell.ring_here(topic)
 
-    def hear_failed(self, failed: list[tuple[str, str]]) -> None:
-        for address, name in failed:
-            self.portal.note_failure(address, name)
+    def hear_failed(self, failed: list[list[Any]]) -> None:
+        for each in failed:
+            self.guard.guesses.take_failed(unpack_asked(each))
+
+    def hear_owners(self, known: list[tuple[int, str]]) -> None:
+        for account_id, client in known:
+            self.guard.guesses.take_known(account_id, client)
+
+    def hear_blocked(self, blocked: list[Any]) -> None:
+        self.guard.guesses.take_blocked(Blocked(*blocked))
 
     def hear_changed(self, folder_ids: list[int] | None) -> None:
         self.messages.changed_elsewhere(folder_ids)

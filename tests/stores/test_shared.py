@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailnode.cred.portal import Failures
+from mailnode.cred.guessing import Failures
 from mailnode.errors import NodeRunning
 from mailnode.store import locks
 from mailnode.store.database import Database
@@ -134,9 +134,9 @@ class FailuresTests(SynchronousTestCase):
         clock = Clock()
         here, there = Failures(clock), Failures(clock)
         for _ in range(3):
-            here.add("192.0.2.1")
+            here.add(b"192.0.2.1")
         there.take(here.told())
-        self.assertEqual(here.delay_s("192.0.2.1"), there.delay_s("192.0.2.1"))
-        self.assertGreater(there.delay_s("192.0.2.1"), there.delay_s("192.0.2.2"))
+        self.assertEqual(here.delay_s(b"192.0.2.1"), there.delay_s(b"192.0.2.1"))
+        self.assertGreater(there.delay_s(b"192.0.2.1"), there.delay_s(b"192.0.2.2"))
         clock.advance(1000)
-        self.assertEqual(0, there.recent("192.0.2.1"))
+        self.assertEqual(0, there.recent(b"192.0.2.1"))

@@ -16,10 +16,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
 
-from mailnode.cred import portal as portal_module
+from mailnode.cred import guessing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
-from mailnode.cred.portal import Failures, SignInPortal, Unanswered
+from mailnode.cred.guessing import Asked, Failures, Unanswered
+from mailnode.cred.portal import SignInPortal
 from mailnode.errors import MaildropInUse, SignInBusy, SignInRefused
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key
@@ -91,7 +92,9 @@ class HalfTests(PortalCase):
         self.portal.code_fitted("192.0.2.1", "alice@example.test", "totp")
         (event,) = self.told
         self.assertEqual(SignedIn.name, event.name)
-        self.assertEqual({"account": "alice@example.test", "factor": "totp"}, event.detail)
+        self.assertEqual(
+            {"account": "alice@example.test", "service": "web", "factor": "totp"}, event.detail
+        )
 
     def test_a_wrong_code_is_told_and_as_slow_as_a_wrong_password(self) -> None:
         for delay_s in (0.5, 1.0, 2.0):
@@ -208,7 +211,7 @@ class SignInTests(PortalCase):
         )
         self.failureResultOf(self.login(), SignInBusy)
         self.assertEqual({"name": "alice", "reason": "q"}, self.told[0].detail)
-        self.assertEqual(0, len(self.portal._addresses))
+        self.assertEqual(0, len(self.portal.guesses.addresses))
 
     def test_what_goes_wrong_behind_the_password_is_no_failed_sign_in(self) -> None:
         def in_use(name: object) -> object:
@@ -259,7 +262,7 @@ class SlowTests(PortalCase):
     def test_a_guesser_of_many_names_learns_of_ten_at_once_and_waits_for_the_others(self) -> None:
         guesses = [
             self.login(b"user%d" % number, b"guess", "198.51.100.7")
-            for number in range(portal_module.MOST_UNANSWERED - 1)
+            for number in range(guessing.MOST_UNANSWERED - 1)
         ]
         self.assertEqual(0, self.wait_of(self.login(client="198.51.100.7")))
         guesses.append(self.login(b"carol", b"guess", "198.51.100.7"))
@@ -293,7 +296,7 @@ class SlowTests(PortalCase):
         self.failureResultOf(guess, SignInDenied)
 
     def test_what_failed_at_another_process_makes_a_right_password_wait_here(self) -> None:
-        self.portal.note_failure("198.51.100.7", "alice")
+        self.portal.guesses.take_failed(Asked("198.51.100.7", "alice"))
         self.assert_about(0.5, self.wait_of(self.login(client="198.51.100.7")))
 
     def test_an_owner_elsewhere_does_not_wait_for_those_who_guess_the_name(self) -> None:
@@ -360,7 +363,7 @@ class CancelTests(PortalCase):
 
 class FailuresTests(SynchronousTestCase):
     def test_what_waits_for_an_answer_is_bounded_by_key_and_in_keys(self) -> None:
-        self.patch(portal_module, "MOST_KEYS", 2)
+        self.patch(guessing, "MOST_KEYS", 2)
         clock = Clock()
         unanswered = Unanswered(clock, 2)
         for delay_s in (1, 2, 4):
@@ -375,12 +378,12 @@ class FailuresTests(SynchronousTestCase):
         self.assertEqual((0, 0), (unanswered.wait_s("a"), unanswered.wait_s("b")))
 
     def test_the_table_is_bounded_and_the_oldest_go(self) -> None:
-        self.patch(portal_module, "MOST_KEYS", 3)
+        self.patch(guessing, "MOST_KEYS", 3)
         failures = Failures(Clock())
-        for key in "abacd":
+        for key in (b"a", b"b", b"a", b"c", b"d"):
             failures.add(key)
         self.assertEqual(3, len(failures))
-        self.assertEqual((0, 2), (failures.recent("b"), failures.recent("a")))
+        self.assertEqual((0, 2), (failures.recent(b"b"), failures.recent(b"a")))
 
     def test_an_ipv6_guesser_counts_by_its_64_network(self) -> None:
         self.assertEqual(address_key("2001:db8::1"), address_key("2001:db8::ffff:2"))

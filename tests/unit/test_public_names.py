@@ -35,7 +35,8 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=, learning=, passwords=, second_factor=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=, passwords=, second_factor=, guessing=, "
+        "audit=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
@@ -43,7 +44,9 @@ CALLED = {
     "cred.checkers.SignInDenied": "(text=, *, detail=, code=, enhanced=)",
     "cred.credentials.LoginCredentials": "(username=, password=, client=, service=, channel=)",
     "cred.credentials.PlainCredentials": "(username=, password=, client=, service=, channel=)",
-    "cred.portal.SignInPortal": "(realm, checkers=, *, clock, tell=, sign_in_key=)",
+    "cred.portal.SignInPortal": (
+        "(realm, checkers=, *, clock, tell=, sign_in_key=, account_of=, guesses=)"
+    ),
     "cred.realm.Realm": "(directory, factories, create_account=)",
     "errors.LookupFailed": "(text=, *, detail=, code=, enhanced=)",
     "errors.MailError": "(text=, *, detail=, code=, enhanced=)",
@@ -83,7 +86,7 @@ CALLED = {
         " tags=)"
     ),
     "pop3.factory.Pop3Factory": (
-        "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=)"
+        "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=, turn_away=)"
     ),
     "pop3.factory.Pop3Rules": "(*, errors=, sign_in_failures=, idle_s=)",
     "pop3.server.Pop3Server": "()",
@@ -91,7 +94,8 @@ CALLED = {
     "service.Node": "(config, reactor, *, checkers=, reload_config=, on_started=)",
     "service.StartFailed": "(code, why)",
     "smtp.factory.SmtpFactory": (
-        "(portal, *, hostname, challengers=, tls=, rules=, sessions=, submission=, tell=, clock=)"
+        "(portal, *, hostname, challengers=, tls=, rules=, sessions=, submission=, tell=, clock=,"
+        " turn_away=)"
     ),
     "smtp.factory.SmtpRules": (
         "(*, message_octets=, recipients=, mails=, errors=, sign_in_failures=, idle_s=,"

@@ -11,6 +11,7 @@ from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
 from mailnode.config import Config
+from mailnode.cred.guessing import Asked
 from mailnode.premises import EX_IOERR, EX_SOFTWARE
 from mailnode.workers.deaths import AT_ONCE_S, DEATHS_S
 from mailnode.workers.process import WorkerProcess
@@ -196,24 +197,45 @@ class WordsTests(SupervisorCase):
     def test_a_failed_sign_in_is_told_to_others_and_to_those_that_begin_later(self) -> None:
         self.serving()
         first, second = self.spawned
-        first.says("failed", [["192.0.2.1", "alice"]])
-        self.assertEqual(["failed", [["192.0.2.1", "alice"]]], second.told[-1])
+        first.says("failed", [["192.0.2.1", "alice", None, None]])
+        self.assertEqual(["failed", [["192.0.2.1", "alice", None, None]]], second.told[-1])
         self.reactor.advance(AT_ONCE_S)
         first.end(number=9)
-        addresses, names = self.spawned[-1].task.failures
-        self.assertEqual(("192.0.2.1", "alice"), (addresses[0][0], names[0][0]))
-        self.assertGreater(addresses[0][1], 0.9)
+        failures, _guessers, _owners = self.spawned[-1].task.guard
+        self.assertEqual(["address", "name"], [what for what, *_ in failures])
+        self.assertGreater(failures[0][2], 0.9)
 
     def test_guesses_on_the_web_and_at_a_worker_count_together(self) -> None:
         node = self.serving(listen__http=("8080",))
         assert node.portal is not None
+        guesses = node.portal.guesses
+        self.assertIs(node.guard.guesses, guesses)
         first, second = self.spawned
-        first.says("failed", [["192.0.2.1", "alice@example.test"]])
-        self.assertEqual(1, node.portal._names.recent("alice@example.test"))
-        node.portal.failed_here("192.0.2.7", "bob@example.test")
+        first.says("failed", [["192.0.2.1", "alice@example.test", 1, "00"]])
+        self.assertEqual(1, len(guesses.names))
+        guesses.failed(Asked("192.0.2.7", "bob@example.test", 2, b"\x01"))
         for process in (first, second):
-            self.assertIn(["failed", [["192.0.2.7", "bob@example.test"]]], process.told)
-        self.assertEqual(1, node._addresses.recent("192.0.2.7"))
+            self.assertIn(["failed", [["192.0.2.7", "bob@example.test", 2, "01"]]], process.told)
+        self.assertEqual(2, len(guesses.addresses))
+
+    def test_an_address_is_blocked_by_the_supervisor_and_all_workers_hear_of_it(self) -> None:
+        self.serving(guessing__failures=3)
+        first, second = self.spawned
+        for number in range(3):
+            first.says("failed", [["192.0.2.1", "alice", None, f"0{number}"]])
+        for process in (first, second):
+            self.assertIn(["blocked", ["192.0.2.1", 0, 900.0, 1]], process.told)
+        self.reactor.advance(AT_ONCE_S)
+        first.end(number=9)
+        (row,) = self.spawned[-1].task.guard[1]
+        self.assertEqual(["192.0.2.1", 0], list(row[:2]))
+
+    def test_where_an_owner_signed_in_all_workers_know(self) -> None:
+        node = self.serving()
+        first, second = self.spawned
+        first.says("owners", [[1, "192.0.2.1"]])
+        self.assertEqual(["owners", [[1, "192.0.2.1"]]], second.told[-1])
+        self.assertTrue(node.guard.guesses.is_known(Asked("192.0.2.9", "alice", 1)))
 
     def test_folders_that_one_filled_are_told_to_the_others_and_read_here(self) -> None:
         node = self.serving()

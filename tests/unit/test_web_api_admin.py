@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mailnode.cred.guessing import Asked
 from mailnode.web.api.captured import Captured
 from tests.unit.api_case import ApiCase
 
@@ -202,3 +203,65 @@ class Outgoing(ApiCase):
         self.assert_fits("getNode", 200, told)
         self.assertEqual((True, "capture", 1),
                          (told["is_ready"], told["gear"], told["queue"]["captured"]))  # fmt: skip
+
+
+class Bans(ApiCase):
+    async def test_a_network_is_banned_listed_and_lifted(self) -> None:
+        await self.begin()
+        order = {"network": "192.0.2.7/24", "for_s": 3600, "reason": "why"}
+        made = await self.ask("POST", "/bans", order)
+        self.assertEqual(201, made.status)
+        self.assert_fits("addBan", 201, made.json)
+        self.assertEqual(("192.0.2.0/24", ALICE), (made.json["network"], made.json["made_by"]))
+        guesses = self.node_.guard.guesses
+        self.assertGreater(guesses.closed_s("192.0.2.9"), 3590)
+        await self.ask("POST", "/bans", {"network": "2001:db8::1", "for_s": None})
+        for number in range(20):
+            guesses.failed(Asked("198.51.100.7", "nobody", None, b"%d" % number))
+        listed = await self.get("/bans")
+        self.assert_fits("listBans", 200, listed)
+        self.assertEqual([made.json, None], [listed["bans"][0], listed["bans"][1]["until"]])
+        self.assertEqual(["198.51.100.7"], [each["address"] for each in listed["blocks"]])
+        for network in ("192.0.2.0%2F24", "2001:db8::1", "198.51.100.7"):
+            self.assertEqual(204, (await self.ask("DELETE", f"/bans/{network}")).status, network)
+        self.assertEqual({"bans": [], "blocks": []}, await self.get("/bans"))
+        self.assertEqual(0, guesses.closed_s("198.51.100.7"))
+        self.assertEqual(404, (await self.ask("DELETE", "/bans/192.0.2.0%2F24")).status)
+
+    async def test_what_can_not_be_banned_is_said(self) -> None:
+        await self.begin()
+        for order, status in (
+            ({"network": "example.org"}, 400),
+            ({"network": "127.0.0.1"}, 400),
+            ({"network": "192.0.2.1", "for_s": 0}, 422),
+            ({"network": "192.0.2.1", "reason": "two\nlines"}, 422),
+            ({}, 422),
+        ):
+            self.assertEqual(status, (await self.ask("POST", "/bans", order)).status, order)
+        said = await self.ask("GET", "/bans", token="bob")
+        self.assertEqual(403, said.status)
+
+    async def test_a_blocked_client_is_told_when_to_come_back_and_no_token_is_looked_at(
+        self,
+    ) -> None:
+        await self.begin()
+        guesses = self.node_.guard.guesses
+        self.web.web.guard.turn_away = lambda client: 61.5
+        said = await self.ask("GET", "/folders")
+        self.assertEqual((429, "62"), (said.status, said.fields["retry-after"]))
+        self.web.web.guard.turn_away = guesses.turn_away
+        self.assertEqual(200, (await self.ask("GET", "/folders")).status)
+
+    async def test_wrong_tokens_are_guesses_and_one_again_and_again_is_one(self) -> None:
+        await self.begin()
+        counted: list[tuple[str, bytes]] = []
+        self.web.web.guard.bad_token = lambda *told: counted.append(told)
+        await self.ask("GET", "/folders", token="wrong")
+        self.assertEqual([("127.0.0.1", b"wrong")], counted)
+        guesses = self.node_.guard.guesses
+        for _ in range(50):
+            guesses.bad_token("198.51.100.7", b"old")
+        self.assertEqual(0, guesses.closed_s("198.51.100.7"))
+        for number in range(20):
+            guesses.bad_token("198.51.100.7", b"%d" % number)
+        self.assertGreater(guesses.closed_s("198.51.100.7"), 0)

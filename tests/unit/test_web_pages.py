@@ -49,6 +49,12 @@ class SignInTests(WebCase):
         self.assertEqual(503, reply.status)
         self.assertIn(BUSY, reply.text)
 
+    def test_who_guessed_too_often_is_told_when_to_come_back(self) -> None:
+        self.portal.blocked_s = 899.2
+        reply = self.sign_in()
+        self.assertEqual((429, "900"), (reply.status, reply.header("Retry-After")))
+        self.assertIn("Too many failed sign-ins from your address", reply.text)
+
     def test_what_was_typed_is_shown_as_text_and_the_password_never(self) -> None:
         csrf = self.ask("/sign-in").csrf
         form = {"csrf": csrf, "name": '"><script>x', "password": "a secret"}

@@ -19,10 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from mailnode.addresses import parse_address
+from mailnode.audited import Actor
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.policy import PasswordPolicy
-from mailnode.errors import NotFound, SignInBusy
+from mailnode.errors import NotFound, SignInBlocked, SignInBusy
 from mailnode.model import INBOX
 from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
@@ -110,12 +111,15 @@ class MadeUpPortal:
     accounts: dict[int, Account]
     passwords: dict[int, str]
     busy: bool = False
+    blocked_s: float = 0.0
     asked: list[Any] = field(factory=list)
 
     async def login(self, credentials: Any, mind: object, interface: Any) -> Any:
         self.asked.append(credentials)
         if self.busy:
             raise SignInBusy()
+        if self.blocked_s:
+            raise SignInBlocked.until(self.blocked_s)
         for account in self.accounts.values():
             names = (str(account.address).encode(), account.address.local.encode())
             right = self.passwords[account.id].encode()
@@ -227,13 +231,13 @@ class WebCase(SynchronousTestCase):
         account_id = visit.guest.account.id
         return Shelf([Folder(40 + account_id, account_id, INBOX, 7, 5, 90, modseq=1)])
 
-    async def set_password(self, account: Account, password: str) -> None:
+    async def set_password(self, account: Account, password: str, actor: Actor) -> None:
         PasswordPolicy(PasswordSettings).judge(password, account.address)
         self.passwords[account.id] = password
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")
 
-    async def set_junk(self, account: Account, folder: str, tagged: bool) -> None:
+    async def set_junk(self, account: Account, folder: str, tagged: bool, actor: Actor) -> None:
         self.accounts[account.id] = evolve(account, junk=folder, tag_subject=tagged)
 
     def connect(self, client: str = "127.0.0.1", tls: bool = False) -> tuple[Any, Wire]:

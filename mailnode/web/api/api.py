@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from mailnode.web.api import accounts, captured, queue, searching, sending, shapes
+from mailnode.web.api import accounts, audit, bans, captured, queue, searching, sending, shapes
 from mailnode.web.api.operations import Operation
 from mailnode.web.api.schemas import Schema
 
@@ -22,6 +22,8 @@ SCHEMAS: Mapping[str, Schema] = {
     **captured.SCHEMAS,
     **accounts.SCHEMAS,
     **queue.SCHEMAS,
+    **bans.SCHEMAS,
+    **audit.SCHEMAS,
 }
 
 

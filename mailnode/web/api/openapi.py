@@ -33,9 +33,15 @@ _TAGS = {
     "Domains": "What is here.",
     "Routes": "Which way mail for elsewhere goes.",
     "Queue": "Mail on its way to other hosts.",
+    "Bans": "From where nobody signs in.",
     "Journal": "What happened to mails.",
+    "Audit": "Who was let in, and who changed what.",
     "Node": "The server itself.",
     "About": "This document.",
+}
+_WHOSE = {
+    Need.DOMAIN_ADMIN: " of an administrator, or of who looks after the domain,",
+    Need.ADMIN: " of an administrator",
 }
 _FAULTS = list_of(
     thing({"field": text(example="to[1]"), "detail": text(), "code": text(example="5.1.1")},
@@ -110,7 +116,7 @@ def _operation(each: Operation) -> dict[str, Any]:
     }
     more = [each.more] if each.more else []
     if each.scope:
-        whose = " of an administrator" if each.need is Need.ADMIN else ""
+        whose = _WHOSE.get(each.need, "")
         more.append(f"Needs a token{whose} with the scope `{each.scope}`.")
     if more:
         told["description"] = "\n\n".join(more)
@@ -191,7 +197,7 @@ def _usual_failures(each: Operation) -> list[int]:
     """What may be answered to every operation like it."""
     usual = [400, 405, 414, 421, 422, 431, 500, 503]
     if each.need is not Need.NOBODY:
-        usual += [401, 403]
+        usual += [401, 403, 429]
     if each.places:
         usual.append(404)
     if each.method in UNSAFE:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mailnode.web.visit import Visit
 
 BASE = "/api/v1"
-_WITH_SLASH = {"address": "path:", "pattern": "path:"}  # a local part may have one
+# A local part may have one, a network has.
+_WITH_SLASH = {"address": "path:", "pattern": "path:", "network": "path:"}
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
