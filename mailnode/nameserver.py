@@ -1,7 +1,8 @@
 """One question to one DNS server: over UDP, and over TCP when the answer doesn't fit.
 
 Each question has a socket, and so a source port, of its own, and a random id; what does not come
-from the server asked, or answers another question, is passed over (RFC 5452).
+from the server asked, or answers another question, is passed over (RFC 5452). To a server on this
+machine, whose address nobody else can use, those that are under way together go by one socket.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class NameServers:
     """Asks servers."""
 
     _reactor: Any
+    _shared: dict[Server, _Datagrams] = field(factory=dict, init=False)
 
     async def ask(self, server: Server, query: dns.message.Message, timeout_s: float) -> Answer:
         """The server's answer to `query`, whole, whatever its code.
@@ -121,13 +123,22 @@ class NameServers:
     async def _over_udp(
         self, server: Server, query: dns.message.Message, timeout_s: float
     ) -> Answer:
-        asking = _Datagrams(self._reactor, server, self._read(query))
+        datagrams = self._datagrams(server, query.id)
         try:
-            asking.send(write_query(query))
-            return await asking.answer.addTimeout(timeout_s, self._reactor)
+            answer = datagrams.ask(query.id, write_query(query), self._read(query))
+            return await answer.addTimeout(timeout_s, self._reactor)
         finally:
-            asking.answer.addErrback(lambda _: None)  # nobody waits for it any more
-            asking.close()
+            datagrams.end(query.id)
+
+    def _datagrams(self, server: Server, number: int) -> _Datagrams:
+        """A socket by which nothing is asked that has this id."""
+        shared = self._shared.get(server)
+        if shared is not None and shared.socket is not None and number not in shared.asked:
+            return shared
+        made = _Datagrams(self._reactor, server)
+        if server.loopback:
+            self._shared[server] = made
+        return made
 
     async def _over_tcp(
         self, server: Server, query: dns.message.Message, timeout_s: float
@@ -148,15 +159,15 @@ class NameServers:
 
 @implementer(IReadDescriptor)
 class _Datagrams:
-    """A socket for one question.
+    """A socket for what is asked of one server; it is closed once nothing is.
 
     It is connected, so that datagrams of others are not heard, and the system tells of a port where
     nobody listens. Twisted's own, made to be listened at, takes three times as long.
     """
 
-    def __init__(self, reactor: Any, server: Server, read: Read) -> None:
-        self.reactor, self.read = reactor, read
-        self.answer: Deferred[Answer] = Deferred()
+    def __init__(self, reactor: Any, server: Server) -> None:
+        self.reactor = reactor
+        self.asked: dict[int, tuple[Read, Deferred[Answer]]] = {}
         self.passed_over = 0
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         self.socket: socket.socket | None = socket.socket(family, socket.SOCK_DGRAM)
@@ -168,9 +179,19 @@ class _Datagrams:
             raise
         reactor.addReader(self)
 
-    def send(self, query: bytes) -> None:
+    def ask(self, number: int, query: bytes, read: Read) -> Deferred[Answer]:
+        """The answer to the query of that id; `end` is called behind it, whatever becomes of it."""
+        answer: Deferred[Answer] = Deferred()
+        self.asked[number] = read, answer
         assert self.socket is not None
         self.socket.send(query)
+        return answer
+
+    def end(self, number: int) -> None:
+        """Nobody waits for it any more."""
+        self.asked.pop(number, None)
+        if not self.asked:
+            self.close()
 
     def close(self) -> None:
         if self.socket is not None:
@@ -188,7 +209,7 @@ class _Datagrams:
 
     def doRead(self) -> None:
         for _ in range(MOST_AT_ONCE):
-            if self.socket is None or self.answer.called:
+            if self.socket is None:
                 return
             try:
                 datagram = self.socket.recv(MOST_OCTETS)
@@ -197,22 +218,36 @@ class _Datagrams:
             except OSError:
                 self.connectionLost()
                 return
-            self.read(datagram).addCallbacks(self._was_read, lambda _: self._was_read(None))
+            number = int.from_bytes(datagram[:2], "big")
+            if number in self.asked:
+                read, answer = self.asked[number]
+                reading = read(datagram)
+                reading.addErrback(lambda _: None).addCallback(self._was_read, answer)
+            else:
+                self._pass_over()
 
     def connectionLost(self, _reason: object = None) -> None:
-        self.close()
-        if not self.answer.called:
-            self.answer.errback(NoReply("nobody listens there"))
+        self._fail("nobody listens there")
 
-    def _was_read(self, answer: Answer | None) -> None:
-        if self.answer.called:
+    def _was_read(self, found: Answer | None, answer: Deferred[Answer]) -> None:
+        if answer.called:
             return
-        if answer is not None:
-            self.answer.callback(answer)
-            return
+        if found is None:
+            self._pass_over()
+        else:
+            self.passed_over = 0
+            answer.callback(found)
+
+    def _pass_over(self) -> None:
         self.passed_over += 1
         if self.passed_over >= MOST_PASSED_OVER:
-            self.answer.errback(NoReply("a flood of answers to other questions"))
+            self._fail("a flood of answers to other questions")
+
+    def _fail(self, why: str) -> None:
+        self.close()
+        for _, answer in list(self.asked.values()):
+            if not answer.called:
+                answer.errback(NoReply(why))
 
 
 class _Stream(Int16StringReceiver):

@@ -46,7 +46,9 @@ class Shelf(Protocol):
 @implementer(ILateFilter, ISomeMailFilter)
 @define(eq=False, kw_only=True)
 class Learned:
-    """Finds unwanted what is like the mails that were taught so; looks in a thread, but at small ones.
+    """Finds unwanted what is like the mails that were taught so.
+
+    It looks in a thread, but at small mails, by models that are in memory.
 
     What the node's model says is told to all, what an account's says to that account alone.
 

@@ -101,10 +101,15 @@ class Held:
     longest_s: float = 0.0
     _collected_s: float = 0.0
     _collecting_since: float = 0.0
-    _schedstat: int = field(factory=lambda: os.open("/proc/thread-self/schedstat", os.O_RDONLY))
+    _schedstat: int = -1
 
     def watch(self, reactor: Any) -> None:
-        """From now on each event, each call that is due, and each call from a thread is timed."""
+        """From now on each event, each call that is due, and each call from a thread is timed.
+
+        It is called on the reactor's thread.
+        """
+        self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        gc.callbacks.append(self._collect)
         call_later = reactor.callLater
         reactor.callLater = lambda delay_s, call, *args, **named: call_later(
             delay_s, self._timed, call, *args, **named
@@ -112,7 +117,6 @@ class Held:
         reactor.threadCallQueue = _Queue(self._timed)
         call_event = log.callWithLogger
         log.callWithLogger = lambda *args, **named: self._timed(call_event, *args, **named)
-        gc.callbacks.append(self._collect)
 
     def _timed(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         collected_s, delayed_s = self._collected_s, self._delayed_s()
