@@ -76,11 +76,9 @@ class SocketTests(WorldCase):
     async def test_to_any_other_server_each_goes_by_one_of_its_own(self) -> None:
         self.patch(Server, "loopback", False)
         self.world.zone["h.example.org", "A"] = ["192.0.2.9"]
-        kinds = ("A", "TXT", "MX")
-        asked = [
-            Deferred.fromCoroutine(self.resolver.look_up("h.example.org", each)) for each in kinds
-        ]
-        await gatherResults(asked)
+        look_up = self.resolver.look_up
+        questions = [look_up("h.example.org", kind) for kind in ("A", "TXT", "MX")]
+        await gatherResults([Deferred.fromCoroutine(each) for each in questions])
         self.assertEqual(3, len(set(self.world.ports)))
 
     async def test_an_answer_that_does_not_fit_is_asked_for_over_tcp(self) -> None:
