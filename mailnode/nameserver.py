@@ -34,6 +34,7 @@ from mailnode.values import split_server
 FEW_RECORDS = 8  # an answer of more is read in a thread: somebody may have made it to take long
 MOST_OCTETS = 65535
 MOST_AT_ONCE = 20  # datagrams, before others have their turn
+ANSWERS_AT_ONCE = 3  # of these: who waited for one may have two milliseconds' work with it
 MOST_PASSED_OVER = 1000  # forged answers to one question; behind them it is given up
 NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
 
@@ -208,8 +209,9 @@ class _Datagrams:
         return -1 if self.socket is None else self.socket.fileno()
 
     def doRead(self) -> None:
+        answers = 0
         for _ in range(MOST_AT_ONCE):
-            if self.socket is None:
+            if self.socket is None or answers >= ANSWERS_AT_ONCE:
                 return
             try:
                 datagram = self.socket.recv(MOST_OCTETS)
@@ -220,6 +222,7 @@ class _Datagrams:
                 return
             number = int.from_bytes(datagram[:2], "big")
             if number in self.asked:
+                answers += 1
                 read, answer = self.asked[number]
                 reading = read(datagram)
                 reading.addErrback(lambda _: None).addCallback(self._was_read, answer)
