@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python import log
 
-GARBAGE_THRESHOLDS = (10_000, 100, 50)  # a look takes two milliseconds, and mails wait for it
+GARBAGE_THRESHOLDS = (20_000, 50, 50)
 
 
 def tune_interpreter() -> None:

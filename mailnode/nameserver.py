@@ -1,8 +1,7 @@
 """One question to one DNS server: over UDP, and over TCP when the answer doesn't fit.
 
 Each question has a socket, and so a source port, of its own, and a random id; what does not come
-from the server asked, or answers another question, is passed over (RFC 5452). To a server on this
-machine, whose address nobody else can use, those that are under way together go by one socket.
+from the server asked, or answers another question, is passed over (RFC 5452).
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from mailnode.values import split_server
 FEW_RECORDS = 8  # an answer of more is read in a thread: somebody may have made it to take long
 MOST_OCTETS = 65535
 MOST_AT_ONCE = 20  # datagrams, before others have their turn
-ANSWERS_AT_ONCE = 3  # of these: who waited for one may have two milliseconds' work with it
 MOST_PASSED_OVER = 1000  # forged answers to one question; behind them it is given up
 NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
 
@@ -80,7 +78,6 @@ class NameServers:
     """Asks servers."""
 
     _reactor: Any
-    _shared: dict[Server, _Datagrams] = field(factory=dict, init=False)
 
     async def ask(self, server: Server, query: dns.message.Message, timeout_s: float) -> Answer:
         """The server's answer to `query`, whole, whatever its code.
@@ -124,22 +121,13 @@ class NameServers:
     async def _over_udp(
         self, server: Server, query: dns.message.Message, timeout_s: float
     ) -> Answer:
-        datagrams = self._datagrams(server, query.id)
+        asking = _Datagrams(self._reactor, server, self._read(query))
         try:
-            answer = datagrams.ask(query.id, write_query(query), self._read(query))
-            return await answer.addTimeout(timeout_s, self._reactor)
+            asking.send(write_query(query))
+            return await asking.answer.addTimeout(timeout_s, self._reactor)
         finally:
-            datagrams.end(query.id)
-
-    def _datagrams(self, server: Server, number: int) -> _Datagrams:
-        """A socket by which nothing is asked that has this id."""
-        shared = self._shared.get(server)
-        if shared is not None and shared.socket is not None and number not in shared.asked:
-            return shared
-        made = _Datagrams(self._reactor, server)
-        if server.loopback:
-            self._shared[server] = made
-        return made
+            asking.answer.addErrback(lambda _: None)  # nobody waits for it any more
+            asking.close()
 
     async def _over_tcp(
         self, server: Server, query: dns.message.Message, timeout_s: float
@@ -160,15 +148,15 @@ class NameServers:
 
 @implementer(IReadDescriptor)
 class _Datagrams:
-    """A socket for what is asked of one server; it is closed once nothing is.
+    """A socket for one question.
 
     It is connected, so that datagrams of others are not heard, and the system tells of a port where
     nobody listens. Twisted's own, made to be listened at, takes three times as long.
     """
 
-    def __init__(self, reactor: Any, server: Server) -> None:
-        self.reactor = reactor
-        self.asked: dict[int, tuple[Read, Deferred[Answer]]] = {}
+    def __init__(self, reactor: Any, server: Server, read: Read) -> None:
+        self.reactor, self.read = reactor, read
+        self.answer: Deferred[Answer] = Deferred()
         self.passed_over = 0
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         self.socket: socket.socket | None = socket.socket(family, socket.SOCK_DGRAM)
@@ -180,19 +168,9 @@ class _Datagrams:
             raise
         reactor.addReader(self)
 
-    def ask(self, number: int, query: bytes, read: Read) -> Deferred[Answer]:
-        """The answer to the query of that id; `end` is called behind it, whatever becomes of it."""
-        answer: Deferred[Answer] = Deferred()
-        self.asked[number] = read, answer
+    def send(self, query: bytes) -> None:
         assert self.socket is not None
         self.socket.send(query)
-        return answer
-
-    def end(self, number: int) -> None:
-        """Nobody waits for it any more."""
-        self.asked.pop(number, None)
-        if not self.asked:
-            self.close()
 
     def close(self) -> None:
         if self.socket is not None:
@@ -209,9 +187,8 @@ class _Datagrams:
         return -1 if self.socket is None else self.socket.fileno()
 
     def doRead(self) -> None:
-        answers = 0
         for _ in range(MOST_AT_ONCE):
-            if self.socket is None or answers >= ANSWERS_AT_ONCE:
+            if self.socket is None or self.answer.called:
                 return
             try:
                 datagram = self.socket.recv(MOST_OCTETS)
@@ -220,37 +197,22 @@ class _Datagrams:
             except OSError:
                 self.connectionLost()
                 return
-            number = int.from_bytes(datagram[:2], "big")
-            if number in self.asked:
-                answers += 1
-                read, answer = self.asked[number]
-                reading = read(datagram)
-                reading.addErrback(lambda _: None).addCallback(self._was_read, answer)
-            else:
-                self._pass_over()
+            self.read(datagram).addCallbacks(self._was_read, lambda _: self._was_read(None))
 
     def connectionLost(self, _reason: object = None) -> None:
-        self._fail("nobody listens there")
+        self.close()
+        if not self.answer.called:
+            self.answer.errback(NoReply("nobody listens there"))
 
-    def _was_read(self, found: Answer | None, answer: Deferred[Answer]) -> None:
-        if answer.called:
+    def _was_read(self, answer: Answer | None) -> None:
+        if self.answer.called:
             return
-        if found is None:
-            self._pass_over()
-        else:
-            self.passed_over = 0
-            answer.callback(found)
-
-    def _pass_over(self) -> None:
+        if answer is not None:
+            self.answer.callback(answer)
+            return
         self.passed_over += 1
         if self.passed_over >= MOST_PASSED_OVER:
-            self._fail("a flood of answers to other questions")
-
-    def _fail(self, why: str) -> None:
-        self.close()
-        for _, answer in list(self.asked.values()):
-            if not answer.called:
-                answer.errback(NoReply(why))
+            self.answer.errback(NoReply("a flood of answers to other questions"))
 
 
 class _Stream(Int16StringReceiver):

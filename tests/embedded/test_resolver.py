@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 from mailnode import nameserver
 from mailnode import resolver as resolver_module
 from mailnode.errors import LookupFailed
-from mailnode.nameserver import NameServers, NoReply, Server, _Datagrams
+from mailnode.nameserver import NameServers, NoReply, Server
 from mailnode.records import make_query, parse_answer
 from mailnode.resolver import Records, Resolver
 from tests import resolver_case
@@ -61,25 +61,6 @@ class SocketTests(WorldCase):
             await self.resolver.look_up(f"h{n}.example.org", "A")
         self.assertGreater(len(set(self.world.ids)), 18)
         self.assertGreater(len(set(self.world.ports)), 15)
-
-    async def test_to_a_server_on_this_machine_those_under_way_share_a_socket(self) -> None:
-        names = [f"h{n}.example.org" for n in range(20)]
-        self.world.zone.update({(each, "A"): [f"192.0.2.{n}"] for n, each in enumerate(names)})
-        asked = [Deferred.fromCoroutine(self.resolver.look_up(each, "A")) for each in names]
-        found = await gatherResults(asked)
-        expected = [(f"192.0.2.{n}",) for n in range(20)]
-        self.assertEqual(expected, [each.values for each in found])
-        self.assertEqual(20, len(set(self.world.ids)))
-        self.assertEqual(1, len(set(self.world.ports)))
-        self.assertEqual([], [each for each in reactor.getReaders() if type(each) is _Datagrams])
-
-    async def test_to_any_other_server_each_goes_by_one_of_its_own(self) -> None:
-        self.patch(Server, "loopback", False)
-        self.world.zone["h.example.org", "A"] = ["192.0.2.9"]
-        look_up = self.resolver.look_up
-        questions = [look_up("h.example.org", kind) for kind in ("A", "TXT", "MX")]
-        await gatherResults([Deferred.fromCoroutine(each) for each in questions])
-        self.assertEqual(3, len(set(self.world.ports)))
 
     async def test_an_answer_that_does_not_fit_is_asked_for_over_tcp(self) -> None:
         many = [f"192.0.2.{n}" for n in range(200)]
