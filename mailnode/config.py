@@ -30,9 +30,11 @@ from mailnode.settings import (
     MilterSettings,
     NodeSettings,
     OutboundSettings,
+    PasswordSettings,
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
+    SecondFactorSettings,
     SpamdSettings,
     StoreSettings,
     TlsSettings,
@@ -79,6 +81,8 @@ class Config:
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
+    passwords: PasswordSettings = field(factory=PasswordSettings)
+    second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
 
     @property
     def users_path(self) -> Path:
@@ -194,8 +198,8 @@ def _known_key(section: str, key: str, where: str) -> None:
 
 
 def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
 
 def _read(section: str, key: str, value: object, source: str) -> object:

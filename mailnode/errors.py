@@ -278,9 +278,41 @@ class SignInRefused(MailError):
     text = "Authentication failed"
 
 
+class PasswordTooOld(SignInRefused):
+    """The right password, past its greatest age and the time that mail programs get."""
+
+    text = "Your password is too old: sign in on the web and choose another"
+
+
 class SignInBusy(MailError):
     smtp_code, enhanced, http_status = 454, "4.7.0", 503
     text = "Temporary authentication failure, please try again later"
+
+
+class WrongCode(MailError):
+    """No: one text for every cause, which only the log tells apart (`detail`)."""
+
+    smtp_code, enhanced, http_status, exit_code = 535, "5.7.8", 401, 77
+    text = "That code is wrong, or was used before"
+
+
+class TooManyCodes(MailError):
+    """Nobody looks at a code now."""
+
+    smtp_code, enhanced, http_status, exit_code = 454, "4.7.0", 429, 75
+    text = "Too many wrong codes: wait a quarter of an hour, or use a recovery code"
+
+
+class NotSent(MailError):
+    """A code could not be sent."""
+
+    smtp_code, enhanced, http_status, exit_code = 451, "4.7.0", 503, 75
+    text = "The code could not be sent; try again later, or use another way"
+
+
+class TooManySent(NotSent):
+    http_status = 429
+    text = "Too many codes were sent: wait an hour, or use another way"
 
 
 class MaildropInUse(MailError):
@@ -300,6 +332,12 @@ class AccountError(MailError):
 
 class NotFound(AccountError):
     http_status, exit_code = 404, 67
+
+
+class WeakPassword(AccountError):
+    """A password that is not taken, and what would make a better one."""
+
+    http_status = 422
 
 
 class BadRoute(AccountError):

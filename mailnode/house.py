@@ -7,6 +7,7 @@ servers into it.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
 from mailnode.dispatch import Dispatch
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.listening import LISTENING, write_listening
@@ -34,6 +36,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
+from mailnode.store.guests import Guests
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.models import ModelFiles, ModelShelf
@@ -49,12 +52,14 @@ POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
+SEVERAL = 5  # look-ups that fail in a row: one domain's own servers may be gone
 PROGRAMS = ("clamd", "rspamd", "spamd", "milter")
 NEED_A_RESTART = (
     "node",
     "listen",
     "tls",
     "accounts",
+    "second_factor",
     "web",
     "log",
     "plugins",
@@ -76,8 +81,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, models, dmarc: the parts, beside
-            those of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guests, models, dmarc: the
+            parts, beside those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
     """
@@ -146,6 +151,8 @@ class House(Premises):
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
+        self.guests = Guests(self.database, time.time, self.directory.find_by_id)
+        self.guests.told = partial(self.bell.ring, "guests")
         self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -175,6 +182,7 @@ class House(Premises):
         ):
             self._call_every(every_s, call)
         self._call_every(FOLDERS_S, self._folders_changed, now=False)
+        self.bell.on("guests", self.guests.forget)
         self.bell.on("mail", self._folders_changed)
         self.bell.on("accounts", self.watch.look)
         self.bell.on("journal", self._complete_journal)
@@ -256,6 +264,7 @@ class House(Premises):
             self.listeners,
             self.certificate.cert,
             self.certificate.key,
+            self.config.path,
         )
         self._greet()
 
@@ -321,6 +330,17 @@ class House(Premises):
             if trouble.text:
                 faults.setdefault(part, trouble.text)
         return faults
+
+    def warnings(self) -> dict[str, str]:
+        """What is wrong though mail is taken, by part; empty when all is well."""
+        for failing in self._lookups():
+            if told := failing.told(SEVERAL):
+                return {"dns": f"No name can be looked up, {told}: {failing.why}"}
+        return {}
+
+    def _lookups(self) -> list[Failing]:
+        """Of names in the DNS, by whoever looks them up in this process."""
+        return [] if self.dispatch is None else [self.dispatch.resolver.failing]
 
     # Stopping
 

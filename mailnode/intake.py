@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -52,6 +52,12 @@ def _no_report(*_: object) -> None:
     """Nobody is told."""
 
 
+class Sealer(Protocol):
+    """Puts ARC seals on what is forwarded."""
+
+    async def sealed(self, envelope: Envelope, message: Message) -> Message: ...
+
+
 class RefusedByFilter(Refused):
     text = "Message refused"
 
@@ -65,6 +71,8 @@ class Intake:
             of `ILateFilter`.
         success_report: the report that a sender has asked for about mailboxes here; None when
             it hasn't.
+        sealer: seals what is forwarded, behind all that the filters have put in front; None for
+            no seals.
         seconds: a monotonic clock.
         clock: an IReactorTime, by which a filter that doesn't end is given up; None for no end.
         timings: of what was accepted, from the end of the mail to its commit.
@@ -77,6 +85,7 @@ class Intake:
     success_report: SuccessReport = _no_report
     seconds: Callable[[], float] = time.monotonic
     clock: Any = None
+    sealer: Sealer | None = None
     timings: Timings = field(factory=Timings, init=False)
     judged: Counter[tuple[str, str]] = field(factory=Counter, init=False)
 
@@ -140,6 +149,8 @@ class Intake:
                 message = await self._judge(turn, envelope, message)
         if any(each.unwanted or each.of_copies for each in message.judgements):
             envelope, message = _judged(envelope, message)
+        if self.sealer is not None and message.sealable is not None:
+            message = await self.sealer.sealed(envelope, message)
         return await self._file(envelope, message)
 
     async def _judge(self, filters: Sequence[Any], envelope: Envelope, message: Message) -> Message:
@@ -148,17 +159,19 @@ class Intake:
         results = [result for _, result in await DeferredList(asked, consumeErrors=True)]
         for each, result in zip(filters, results, strict=True):
             self.judged[each.name, _said(result)] += 1
-        headers, found = b"", list(message.judgements)
+        headers, found, sealable = b"", list(message.judgements), message.sealable
         for each, result in zip(filters, results, strict=True):
             if isinstance(result, Failure):
                 result.raiseException()
             headers += result.headers
+            sealable = result.sealable or sealable
             judgement = _judgement(each.name, result)
             if judgement.says_something or judgement.of_copies:
                 found.append(judgement)
-        if not headers and len(found) == len(message.judgements):
+        if not headers and not sealable and len(found) == len(message.judgements):
             return message
-        return evolve(message, prefix=message.prefix + headers, judgements=tuple(found))
+        prefix = message.prefix + headers
+        return evolve(message, prefix=prefix, judgements=tuple(found), sealable=sealable)
 
     async def _ask(self, content_filter: Any, envelope: Envelope, message: Message) -> Verdict:
         name = content_filter.name
@@ -204,7 +217,7 @@ def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
 
     All copies have the same octets, so a mark is put in front where nobody wants the mail.
     """
-    to = [judged_copy(each, message.judgements) for each in envelope.recipients]
+    to = [judged_copy(each, message.judgements, message.taggable) for each in envelope.recipients]
     by_all = all(unwanted for _, unwanted in to) and (
         not envelope.remotes or any(each.unwanted for each in message.judgements)
     )
@@ -213,14 +226,21 @@ def _judged(envelope: Envelope, message: Message) -> tuple[Envelope, Message]:
     return evolve(envelope, recipients=tuple(each for each, _ in to)), message
 
 
-def judged_copy(to: Recipient, judgements: Sequence[Judgement]) -> tuple[Recipient, bool]:
-    """The copy, in the folder where it belongs by what is said of it; whether it is unwanted."""
+def judged_copy(
+    to: Recipient, judgements: Sequence[Judgement], taggable: int = 0
+) -> tuple[Recipient, bool]:
+    """The copy, in the folder where it belongs by what is said of it; whether it is unwanted.
+
+    Args:
+        taggable: as its message has it.
+    """
     own = [each.of_copies[to.account_id] for each in judgements if to.account_id in each.of_copies]
     others = [each for each in judgements if to.account_id not in each.of_copies]
     both = (*own, *others)
     unwanted = any(each.unwanted for each in both) and not any(each.wanted for each in both)
     folder = to.junk if unwanted else to.folder
-    return evolve(to, folder=folder, judgements=tuple(own)), unwanted
+    flags = taggable if unwanted and to.tagged else 0
+    return evolve(to, folder=folder, judgements=tuple(own), flags=flags), unwanted
 
 
 def _judgement(name: str, verdict: Verdict) -> Judgement:

@@ -12,6 +12,8 @@ from zope.interface import implementer
 
 from mailnode.addresses import Address
 from mailnode.config import Config, ConfigError
+from mailnode.endpoints import why_no_endpoint
+from mailnode.failing import Failing
 from mailnode.filters.authentication import Authentication
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.harmful import Harmful
@@ -67,6 +69,12 @@ class Some:
         name: str = self._judge.name
         return name
 
+    @property
+    def trouble(self) -> str:
+        """Why it puts off mail, in words; "" where it doesn't."""
+        trouble: str = getattr(self._judge, "trouble", "")
+        return trouble
+
     def wants(self, envelope: Envelope) -> bool:
         return self._wanted(envelope)
 
@@ -97,19 +105,36 @@ class Judges:
     _resolver: Resolver
 
     @classmethod
-    def of(cls, house: Place, plugged: Sequence[Any], origin: Any = None) -> Judges:
+    def of(
+        cls,
+        house: Place,
+        plugged: Sequence[Any],
+        origin: Any = None,
+        sealing: Callable[[Envelope], bool] = lambda _envelope: False,
+    ) -> Judges:
         """Those of that house, and behind them others.
 
         Args:
             origin: finds out who sent a mail, in place of `Origin`.
+            sealing: whether a mail leaves under a seal of ours.
 
         Raises:
             ConfigError: an endpoint can't be read.
         """
         threads = Threads(house.reactor.callFromThread)
         resolver = Resolver(house.reactor, house.config.outbound.resolvers)
-        own = _of_settings(house, threads, resolver, origin)
+        own = _of_settings(house, threads, resolver, origin, sealing)
         return cls([*own, *plugged], threads, resolver)
+
+    def troubles(self) -> dict[str, str]:
+        """Why mail is put off, by the filter that does it; empty where none is."""
+        found = {each.name: getattr(each, "trouble", "") for each in self.filters}
+        return {f"filter {name}": told for name, told in found.items() if told}
+
+    @property
+    def lookups(self) -> Failing:
+        """Of names in the DNS."""
+        return self._resolver.failing
 
     async def stop(self) -> None:
         """No more is looked up; what still runs in a thread ends with the process."""
@@ -117,14 +142,20 @@ class Judges:
         self._threads.stop()
 
 
-def _of_settings(house: Place, threads: Threads, resolver: Resolver, origin: Any) -> Iterator[Any]:
+def _of_settings(
+    house: Place,
+    threads: Threads,
+    resolver: Resolver,
+    origin: Any,
+    sealing: Callable[[Envelope], bool],
+) -> Iterator[Any]:
     config, clock = house.config, house.reactor
     judging = config.judging
     strangers = partial(_is_strangers, judging.loopback)
     theirs = partial(_is_theirs, judging.loopback)
     if judging.authenticate:
         examiner = Authentication(resolver, threads.run, clock, house.hostname)
-        made = origin or Origin(examiner, judging.dmarc, judging.trusted_sealers)
+        made = origin or Origin(examiner, judging.dmarc, judging.trusted_sealers, sealing=sealing)
         if judging.dmarc_reports != "off" and isinstance(made, Origin):
             made.note = Collecting(house.dmarc).note
         yield Some(made, strangers)
@@ -206,7 +237,8 @@ def endpoint_of(clock: Any, section: str, where: str) -> Any:
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"[{section}] {where!r} is no endpoint of a client, such as "
-            f"unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 ({error})"
+            "unix:path=/run/x.sock or tcp:host=127.0.0.1:port=11333 "
+            f"({why_no_endpoint(where, error)})"
         ) from None
 
 

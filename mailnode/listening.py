@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mailnode.addresses import bracketed
+from mailnode.endpoints import why_no_endpoint
 from mailnode.machine import is_loopback
 from mailnode.settings import ListenSettings
 
@@ -118,8 +119,13 @@ class Listener:
         return [each for each in stopped if isinstance(each, Deferred)]
 
 
-def bind_all(reactor: Any, settings: ListenSettings) -> list[Listener]:
+def bind_all(
+    reactor: Any, settings: ListenSettings, sources: Mapping[str, str] | None = None
+) -> list[Listener]:
     """All that the settings name, listening; or nothing listens.
+
+    Args:
+        sources: "listen.smtp" to where its value is from, as `Config` has it; None for options.
 
     Raises:
         BadEndpoint, CannotBind: which one, and why.
@@ -133,11 +139,38 @@ def bind_all(reactor: Any, settings: ListenSettings) -> list[Listener]:
                 listeners.append(listener)
     except BadEndpoint as error:
         _close_all(listeners)
-        raise BadEndpoint(f"--{kind}: {error}") from None
+        raise BadEndpoint(f"{_named(kind, sources)}: {error}") from None
+    except CannotBind as error:
+        _close_all(listeners)
+        port = port_of(where)
+        twice = [each for each in listeners if port and port_of(each.where) == port]
+        if not twice:
+            raise
+        names = _named(twice[0].kind, sources), _named(kind, sources)
+        both = f"{names[0]} names it twice" if names[0] == names[1] else f"{' and '.join(names)} do"
+        raise BadEndpoint(f"two can't listen on port {port}: {both}") from error
     except BaseException:
         _close_all(listeners)
         raise
     return listeners
+
+
+def port_of(where: str) -> str:
+    """The TCP port of a number or an endpoint string; "" for none, or one that is picked."""
+    kind, _, rest = where.partition(":")
+    if not rest:
+        port = kind
+    elif kind in ("tcp", "tcp4", "tcp6", "ssl"):
+        port = rest.partition(":")[0].removeprefix("port=")
+    else:
+        port = ""
+    return port if port.isascii() and port.strip("0").isdigit() else ""
+
+
+def _named(kind: str, sources: Mapping[str, str] | None) -> str:
+    """What the setting is called where its value is from."""
+    source = (sources or {}).get(f"listen.{kind}", f"--{kind}")
+    return source if source.startswith(("--", "MAILNODE_")) else f"{source}: listen.{kind}"
 
 
 def _close_all(listeners: Iterable[Listener]) -> None:
@@ -146,11 +179,22 @@ def _close_all(listeners: Iterable[Listener]) -> None:
 
 
 def write_listening(
-    data: Path, hostname: str, listeners: Iterable[Listener], cert: Path, key: Path
+    data: Path,
+    hostname: str,
+    listeners: Iterable[Listener],
+    cert: Path,
+    key: Path,
+    settings: Path | None,
 ) -> None:
-    """`listening.json`: the ports that the node has, for who asked for port 0, and its TLS pair."""
+    """`listening.json`: the ports that the node has, for who asked for port 0, and its files.
+
+    Args:
+        cert, key: its TLS pair.
+        settings: the file that it has them from; None for none.
+    """
     told: dict[str, Any] = {"pid": os.getpid(), "hostname": hostname}
     told |= {"tls_cert": os.fspath(cert.absolute()), "tls_key": os.fspath(key.absolute())}
+    told["config"] = None if settings is None else os.fspath(settings.absolute())
     told |= {kind: [] for kind in KINDS}
     for listener in listeners:
         told[listener.kind] += listener.addresses()
@@ -206,7 +250,8 @@ def _bind_endpoint(reactor: Any, where: str, door: Door, backlog: int) -> Any:
         endpoint = serverFromString(reactor, full)
     except Exception as error:  # each kind of endpoint has its own, and plug-ins more
         raise BadEndpoint(
-            f'"{where}" is no port and no endpoint: say 2525 or tcp:25 ({error})'
+            f'"{where}" is no port and no endpoint: say 2525 or tcp:25 '
+            f"({why_no_endpoint(where, error)})"
         ) from None
     results: list[Any] = []
     endpoint.listen(door).addBoth(results.append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from attrs import Factory, field, frozen
 
@@ -14,6 +14,11 @@ from mailnode.events import Event as Event  # docs/extending.rst promises it her
 
 # What an owner's mail programs said of a copy: bits of delivery.flags.
 SEEN, ANSWERED, FLAGGED, DRAFT, TRASHED, PASSED = 1, 2, 4, 8, 16, 32
+MARKS = 63
+
+# What the node said of a copy, in the same column: POP3 serves it under a Subject that begins with
+# the tag, put into the one it has, or into one of its own where it has none.
+SUBJECT_TAGGED, SUBJECT_MADE = 64, 128
 
 INBOX, SENT, DRAFTS, JUNK, TRASH = "INBOX", "Sent", "Drafts", "Junk", "Trash"
 STANDARD_FOLDERS = (INBOX, DRAFTS, SENT, JUNK, TRASH)
@@ -87,6 +92,8 @@ class Recipient:
         folder: the owner's folder that it is filed in.
         junk: the folder that it is filed in where it is unwanted.
         judgements: what filters found for this copy alone.
+        tagged: whether its owner wants an unwanted one served under a tagged Subject.
+        flags: `SUBJECT_TAGGED`, `SUBJECT_MADE`, or 0: whether this one is.
     """
 
     address: Address
@@ -97,6 +104,8 @@ class Recipient:
     folder: str = INBOX
     junk: str = JUNK
     judgements: tuple[Judgement, ...] = ()
+    tagged: bool = False
+    flags: int = 0
 
 
 @frozen
@@ -195,6 +204,19 @@ class Blob:
     open: Callable[[], Any] | None = field(default=None, eq=False, repr=False)
 
 
+class Sealable(Protocol):
+    """What was found out of who sent a mail, for an ARC seal of it (RFC 8617)."""
+
+    def seal(self, prefix: bytes, authserv_id: str, key: Any, at: int) -> bytes:
+        """An ARC set to put in front; b"" where none may be. It belongs into a thread.
+
+        Args:
+            prefix: the fields that we put in front of the mail.
+            key: of the domain that seals.
+            at: UTC epoch seconds.
+        """
+
+
 @frozen
 class Judgement:
     """What a filter found, for the filters behind it and for the journal.
@@ -231,6 +253,9 @@ class Message:
         dialog: the session's lines that led to it, secrets masked; "" when not kept.
         mended_lf: whether bare LFs were made CRLF before storing.
         judgements: what filters found, in their order.
+        sealable: for an ARC seal of what is forwarded; None where there is to be none.
+        taggable: `SUBJECT_TAGGED` or `SUBJECT_MADE`: how its Subject could be tagged; 0 for not,
+            or where nobody asks.
     """
 
     prefix: bytes
@@ -242,6 +267,8 @@ class Message:
     dialog: str = ""
     mended_lf: bool = False
     judgements: tuple[Judgement, ...] = ()
+    sealable: Sealable | None = field(default=None, eq=False, repr=False)
+    taggable: int = 0
 
 
 @frozen
@@ -257,6 +284,7 @@ class Verdict:
         of_copies: by account id, where it is judged otherwise for one recipient; of these
             all but the first three count, and the owner alone is told.
         wanted: whatever other filters find unwanted, it lies in the inbox.
+        sealable: as `Message` has it: from the check of who sent it alone.
     """
 
     action: str = "accept"
@@ -267,6 +295,7 @@ class Verdict:
     facts: Mapping[str, str] = field(factory=dict)
     of_copies: Mapping[int, Verdict] = field(factory=dict)
     wanted: bool = False
+    sealable: Sealable | None = field(default=None, eq=False, repr=False)
 
 
 ACCEPT = Verdict()

@@ -80,7 +80,7 @@ class Premises(MultiService):
 
     def _bind(self) -> None:
         try:
-            self.listeners = bind_all(self.reactor, self.config.listen)
+            self.listeners = bind_all(self.reactor, self.config.listen, self.config.sources)
         except BadEndpoint as error:
             self._fail(EX_USAGE, str(error))
         except CannotBind as error:

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from mailnode.background import Together
 from mailnode.errors import LookupFailed, MailError, NoSuchName
+from mailnode.failing import Failing
 from mailnode.interfaces import IResolver
 from mailnode.nameserver import NameServers, NoReply, Server
 from mailnode.records import Parsed, Reading, Records, ServerFault, make_query, read_answer
@@ -140,6 +141,7 @@ class Resolver:
     Attributes:
         counts: look-ups by how they ended: "kept" (answered from memory), "answered",
             "no-such-name", "failed".
+        failing: look-ups that failed in a row, whatever was looked up.
     """
 
     _reactor: Any
@@ -153,6 +155,9 @@ class Resolver:
         default=Factory(_in_thread_of, takes_self=True), kw_only=True
     )
     counts: Counter[str] = field(factory=Counter, init=False)
+    failing: Failing = field(
+        default=Factory(lambda self: Failing(self._reactor), takes_self=True), init=False
+    )
     _servers: tuple[Server, ...] = field(init=False)
     _look_at: float = field(default=float("-inf"), init=False)
     _silent_until: dict[Server, float] = field(factory=dict, init=False)
@@ -190,11 +195,13 @@ class Resolver:
         detail, records = "", Records()
         try:
             reading = await self._wait_and_ask(*key)
+            self.failing.worked()
             records = reading.records
             if not reading.exists:
                 error = NoSuchName
         except MailError as failed:
             error, detail = type(failed), failed.detail
+            self.failing.failed(detail)
             records = Records(expires_in_s=FAILED_S)
         except CancelledError:
             error, detail = LookupFailed, "the node stops"

@@ -162,7 +162,11 @@ def read_route(
             raise BadRoute(f"{kind}:// leads nowhere; a target is {_TARGETS}")
         host, port, user = _read_hop(kind, rest, target)
     elif kind not in KINDS or kind in PORTS:
-        hint = f"; did you mean smtp://{target}?" if "." in target or ":" in target else ""
+        hop = rest_of[2] if (rest_of := target.partition(":"))[0].lower() in PORTS else target
+        scheme = rest_of[0].lower() if hop != target else "smtp"
+        hint = (
+            f"; did you mean {scheme}://{hop}?" if hop and ("." in target or ":" in target) else ""
+        )
         raise BadRoute(f"{target!r} is no target{hint or f'; one is {_TARGETS}'}")
     route = Route(
         read_pattern(pattern),

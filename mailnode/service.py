@@ -9,7 +9,7 @@ Usable from `twistd`, from a `.tac` and in a test:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import AllowAnonymousAccess
@@ -21,18 +21,21 @@ from mailnode.addresses import Address
 from mailnode.admission import Sessions
 from mailnode.arrival.arrival import Arrival
 from mailnode.arrival.paces import Paces
+from mailnode.background import background
 from mailnode.config import Config
-from mailnode.cred.checkers import AccountChecker, CheckersInTurn
-from mailnode.cred.credentials import LoginCredentials, PlainCredentials
-from mailnode.cred.passwords import Passwords
+from mailnode.cred.checkers import CheckersInTurn, judge_passwords
+from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.cred.scram import ScramChecker
 from mailnode.errors import MailError
+from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
+from mailnode.password_house import PasswordHouse
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["Node", "StartFailed"]
 
 TELL_STOP_S = 1.0
+TOKENS_S = 10.0  # until a session notices that its app password has ended, where no bell was heard
 
 _log = Logger(namespace="mailnode")
 
@@ -110,7 +114,8 @@ class Node(House):
             allowance=self._make_allowance(),
         )
         self.intake, self.counter = self.taking.intake, self.taking.counter
-        self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
+        self.password_house = PasswordHouse.of(self)
+        self.passwords = self.password_house.passwords
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
             messages=self.messages,
@@ -130,7 +135,7 @@ class Node(House):
             self.web = WebHouse.of(
                 self,
                 portal=self.portal,
-                passwords=self.passwords,
+                passwords=self.password_house,
                 post_office=self.taking.post_office,
                 others=self._other_checkers,
                 sessions=lambda: {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
@@ -199,12 +204,13 @@ class Node(House):
 
             factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
-        own = AccountChecker(self.directory, self.passwords)
-        others = CheckersInTurn(self._other_checkers)
+        passwords, others = self.password_house, CheckersInTurn(self._other_checkers)
+        proofs = ScramChecker(self.directory, passwords.scram_book, passwords.ageing)
+        checkers = [passwords.gate(each) for each in (passwords.checker, proofs, others)]
         return SignInPortal(
             Realm(self.directory, factories, make),
             # Of two that judge one kind of credentials, the portal asks the last.
-            [AllowAnonymousAccess(), own, others],
+            [AllowAnonymousAccess(), *checkers],
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
@@ -214,9 +220,13 @@ class Node(House):
         return self.watch.make_account(address)
 
     def _make_servers(self) -> None:
+        proofs_count = not judge_passwords(self._other_checkers)
         shared: dict[str, Any] = {
             "hostname": self.hostname,
-            "challengers": {b"PLAIN": PlainCredentials, b"LOGIN": LoginCredentials},
+            "challengers": mechanisms(
+                self.password_house.scram_book if proofs_count else None,
+                self.config.accounts.channel_binding,
+            ),
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,
@@ -228,6 +238,13 @@ class Node(House):
         self.smtp.arrival = self.arrival
         self.pop3 = Pop3Factory(self.portal, sessions=self.pop3_sessions, **shared)
         self.pop3.protocol = self._pop3_server
+
+    def readiness(self) -> dict[str, str]:
+        return super().readiness() | self.taking.judges.troubles()
+
+    def _lookups(self) -> list[Failing]:
+        judges, arrival = self.taking.judges.lookups, self.arrival_resolver.failing
+        return [*super()._lookups(), judges, arrival]
 
     def _apply_limits(self) -> None:
         super()._apply_limits()
@@ -243,6 +260,7 @@ class Node(House):
         self.pop3.rules = Pop3Rules.of(self.config)
         self.passwords.most_waiting = limits.sign_in_queue
         self.taking.apply(self.config)
+        self.maildrops.tag = self.config.judging.subject_tag.encode()
         self.arrival.apply(self.config.arrival)
         self._share_memory()
 
@@ -297,6 +315,8 @@ class Node(House):
     def _start_timers(self) -> None:
         self.smtp_sessions.start()
         self.pop3_sessions.start()
+        self.guests.on_end.append(self._look_at_tokens)
+        self._call_every(TOKENS_S, self._look_at_tokens)
         self._call_every(1.0, self._share_memory)
         super()._start_timers()
 
@@ -308,8 +328,7 @@ class Node(House):
     # Running
 
     def _accounts_changed(self, account_ids: set[int]) -> None:
-        for account_id in account_ids:
-            self.passwords.forget(account_id)
+        self.password_house.forget(account_ids)
 
         def changed(name: str) -> bool:
             account = self.directory.find_sign_in(name)
@@ -318,6 +337,17 @@ class Node(House):
         self.smtp_sessions.revoke(changed)
         self.pop3_sessions.revoke(changed)
         _log.info("{count} accounts have changed", count=len(account_ids))
+
+    def _look_at_tokens(self, _account_ids: Collection[int] | None = None) -> None:
+        """Sessions end with the app password that they signed in by."""
+        if self.smtp_sessions.tokens() or self.pop3_sessions.tokens():
+            background(self._end_tokens(), "looking whether app passwords still count")
+
+    async def _end_tokens(self) -> None:
+        used = self.smtp_sessions.tokens() | self.pop3_sessions.tokens()
+        gone = used - await self.guests.counting(used)
+        self.smtp_sessions.revoke_tokens(gone)
+        self.pop3_sessions.revoke_tokens(gone)
 
     # Stopping
 
@@ -355,7 +385,7 @@ class Node(House):
     async def _stop_parts(self) -> None:
         if self.web is not None:
             self.web.stop()
-        await self.passwords.stop()
+        await self.password_house.stop()
         await self.arrival_resolver.close()
         await self.taking.stop()
 

@@ -20,6 +20,7 @@ from mailnode.values import (
     read_dns_lists,
     read_duration,
     read_failure,
+    read_few,
     read_flag,
     read_format,
     read_harm,
@@ -31,7 +32,9 @@ from mailnode.values import (
     read_probability,
     read_reporter,
     read_resolvers,
+    read_score,
     read_size,
+    read_tag,
     read_text,
     read_workers,
 )
@@ -149,6 +152,38 @@ class AccountSettings:
         False, read_flag, "make an account for an id that only --auth knows"
     )
     subaddress: str = setting("+", read_text, "parts alice from alice+detail; empty: off")
+    channel_binding: bool = setting(
+        True, read_flag, "offer SCRAM-SHA-256-PLUS; not where programs choose it and then fail"
+    )
+
+
+@frozen
+class PasswordSettings:
+    """[passwords]"""
+
+    least_characters: int = setting(10, read_count, "of a new password, but a demo account's")
+    least_score: int = setting(
+        3, read_score, "how hard it is to guess, 0 to 4 by zxcvbn; 0: it is not asked"
+    )
+    remembered: int = setting(5, read_few, "no new one is one of so many before, 5 at most; 0: any")
+    max_age: float = setting(0.0, read_duration, "it is to be changed after this; 0: never")
+    notice: float = setting(
+        14 * 86400.0, read_duration, "its owner is told so long before, at a sign-in on the web"
+    )
+    grace: float = setting(
+        14 * 86400.0,
+        read_duration,
+        "mail programs go on with one that is too old for so long",
+    )
+
+
+@frozen
+class SecondFactorSettings:
+    """[second_factor]"""
+
+    sms_command: tuple[str, ...] = setting(
+        (), read_list, "program that texts a code; the number is its last argument; empty: off"
+    )
 
 
 @frozen
@@ -179,6 +214,7 @@ class OutboundSettings:
     rate: int = setting(200, read_count, "recipients an account may send to in an hour; 0: any")
     burst: int = setting(50, read_count, "of these, how many at once")
     any_sender: bool = setting(False, read_flag, "accounts may send under addresses of others")
+    arc_seal: bool = setting(True, read_flag, "what is forwarded for strangers gets an ARC seal")
     tls_reports: bool = setting(False, read_flag, "domains that ask for it are told daily of TLS")
 
 
@@ -237,6 +273,9 @@ class JudgingSettings:
     harmful: bool = setting(True, read_flag, "what strangers attach is looked at; see [harmful]")
     loopback: bool = setting(
         False, read_flag, "clients of this machine that don't sign in are judged, too"
+    )
+    subject_tag: str = setting(
+        "[SPAM]", read_tag, "begins the Subject of unwanted mail for who wants that by POP3"
     )
 
 
@@ -345,6 +384,8 @@ SECTIONS: Mapping[str, type] = {
     "quota": QuotaSettings,
     "store": StoreSettings,
     "accounts": AccountSettings,
+    "passwords": PasswordSettings,
+    "second_factor": SecondFactorSettings,
     "journal": JournalSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,

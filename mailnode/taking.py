@@ -13,6 +13,7 @@ from attrs import define
 from mailnode.config import Config, ConfigError
 from mailnode.intake import Intake
 from mailnode.judges import Judges
+from mailnode.outbound.arc import ArcSealer
 from mailnode.outbound.signing import Signer
 from mailnode.smtp.allowance import Allowance
 from mailnode.smtp.posting import PostOffice
@@ -33,7 +34,8 @@ class Taking:
     Attributes:
         intake, counter: as `Node` names them.
         threads: where functions of others run.
-        signing: where DKIM signatures are made.
+        signing: where DKIM signatures and ARC seals are made.
+        sealer: seals what is forwarded.
         wrap: what [plugins] delivery makes of a `Postbox`.
         post_office: takes what accounts send otherwise than by SMTP.
         judges: the content filters.
@@ -43,6 +45,7 @@ class Taking:
     counter: Counter
     threads: Threads
     signing: Threads
+    sealer: ArcSealer
     wrap: Callable[[Postbox], Any]
     post_office: PostOffice
     judges: Judges
@@ -65,16 +68,19 @@ class Taking:
             ConfigError: what `wrap` makes is no `IMessageDeliveryFactory`, or a filter of the
                 settings can't be made.
         """
-        judges = Judges.of(house, filters)
+        threads = Threads(house.reactor.callFromThread)
+        signing = Threads(house.reactor.callFromThread)
+        signer = Signer(house.directory, house.seal, signing)
+        sealer = ArcSealer(signer, house.hostname)
+        judges = Judges.of(house, filters, sealing=sealer.wants)
         intake = Intake(
             house.messages,
             judges.filters,
             house.reports.of_filed,
             house.reactor.seconds,
             house.reactor,
+            sealer,
         )
-        threads = Threads(house.reactor.callFromThread)
-        signing = Threads(house.reactor.callFromThread)
         counter = Counter(
             hostname=house.hostname,
             directory=house.directory,
@@ -86,7 +92,7 @@ class Taking:
             allowance=allowance,
             srs_forward=house.forwarding.forward,
             srs_reverse=house.forwarding.reverse,
-            signer=Signer(house.directory, house.seal, signing),
+            signer=signer,
             wrote_to=house.greylist.wrote_to,
             now=house.due.now,
             authserv_id=house.hostname if house.config.judging.authenticate else "",
@@ -96,7 +102,7 @@ class Taking:
             delivery_for=lambda account: wrap(Postbox(counter, account)),
             tell=house.mail_log.tell,
         )
-        made = cls(intake, counter, threads, signing, wrap, post_office, judges)
+        made = cls(intake, counter, threads, signing, sealer, wrap, post_office, judges)
         made._require_delivery(house.config.plugins.delivery)
         return made
 
@@ -123,6 +129,7 @@ class Taking:
         counter.most_received = limits.received_headers
         counter.blob_over = config.store.blob_over
         counter.any_sender = outbound.any_sender
+        self.sealer.enabled = outbound.arc_seal
         counter.allowance.rate = outbound.rate
         counter.allowance.burst = outbound.burst
         self.post_office.most_octets = limits.message_size

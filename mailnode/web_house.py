@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -19,9 +18,10 @@ from twisted.logger import Logger
 
 from mailnode.api_house import make_api
 from mailnode.background import background
-from mailnode.cred.checkers import AccountChecker, CheckersInTurn
+from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.factor_house import factor_desk, second_factors
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.outbound.mx import find_hosts
@@ -51,8 +51,10 @@ from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
 from mailnode.web.pages.admin_captured import AdminCaptured
+from mailnode.web.pages.admin_factors import AdminFactors
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.captured_mail import CapturedMail
+from mailnode.web.pages.factors import FactorPages
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists, shelf_of
 from mailnode.web.pages.mail_pages import MailPages
@@ -65,6 +67,7 @@ from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
+from mailnode.web.pages.signin_code import SignInCodes
 from mailnode.web.pages.writing import Writing
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
@@ -75,9 +78,10 @@ from mailnode.web_admin import admin_desk_of, admin_pages
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
-    from mailnode.cred.passwords import Passwords
+    from mailnode.cred.ageing import Ageing
     from mailnode.events import Event
     from mailnode.house import House
+    from mailnode.password_house import PasswordHouse
     from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
@@ -114,12 +118,7 @@ async def _explain(house: House, account_id: int, mail_id: str) -> Why | None:
     return why
 
 
-def judge_passwords(checkers: Sequence[Any]) -> bool:
-    """Whether any of them does: those of users.db then count for nobody."""
-    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)
-
-
-def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
+def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) -> SignInPortal:
     """A portal for the web alone, where no mail server has one.
 
     Args:
@@ -127,10 +126,9 @@ def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> Sig
     """
     create = house.config.accounts.create_on_sign_in
     make = house.watch.make_account if create else None
-    own = AccountChecker(house.directory, passwords)
     return SignInPortal(
         Realm(house.directory, {IWebGuest: web_guest}, make),
-        [own, CheckersInTurn(others)],
+        [passwords.gate(passwords.checker), passwords.gate(CheckersInTurn(others))],
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
@@ -166,7 +164,7 @@ class WebHouse:
         house: House,
         *,
         portal: SignInPortal,
-        passwords: Passwords,
+        passwords: PasswordHouse,
         post_office: PostOffice,
         others: Sequence[Any] = (),
         sessions: Callable[[], Mapping[str, Sessions]] = dict,
@@ -188,10 +186,13 @@ class WebHouse:
 
         captured = CapturedWatch(desk.captured, house.reactor)
         events = Events(desk.changes, house.reactor, captured, is_admin)
-        guests = Guests(house.database, time.time, directory.find_by_id)
+        guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
-        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy)
+        sets_passwords = not judge_passwords(others)
+        ageing = passwords.ageing if sets_passwords else None
+        is_over = ageing.is_over if ageing is not None else _never
+        guard = Guard(guests, directory.find_by_id, names, gate.is_proxy, is_over)
         templates = Templates(Assets.read(house.hostname), guard, house.hostname)
         sign_ins = SignIns(
             templates,
@@ -200,20 +201,21 @@ class WebHouse:
             portal,
             directory.find_by_id,
             lambda: directory.demo_accounts,
+            partial(_notice, ageing),
         )
 
         async def set_password(account: Account, password: str) -> None:
-            password_hash = await passwords.hash(password)
-            await house._in_thread(house.accounts.set_password, str(account.address), password_hash)
+            stored = await passwords.choosing.choose(password, account.address, account)
+            await house._in_thread(house.accounts.set_password, str(account.address), stored)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str) -> None:
-            await house._in_thread(house.accounts.set_junk, str(account.address), folder)
+        async def set_junk(account: Account, folder: str, tagged: bool) -> None:
+            name = str(account.address)
+            await house._in_thread(house.accounts.set_junk, name, folder, tagged)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        sets_passwords = not judge_passwords(others)
         settings = Settings(
             templates,
             guests,
@@ -223,6 +225,19 @@ class WebHouse:
             set_junk,
             partial(shelf_of, desk),
             sets_passwords,
+            lambda: house.config.passwords.least_characters,
+            ageing,
+            directory.factors,
+        )
+        factors = second_factors(house, post_office)
+        codes = SignInCodes(sign_ins, factors, house.mail_log.tell, house.reactor.seconds)
+        sign_ins.half = codes.begin
+        own_factors = FactorPages(
+            sign_ins,
+            factors,
+            factor_desk(house, factors),
+            partial(shelf_of, desk),
+            house.reactor.seconds,
         )
         admin = admin_desk_of(
             house,
@@ -237,11 +252,14 @@ class WebHouse:
         letters = Letters(
             desk.folders, desk.captured, desk.blobs, threads, house._in_thread, house.reactor
         )
-        mail_pages = MailPages(letters, guests, lambda: directory.domains, time.time)
+        mail_pages = MailPages(
+            letters, guests, lambda: directory.domains, time.time, house.hostname
+        )
         reading = Reading(templates, desk, letters, mail_pages, partial(_explain, house))
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
+            codes,
             First("/mail"),
             Lists(templates, desk),
             Rearranging(templates, desk),
@@ -266,9 +284,11 @@ class WebHouse:
             [
                 *pages,
                 settings,
+                own_factors,
                 events,
                 api,
                 *admin_pages(admin),
+                AdminFactors(admin, own_factors.desk, guests.end_sessions),
                 AdminCaptured(desk, admin),
                 CapturedMail(desk, admin, letters, mail_pages),
             ],
@@ -286,7 +306,6 @@ class WebHouse:
         """Sessions end with the sign-in that they came from, and what is over is swept."""
         house = self._house
         house.directory.subscribe(self._accounts_changed)
-        house.bell.on("guests", self.guests.forget)
         for every_s, call in ((SWEEP_S, self._sweep), (EVERY_S, self.figures.sample)):
             timer = LoopingCall(call)
             timer.clock = house.reactor
@@ -343,6 +362,21 @@ class WebHouse:
             factory.close_all()
         self._reading.stop()
         self.desk.drafts.files.close()
+
+
+def _never(account: Account) -> bool:
+    return False
+
+
+def _notice(ageing: Ageing | None, account: Account) -> str:
+    """What an account is told at its sign-in of a password that gets old."""
+    ends_at = ageing.ends_at(account) if ageing is not None else None
+    if ageing is None or ends_at is None or not ageing.is_soon(account):
+        return ""
+    if ageing.is_over(account):
+        return "Your password is too old: choose another."
+    day = time.strftime("%Y-%m-%d", time.gmtime(ends_at))
+    return f"Your password counts until {day}: change it in the settings before."
 
 
 def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:

@@ -81,8 +81,8 @@ def _say_lines_to_paste(node: House, demo: Any) -> None:
     print(
         f"""
   Send a mail, and fetch it:
-    printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp} \
---mail-from {sender.key} --mail-rcpt {reader.key} -T -
+    printf 'From: {sender.key}\\r\\nTo: {reader.key}\\r\\nSubject: Hello\\r\\n\\r\\n\
+It works.\\r\\n' | curl smtp://{smtp} --mail-from {sender.key} --mail-rcpt {reader.key} -T -
     curl pop3://{pop3}/1 -u {reader.key}:{reader.address.local}-demo""",
         file=sys.__stdout__,
     )

@@ -53,6 +53,10 @@ class FakeMessages:
     deleted: list[int] = field(factory=list)
     fault: Exception | None = None
     held: Deferred[None] | None = None
+    tags: dict[int, int] = field(factory=dict)
+
+    def tagged(self, folder_id: int) -> Deferred[dict[int, int]]:
+        return succeed(self.tags)
 
     def open_inbox(self, account_id: int) -> Deferred[Snapshot]:
         if self.fault:
@@ -158,6 +162,7 @@ class FakeLocks:
 class FakeAccount:
     id: int = 5
     address: str = "alice@example.test"
+    tag_subject: bool = False
 
 
 @define(eq=False)
@@ -169,16 +174,17 @@ class House:
     blobs: FakeBlobs = field(factory=FakeBlobs)
     locks: FakeLocks = field(factory=FakeLocks)
     told: list[Event] = field(factory=list)
+    asks_for_tag: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.messages = FakeMessages(self.bodies)
 
     def maildrops(self) -> Any:
         parts: Any = (self.messages, self.blobs, self.locks)
-        return Maildrops(*parts, self.told.append)
+        return Maildrops(*parts, self.told.append, b"[SPAM]")
 
     def open(self) -> Deferred[Any]:
-        account: Any = FakeAccount()
+        account: Any = FakeAccount(tag_subject=self.asks_for_tag)
         return Deferred.fromCoroutine(_settled(self.maildrops().open(account)))
 
 

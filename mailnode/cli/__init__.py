@@ -15,6 +15,7 @@ from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.export import export_mail
+from mailnode.cli.factors import factor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
@@ -37,6 +38,7 @@ from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
 from mailnode.cli.tokens import token
 from mailnode.cli.trace import trace
+from mailnode.cli.user_import import user_import
 from mailnode.cli.watching import watch
 
 main = RootGroup(
@@ -70,6 +72,8 @@ COMMANDS = {
     "The node": (config, doctor, trace, replay, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
+user.add_command(user_import)
+user.add_command(factor)
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)
 

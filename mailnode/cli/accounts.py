@@ -17,16 +17,21 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
-from mailnode.cli.passwords import ask_password, stdin_is_terminal
-from mailnode.cred.passwords import hash_password
+from mailnode.cli.passwords import ask_new_password, keep_password, stdin_is_terminal
+from mailnode.cred.foreign import read_foreign
+from mailnode.cred.stored import StoredPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
 from mailnode.store.users_file import no_domain
 from mailnode.values import MOST, read_size
 
-JUNK_CHOICES = {"folder": JUNK, "inbox": INBOX}
-_JUNK_WORDS = {JUNK: "Junk", INBOX: "the INBOX, with X-Spam-Flag: YES in front"}
+JUNK_CHOICES = {"folder": (JUNK, False), "inbox": (INBOX, False), "tagged": (INBOX, True)}
+_JUNK_WORDS = {
+    (JUNK, False): "Junk",
+    (INBOX, False): "the INBOX, with X-Spam-Flag: YES in front",
+    (INBOX, True): "the INBOX, and POP3 serves it under a Subject that begins with the tag",
+}
 
 
 @click.group(cls=NodeGroup, example="mailnode domain add example.org")
@@ -124,11 +129,18 @@ QUOTA_MAILS = click.option(
     "add",
     cls=NodeCommand,
     example='mailnode user add carol@example.org --quota "2 GiB"\n'
-    "mailnode user add carol@example.org < FILE_WITH_THE_PASSWORD",
+    "mailnode user add carol@example.org < FILE_WITH_THE_PASSWORD\n"
+    "mailnode user add carol@example.org --hash '{BLF-CRYPT}$2y$10$...'",
 )
 @click.argument("address")
 @QUOTA_OCTETS
 @QUOTA_MAILS
+@click.option(
+    "--hash",
+    "foreign",
+    metavar="HASH",
+    help="What another system kept of its password: bcrypt or SHA-crypt, as Dovecot writes it.",
+)
 @click.option("--demo", is_flag=True, help="Its password is published: this machine only.")
 @click.option("--admin", is_flag=True, help="It looks after the node, on the web too.")
 @click.pass_context
@@ -137,17 +149,28 @@ def user_add(
     address: str,
     quota: int | None,
     quota_mails: int | None,
+    foreign: str | None,
     demo: bool,
     admin: bool,
 ) -> None:
-    """Make an account. Its password is asked for twice, or read from standard input."""
+    """Make an account. Its password is asked for twice, or read from standard input.
+
+    A new password is long, hard to guess, and not the account's name: docs/accounts.rst.
+    """
+    if demo and foreign is not None:
+        raise Mistake("a demo account's password is published; give it without --hash", EX_USAGE)
     with open_accounts(ctx, change=True) as accounts:
         wanted = read_address(with_domain(accounts, address))
         _require_new(accounts, str(wanted), wanted.domain)
-        password = ask_password(ctx, f"Password for {wanted}", demo=demo)
+        password: StoredPassword | str
+        if foreign is not None:
+            password = read_foreign(foreign)
+        else:
+            asked = ask_new_password(ctx, f"Password for {wanted}", wanted, demo=demo)
+            password = keep_password(config_of(ctx), asked, demo=demo)
         added = accounts.add_account(
             wanted,
-            hash_password(password),
+            password,
             demo=demo,
             quota_octets=quota,
             quota_mails=quota_mails,
@@ -206,6 +229,10 @@ def quota_of(account: Account) -> str:
     return ", ".join(parts) or "the node's"
 
 
+def _junk_words(account: Account) -> str:
+    return _JUNK_WORDS[account.junk, account.tag_subject]
+
+
 def account_facts(account: Account) -> dict[str, Any]:
     """An account as --json shows it: everything but the password's hash."""
     return {
@@ -215,6 +242,7 @@ def account_facts(account: Account) -> dict[str, Any]:
         "demo": account.demo,
         "admin": account.admin,
         "junk_folder": account.junk,
+        "junk_tagged": account.tag_subject,
         "quota_octets": account.quota_octets,
         "quota_mails": account.quota_mails,
         "created_at": account.created_at,
@@ -244,7 +272,7 @@ def user_show(ctx: click.Context, name: str) -> None:
             ("state", state_of(account)),
             ("mail", f"{output.count(usage.mails, 'mail')}, {output.size(usage.octets)}"),
             ("quota", quota_of(account)),
-            ("unwanted mail", f"lies in {_JUNK_WORDS[account.junk]}"),
+            ("unwanted mail", f"lies in {_junk_words(account)}"),
             ("aliases", ", ".join(sources) or "none"),
             ("made", output.when(account.created_at)),
             ("changed", output.when(account.changed_at)),
@@ -267,8 +295,10 @@ def user_passwd(ctx: click.Context, name: str) -> None:
     """
     with open_accounts(ctx, change=True) as accounts:
         account = accounts.account(name)
-        password = ask_password(ctx, f"New password for {account.address}")
-        accounts.set_password(name, hash_password(password))
+        former = [account.password_hash, *accounts.sign_in.former_passwords(account.id)]
+        prompt = f"New password for {account.address}"
+        password = ask_new_password(ctx, prompt, account.address, former=former)
+        accounts.set_password(name, keep_password(config_of(ctx), password))
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         output.say(f"{account.address} has a new password")
@@ -281,7 +311,8 @@ def user_passwd(ctx: click.Context, name: str) -> None:
     "--junk",
     type=click.Choice(list(JUNK_CHOICES)),
     metavar="WHERE",
-    help="Unwanted mail lies in Junk (folder), or marked in the INBOX, for POP3 (inbox).",
+    help="Unwanted mail lies in Junk (folder), or in the INBOX for POP3, marked (inbox), or with "
+    "a tag in its Subject (tagged).",
 )
 @click.pass_context
 def user_set(ctx: click.Context, name: str, admin: bool | None, junk: str | None) -> None:
@@ -292,14 +323,14 @@ def user_set(ctx: click.Context, name: str, admin: bool | None, junk: str | None
         if admin is not None:
             accounts.set_admin(name, admin)
         if junk is not None:
-            accounts.set_junk(name, JUNK_CHOICES[junk])
+            accounts.set_junk(name, *JUNK_CHOICES[junk])
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         if admin is not None:
             told = "an administrator" if admin else "no administrator"
             output.say(f"{account.address} is {told}")
         if junk is not None:
-            output.say(f"unwanted mail of {account.address} lies in {_JUNK_WORDS[account.junk]}")
+            output.say(f"unwanted mail of {account.address} lies in {_junk_words(account)}")
 
 
 @user.command("disable", cls=NodeCommand, example="mailnode user disable carol@example.org")

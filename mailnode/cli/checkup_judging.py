@@ -38,7 +38,8 @@ def _check_place(config: Config, section: str, key: str, where: str) -> Finding:
         ask(where, b"zPING\0" if section == "clamd" else b"", b"PONG")
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or error
-        return warning(
+        grave = fault if on_failure == "defer" else warning
+        return grave(
             "judging",
             f"{program} does not answer at {where}: {words}; until it does,"
             f" {_UNJUDGED[on_failure]}",

@@ -23,6 +23,7 @@ from mailnode.addresses import parse_domain
 from mailnode.cli.checkup import Finding, fault, good, warning
 from mailnode.cli.node import Running, running_node
 from mailnode.config import Config
+from mailnode.endpoints import why_no_endpoint
 from mailnode.errors import BadAddress
 from mailnode.listening import KINDS
 from mailnode.machine import find_hostname
@@ -34,13 +35,13 @@ LOOPBACKS = ("127.0.0.1", "::1")
 def host_name(config: Config) -> str:
     """The node's name, found as the server finds it, without asking a resolver."""
     running = running_node(config)
-    return config.node.hostname or (running.hostname if running else "") or find_hostname()
+    return (running.hostname if running else "") or config.node.hostname or find_hostname()
 
 
 def check_hostname(config: Config) -> Iterator[Finding]:
     name = host_name(config)
     source = "this machine's"
-    if config.node.hostname:
+    if name == config.node.hostname:
         source = config.sources["node.hostname"]
     elif running_node(config):
         source = "the running node's"
@@ -119,7 +120,7 @@ def _check_leaf(
     if not _names_host(leaf, name):
         yield warning(
             "tls",
-            f"{cert} is not for the host name {name}",
+            f"{cert} is not for the host name {name}, by which the node greets",
             f"have one made for {name}, or set node.hostname to the name that it is for",
         )
     elif left_s >= SOON_S:
@@ -222,7 +223,7 @@ def _what_is_wrong_with(text: str) -> str:
     try:
         serverFromString(None, text)
     except Exception as error:  # each kind of endpoint has its own
-        return str(error) or type(error).__name__
+        return why_no_endpoint(text, error)
     return ""
 
 

@@ -8,7 +8,8 @@ import attrs
 import click
 
 from mailnode.cli import output
-from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findings
+from mailnode.cli.checkup import FAULT, GOOD, WARNING, Finding, fault, say_findings, warning
+from mailnode.cli.checkup_dns import check_resolvers
 from mailnode.cli.checkup_files import check_database, check_files, check_machine
 from mailnode.cli.checkup_judging import check_judging
 from mailnode.cli.checkup_network import check_certificate, check_hostname, check_ports
@@ -23,7 +24,8 @@ from mailnode.cli.frame import (
     config_of,
     told,
 )
-from mailnode.config import Config
+from mailnode.cli.node import running_node
+from mailnode.config import Config, ConfigError
 
 Check = Callable[[Config], Iterator[Finding]]
 
@@ -33,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     check_plugins,
     check_judging,
     check_hostname,
+    check_resolvers,
     check_accounts,
     check_files,
     check_database,
@@ -53,6 +56,24 @@ def _findings(check: Check, config: Config) -> Iterator[Finding]:
         yield fault("access", what, mend or "run this as the user that the node runs as")
 
 
+def _settings_of_the_node(ctx: click.Context) -> tuple[Config, list[Finding]]:
+    """Those of the node that runs, where it has them from another file than was named here."""
+    config = config_of(ctx)
+    running = running_node(config)
+    if running is None or running.config is None:
+        return config, []
+    if config.path is not None:
+        if config.path.absolute() == running.config:
+            return config, []
+        what = f"the node that runs has its settings from {running.config}, not from {config.path}"
+        return config, [warning("settings", what, f"give --config {running.config}")]
+    try:
+        return config_of(ctx, running.config), []
+    except ConfigError as error:
+        what = f"the node that runs has its settings from {running.config}, and here it is: {error}"
+        return config, [warning("settings", what, f"give --config {running.config}")]
+
+
 _RANK = {FAULT: 0, WARNING: 1, GOOD: 2}
 
 
@@ -64,8 +85,8 @@ def doctor(ctx: click.Context) -> None:
     Looks the node over whether it runs or not, and changes nothing. Exit code 78 when
     something would not work; what merely should be different is a warning.
     """
-    config = config_of(ctx)
-    findings = [finding for check in CHECKS for finding in _findings(check, config)]
+    config, findings = _settings_of_the_node(ctx)
+    findings += [finding for check in CHECKS for finding in _findings(check, config)]
     findings.sort(key=lambda finding: _RANK[finding.level])
     faults = sum(finding.level == FAULT for finding in findings)
     warnings = sum(finding.level == WARNING for finding in findings)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -112,8 +113,11 @@ def wants_json(ctx: click.Context) -> bool:
     return bool(choices(ctx).get("json"))
 
 
-def config_of(ctx: click.Context) -> Config:
+def config_of(ctx: click.Context, instead: Path | None = None) -> Config:
     """The node's settings, read as the server reads them.
+
+    Args:
+        instead: the file to read, whatever the options name.
 
     Raises:
         ConfigError: they can't be used.
@@ -122,7 +126,7 @@ def config_of(ctx: click.Context) -> Config:
     options = {
         f"node.{name}": (chosen[name], f"--{name}") for name in ("users", "data") if name in chosen
     }
-    path = chosen.get("config") or os.environ.get("MAILNODE_CONFIG") or None
+    path = instead or chosen.get("config") or os.environ.get("MAILNODE_CONFIG") or None
     return load_config(path, options=options)
 
 
@@ -170,10 +174,23 @@ class NodeGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0)
-            hint = f"; did you mean `{ctx.command_path} {near[0]}`?" if near else ""
+            known = self.list_commands(ctx)
+            near = [each for each in _OTHERWISE.get(name, ()) if each in known]
+            near = near or difflib.get_close_matches(name, known, n=1)
+            hint = f"; there are {', '.join(known)}"
+            if near:
+                hint = f"; did you mean `{ctx.command_path} {near[0]}`?"
             raise click.UsageError(f"there is no `{ctx.command_path} {name}`{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+# What others call a command that looks otherwise here.
+_OTHERWISE = {
+    **dict.fromkeys(("show", "ls", "view"), ("list", "show")),
+    "list": ("show",),
+    **dict.fromkeys(("delete", "del", "rm", "remove", "unblock"), ("remove", "delete")),
+    **dict.fromkeys(("create", "new", "make"), ("add", "generate")),
+}
 
 
 def _write_example(example: str, formatter: click.HelpFormatter) -> None:

@@ -95,9 +95,10 @@ def mailbox_show(ctx: click.Context, address: str, limit: int) -> None:
         output.say(f"the mailbox of {account.address} is empty")
         return
     output.show_table(
-        ["uid", "when", "from", "subject", "size", "mail id"],
+        ["folder", "uid", "when", "from", "subject", "size", "mail id"],
         [
             (
+                mail.folder,
                 str(mail.uid),
                 output.when(mail.received_at),
                 mail.sender or "<>",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -38,12 +39,14 @@ class Running:
 
     Attributes:
         pair: files of its certificate and key; None where it does not say.
+        config: the file of its settings; None for none, or where it does not say.
     """
 
     pid: int
     hostname: str
     listening: Mapping[str, tuple[str, ...]]
     pair: tuple[Path, Path] | None = None
+    config: Path | None = None
 
 
 @contextlib.contextmanager
@@ -197,7 +200,8 @@ def running_node(config: Config) -> Running | None:
         pair = None
         if "tls_cert" in told and "tls_key" in told:
             pair = Path(told["tls_cert"]), Path(told["tls_key"])
-        return Running(pid, str(told.get("hostname", "")), listening, pair)
+        settings = Path(told["config"]) if told.get("config") else None
+        return Running(pid, str(told.get("hostname", "")), listening, pair, settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -210,3 +214,11 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def operator() -> str:
+    """Who runs this, for the journal."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"

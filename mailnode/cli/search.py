@@ -12,6 +12,7 @@ from mailnode.cli import output
 from mailnode.cli.frame import NodeCommand, answer_json, config_of
 from mailnode.cli.index import fill_index, index_errors
 from mailnode.cli.node import open_accounts, require_mail
+from mailnode.model import MARKS
 from mailnode.reading.query import read_query
 from mailnode.store import index_asking
 from mailnode.store.index_asking import PAGE_MAILS, Hit, Hits
@@ -46,6 +47,8 @@ def search(ctx: click.Context, address: str, query: tuple[str, ...], limit: int)
         account = accounts.account(address)
     require_mail(config)
     wanted = read_query(" ".join(query), zone=None)
+    for hint in wanted.hints:
+        click.echo(hint, err=True)
     with index_errors(), closing(IndexFiles(config.data_path, 1)) as files:
         fill_index(ctx, files, account.id)
         found: list[Hit] = []
@@ -92,7 +95,11 @@ def _facts(hit: Hit, names: dict[int, str]) -> dict[str, Any]:
         "size_octets": hit.size_octets,
         **attrs.asdict(hit.summary),
         "copies": [
-            {"folder": names.get(place.folder_id, ""), "uid": place.uid, "flags": place.flags}
+            {
+                "folder": names.get(place.folder_id, ""),
+                "uid": place.uid,
+                "flags": place.flags & MARKS,
+            }
             for place in hit.copies
         ],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from mailnode.cli import output
@@ -10,7 +12,7 @@ from mailnode.cli.node import open_accounts
 from mailnode.errors import BadAddress
 from mailnode.store.accounts import Accounts
 from mailnode.store.sender_rules import ALLOW, BLOCK, SenderRule
-from mailnode.store.senders import read_pattern
+from mailnode.store.senders import read_new_pattern, read_pattern
 
 
 @click.group(cls=NodeGroup, example="mailnode sender block carol@example.org shop@example.net")
@@ -51,7 +53,7 @@ def sender_block(ctx: click.Context, owner: str, senders: tuple[str, ...]) -> No
 
 
 def _set(ctx: click.Context, owner: str, senders: tuple[str, ...], verdict: str) -> None:
-    patterns = [_pattern(each) for each in senders]
+    patterns = [_pattern(each, read_new_pattern) for each in senders]
     with open_accounts(ctx, change=True) as accounts:
         made = [accounts.senders.set(_owner(accounts, owner), each, verdict) for each in patterns]
     if not answer_json(ctx, [_facts(each) for each in made]):
@@ -63,9 +65,9 @@ def _owner(accounts: Accounts, name: str) -> str:
     return name if "." in name and "@" not in name else str(accounts.account(name).address)
 
 
-def _pattern(text: str) -> str:
+def _pattern(text: str, read: Callable[[str], str] = read_pattern) -> str:
     try:
-        return read_pattern(text)
+        return read(text)
     except BadAddress as error:
         raise Mistake(
             f"{text!r}: {error}; a sender is such as shop@example.net or example.net", EX_DATAERR

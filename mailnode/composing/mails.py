@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import secrets
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
@@ -160,13 +161,34 @@ def _part(enclosure: Enclosure) -> Parts:
     """Its fields and the blank line, then itself."""
     part = EmailMessage(policy=SMTP)
     known = _KIND.fullmatch(enclosure.kind)
-    part["Content-Type"] = enclosure.kind if known else "application/octet-stream"
+    kind = enclosure.kind if known else "application/octet-stream"
+    charset = _charset(enclosure) if kind.lower().startswith("text/") else ""
+    part["Content-Type"] = f'{kind}; charset="{charset}"' if charset else kind
     part["Content-Transfer-Encoding"] = "base64"
     how = "inline" if enclosure.content_id else "attachment"
     part.add_header("Content-Disposition", how, filename=undecoded(enclosure.name))
     if enclosure.content_id:
         part["Content-ID"] = f"<{enclosure.content_id}>"
     return [octets_of(part), enclosure]
+
+
+def _charset(enclosure: Enclosure) -> str:
+    """Of a text: "us-ascii" or "utf-8"; "" for another, of which nobody knows which it is.
+
+    What can't be read is told when it is to be sent.
+    """
+    decoder, is_ascii, left = getincrementaldecoder("utf-8")(), True, enclosure.size_octets
+    try:
+        with enclosure.open() as file:
+            while left and (piece := _read(file, min(left, PIECE_OCTETS))):
+                left -= len(piece)
+                decoder.decode(piece, final=not left)
+                if b"\0" in piece:  # UTF-16, or no text
+                    return ""
+                is_ascii = is_ascii and piece.isascii()
+    except (UnicodeDecodeError, OSError):
+        return ""
+    return "us-ascii" if is_ascii else "utf-8"
 
 
 def _octets(enclosure: Enclosure) -> int:

@@ -28,7 +28,7 @@ from zope.interface import Interface
 
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.realm import Avatar
-from mailnode.errors import SignInBusy, SignInRefused
+from mailnode.errors import PasswordTooOld, SignInBusy, SignInRefused
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.machine import address_key, is_loopback
 
@@ -166,6 +166,7 @@ class SignInPortal(Portal):
 
         Raises:
             SignInDenied: no, after a delay.
+            PasswordTooOld: not until it is changed.
             SignInBusy: too many ask at once.
         """
         if type(credentials) is Anonymous and self._anonymous_pass:
@@ -191,6 +192,9 @@ class SignInPortal(Portal):
                 avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
+        except PasswordTooOld as error:  # it was right: no guess
+            self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.text}))
+            raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = self._failed(address, key)
@@ -203,6 +207,8 @@ class SignInPortal(Portal):
         except SignInBusy as error:
             self._tell(SignInFailed(client=client, detail={"name": name, "reason": error.detail}))
             raise
+        if getattr(credentials, "awaits_code", False):
+            return avatar  # half of a sign-in: whoever asked tells of it
         told: dict[str, object] = {"account": _printable(avatar_id)}
         if waited_s:
             told["delay_s"] = round(waited_s, 1)
@@ -226,6 +232,17 @@ class SignInPortal(Portal):
             if interface.providedBy(credentials):
                 return await maybeDeferred(checker.requestAvatarId, credentials)
         raise UnhandledCredentials(f"no checker for {type(credentials).__name__}")
+
+    async def code_failed(self, client: str, name: str, reason: str) -> None:
+        """A wrong code after a right password: counted and answered like a wrong password."""
+        delay_s = self._failed(address_key(client), self._sign_in_key(name) or _same(name))
+        detail = {"name": _printable(name), "reason": reason, "delay_s": round(delay_s, 1)}
+        self._tell(SignInFailed(client=client, detail=detail))
+        await deferLater(self._clock, delay_s)
+
+    def code_fitted(self, client: str, name: str, factor: str) -> None:
+        """A right code after a right password: somebody is signed in."""
+        self._tell(SignedIn(client=client, detail={"account": name, "factor": factor}))
 
     def _failed(self, address: str, key: str) -> float:
         """Count a failure; how long its answer waits."""

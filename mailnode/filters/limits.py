@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailnode.errors import FilterFailed, Refused
+from mailnode.failing import Failing
 from mailnode.filters.exchange import NoAnswer
 from mailnode.interfaces import IContentFilter
 from mailnode.model import Envelope, Message, Verdict
@@ -63,11 +64,19 @@ class Limited:
     asked: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
     too_large: int = field(default=0, init=False)
-    _failing: int = field(default=0, init=False)
+    _failing: Failing = field(init=False)
     _places: DeferredSemaphore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._places = DeferredSemaphore(self.most_at_once)
+        self._failing = Failing(self.clock)
+
+    @property
+    def trouble(self) -> str:
+        """Why mail is put off, in words; "" where none is."""
+        told = self._failing.told() if self.on_failure == DEFER else ""
+        why = f"{self.name} does not judge: {self._failing.why}"
+        return f"mail is put off (451), {told}: {why}" if told else ""
 
     async def ask(self, envelope: Envelope, message: Message) -> Verdict:
         """What there is to say of a mail.
@@ -89,8 +98,10 @@ class Limited:
         except NoAnswer as error:
             why = str(error)
         self.failed += 1
-        self._failing += 1
-        if self._failing == 1:  # it may stay so for hours: one line when it begins, one at the end
+        self._failing.failed(why)
+        if (
+            self._failing.count == 1
+        ):  # it may stay so for hours: one line when it begins, one at the end
             _log.warn(
                 "filter {name} does not judge, first mail {mail_id} ({means}): {why}",
                 name=self.name,
@@ -131,8 +142,7 @@ class Limited:
         return self._unjudged(self.on_too_large, why)
 
     def _recovered(self) -> None:
-        count, self._failing = self._failing, 0
-        if count:
+        if count := self._failing.worked():
             _log.info(
                 "filter {name} judges again, after {count} mails", name=self.name, count=count
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from zope.interface import implementer
 
 from mailnode.errors import FilterFailed, Refused, one_line
@@ -126,22 +126,26 @@ class Origin:
             they found it.
         note: hears of each mail that was examined what was found, what is done with it by DMARC,
             and why that is not what its domain asks.
+        sealing: whether a mail leaves under a seal of ours.
     """
 
     authentication: Authentication
     dmarc: str = OBEY
     trusted_sealers: Collection[str] = ()
     note: Noting = _tell_nobody
+    sealing: Callable[[Envelope], bool] = lambda _envelope: False
     name: str = "authentication"
 
     async def judge(self, envelope: Envelope, message: Message) -> Verdict:
         """As `Policy.verdict_on`."""
-        found = await self.authentication.examine(envelope, message)
+        sealing = self.sealing(envelope)
+        found = await self.authentication.examine(envelope, message, sealing)
         policy = Policy(self.dmarc, self.trusted_sealers, self.name)
         told = Examined(found.dmarc, found.arc, dict(_facts(found)), found.field)
         policy.require_sure(told)
         self.note(envelope, message, found, *policy.decide(told))
-        return policy.verdict_on(told)
+        verdict = policy.verdict_on(told)
+        return evolve(verdict, sealable=found) if sealing else verdict
 
 
 def _less_than_asked(dmarc: DmarcResult) -> Override | None:

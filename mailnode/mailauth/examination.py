@@ -95,6 +95,7 @@ def read_mail(octets: bytes, whole: bool = True, sealing: bool = False) -> Exami
         header = Header([Field(b"from", each) for each in _FROM.findall(octets)])
         signatures, chain = [DkimResult("permerror", TOO_LARGE)], Chain(broken=TOO_LARGE)
     kinds = [each.kind for each in signatures if isinstance(each, Signature)]
+    sealing = sealing and chain.broken != TOO_LARGE
     kinds += [*chain.kinds, *([RELAXED] if sealing else [])]
     authors = author_domains(header)
     for each in authors:
@@ -102,6 +103,11 @@ def read_mail(octets: bytes, whole: bool = True, sealing: bool = False) -> Exami
             each
         )  # the first of all reads the list of public suffixes: not later, elsewhere
     return Examination(header, signatures, chain, authors, BodyHashes.of(kinds))
+
+
+def octets_of_authors(header: bytes) -> int:
+    """How much stands in its From fields."""
+    return sum(map(len, _FROM.findall(header)))
 
 
 @frozen
@@ -116,7 +122,8 @@ class Authenticated:
         dmarc: with the policy that its domain wants for this mail; it was not carried out.
         findings: all of it, as Authentication-Results has it.
         field: that field, with its CRLFs, to put in front.
-        body_hash: of the relaxed form, for a seal; b"" where none was wished.
+        body_hash: of the relaxed form, for a seal; b"" where none was wished, or not all was read.
+        header: as it came, for a seal; empty where none can be made.
     """
 
     spf: SpfResult
@@ -128,9 +135,16 @@ class Authenticated:
     findings: tuple[Finding, ...]
     field: bytes
     body_hash: bytes = b""
+    header: tuple[Field, ...] = ()
 
-    def seal(self, header: bytes, authserv_id: str, key: DkimKey, at: int) -> bytes:
-        """An ARC set for the mail as it leaves; see `arc_seal.seal`."""
+    def seal(self, prefix: bytes, authserv_id: str, key: DkimKey, at: int) -> bytes:
+        """An ARC set for the mail as it leaves, behind a prefix; see `arc_seal.seal`.
+
+        b"" where the mail was not read whole: what nobody has verified, nobody vouches for.
+        """
+        if not self.body_hash:
+            return b""
+        header = prefix + b"".join(each.raw + b"\r\n" for each in self.header)
         return seal(
             header, self.body_hash, self.chain, self.arc, authserv_id, self.findings, key, at
         )
@@ -165,6 +179,7 @@ def conclude(
         findings,
         write_results(authserv_id, findings),
         hashed.digest if hashed is not None else b"",
+        tuple(examination.header.fields) if examination is not None and hashed is not None else (),
     )
 
 

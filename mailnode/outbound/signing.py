@@ -8,8 +8,9 @@ from typing import Protocol
 from attrs import define, field
 
 from mailnode.errors import MailError, SigningFailed
-from mailnode.mailauth.dkim import BodyHash, DkimKey, sign
+from mailnode.mailauth.dkim import RSA, BodyHash, DkimKey, sign
 from mailnode.mailauth.keys import seal_label, unpack_key
+from mailnode.model import Message
 from mailnode.sealing import Seal
 from mailnode.threads import Threads
 
@@ -54,7 +55,7 @@ class Signer:
 
     def body_hash(self, domain: str) -> BodyHash | None:
         """To be fed with the octets behind the header, as they are stored; None without a key."""
-        return BodyHash() if self._directory.signing_keys(domain) else None
+        return BodyHash() if self.has_key(domain) else None
 
     async def sign(self, domain: str, header: bytes, body_hash: bytes, at: int) -> bytes:
         """The DKIM-Signature fields to put in front of the mail, each with its CRLFs.
@@ -70,15 +71,39 @@ class Signer:
             SigningFailed: a key is broken (451 4.7.5); the detail says which, for the log.
             TooMuchWaiting: no thread was free (451).
         """
+        keys = await self._keys(domain)
+        if not keys:
+            return b""
+        return await self._threads.run(sign, header, body_hash, keys, at)
+
+    def has_key(self, domain: str) -> bool:
+        return bool(self._directory.signing_keys(domain))
+
+    async def seal(self, domain: str, message: Message, authserv_id: str, at: int) -> bytes:
+        """The ARC set of a domain to put in front of a mail; b"" where none may be.
+
+        By its RSA key if it has one: receivers know no other algorithm of ARC (RFC 8617 section
+        4.1.2) for sure.
+
+        Raises:
+            SigningFailed, TooMuchWaiting: as `sign` does.
+        """
+        keys = await self._keys(domain)
+        if not keys or message.sealable is None:
+            return b""
+        key = min(keys, key=lambda each: each.algorithm != RSA)
+        return await self._threads.run(message.sealable.seal, message.prefix, authserv_id, key, at)
+
+    async def _keys(self, domain: str) -> tuple[DkimKey, ...]:
         sealed = tuple(self._directory.signing_keys(domain))
         if not sealed:
             self._open.pop(domain, None)
-            return b""
+            return ()
         known, keys = self._open.get(domain, ((), ()))
         if known != sealed:
             keys = await self._threads.run(self._unseal, domain, sealed)
             self._open[domain] = sealed, keys
-        return await self._threads.run(sign, header, body_hash, keys, at)
+        return keys
 
     async def sign_mail(self, domain: str, mail: bytes, at: int) -> bytes:
         """The same for a mail of ours that is in memory, header and body; b"" without a key."""

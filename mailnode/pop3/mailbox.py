@@ -20,6 +20,7 @@ from mailnode.events import Event, Fetched
 from mailnode.interfaces import IMaildrop
 from mailnode.model import Blob, ranges_of
 from mailnode.pop3.body import CHUNK_OCTETS, FRAME, Mail, WholeBody, read_chunk, readable
+from mailnode.pop3.tags import Tags
 
 if TYPE_CHECKING:
     from array import array
@@ -52,6 +53,7 @@ class Maildrop:
     messageExpiration: int | None = None
     _messages: Messages = field(kw_only=True)
     _blobs: FileBlobs = field(kw_only=True)
+    _tags: Tags = field(factory=Tags, kw_only=True)
     _marked: set[int] = field(factory=set, init=False)
     _gone: set[int] = field(factory=set, init=False)
     _read: set[int] = field(factory=set, init=False)
@@ -138,7 +140,8 @@ class Maildrop:
         snapshot, first, count = self.snapshot, indices[0], len(indices)
         uids, ids = snapshot.uids, snapshot.message_ids
         sizes = snapshot.sizes[first : first + count]
-        if count > 1 and indices[-1] == first + count - 1 and max(sizes) <= CHUNK_OCTETS:
+        in_a_row = count > 1 and indices[-1] == first + count - 1 and max(sizes) <= CHUNK_OCTETS
+        if in_a_row and not self._tags.on_any(uids[first : first + count]):
             wanted = list(zip(uids[first : first + count], ids[first : first + count], strict=True))
             run = await self._messages.read_run(snapshot.folder_id, wanted, sizes, FRAME)
             if not isinstance(run, list):
@@ -154,7 +157,7 @@ class Maildrop:
                 break
             if isinstance(body, Blob):
                 body = WholeBody(self._blobs.open(body.key), mail.size_octets - len(mail.head))
-            mails.append((mail.head, body, mail.dot_lines))
+            mails.append(self._tags.put(mail.uid, (mail.head, body, mail.dot_lines)))
         if not mails:
             raise MailGone()
         return mails
@@ -185,12 +188,14 @@ class Maildrops:
 
     Attributes:
         tell: is given one `Fetched` at the end of each session.
+        tag: for the Subject of unwanted mail, of accounts that asked for it.
     """
 
     messages: Messages
     blobs: FileBlobs
     locks: MaildropLocks
     tell: Callable[[Event], object]
+    tag: bytes = b""
 
     def open(self, account: Account | None) -> Deferred[tuple[Maildrop, Callable[[], None]]]:
         """Lock an account's maildrop and take its snapshot: (maildrop, logout).
@@ -211,11 +216,18 @@ class Maildrops:
             raise MaildropInUse()
         try:
             snapshot = await self.messages.open_inbox(account.id)
+            tags = Tags()
+            if self.tag and account.tag_subject:
+                tags = Tags(self.tag, await self.messages.tagged(snapshot.folder_id))
         except BaseException:
             self.locks.release(account.id)
             raise
         maildrop = Maildrop(
-            str(account.address), snapshot, messages=self.messages, blobs=self.blobs
+            str(account.address),
+            tags.counted(snapshot),
+            messages=self.messages,
+            blobs=self.blobs,
+            tags=tags,
         )
         return maildrop, self._logout_of(account.id, maildrop)
 

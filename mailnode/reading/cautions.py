@@ -35,6 +35,7 @@ PROGRAM = "link-program"
 SENDER_NAME = "sender-name"
 REPLY_ELSEWHERE = "reply-elsewhere"
 LOOK_ALIKE = "look-alike"
+NOT_PROVED = "not-proved"
 
 MOST_CAUTIONS = 20
 MOST_LINKS = 2_000

@@ -14,8 +14,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from difflib import get_close_matches
+from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mailnode.errors import MailError
 
@@ -32,6 +34,7 @@ _TERM = re.compile(
     (?:"(?P<quoted>[^"]*)(?P<end>"?)(?P<quoted_star>\*)?|(?P<bare>[^\s"]*))""",
     re.X,
 )
+_UNKNOWN = re.compile(r"(?<!\S)-?([A-Za-z]{2,12}):(?=\S)(?!//)")
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmg]?)(?:i?b)?", re.I)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
 _DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
@@ -72,6 +75,7 @@ class Query:
         not_in: names of which it must lie in none.
         since, before: of when it came, UTC epoch seconds; since counts, before doesn't.
         larger, smaller: octets that it has more, or less, than.
+        hints: sentences about what was looked for as a word, and was perhaps meant otherwise.
     """
 
     words: tuple[Words, ...] = ()
@@ -84,6 +88,7 @@ class Query:
     before: float | None = None
     larger: int | None = None
     smaller: int | None = None
+    hints: tuple[str, ...] = ()
 
 
 @frozen
@@ -107,11 +112,20 @@ def read_query(typed: str, zone: tzinfo | None = UTC) -> Query:
     if len(typed) > QUERY_CHARACTERS:
         raise BadQuery(f"That is over {QUERY_CHARACTERS:,} characters: look for less")
     reading = _Reading(zone)
+    hints = dict.fromkeys(filter(None, map(_hint, _UNKNOWN.findall(typed))))
     for count, term in enumerate(_terms(typed)):
         if count >= MOST_TERMS:
             raise BadQuery(f"That is over {MOST_TERMS} words: look for less")
         reading.take(term)
-    return reading.query()
+    return evolve(reading.query(), hints=tuple(hints))
+
+
+def _hint(name: str) -> str:
+    """What a name with a colon may have been meant for; "" where it is one, or like none."""
+    near = get_close_matches(name.lower(), NAMES, 1, 0.7)
+    if name.lower() in NAMES or not near:
+        return ""
+    return f'"{name}:" is no field and was looked for as a word; did you mean {near[0]}:?'
 
 
 def _terms(typed: str) -> Iterator[_Term]:
@@ -144,7 +158,7 @@ class _Reading:
     def __init__(self, zone: tzinfo | None) -> None:
         self.zone = zone
         self.words: list[Words] = []
-        self.facts: dict[str, bool] = {}
+        self.facts: dict[str, Any] = {}
         self.folders: list[str] = []
         self.not_in: list[str] = []
         self.bounds: dict[str, float] = {}

@@ -22,6 +22,7 @@ from mailnode.session import settled
 from mailnode.smtp.outward import USUAL, priority_of, without_loops
 from mailnode.smtp.paths import ReversePath
 from mailnode.smtp.trace import received_field
+from mailnode.tagging import how_to_tag
 from mailnode.wire import DotReader, header_of
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ class Incoming:
             subject=subject_of(header),
             dialog=origin.dialog(),
             mended_lf=facts.bare_lf,
+            taggable=how_to_tag(header) if any([to.tagged for to in self.recipients]) else 0,
         )
         waiting, judgements = settled(origin.found())
         if waiting is None:

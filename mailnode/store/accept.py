@@ -28,7 +28,8 @@ _INSERT_MESSAGES = """
     VALUES {rows}
 """
 _INSERT_DELIVERIES = """
-    INSERT INTO delivery (folder_id, uid, message_id, recipient, modseq, size_octets, received_at)
+    INSERT INTO delivery (folder_id, uid, message_id, recipient, flags, modseq, size_octets,
+        received_at)
     VALUES {rows}
 """
 _INSERT_FOLDERS = "INSERT INTO folder (account_id, name, uidvalidity) VALUES {rows}"
@@ -147,6 +148,7 @@ def accept_mails(
                 uid,
                 message_id,
                 recipient,
+                to.flags,
                 filling.modseq + 1,
                 size,
                 received_at,
@@ -175,7 +177,7 @@ def accept_mails(
         message_id += 1
     execute_rows(connection, _INSERT_MESSAGES, 11, messages)
     uses = _count(connection, folders.values())
-    execute_rows(connection, _INSERT_DELIVERIES, 7, deliveries)
+    execute_rows(connection, _INSERT_DELIVERIES, 8, deliveries)
     if keeping:
         uses += keep_copies(connection, keeping, events, now)
     queued, begun = set[Key](), list[Begun]()

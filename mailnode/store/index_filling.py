@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from mailnode.errors import StoreBroken
@@ -81,7 +81,7 @@ def read_entry(row: Row, data: Path) -> Entry:
     Any mail may be sent by a stranger, and one that nobody foresaw is in the way of no other.
     """
     try:
-        summary, texts = _read(octets_of(row, data))
+        summary, texts = _read(octets_of(row, data), row.sender)
     except Exception:
         log.failure("mail {mail_id} can't be read for lists and search", mail_id=row.mail_id)
         summary = Summary(sender_address=row.sender, subject=row.subject)
@@ -90,12 +90,16 @@ def read_entry(row: Row, data: Path) -> Entry:
     return Entry(row.id, row.mail_id, row.received_at, row.size_octets, summary, clean)
 
 
-def _read(raw: bytes) -> tuple[Summary, tuple[str, ...]]:
+def _read(raw: bytes, reverse_path: str) -> tuple[Summary, tuple[str, ...]]:
+    """A mail that names nobody as its author is from its envelope's sender."""
     parts = parts_of(raw)
     text = text_of(parts, TEXT_OCTETS)[:TEXT_OCTETS]
     summary = summary_of(parts, text)
     fields = parts.fields
     sender = " ".join(" ".join(each) for each in addresses_of(fields.get("from", [])))
+    if not summary.sender:
+        summary = evolve(summary, sender_address=reverse_path)
+    sender = sender or summary.sender_address
     to = [*fields.get("to", ()), *fields.get("cc", ()), *fields.get("bcc", ())]
     recipients = " ".join(" ".join(each) for each in addresses_of(to))
     subject = decoded(fields.get("subject", [""])[0])

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from mailnode.background import background
 from mailnode.errors import MailError, StoreBroken
 from mailnode.events import Event
-from mailnode.model import INBOX, Envelope, Filed, Message
+from mailnode.model import INBOX, MARKS, Envelope, Filed, Message
 from mailnode.queued import Begun, Claims, Key
 from mailnode.store.accept import AcceptNote, accept_mails, open_folders
 from mailnode.store.blobs import FileBlobs
@@ -207,6 +207,14 @@ class Messages:
         """
         return self.database.read(partial(self._snapshots.read, folder_id=folder_id))
 
+    def tagged(self, folder_id: int) -> Deferred[dict[int, int]]:
+        """Of each copy that is served under a tagged Subject, by its uid: how (`model`).
+
+        Errors:
+            StoreBusy, StoreBroken.
+        """
+        return self.database.read(partial(_read_tagged, folder_id=folder_id))
+
     def read_mails(
         self, folder_id: int, wanted: Sequence[tuple[int, int]]
     ) -> Deferred[list[StoredMail]]:
@@ -317,6 +325,15 @@ def read_uses(connection: sqlite3.Connection) -> list[FolderUse]:
     columns = ", ".join(packed(name) for name in _USES)
     row = connection.execute(f"SELECT {columns} FROM folder").fetchone()
     return [FolderUse(*numbers) for numbers in zip(*map(unpack, row), strict=True)]
+
+
+def _read_tagged(connection: sqlite3.Connection, folder_id: int) -> dict[int, int]:
+    columns = ", ".join(packed(name) for name in ("uid", "flags"))
+    row = connection.execute(
+        f"SELECT {columns} FROM delivery WHERE folder_id = ? AND flags > {MARKS}", (folder_id,)
+    ).fetchone()
+    uids, flags = map(unpack, row)
+    return {uid: each & ~MARKS for uid, each in zip(uids, flags, strict=True)}
 
 
 def _read_inbox(connection: sqlite3.Connection, account_id: int) -> FolderInfo | None:

@@ -12,7 +12,7 @@ from attrs import Factory, define, frozen
 
 from mailnode.errors import MailError, NoSuchFolder
 from mailnode.events import Deleted, Event, Moved
-from mailnode.model import DRAFT
+from mailnode.model import DRAFT, MARKS
 from mailnode.store.journal import insert_events
 from mailnode.store.removal import Removed, delete_copies
 from mailnode.store.sqlite import execute_rows, padded
@@ -149,7 +149,8 @@ def move_copies(
             copies: list[object] = []
             octets = 0
             for before, message_id, recipient, flags, size, received_at, mail_id in rows:
-                copies += (move.target_id, uid, message_id, recipient, flags, modseq, size)
+                marks = flags & MARKS  # who moves a mail has judged it: no tag is left
+                copies += (move.target_id, uid, message_id, recipient, marks, modseq, size)
                 copies.append(received_at)
                 octets += size
                 moved.append((before, uid))

@@ -20,12 +20,28 @@ _SET = "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value
 
 
 def read_pattern(text: str) -> str:
-    """An address or a domain, as rules are kept.
+    """An address or a domain, as rules are kept; `*@example.net` and `@example.net` are domains.
 
     Raises:
         BadAddress
     """
-    return parse_address(text).key if "@" in text.strip("@") else parse_domain(text.strip("@"))
+    text = text.removeprefix("*").strip("@") if text.startswith("*@") else text.strip("@")
+    return parse_address(text).key if "@" in text else parse_domain(text)
+
+
+def read_new_pattern(text: str) -> str:
+    """The same of a rule to be made, of somebody whom there can be.
+
+    Raises:
+        BadAddress: as for a domain of a single word: it would never fit.
+    """
+    pattern = read_pattern(text)
+    domain = pattern.rpartition("@")[2]
+    if "." not in domain and ":" not in domain:
+        raise BadAddress(f"{domain!r} is no whole domain, such as {domain}.com")
+    if "*" in pattern:
+        raise BadAddress("a * stands for all of a domain, as in *@example.net, and nothing else")
+    return pattern
 
 
 @define(eq=False)
@@ -45,7 +61,7 @@ class Senders:
             AccountError: the owner has too many rules.
             BadAddress: the sender is neither an address nor a domain.
         """
-        pattern = read_pattern(sender)
+        pattern = read_new_pattern(sender)
         with self.file.change() as sql:
             name, whose = _owner(sql, owner)
             rules = _read(sql, name, whose)

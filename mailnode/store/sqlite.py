@@ -111,8 +111,9 @@ def schema_scripts(engine: str = "sqlite") -> dict[int, str]:
 
 
 def migrate(connection: sqlite3.Connection, scripts: dict[int, str]) -> int:
-    """Bring the schema to the newest version, each step all or nothing; return that version.
+    """Bring the schema to the newest version, all or nothing; return that version.
 
+    A process that is killed meanwhile leaves no version between, with which others couldn't work.
     Nobody else may migrate the same file meanwhile.
 
     Raises:
@@ -122,15 +123,17 @@ def migrate(connection: sqlite3.Connection, scripts: dict[int, str]) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > newest:
         raise StoreTooNew(detail=f"schema version {version}, this program knows {newest}")
-    for number in range(version + 1, newest + 1):
-        try:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{scripts[number]};\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    if version == newest:
+        return newest
+    steps = "\n".join(f"{scripts[number]};" for number in range(version + 1, newest + 1))
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA user_version = {newest};\nCOMMIT;"
+        )
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
     return newest
 
 

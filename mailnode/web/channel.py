@@ -27,6 +27,11 @@ BODY_GRACE_S, BODY_RATE = 60.0, 1024
 STALL_S = 120.0
 LINGER_S = 10.0
 ASKED_OCTETS = 1024
+TLS_HANDSHAKE = b"\x16"  # a record's type (RFC 8446 section 5.1); no method begins so
+NO_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 47\r\n\r\nThis port speaks HTTP without TLS: say http://\n"
+)
 MOST_CONNECTIONS = 2000
 MOST_PER_ADDRESS = 200
 
@@ -44,17 +49,29 @@ class WebChannel(HTTPChannel):
     _body_s = 0.0
     _body_octets = 0
     _lingers = False
+    _begun = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._await_header()
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            if data.startswith(TLS_HANDSHAKE):
+                self._refuse_tls()
+                return
         if not self.requests and self._late is None:
             self._await_header()
         if self.length != 0:
             self._body_octets += len(data)
         super().dataReceived(data)
+
+    def _refuse_tls(self) -> None:
+        """Who was told https waits for a handshake: he hears at once that there is none."""
+        self._in_time()
+        self.transport.write(NO_TLS)
+        self.loseConnection()
 
     def _await_header(self) -> None:
         self._late = self.callLater(HEADER_S, self._cut_off)

@@ -23,6 +23,7 @@ from mailnode.web.refusals import (
     BadToken,
     Forged,
     InClear,
+    MustChangePassword,
     MustSignIn,
     NotAllowed,
     WrongHost,
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 
 COOKIE = "mailnode"
 VISIT = "mailnode-visit"
+HALF = "mailnode-half"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
 
 
@@ -94,12 +97,14 @@ class Guard:
         is_proxy: whether an address is a proxy of ours, whose X-Forwarded-For and
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
+        is_over: whether an account's password is too old for anything but its change.
     """
 
     guests: Guests
     find_account: Callable[[int], Account | None]
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
+    is_over: Callable[[Account], bool] = field(default=lambda account: False)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
 
     # Where from
@@ -179,6 +184,7 @@ class Guard:
         Raises:
             MustSignIn, InClear: nobody is signed in, or can.
             NotAllowed: who asks is none of those who may.
+            MustChangePassword: who asks has one that is too old.
         """
         if route.need is Need.NOBODY:
             return
@@ -189,6 +195,10 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if guest.session is None or route.path in OF_OLD_PASSWORDS:
+            return
+        if self.is_over(guest.account):
+            raise MustChangePassword()
 
     # Cookies
 
@@ -200,6 +210,10 @@ class Guard:
     def session_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of a session; one that has no time left is taken away."""
         return _set_cookie(request, peer, COOKIE, secret, max_age_s, "Lax")
+
+    def half_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
+        """Set-Cookie of half a sign-in, which no page of a stranger's brings along."""
+        return _set_cookie(request, peer, HALF, secret, max_age_s, "Strict")
 
     # CSRF
 

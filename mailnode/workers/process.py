@@ -51,6 +51,7 @@ class WorkerProcess(ProcessProtocol):
         serves: True once it takes mail.
         values: its measures when it last told.
         faults: what kept it from taking mail then.
+        warnings: what else was wrong.
         cannot_start: (exit code, why), when it said so.
         how: the way it ended, in words.
         exit_code: None for a signal.
@@ -66,6 +67,7 @@ class WorkerProcess(ProcessProtocol):
     serves: bool = field(default=False, init=False)
     values: Mapping[str, Any] = field(factory=dict, init=False)
     faults: Mapping[str, str] = field(factory=dict, init=False)
+    warnings: Mapping[str, str] = field(factory=dict, init=False)
     cannot_start: tuple[int, str] | None = field(default=None, init=False)
     how: str = field(default="", init=False)
     exit_code: int | None = field(default=None, init=False)
@@ -127,8 +129,10 @@ class WorkerProcess(ProcessProtocol):
     def hear_cannot_start(self, code: int, why: str) -> None:
         self.cannot_start = code, why
 
-    def hear_report(self, values: dict[str, Any], faults: dict[str, str]) -> None:
-        self.values, self.faults = values, faults
+    def hear_report(
+        self, values: dict[str, Any], faults: dict[str, str], warnings: dict[str, str]
+    ) -> None:
+        self.values, self.faults, self.warnings = values, faults, warnings
         self._answer("report", True)
 
     def hear_in_hand(self, keys: list[str]) -> None:

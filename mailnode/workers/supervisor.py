@@ -24,13 +24,14 @@ from mailnode.background import background
 from mailnode.bell import Bell
 from mailnode.config import Config
 from mailnode.cred.checkers import mended
-from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import Failures, SignInPortal
 from mailnode.errors import StoreBusy
+from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
+from mailnode.password_house import PasswordHouse
 from mailnode.plugins import find_checkers, find_delivery, find_filters
 from mailnode.premises import EX_NOPERM, EX_TEMPFAIL
 from mailnode.taking import Taking
@@ -92,7 +93,7 @@ class Supervisor(House):
         self.web: WebHouse | None = None
         self.taking: Taking | None = None
         self.portal: SignInPortal | None = None
-        self.passwords: Passwords | None = None
+        self.passwords: PasswordHouse | None = None
         self.replaced = 0
         self._on_started = on_started
         self._addresses, self._names = Failures(reactor), Failures(reactor)
@@ -135,7 +136,7 @@ class Supervisor(House):
 
         checkers = find_checkers(self.config.plugins.checkers)
         checkers += [mended(makeChecker(each)) for each in self.auth]
-        passwords = Passwords(self.reactor, most_waiting=self.config.limits.sign_in_queue)
+        passwords = PasswordHouse.of(self)
         portal = web_portal(self, passwords, checkers)
         portal.failed_here = self._failed_here
         self.directory.subscribe(self._forget_passwords)
@@ -159,8 +160,7 @@ class Supervisor(House):
 
     def _forget_passwords(self, account_ids: set[int]) -> None:
         if self.passwords is not None:
-            for account_id in account_ids:
-                self.passwords.forget(account_id)
+            self.passwords.forget(account_ids)
 
     def _failed_here(self, address: str, name: str) -> None:
         """A sign-in on the web is slow at every worker."""
@@ -336,7 +336,7 @@ class Supervisor(House):
             self.web.apply(self.config.limits)
             if self.taking is not None:
                 self.taking.apply(self.config)
-            self.passwords.most_waiting = self.config.limits.sign_in_queue
+            self.passwords.passwords.most_waiting = self.config.limits.sign_in_queue
         for worker in self.workers.values():
             worker.say("settings", pack_config(self.config))
 
@@ -376,6 +376,18 @@ class Supervisor(House):
                     if faults.get(part) != fault:
                         faults[f"{name}, {part}"] = fault
         return faults
+
+    def _lookups(self) -> list[Failing]:
+        own = super()._lookups()
+        return own if self.taking is None else [*own, self.taking.judges.lookups]
+
+    def warnings(self) -> dict[str, str]:
+        """Of all processes; what several say of the same thing is told once."""
+        found: dict[str, str] = {}
+        for worker in self.workers.values():
+            if worker.serves and not worker.silent:
+                found |= worker.warnings
+        return found | super().warnings()
 
     def values(self) -> dict[str, Any]:
         """The metrics of all processes, those that have ended included; of workers as last told."""

@@ -152,7 +152,7 @@ class Worker(Node):
             self._say("failed", failed)
 
     def hear_report(self) -> None:
-        self._say("report", self.metrics.values(), self.readiness())
+        self._say("report", self.metrics.values(), self.readiness(), self.warnings())
 
     def hear_in_hand(self) -> None:
         self._say("in_hand", sorted(self.blobs.in_hand))

@@ -35,6 +35,13 @@ def raw(number: int) -> bytes:
     return b"Subject: mail %d\n\n%d\n" % (number % 7, number) + (b"x" * 71 + b"\n") * (size // 72)
 
 
+def heeds_sigterm(pid: int) -> bool:
+    """Whether a process has a handler of its own for it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 class MovingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = make_folder(Path(self.mktemp()).absolute(), ("alice",))
@@ -135,6 +142,9 @@ class MovingTests(SynchronousTestCase):
             while len(list((out / ALICE).glob("*.eml"))) < MAILS:
                 self.assertLess(time.monotonic(), deadline, "the files don't come")
                 time.sleep(0.2)
+            while not heeds_sigterm(follower.pid):  # it may have found all of them there
+                self.assertLess(time.monotonic(), deadline, "it does not begin")
+                time.sleep(0.1)
             time.sleep(1.0)  # one too many would come now
             follower.terminate()
             self.assertEqual(follower.wait(30), 0)

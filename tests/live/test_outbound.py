@@ -26,8 +26,10 @@ from tests.live.world import (
     Sink,
     certificate_for,
     dns,
+    dns_of_dkimpy,
     folder_for_others,
     free_port,
+    texts_of,
     there,
 )
 
@@ -204,29 +206,9 @@ def test_mail_that_is_submitted_reaches_postfix_by_mx_signed_and_inside_tls(
     assert mail.get_payload().replace("\n", "\r\n") == ".Hello\r\n..\r\n"
     assert "TLSv1.3" in story and f"mx.{REMOTE}" in story, story
     assert len(mail.get_all("DKIM-Signature")) == 2
-    raw = _newest(postfix, "remote")
+    raw, ask = postfix.newest("remote"), dns_of_dkimpy(texts_of(published))
     for index in (0, 1):
-        assert dkim.DKIM(raw).verify(index, dnsfunc=_dns_of(published)), mail.as_string()
-
-
-def _newest(server: Postfix, user: str) -> bytes:
-    files = sorted(server.maildir(user).glob("new/*"), key=lambda path: path.stat().st_mtime_ns)
-    return files[-1].read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-def _dns_of(published: str) -> object:
-    """What dkimpy asks the DNS, answered from what `dns show` would have published."""
-    texts = {
-        each["name"].rstrip("."): each["value"]
-        for each in json.loads(published)["records"]
-        if each["type"] == "TXT"
-    }
-
-    def ask(name: bytes, timeout: int = 5) -> bytes | None:
-        found = texts.get(name.decode().rstrip("."))
-        return None if found is None else found.encode()
-
-    return ask
+        assert dkim.DKIM(raw).verify(index, dnsfunc=ask), mail.as_string()
 
 
 def test_a_refused_recipient_bounces_and_curl_fetches_the_report(

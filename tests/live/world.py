@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
@@ -112,6 +112,11 @@ class Server:
 
     def mails(self, user: str) -> list[EmailMessage]:
         return mails_in(self.maildir(user))
+
+    def newest(self, user: str) -> bytes:
+        """The octets of the mail that came last."""
+        files = sorted(self.maildir(user).glob("new/*"), key=lambda path: path.stat().st_mtime_ns)
+        return files[-1].read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
     def wait_for(self, user: str, count: int = 1, seconds: float = 30.0) -> list[EmailMessage]:
         """The mails of `user`, once there are so many."""
@@ -377,6 +382,25 @@ def dns(folder: Path, zone: Mapping[str, object]) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def texts_of(published: str) -> dict[str, str]:
+    """The TXT records that `mailnode dns show --json` would have published."""
+    return {
+        each["name"].rstrip("."): each["value"]
+        for each in json.loads(published)["records"]
+        if each["type"] == "TXT"
+    }
+
+
+def dns_of_dkimpy(texts: Mapping[str, str]) -> Callable[..., bytes | None]:
+    """What dkimpy asks the DNS."""
+
+    def ask(name: bytes, timeout: int = 5) -> bytes | None:
+        found = texts.get(name.decode().rstrip("."))
+        return None if found is None else found.encode()
+
+    return ask
 
 
 def certificate_for(folder: Path, *names: str) -> tuple[Path, Path]:

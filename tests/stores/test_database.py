@@ -319,14 +319,15 @@ class SchemaTests(StoreCase):
             await opened.close()
             self.assertEqual(self.schema_of(path), self.schema_of(self.data / "mail.db"))
 
-    def test_a_step_that_fails_leaves_the_version_before_it_whole(self):
+    def test_where_a_step_fails_or_is_killed_all_is_as_before(self):
         connection = sqlite3.connect(":memory:", isolation_level=None)
         self.addCleanup(connection.close)
         steps = {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x); CREATE TABLE a (x);"}
         with self.assertRaises(sqlite3.OperationalError):
             migrate(connection, steps)
-        self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (1,))
-        self.assertEqual(connection.execute("SELECT name FROM sqlite_master").fetchall(), [("a",)])
+        self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (0,))
+        self.assertEqual(connection.execute("SELECT name FROM sqlite_master").fetchall(), [])
+        self.assertEqual(migrate(connection, {1: steps[1]}), 1)
         self.assertEqual(migrate(connection, {**steps, 2: "ALTER TABLE a ADD COLUMN y"}), 2)
         self.assertEqual(migrate(connection, {**steps, 2: "not SQL"}), 2)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, gatherResults
 
 from mailnode.errors import BadFolder, NoSuchFolder, NoSuchMail
 from mailnode.events import Deleted, Moved
-from mailnode.model import FLAGGED, INBOX, SEEN, STANDARD_FOLDERS, TRASH, Blob
+from mailnode.model import FLAGGED, INBOX, JUNK, SEEN, STANDARD_FOLDERS, SUBJECT_TAGGED, TRASH, Blob
 from mailnode.store.database import Database
 from mailnode.store.folder_lists import Folder
 from mailnode.store.folders import MOST_FOLDERS, Folders
 from mailnode.store.use import make_folders
 from mailnode.store.verify import verify
-from tests.stores.support import StoreCase, envelope, message
+from tests.stores.support import StoreCase, envelope, message, recipient
 
 ME = "user1@example.test"
 
@@ -41,6 +42,21 @@ class FolderCase(StoreCase):
 
     def assert_sound(self) -> None:
         self.assertEqual([], [str(fault) for fault in verify(self.data)])
+
+
+class TagTests(FolderCase):
+    async def test_an_unwanted_copy_is_tagged_until_somebody_moves_it(self):
+        tagged = evolve(recipient(1), flags=SUBJECT_TAGGED)
+        mine, _others = await self.messages.file_message(envelope(tagged, 2), message())
+        inbox, junk = mine.folder_id, (await self.named(JUNK)).folder_id
+        self.assertEqual({mine.uid: SUBJECT_TAGGED}, await self.messages.tagged(inbox))
+        others = (await self.messages.inbox(2)).folder_id
+        self.assertEqual({}, await self.messages.tagged(others))
+        await self.folders.mark(1, inbox, [mine.uid], add=SEEN)
+        self.assertEqual({mine.uid: SUBJECT_TAGGED}, await self.messages.tagged(inbox))
+        ((_before, away),) = await self.folders.move(1, inbox, [mine.uid], junk, ME)
+        await self.folders.move(1, junk, [away], inbox, ME)
+        self.assertEqual({}, await self.messages.tagged(inbox))
 
 
 class ListTests(FolderCase):

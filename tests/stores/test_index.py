@@ -143,6 +143,16 @@ class SearchTests(IndexCase):
         }.items():
             self.assertEqual(await self.search(typed), wanted, typed)
 
+    async def test_a_mail_that_names_no_author_is_from_its_envelope_s_sender(self):
+        bare = await self.file(b"Subject: hello\r\n\r\nIt works.\r\n")
+        await self.file(mail())
+        await self.fill()
+        hits = await self.indexes.search(1, read_query("from:from@example.org"))
+        self.assertEqual(
+            [(bare, "from@example.org")],
+            [(hit.message_id, hit.summary.sender) for hit in hits.mails],
+        )
+
     async def test_files_are_found_by_their_names_and_signs(self):
         plain = await self.file(mail())
         filed = await self.file(WITH_FILE)

@@ -15,6 +15,8 @@ DIGESTS = {
     "accounts/0002": "c0d215c9a9e2",
     "accounts/0003": "d93e629daaac",
     "accounts/0004": "d143857e32d4",
+    "accounts/0005": "21292e09d23a",
+    "accounts/0006": "6616f99c0bf5",
     "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
     "index/0002": "2dccb0c72dc7",
@@ -24,6 +26,7 @@ DIGESTS = {
     "sqlite/0004": "4b3036e8cc63",
     "sqlite/0005": "9fd843454bb1",
     "sqlite/0006": "4a57cef93955",
+    "sqlite/0007": "6b372b46e6c3",
 }
 
 

@@ -146,7 +146,10 @@ class ApiCase(NodeCase):
     async def ask(self, method: str, path: str, *arguments: Any, **more: Any) -> Said:
         asking = self.send_off(method, path, *arguments, **more)
         await self.until(lambda: asking.is_over)
-        return asking.said
+        said = asking.said
+        if said.octets and "json" in said.fields.get("content-type", ""):
+            self.assertTrue(said.octets.endswith(b"}\n") or said.octets.endswith(b"]\n"), said)
+        return said
 
     async def get(self, path: str, *headers: str, **more: Any) -> Any:
         """The JSON of a GET, which must be as the document has it."""

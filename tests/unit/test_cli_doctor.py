@@ -6,6 +6,7 @@ import datetime
 import errno
 import json
 import os
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -18,12 +19,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mailnode.cli import checkup_files, checkup_judging, checkup_network
+from mailnode.cli import checkup_dns, checkup_files, checkup_judging, checkup_network
 from mailnode.cli.checkup_network import Listening, beyond_loopback, read_endpoint
+from mailnode.nameserver import Server
 from tests.unit.cli_case import CommandCase
 
 NAME = "mx.example.org"
 DAY = datetime.timedelta(days=1)
+
+
+ask_server = checkup_dns.ask_server
 
 
 class DoctorCase(CommandCase):
@@ -35,6 +40,12 @@ class DoctorCase(CommandCase):
         Path("var").mkdir(mode=0o700)
         os.environ["MAILNODE_NODE__HOSTNAME"] = NAME
         self.make_pair()
+        self.dns: dict[str, str] = {}
+        patched = patch.object(
+            checkup_dns, "ask_server", lambda server: self.dns.get(str(server), "")
+        )
+        patched.start()
+        self.addCleanup(patched.stop)
         self.bound: list[tuple[str, int]] = []
         self.bind_by(lambda host, port: self.bound.append((host, port)))
 
@@ -346,6 +357,33 @@ class Ports(DoctorCase):
         Path("var/listening.json").chmod(0o600)
         self.assertIn(f"{cert.absolute()} expires on", self.warning("tls"))
 
+    def run_node_with(self, config: str) -> None:
+        told = {"pid": os.getpid(), "hostname": NAME, "config": os.path.abspath(config)}
+        Path("var/listening.json").write_text(json.dumps(told))
+        Path("var/listening.json").chmod(0o600)
+
+    def test_a_running_node_s_file_of_settings_is_judged_and_another_one_is_told(self) -> None:
+        Path("node.toml").write_text('[clamd]\nendpoint = "nonsense"\n')
+        Path("other.toml").write_text("")
+        self.run_node_with("node.toml")
+        self.assertIn("'nonsense' is no endpoint", self.fault("judging"))
+        Path("node.toml").write_text("")
+        self.assertIn("read from " + os.path.abspath("node.toml"), self.found("good")["settings"])
+        told = self.run_json("doctor --config other.toml")["findings"]
+        words = f"has its settings from {os.path.abspath('node.toml')}, not from other.toml"
+        self.assertTrue(any(words in each["what"] for each in told), told)
+        Path("node.toml").write_text("[nonsense]\n")
+        self.assertIn("there is no section [nonsense]", self.warning("settings"))
+
+    def test_the_name_that_a_running_node_greets_by_is_not_the_certificate_s(self) -> None:
+        self.run_node_with("mailnode.toml")
+        Path("mailnode.toml").write_text("")
+        told = {"pid": os.getpid(), "hostname": "other.example.org"}
+        Path("var/listening.json").write_text(json.dumps(told))
+        self.assertIn(
+            "not for the host name other.example.org, by which the node greets", self.warning("tls")
+        )
+
     def test_a_node_that_was_killed_is_not_running(self) -> None:
         told = {"pid": 2**22 + 1, "hostname": NAME, "smtp": ["127.0.0.1:25"]}
         Path("var/listening.json").write_text(json.dumps(told))
@@ -399,7 +437,7 @@ class Judging(DoctorCase):
             (TimeoutError("timed out"), ": timed out; until it does, mail is put off"),
             (ValueError("another program is there"), ": another program is there;"),
         ):
-            self.assertIn(words, self.warning("judging"))
+            self.assertIn(words, self.fault("judging"))
         os.environ["MAILNODE_CLAMD__ON_FAILURE"] = "pass"
         self.assertIn("mail is taken unjudged | start it, or", self.warning("judging"))
 
@@ -410,6 +448,29 @@ class Judging(DoctorCase):
 
     def test_who_asks_nobody_is_told_nothing(self) -> None:
         self.assertNotIn("judging", self.found("good"))
+
+
+class Resolvers(DoctorCase):
+    def test_one_that_answers_is_good_and_one_that_does_not_is_named(self) -> None:
+        os.environ["MAILNODE_OUTBOUND__RESOLVERS"] = "127.0.0.1:5353,192.0.2.53"
+        self.assertIn("192.0.2.53:53 answers", self.found("good")["dns"])
+        self.dns["127.0.0.1:5353"] = "nothing within 2 s"
+        told = self.warning("dns")
+        self.assertIn("127.0.0.1:5353 does not answer: nothing within 2 s", told)
+        self.assertNotIn("no name can be looked up", told)
+        self.assertIn("mend outbound.resolvers", told)
+
+    def test_without_any_no_name_can_be_looked_up(self) -> None:
+        os.environ["MAILNODE_OUTBOUND__RESOLVERS"] = "127.0.0.1:5353"
+        self.dns["127.0.0.1:5353"] = "it says REFUSED"
+        self.assertIn("no name can be looked up", self.warning("dns"))
+
+    def test_a_port_where_nobody_is_does_not_answer(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+        with patch.object(checkup_dns, "ANSWERS_WITHIN_S", 0.05):
+            self.assertTrue(ask_server(Server("127.0.0.1", port)))
 
 
 class Settings(DoctorCase):

@@ -18,6 +18,7 @@ from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
 from mailnode.cli.places import ClientCommand
 from mailnode.client.trouble import Unreachable
+from mailnode.cred.policy import require_text
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.damaged import damage_schema
 from tests.unit.cli_case import CommandCase
@@ -134,6 +135,9 @@ class Mistakes(CommandCase):
     def test_an_unknown_command_is_answered_with_the_nearest_and_64(self) -> None:
         self.assertIn("did you mean `mailnode user`?", self.refusal("usr", 64))
         self.assertIn("did you mean `mailnode user list`?", self.refusal("user lst", 64))
+        self.assertIn("did you mean `mailnode sender list`?", self.refusal("sender show", 64))
+        told = self.refusal("sender zzz", 64)
+        self.assertIn("; there are allow, block, list, remove (see", told)
 
     def test_an_unknown_option_is_answered_with_the_nearest_and_64(self) -> None:
         self.assertIn("--domain", self.refusal("user list --domian x", 64))
@@ -245,4 +249,4 @@ class Output(CommandCase):
 class BlankPasswordTests(SynchronousTestCase):
     def test_a_blank_password_is_none(self) -> None:
         with self.assertRaisesRegex(Mistake, "empty or blank"):
-            _require_good(" " * 9, demo=False)
+            _require_good(" " * 9, require_text)

@@ -98,6 +98,12 @@ class Lists(MailCase):
         self.assertEqual([row["sender"] for row in rows], ["", "shop@example.net"])
         self.assertEqual([row["subject"] for row in rows], ["Two", "One"])
 
+    def test_mailbox_show_names_the_folder_of_each(self) -> None:
+        self.file_mail(CAROL)
+        shown = self.run_command("mailbox show carol").stdout.splitlines()
+        self.assertEqual(["folder", "uid"], shown[0].split()[:2])
+        self.assertEqual(["INBOX", "1"], shown[1].split()[:2])
+
     def test_mailbox_show_says_when_there_is_more(self) -> None:
         for number in range(3):
             self.file_mail(CAROL, received_at=AT + number)

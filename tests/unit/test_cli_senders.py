@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from mailnode.addresses import parse_address
+from mailnode.cli import senders as cli_senders
 from mailnode.store import senders
 from mailnode.store.accounts import Accounts
 from mailnode.store.sender_rules import SenderRules
@@ -50,6 +51,28 @@ class SenderTests(CommandCase):
         self.assertIsNone(self.found(DAVE))
         rows = self.run_json("sender list")
         self.assertEqual(["other.example", "shop.example"], [row["sender"] for row in rows])
+
+    def test_a_star_or_nothing_before_the_at_is_the_domain(self) -> None:
+        for text in ("*@shop.example", "@shop.example"):
+            told = self.run_command(f"sender block carol '{text}'").stdout
+            self.assertIn(f"{CAROL} blocks shop.example", told)
+            self.assertEqual(("block", "shop.example"), self.found(CAROL))
+            self.run_command(f"sender remove carol '{text}'")
+
+    def test_what_no_sender_can_be_is_refused_and_one_of_before_can_be_removed(self) -> None:
+        told = self.refusal("sender block carol shop", 65)
+        self.assertIn("'shop': 'shop' is no whole domain, such as shop.com", told)
+        self.assertIn(
+            "a * stands for all of a domain", self.refusal("sender block carol 'a*@b.example'", 65)
+        )
+        self.refusal("sender block carol '*.shop.example'", 65)
+        with (
+            patch.object(cli_senders, "read_new_pattern", senders.read_pattern),
+            patch.object(senders, "read_new_pattern", senders.read_pattern),
+        ):
+            self.run_command("sender block carol shop")
+        self.run_command("sender remove carol shop")
+        self.assertTrue(self.rules().is_empty)
 
     def test_a_rule_is_removed(self) -> None:
         self.run_command(f"sender block {CAROL} shop.example")

@@ -199,6 +199,25 @@ class MailTests(SynchronousTestCase):
             (part,) = email.message_from_bytes(raw, policy=email.policy.default).iter_attachments()
             self.assertEqual(octets, part.get_payload(decode=True))
 
+    def test_a_text_says_its_charset_where_that_can_be_known(self) -> None:
+        large = "\u00e4" * 2 * PIECE_OCTETS + "x"  # a letter over the pieces' edges
+        for content, kind, charset in (
+            (b"Hello\r\n", "text/plain", "us-ascii"),
+            (b"", "text/plain", "us-ascii"),
+            ("Gr\u00fc\u00dfe\r\n".encode(), "text/csv", "utf-8"),
+            (("x" + large).encode(), "text/html", "utf-8"),
+            ("Gr\u00fc\u00dfe".encode("latin-1"), "text/plain", None),
+            ("Gr\u00fc\u00dfe".encode()[:-4] + b"\xc3", "text/plain", None),
+            ("Gr\u00fc\u00dfe".encode("utf-16"), "text/plain", None),
+            ("Hello".encode("utf-16-le"), "text/plain", None),
+            ("Gr\u00fc\u00dfe".encode(), "application/json", None),
+        ):
+            file = Enclosure("x", kind, len(content), lambda content=content: BytesIO(content))
+            mail = parsed(draft(text="see", enclosures=(file,)))
+            (part,) = mail.iter_attachments()
+            self.assertEqual((kind, charset), (part.get_content_type(), part.get_content_charset()))
+            self.assertEqual(content, part.get_payload(decode=True))
+
     def test_a_file_that_has_changed_is_named_and_ends_the_mail(self) -> None:
         for size in (11, PIECE_OCTETS * 2):
             each = Enclosure("x.bin", "a/b", size, lambda: BytesIO(b"0123456789"))

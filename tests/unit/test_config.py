@@ -161,6 +161,8 @@ class LoadConfigTests(SynchronousTestCase):
             f"{path}: there is no setting limits.mesage_size; did you mean message_size?",
         )
         self.assertIn("did you mean limits?", self.complaint(self.write("[limit]\n")))
+        told = self.complaint(self.write('[clamd]\naddress = "x"\n'))
+        self.assertIn("no setting clamd.address; there are endpoint, timeout, ", told)
         self.assertIn(
             "did you mean recipients?",
             self.complaint(environment={"MAILNODE_LIMITS__RECIPIENT": "1"}),

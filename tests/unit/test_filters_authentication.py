@@ -19,6 +19,7 @@ from mailnode.filters.authentication import (
     LIMIT_S,
     NOT_READ,
     PIECE_OCTETS,
+    SMALL_AUTHOR_OCTETS,
     SMALL_HEADER_OCTETS,
     SMALL_LINES,
     SMALL_OCTETS,
@@ -104,6 +105,7 @@ class AuthenticationCase(SynchronousTestCase):
         sender: str = "alice@example.org",
         helo: str = "mx.example.org",
         checks: Authentication | None = None,
+        sealing: bool = False,
         **more: Any,
     ) -> Deferred[Authenticated]:
         checks = checks or self.checks(**more)
@@ -115,7 +117,7 @@ class AuthenticationCase(SynchronousTestCase):
             received_at=NOW,
         )
         message = Message(b"", body, 0, b"")
-        return Deferred.fromCoroutine(checks.examine(envelope, message))
+        return Deferred.fromCoroutine(checks.examine(envelope, message, sealing))
 
     def examine(self, body: bytes | Blob, **more: Any) -> Authenticated:
         found = self.successResultOf(self.start(body, **more))
@@ -160,6 +162,9 @@ class ResultTests(AuthenticationCase):
         lines = self.signed(body=b"\r\n" * SMALL_LINES + BODY)
         wide = self.signed(b"X-Wide: " + b"x" * SMALL_HEADER_OCTETS + b"\r\n" + HEADER)
         large = self.signed(body=b"x" * SMALL_OCTETS + b"\r\n")
+        author = self.signed(HEADER + b"From: " + b"@" * SMALL_AUTHOR_OCTETS + b"\r\n")
+        folded = self.signed(HEADER + b"FROM\t:\r\n " + b"@" * SMALL_AUTHOR_OCTETS + b"\r\n")
+        beyond = self.signed(HEADER + "X-Beyond: ASCII \u0660\r\n".encode())
         signatures = small[: small.index(HEADER)] * FEW_SIGNATURES + small
         for mail, called in (
             (small, ["_read_whole"]),
@@ -170,6 +175,10 @@ class ResultTests(AuthenticationCase):
             self.called.clear()
             self.assertEqual("pass", self.examine(mail, checks=checks).dkim[0].result)
             self.assertEqual(called, self.called)
+        for mail in (author, folded, beyond):  # made to take long, small as they are
+            self.called.clear()
+            self.examine(mail, checks=checks)
+            self.assertIn("_read_whole", self.called)
 
     def test_the_null_sender_is_the_helo(self) -> None:
         found = self.examine(self.signed(), sender="")
@@ -185,8 +194,7 @@ class ResultTests(AuthenticationCase):
     def test_what_was_found_can_be_sealed_and_the_seal_holds(self) -> None:
         mail = self.signed()
         found = self.examine(mail, sealing=True)
-        header = mail.partition(b"\r\n\r\n")[0] + b"\r\n"
-        sealed = found.seal(header, "mx.example.net", self.key, int(NOW)) + mail
+        sealed = found.seal(b"", "mx.example.net", self.key, int(NOW)) + mail
         again = self.examine(sealed, sealing=True)
         self.assertEqual((again.arc.result, again.arc.sealers), ("pass", ("example.org",)))
         self.assertIn("dmarc=pass", again.arc.told[0])

@@ -9,7 +9,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from mailnode.errors import Refused, StoreBroken
+from mailnode.errors import FilterFailed, Refused, StoreBroken
 from mailnode.filters.clamd import Clamd
 from mailnode.filters.limits import MOST_AT_ONCE
 from mailnode.filters.octets import MailReader
@@ -190,6 +190,22 @@ class FailureTests(FilterCase):
             ],
             lines,
         )
+
+    def test_while_it_puts_off_mail_it_says_so_and_why(self) -> None:
+        for on_failure, says in (("defer", True), ("pass", False)):
+            scanner = self.make(Clamd, on_failure=on_failure)
+            self.assertEqual("", scanner.trouble)
+            for _ in range(2):
+                self.endpoint.wires.clear()
+                self.judge(scanner).addErrback(lambda failure: failure.trap(FilterFailed))
+                self.endpoint.wire.say(b"\0")
+            told = scanner.trouble
+            self.assertEqual(says, told.startswith("mail is put off (451), 2 times since "), told)
+            self.assertEqual(says, told.endswith("clamd does not judge: its answer is empty"), told)
+            self.endpoint.wires.clear()
+            self.judge(scanner)
+            self.endpoint.wire.say(b"stream: OK\0")
+            self.assertEqual("", scanner.trouble)
 
     def test_a_setting_that_is_none_is_told(self) -> None:
         for name in ("on_failure", "on_too_large"):

@@ -203,11 +203,21 @@ class LearnedTests(SynchronousTestCase):
         self.assertEqual(by_thread, self.judge(learned, to(1, 2), small))
         self.assertEqual(1, len(threads))
         self.judge(learned, to(*range(1, FEW_ACCOUNTS + 2)), small)
-        large = small.body + b"more words\r\n" * SMALL_OCTETS  # type: ignore[operator]
-        self.judge(learned, to(1), evolve(small, body=large))
-        parts = small.body.replace(b"\r\n\r\n", b"\r\nContent-Type: multipart/mixed\r\n\r\n", 1)  # type: ignore[union-attr]
-        self.judge(learned, to(1), evolve(small, body=parts))
-        self.assertEqual(4, len(threads))
+        assert isinstance(small.body, bytes)
+        more = small.body + b"more words\r\n" * SMALL_OCTETS
+        for field in (
+            b"Content-Type: multipart/mixed",
+            b"Content-Transfer-Encoding: base64",
+            b"Content-Type: text/plain; charset=utf-7",
+            b"From: " + b"a@b.example, " * 100,
+            "X-Name: \u4e00".encode(),
+        ):
+            more_fields = small.body.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n", 1)
+            self.judge(learned, to(1), evolve(small, body=more_fields))
+        self.judge(learned, to(1), evolve(small, body=more))
+        usual = b'\r\nContent-Type: text/plain; charset="utf-8"\r\n\r\n'
+        self.judge(learned, to(1), evolve(small, body=small.body.replace(b"\r\n\r\n", usual, 1)))
+        self.assertEqual(8, len(threads))
 
     def test_so_many_recipients_models_are_asked_and_no_more(self) -> None:
         shelf = FakeShelf(_0=taught())

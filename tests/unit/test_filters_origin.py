@@ -184,5 +184,5 @@ class Examined:
     def __init__(self, found: Any) -> None:
         self.found = found
 
-    async def examine(self, envelope: Envelope, message: Message) -> Any:
+    async def examine(self, envelope: Envelope, message: Message, sealing: bool) -> Any:
         return self.found

@@ -17,6 +17,7 @@ from mailnode.intake import FILTER_S, Intake, RefusedByFilter
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.model import (
     ACCEPT,
+    SUBJECT_TAGGED,
     Envelope,
     Judgement,
     Message,
@@ -179,6 +180,17 @@ class IntakeTests(SynchronousTestCase):
         self.messages.filed.clear()
         _folders, message = self.unwanted(headers=b"X-Spam-Flag: YES\r\n")
         self.assertEqual(b"Received: x\r\nX-Spam-Flag: YES\r\n", message.prefix)
+
+    def test_who_wants_it_tagged_has_it_so_whoever_else_gets_it(self) -> None:
+        pop3 = evolve(ENVELOPE.recipients[0], junk="INBOX", tagged=True)
+        bob = Recipient(parse_address("bob@example.test"), 2, "bob@example.test", junk="INBOX")
+        carol = evolve(bob, account_id=3, tagged=True)
+        found = FakeFilter(Verdict(unwanted=True, of_copies={3: Verdict()}))
+        intake = Intake(self.messages, [found])  # type: ignore[arg-type]
+        envelope = evolve(ENVELOPE, recipients=(pop3, bob, carol))
+        self.successResultOf(intake.accept(envelope, evolve(MESSAGE, taggable=SUBJECT_TAGGED)))
+        ((filed, _message),) = self.messages.filed
+        self.assertEqual([SUBJECT_TAGGED, 0, 0], [to.flags for to in filed.recipients])
 
     def test_what_one_here_alone_finds_unwanted_leaves_without_a_mark(self) -> None:
         pop3 = evolve(ENVELOPE.recipients[0], junk="INBOX")

@@ -48,6 +48,9 @@ class FakeReactor:
         if self.errors.get(interface):
             code = self.errors[interface].pop(0)
             raise CannotListenError(interface, number, OSError(code, os.strerror(code)))
+        if any(each.address == IPv4Address("TCP", interface, number) for each in self.open()):
+            error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            raise CannotListenError(interface, number, error)
         if not number:
             self.next += 1
             number = self.next
@@ -91,6 +94,7 @@ class BarePortTests(SynchronousTestCase):
 
     def test_a_machine_without_ipv6_listens_on_ipv4_alone(self) -> None:
         for code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            self.reactor = FakeReactor()
             self.reactor.errors["::1"] = [code]
             self.assertEqual(["127.0.0.1:2525"], list(self.bind("2525").addresses()))
 
@@ -160,6 +164,8 @@ class EndpointTests(SynchronousTestCase):
             error = self.assertRaises(BadEndpoint, self.bind, where)
             self.assertIn(f'"{where}" is no port and no endpoint: say 2525 or tcp:25', str(error))
             self.assertNotIn("\n", str(error))
+            for insides in ("Unknown endpoint", "literal", "__init__", "argument", "Errno"):
+                self.assertNotIn(insides, str(error))
 
 
 class DoorTests(SynchronousTestCase):
@@ -221,7 +227,29 @@ class RealPortTests(TestCase):
 
 class AllTests(SynchronousTestCase):
     def bind(self, reactor: Any, **settings: Any) -> list[Listener]:
-        return bind_all(reactor, ListenSettings(**settings))
+        return bind_all(reactor, ListenSettings(**settings), self.sources)
+
+    sources: dict[str, str] = {}
+
+    def test_a_fault_is_told_of_the_place_that_it_stands_in(self) -> None:
+        for source, named in (
+            ("--smtp", "--smtp: "),
+            ("node.toml", "node.toml: listen.smtp: "),
+            ("MAILNODE_LISTEN__SMTP", "MAILNODE_LISTEN__SMTP: "),
+        ):
+            self.sources = {"listen.smtp": source}
+            error = self.assertRaises(BadEndpoint, self.bind, FakeReactor(), smtp=("x:y",))
+            self.assertTrue(str(error).startswith(named), error)
+
+    def test_the_same_port_given_twice_is_no_other_program_s(self) -> None:
+        for settings, told in (
+            ({"smtp": ("2525",), "pop3": ("2525",)}, "--smtp and --pop3 do"),
+            ({"smtp": ("tcp:2525", "tcp:port=2525")}, "--smtp names it twice"),
+        ):
+            fake = FakeReactor()
+            error = self.assertRaises(BadEndpoint, self.bind, fake, **settings)
+            self.assertEqual(f"two can't listen on port 2525: {told}", str(error))
+            self.assertEqual([], fake.open())
 
     def test_all_kinds_are_bound_each_as_often_as_it_is_named(self) -> None:
         fake = FakeReactor()

@@ -35,14 +35,14 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=, learning=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=, passwords=, second_factor=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
-    "cred.checkers.AccountChecker": "(directory, passwords)",
+    "cred.checkers.AccountChecker": "(directory, passwords, ageing=, renewing=)",
     "cred.checkers.SignInDenied": "(text=, *, detail=, code=, enhanced=)",
-    "cred.credentials.LoginCredentials": "(username=, password=, client=)",
-    "cred.credentials.PlainCredentials": "(username=, password=, client=)",
+    "cred.credentials.LoginCredentials": "(username=, password=, client=, service=, channel=)",
+    "cred.credentials.PlainCredentials": "(username=, password=, client=, service=, channel=)",
     "cred.portal.SignInPortal": "(realm, checkers=, *, clock, tell=, sign_in_key=)",
     "cred.realm.Realm": "(directory, factories, create_account=)",
     "errors.LookupFailed": "(text=, *, detail=, code=, enhanced=)",
@@ -53,7 +53,7 @@ CALLED = {
     "errors.Refused": "(text=, *, detail=, code=, enhanced=)",
     "errors.SignInRefused": "(text=, *, detail=, code=, enhanced=)",
     "errors.StoreBusy": "(text=, *, detail=, code=, enhanced=)",
-    "intake.Intake": "(messages, filters=, success_report=, seconds=, clock=)",
+    "intake.Intake": "(messages, filters=, success_report=, seconds=, clock=, sealer=)",
     "interfaces.IBlobs": "create() delete(keys) keys() open(key)",
     "interfaces.IChunkedMessage": "bodyEnded(facts) chunkReceived(chunk) commits mend_bare_lf",
     "interfaces.IContentFilter": "judge(envelope, message) name",
@@ -69,16 +69,18 @@ CALLED = {
     "model.MailParameters": "(size_octets=, body=, smtputf8=, auth=, ret=, envid=)",
     "model.Message": (
         "(prefix, body, size_octets, digest, dot_lines=, subject=, dialog=, mended_lf=, "
-        "judgements=)"
+        "judgements=, sealable=, taggable=)"
     ),
     "model.Recipient": (
-        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=)"
+        "(address, account_id, mailbox, notify=, orcpt=, folder=, junk=, judgements=,"
+        " tagged=, flags=)"
     ),
     "model.Verdict": (
-        "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=, wanted=)"
+        "(action=, reason=, headers=, unwanted=, reasons=, facts=, of_copies=, wanted=, sealable=)"
     ),
     "pop3.mailbox.Maildrop": (
-        "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs)"
+        "(address, snapshot, client=, tls=, loginDelay=, messageExpiration=, *, messages, blobs,"
+        " tags=)"
     ),
     "pop3.factory.Pop3Factory": (
         "(portal, *, hostname, challengers=, tls=, rules=, sessions=, tell=, clock=)"

@@ -51,6 +51,17 @@ class QueryTests(SynchronousTestCase):
     def test_an_address_is_its_words_next_to_each_other(self):
         self.assertEqual(self.words("from:a.b@example.org"), [Words("a b example org", "from")])
 
+    def test_a_name_that_is_nearly_one_is_a_word_and_a_hint(self):
+        found = read_query("form:bob -subjct:x from:a note:b https://x.example at 10:30")
+        self.assertEqual(
+            (
+                '"form:" is no field and was looked for as a word; did you mean from:?',
+                '"subjct:" is no field and was looked for as a word; did you mean subject:?',
+            ),
+            found.hints,
+        )
+        self.assertIn(Words("form bob"), found.words)
+
     def test_a_name_that_is_none_and_a_web_address_are_words(self):
         self.assertEqual(
             self.words('re:plan https://example.org/x sms:"a b"'),

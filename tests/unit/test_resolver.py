@@ -114,6 +114,16 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual((), self.find("a.example.org", "AAAA").values)
         self.assertEqual(2, len(self.servers.asked))
 
+    def test_failures_in_a_row_are_counted_until_a_name_is_found_or_known_not_to_be(self) -> None:
+        self.servers.faults = {FIRST: "SERVFAIL", SECOND: "REFUSED"}
+        for name in ("a.example.org", "b.example.org"):
+            self.fail_of(LookupFailed, name)
+        self.assertEqual(2, self.resolver.failing.count)
+        self.assertIn("127.0.0.1:5301: SERVFAIL", self.resolver.failing.why)
+        self.servers.faults = {}
+        self.fail_of(NoSuchName, "none.example.org")
+        self.assertEqual(0, self.resolver.failing.count)
+
     def test_what_is_not_there_is_kept_by_the_soa_minimum(self) -> None:
         for _ in range(3):
             self.fail_of(NoSuchName, "none.example.org")

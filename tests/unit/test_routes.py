@@ -115,6 +115,8 @@ class TargetTests(SynchronousTestCase):
             "smtp": "no target",
             "mxx": "one is mx, smtp://",
             "relay.example:25": "did you mean smtp://relay.example:25?",
+            "smtp:localhost": "did you mean smtp://localhost?",
+            "lmtp:mail.example:24": "did you mean lmtp://mail.example:24?",
             "http://relay": "http:// leads nowhere",
             "smtp://": "names no host",
             "smtp://:25": "names no host",

@@ -8,6 +8,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -21,8 +22,10 @@ from mailnode.config import Config
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import StoreBroken
 from mailnode.events import RefusedMail, SignedIn
+from mailnode.house import SEVERAL
 from mailnode.listening import KINDS
-from mailnode.service import Node, StartFailed
+from mailnode.service import TOKENS_S, Node, StartFailed
+from mailnode.store.tokens import Token, insert_token, make_secret
 from mailnode.tls import Certificate, make_self_signed
 from tests.fakes import FakeTransport, Talk
 from tests.unit.node_case import FakeSession, NodeCase
@@ -68,6 +71,7 @@ class StartTests(NodeCase):
         self.assertEqual(["127.0.0.1:2525", "[::1]:2525"], told["smtp"])
         self.assertEqual(["127.0.0.1:40002", "[::1]:40002", "0.0.0.0:110"], told["pop3"])
         self.assertEqual([], told["smtps"])
+        self.assertIsNone(told["config"])
         self.assertEqual(str((self.data / "tls" / "cert.pem").absolute()), told["tls_cert"])
         self.assertEqual(str((self.data / "tls" / "key.pem").absolute()), told["tls_key"])
 
@@ -150,7 +154,7 @@ class RefusedStartTests(NodeCase):
         self.assertTrue(node.started)
 
     async def test_a_port_that_is_none_is_64(self) -> None:
-        self.assertIn("--smtp: ", self.refused(64, listen__smtp=("nonsense",)))
+        self.assertIn("listen.smtp: ", self.refused(64, listen__smtp=("nonsense",)))
         await self.starts_now()
 
     async def test_a_second_node_on_the_folder_is_75_until_the_first_has_stopped(self) -> None:
@@ -430,6 +434,31 @@ class AccountTests(NodeCase):
         self.addCleanup(node.pop3_sessions.leave, session)
         return session
 
+    async def test_an_app_password_that_has_ended_ends_its_sessions_though_no_bell_was_heard(
+        self,
+    ) -> None:
+        self.add_accounts("alice")
+        node = self.started(listen__pop3=("1100",))
+        alice = node.directory.accounts()[0].id
+        tokens: list[Token] = []
+
+        def make(sql: sqlite3.Connection) -> None:
+            for name in ("phone", "laptop"):
+                secret, at = make_secret(["pop3"]), time.time() + 1
+                tokens.append(insert_token(sql, alice, name, ["pop3"], at, None, secret))
+
+        await self.waited(node.database.transact("test", make))
+        sessions = [self.session(node, "alice@example.test") for _ in range(3)]
+        for session, token in zip(sessions, tokens, strict=False):
+            session.token_id = token.id
+        gone = node.database.transact(
+            "test", lambda sql: sql.execute("DELETE FROM token WHERE name = 'phone'").close()
+        )
+        await self.waited(gone)
+        self.reactor.advance(TOKENS_S)
+        await self.until(lambda: bool(sessions[0].calls))
+        self.assertEqual([["revoke"], [], []], [each.calls for each in sessions])
+
     async def test_a_new_account_is_known_at_the_next_look(self) -> None:
         node = self.started()
         self.add_accounts("alice")
@@ -491,6 +520,19 @@ class ReadinessTests(NodeCase):
         node.database._batches.fault = StoreBroken(detail="malformed")
         self.assertEqual({"disk", "store"}, set(node.readiness()))
         self.assertIn("malformed", node.readiness()["store"])
+
+    def test_a_program_that_puts_off_all_mail_is_told_and_dead_dns_is_a_warning(self) -> None:
+        node = self.started(clamd__endpoint="unix:path=/run/clamd.ctl")
+        self.assertEqual(({}, {}), (node.readiness(), node.warnings()))
+        (some,) = [each for each in node.taking.judges.filters if each.name == "clamd"]
+        some._judge._failing.failed("no such file")
+        told = node.readiness()
+        self.assertEqual(["filter clamd"], list(told))
+        self.assertIn("mail is put off (451), once since ", told["filter clamd"])
+        for _ in range(SEVERAL):
+            self.assertEqual({}, node.warnings())
+            node.arrival_resolver.failing.failed("192.0.2.53:53: nothing")
+        self.assertIn("No name can be looked up, 5 times since", node.warnings()["dns"])
 
     def test_a_failed_flush_ends_the_process_with_74(self) -> None:
         node, ends = self.started(), list[int]()

@@ -265,7 +265,7 @@ class WordsTests(SupervisorCase):
         async def swept() -> list[object]:
             for process in self.spawned:
                 if process.protocol in node.workers.values():
-                    process.says("report", {}, {})
+                    process.says("report", {}, {}, {})
                 process.told.clear()
             gone: list[object] = []
             Deferred.fromCoroutine(node.sweep.delete_orphans()).addBoth(gone.append)
@@ -306,8 +306,8 @@ class HealthTests(SupervisorCase):
             "mailnode_accepted_octets_total": 5,
             "mailnode_accounts": 0,
         }
-        first.says("report", values, {})
-        second.says("report", values, {})
+        first.says("report", values, {}, {})
+        second.says("report", values, {}, {})
         text = node.metrics_text()
         for line in (
             'mailnode_events_total{event="accepted"} 4',
@@ -332,9 +332,9 @@ class HealthTests(SupervisorCase):
         node = self.serving()
         first, second = self.spawned
         fresh = node.refresh()
-        first.says("report", {}, {})
+        first.says("report", {}, {}, {})
         self.assertNoResult(fresh)
-        second.says("report", {}, {})
+        second.says("report", {}, {}, {})
         self.assertIs(None, self.successResultOf(fresh))
         late = node.refresh()
         self.reactor.advance(1)
@@ -343,11 +343,13 @@ class HealthTests(SupervisorCase):
     def test_a_worker_that_is_not_ready_is_named(self) -> None:
         node = self.serving()
         second = self.spawned[1]
-        second.says("report", {}, {"store": "malformed"})
+        second.says("report", {}, {"store": "malformed"}, {})
         self.assertEqual({"worker 2, store": "malformed"}, node.readiness())
-        second.says("report", {}, {})
+        self.assertEqual({}, node.warnings())
+        second.says("report", {}, {}, {"dns": "no names"})
+        self.assertEqual({"dns": "no names"}, node.warnings())
         self.reactor.pump([1.0] * 4)
-        second.says("report", {}, {})
+        second.says("report", {}, {}, {})
         self.reactor.pump([1.0] * 2)
         self.assertEqual({"worker 1": "it does not answer"}, node.readiness())
 
@@ -357,16 +359,16 @@ class HealthTests(SupervisorCase):
         self.reactor.pump([1.0] * 6)
         second.says("changed", [1])
         self.assertEqual([], first.words())
-        first.says("report", {}, {})
+        first.says("report", {}, {}, {})
         self.assertEqual([["changed", None]], first.told[1:])
 
     def test_one_that_hangs_is_not_asked_again_and_again(self) -> None:
         node = self.serving()
         self.reactor.pump([1.0] * 6)
-        self.spawned[1].says("report", {}, {})
+        self.spawned[1].says("report", {}, {}, {})
         fresh = node.refresh()
         self.assertEqual([], self.spawned[0].words())
-        self.spawned[1].says("report", {}, {})
+        self.spawned[1].says("report", {}, {}, {})
         self.assertIs(None, self.successResultOf(fresh))
 
     def test_hints_for_one_that_never_comes_to_serve_are_not_kept(self) -> None:
@@ -536,7 +538,7 @@ class HangTests(SupervisorCase):
     def pass_seconds(self, seconds: int, *, heard: int) -> None:
         """The worker of that number tells of itself each second."""
         for _ in range(seconds):
-            self.spawned[heard].says("report", {}, {})
+            self.spawned[heard].says("report", {}, {}, {})
             self.reactor.advance(1)
 
     def test_a_worker_that_is_not_heard_for_long_is_killed_and_replaced(self) -> None:

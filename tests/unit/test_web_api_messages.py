@@ -60,6 +60,7 @@ class Messages(ApiCase):
         self.assertEqual(["1@example.com"], mail["references"])
         self.assertEqual(("Hello\n", "<p>Hello</p>\n"), (mail["text"], mail["html"]))
         (file,) = mail["attachments"]
+        self.assertEqual(5, file["size_octets"])  # of the file, not of its base64
         self.assertEqual(("a.pdf", "application/pdf"), (file["name"], file["kind"]))
         said = await self.ask("GET", f"/messages/{mail_id}/parts/{file['path']}", token="bob")
         self.assertEqual((200, b"%PDF-"), (said.status, said.octets))

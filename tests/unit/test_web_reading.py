@@ -157,6 +157,24 @@ class ViewTests(SynchronousTestCase):
         (caution,) = view(mail).cautions
         self.assertIn("evil@far.example", caution.words)
 
+    def test_what_is_not_proved_to_be_from_whom_it_says_is_told(self) -> None:
+        mail = bytes(a_mail(sender="Ann <ann@gmail.example>"))
+        for told, says in (
+            ("mx.example.test; spf=none; dmarc=fail header.from=gmail.example", True),
+            ("mx.example.test;\r\n\tspf=pass; dkim=none;\r\n\tdmarc=fail reason=x", True),
+            ("mx.example.test; dmarc=pass header.from=gmail.example", False),
+            ("mx.example.test; dmarc=none", False),
+            ("mx.other.test; dmarc=fail", False),  # of somebody else's
+        ):
+            octets = f"Authentication-Results: {told}\r\n".encode() + mail
+            seen = view_mail(octets, "", "", False, str, (), "mx.example.test")
+            assert seen is not None
+            self.assertEqual(["not-proved"] if says else [], [each.kind for each in seen.cautions])
+            self.assertEqual(
+                says, any("not proved to be from gmail.example" in c.words for c in seen.cautions)
+            )
+            self.assertEqual((), view(octets).cautions)
+
     def test_what_is_wrong_with_its_form_is_found_and_a_large_one_is_not_judged(self) -> None:
         found = view(b"Subject: x\r\n\r\nx\r\n").findings
         assert found is not None

@@ -156,7 +156,7 @@ class HeadTests(RequestCase):
 
     def test_too_long_an_address_is_414(self) -> None:
         for start, kind in ((b"GET /api/", "application/problem+json"), (b"GET /", "text/html"),
-                            (b"x", "text/html"), (b"\x16\x03\x01", "text/html")):  # fmt: skip
+                            (b"x", "text/html"), (b"\x17\x03\x01", "text/html")):  # fmt: skip
             for end in (b"", b" HTTP/1.1\r\nHost: localhost\r\n\r\n"):
                 reply, _, _ = self.answered(start + b"x" * 20_000 + end)
                 self.assertEqual(414, reply.status)
@@ -504,6 +504,16 @@ class TimeTests(RequestCase):
         self.assertFalse(wire.disconnecting)
         self.trials.waits.callback(None)
         self.assertEqual(2, wire.value().count(b"at last"))
+
+    def test_a_tls_handshake_in_clear_is_answered_at_once(self) -> None:
+        for hello in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"\x16"):
+            channel, wire = self.connect()
+            channel.dataReceived(hello)
+            self.assertTrue(wire.value().startswith(b"HTTP/1.1 400 "))
+            head, _, body = wire.value().partition(b"\r\n\r\n")
+            self.assertIn(b"Content-Length: %d" % len(body), head)
+            self.assertIn(b"without TLS", body)
+            self.assertTrue(wire.disconnecting)
 
     def test_a_connection_without_a_word_is_cut_off(self) -> None:
         _channel, wire = self.connect()

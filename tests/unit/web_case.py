@@ -19,13 +19,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from mailnode.addresses import parse_address
+from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
+from mailnode.cred.policy import PasswordPolicy
 from mailnode.errors import NotFound, SignInBusy
 from mailnode.model import INBOX
+from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
 from mailnode.store.folder_lists import Folder
 from mailnode.store.guests import Session
-from mailnode.store.tokens import Token, hash_secret, read_scopes
+from mailnode.store.tokens import Token, hash_secret, make_secret, read_scopes
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
@@ -80,7 +83,7 @@ class MadeUpGuests:
     async def make_token(
         self, account_id: int, name: str, scopes: Sequence[str], until: float | None
     ) -> tuple[str, Token]:
-        secret, number = f"mailnode_{secrets.token_urlsafe(32)}", len(self.tokens_by) + 1
+        secret, number = make_secret(scopes), len(self.tokens_by) + 1
         chosen = read_scopes(scopes)
         key = hash_secret(secret)
         self.tokens_by[key] = Token(number, key, account_id, name, chosen, AT, until, None, None)
@@ -170,6 +173,8 @@ class WebCase(SynchronousTestCase):
             )
         }
         self.passwords = dict.fromkeys(self.accounts, PASSWORD)
+        self.password_settings = PasswordSettings()
+        self.ageing = Ageing(lambda: self.password_settings, lambda: AT)
         self.clock = Clock()
         self.guests = MadeUpGuests()
         guests: Any = self.guests
@@ -179,9 +184,10 @@ class WebCase(SynchronousTestCase):
             self.accounts.get,
             frozenset({"mx.example.test", "mail.example.test"}),
             lambda host: host in self.proxies,
+            self.ageing.is_over,
         )
         self.templates = Templates(ASSETS, self.guard, "mx.example.test")
-        self.portal = MadeUpPortal(self.accounts, self.passwords)
+        self.portal = self.make_portal()
         self.sign_ins = SignIns(
             self.templates, self.guard, guests, self.portal, self.accounts.get, lambda: ()
         )
@@ -193,6 +199,8 @@ class WebCase(SynchronousTestCase):
             self.set_password,
             self.set_junk,
             self.shelf,
+            least_characters=lambda: 10,
+            ageing=self.ageing,
         )
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
@@ -209,6 +217,9 @@ class WebCase(SynchronousTestCase):
         self.jar: dict[str, str] = {}
         self.open: list[tuple[Any, Wire]] = []
 
+    def make_portal(self) -> MadeUpPortal:
+        return MadeUpPortal(self.accounts, self.passwords)
+
     def in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         return maybeDeferred(function, *arguments)
 
@@ -217,12 +228,13 @@ class WebCase(SynchronousTestCase):
         return Shelf([Folder(40 + account_id, account_id, INBOX, 7, 5, 90, modseq=1)])
 
     async def set_password(self, account: Account, password: str) -> None:
+        PasswordPolicy(PasswordSettings).judge(password, account.address)
         self.passwords[account.id] = password
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")
 
-    async def set_junk(self, account: Account, folder: str) -> None:
-        self.accounts[account.id] = evolve(account, junk=folder)
+    async def set_junk(self, account: Account, folder: str, tagged: bool) -> None:
+        self.accounts[account.id] = evolve(account, junk=folder, tag_subject=tagged)
 
     def connect(self, client: str = "127.0.0.1", tls: bool = False) -> tuple[Any, Wire]:
         kind = IPv6Address if ":" in client else IPv4Address

@@ -44,7 +44,7 @@ def read_facts(octets: Octets) -> dict[str, Any]:
                 "path": part.path,
                 "name": part.name,
                 "kind": part.kind,
-                "size_octets": part.size_octets,
+                "size_octets": part.content_octets,
                 "content_id": part.cid,
             }
             for part in parts

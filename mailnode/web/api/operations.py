@@ -190,7 +190,7 @@ def _value(said: str, schema: Schema) -> Any:
 
 
 def answer_json(value: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    return Answer(json.dumps(value), status, kind=JSON, headers=headers)
+    return Answer(f"{json.dumps(value)}\n", status, kind=JSON, headers=headers)
 
 
 NOTHING = Answer(status=204, kind=JSON)

@@ -46,7 +46,7 @@ class Reference:
         """Make the document of these."""
         told = [each for each in operations if each.path]
         self.document = document_of(told, schemas, self.version)
-        self._octets = json.dumps(self.document).encode()
+        self._octets = json.dumps(self.document).encode() + b"\n"
         self._groups = [
             {
                 **tag,

@@ -317,4 +317,4 @@ def _answer(told: str, order: Order, *, again: bool = False) -> Answer:
     if order.redirect:
         return see_other(order.redirect)
     headers = (("Idempotency-Replayed", "true"),) if again else ()
-    return Answer(told, 202, kind=JSON, headers=headers)
+    return Answer(f"{told}\n", 202, kind=JSON, headers=headers)

@@ -74,7 +74,7 @@ SCHEMAS: Mapping[str, Schema] = {
                         "path": text("For /parts/{path}.", example="2"),
                         "name": text("As the mail has it: no safe name of a file."),
                         "kind": text(example="application/pdf"),
-                        "size_octets": whole("As it is encoded."),
+                        "size_octets": whole("Of its content, decoded; of a large one worked out."),
                         "content_id": text(),
                     }
                 )

@@ -29,6 +29,10 @@ _MENDS = {
     "each mail concerned.",
     "blobs": "Large mails could not be written: look at the disk and at who owns the data folder.",
     "blobs read": "A large mail could not be read: mailnode verify names it.",
+    "filter": "Start the program, or mend where it is asked; mailnode doctor tells which setting "
+    'that is. With on_failure = "pass" in its section mail is taken unjudged meanwhile.',
+    "dns": "Look at the DNS servers: outbound.resolvers, or /etc/resolv.conf. Until they answer, "
+    "mail for other hosts waits, and nobody can say who sent what comes.",
     "worker": "The node starts another process by itself. If it stays so, the log says why.",
 }
 _ANY_MEND = "The log says more, and mailnode doctor looks at all of it."
@@ -104,12 +108,18 @@ class AdminDashboard:
         return Answer(json.dumps(told, allow_nan=False), kind=JSON)
 
     def _faults(self) -> list[Fault]:
-        return [*self._of_readiness(), *self._of_people()]
+        return [*self._of_readiness(), *self._of_warnings(), *self._of_people()]
 
     def _of_readiness(self) -> list[Fault]:
         return [
             Fault(part, what, _MENDS.get(_key(part), _ANY_MEND))
             for part, what in sorted(self.desk.readiness().items())
+        ]
+
+    def _of_warnings(self) -> list[Fault]:
+        return [
+            Fault(part, what, _MENDS.get(_key(part), _ANY_MEND), True)
+            for part, what in sorted(self.desk.warnings().items())
         ]
 
     def _of_people(self) -> list[Fault]:
@@ -155,7 +165,8 @@ class AdminDashboard:
 def _key(part: str) -> str:
     """`worker 2, disk` is a disk's fault, `worker 2` is the worker's."""
     of_worker = part.rpartition(", ")[2]
-    return "worker" if of_worker.startswith("worker ") else of_worker
+    kind = of_worker.partition(" ")[0]
+    return kind if kind in ("worker", "filter") else of_worker
 
 
 def _captured(values: object) -> int:

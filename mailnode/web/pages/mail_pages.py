@@ -38,12 +38,14 @@ class MailPages:
     Args:
         domains: that others may pretend to be.
         now: UTC epoch seconds.
+        hostname: of this node, in the results of its checks.
     """
 
     letters: Letters
     guests: Guests
     domains: Callable[[], Collection[str]]
     now: Callable[[], float]
+    hostname: str = ""
     keys: Keys = field(init=False)
     files: Files = field(init=False)
 
@@ -117,6 +119,7 @@ class MailPages:
                 visit.query("files") == "all",
                 self._cid_url(visit, letter),
                 self.domains(),
+                self.hostname,
             )
         except MailError as error:
             fault = f"{error.text}."

@@ -9,8 +9,10 @@ from html import escape
 from attrs import frozen
 
 from mailnode.findings import Finding, find
+from mailnode.mailauth.results import authserv_id, read_claims
 from mailnode.mime import read_mail
-from mailnode.reading.cautions import Caution, cautions_of
+from mailnode.reading.cautions import NOT_PROVED, Caution, cautions_of
+from mailnode.reading.domains import shown_domain
 from mailnode.reading.fields import addresses_of, decoded, harmless, read_fields
 from mailnode.reading.frame import Frame, frame_of
 from mailnode.reading.html import Cleaned, clean_html
@@ -110,6 +112,7 @@ def view_mail(
     all_files: bool,
     cid_url: Callable[[str], str],
     domains: Collection[str],
+    hostname: str = "",
 ) -> View | None:
     """What is shown of a mail, or of one that is attached to it; None where that isn't there.
 
@@ -117,6 +120,7 @@ def view_mail(
         wanted: "text" or "html", where it has both.
         cid_url: where the part with this path can be loaded, from the outermost mail.
         domains: that others may pretend to be.
+        hostname: of this node, whose results of checks are believed.
     """
     found = mail_in(octets, of)
     if found is None:
@@ -153,7 +157,7 @@ def view_mail(
         files=tuple(files[:shown]),
         more_files=max(0, len(files) - shown),
         parts_cut=parts.cut,
-        cautions=tuple(_cautions(fields, html, domains)),
+        cautions=(*_unproved(fields, "" if of else hostname), *_cautions(fields, html, domains)),
         findings=tuple(find(found[:])) if len(found) <= FOUND_IN_OCTETS else None,
     )
 
@@ -294,6 +298,25 @@ def _subject_in(part: Part) -> str:
         return ""
     fields = read_fields(part.content(_SUBJECT_OCTETS))
     return decoded(fields.get("subject", [""])[0])[:100]
+
+
+def _unproved(fields: dict[str, list[str]], hostname: str) -> Iterator[Caution]:
+    """Of a mail that failed DMARC, whose domain asks nothing for it: nothing else tells of it.
+
+    Args:
+        hostname: whose results are believed; "" for nobody's.
+    """
+    told = fields.get("authentication-results", [""])[0]  # we put ours in front
+    if not hostname or authserv_id(told) != hostname:
+        return
+    _name, address = next(iter(addresses_of(fields.get("from", []))), ("", ""))
+    domain = shown_domain(address.rpartition("@")[2])
+    if domain and ("dmarc", "fail") in read_claims(told):
+        words = (
+            f"This is not proved to be from {domain}: a mailing list may have changed it, or "
+            "somebody else wrote it"
+        )
+        yield Caution(NOT_PROVED, words, domain, mild=True)
 
 
 def _cautions(

@@ -81,11 +81,14 @@ class Searches:
         before = number_asked(visit, "before")
         sought = Sought(typed, inside, str(before or ""))
         fault, hits, older = "", list[Found](), ""
+        hints: tuple[str, ...] = ()
         summaries, behind = {}, ""
         try:
+            wanted = read_query(typed)
+            hints = wanted.hints
             found = await self.desk.indexes.search(
                 account_id,
-                read_query(typed),
+                wanted,
                 folder_ids=[f.folder_id for f in folders] or None,
                 before=before or None,
                 limit=PAGE_MAILS,
@@ -108,6 +111,7 @@ class Searches:
             typed=typed,
             inside=folders[0] if folders else None,
             fault=fault,
+            hints=hints,
             lines=lines_of(hits, summaries, shelf.folders, sought),
             chooses=True,
             sought=sought,

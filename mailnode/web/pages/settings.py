@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, field
 
-from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
+from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused, WeakPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.web.guest import IWebGuest
-from mailnode.web.pages.signin import MOST_PASSWORD, FormCredentials, SignIns
+from mailnode.web.pages.signin import FormCredentials, SignIns
 from mailnode.web.refusals import NoSuchPage, NotAllowed
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
+    from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
+    from mailnode.store.factors import Factor
     from mailnode.store.guests import Guests
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
-LEAST_CHARACTERS = 8
+TAGGED = "tagged"
 DAY_S = 86400.0
 MOST_DAYS = 3650
 SCOPES = {
@@ -31,6 +32,7 @@ SCOPES = {
     "manage": "mark, move and delete mail",
     "admin": "look after the node",
 }
+MAIL_SCOPES = {"pop3": "fetch mail (POP3)", "smtp": "send mail (SMTP)"}
 
 
 @define(eq=False)
@@ -39,11 +41,15 @@ class Settings:
 
     Args:
         now: UTC epoch seconds.
-        set_password: gives an account, by its address, a new password; everybody knows of it
-            when the Deferred fires.
-        set_junk: files an account's unwanted mail in that folder from now on; likewise.
+        set_password: gives an account a new password, and raises WeakPassword for one that may
+            not be set; everybody knows of it when the Deferred fires.
+        set_junk: files an account's unwanted mail in that folder from now on, and says whether POP3
+            serves it under a tagged Subject; likewise.
         shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
+        least_characters: of a password.
+        ageing: how old one may be; None where another checker judges them.
+        factors_of: an account's second factors, by its id.
     """
 
     templates: Templates
@@ -51,9 +57,12 @@ class Settings:
     sign_ins: SignIns
     now: Callable[[], float]
     set_password: Callable[[Account, str], Awaitable[None]]
-    set_junk: Callable[[Account, str], Awaitable[None]]
+    set_junk: Callable[[Account, str, bool], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
+    least_characters: Callable[[], int] = field(default=lambda: 1)
+    ageing: Ageing | None = None
+    factors_of: Callable[[int], Sequence[Factor]] = field(default=lambda account_id: ())
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -75,10 +84,16 @@ class Settings:
                 "Revokes a token",
             ),
             Route(
+                "/settings/app-passwords",
+                ("POST",),
+                self.make_app_password,
+                "Makes an app password, which is shown once: ``name``, ``scope`` (several)",
+            ),
+            Route(
                 "/settings/junk",
                 ("POST",),
                 self.choose_junk,
-                "Says where unwanted mail lies: ``junk``, ``Junk`` or ``INBOX``",
+                "Says where unwanted mail lies: ``junk``, ``Junk``, ``INBOX`` or ``tagged``",
             ),
             Route(
                 "/settings/password",
@@ -88,8 +103,11 @@ class Settings:
             ),
         )
 
-    async def show(self, visit: Visit, secret: str = "", status: int = 200) -> Answer:
+    async def show(
+        self, visit: Visit, secret: str = "", status: int = 200, app_password: str = ""
+    ) -> Answer:
         account_id = visit.guest.account.id
+        tokens = await self.guests.tokens(account_id)
         may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
         if visit.guest.is_admin:
             may.append(("admin", SCOPES["admin"]))
@@ -100,19 +118,25 @@ class Settings:
             title="Settings",
             shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
-            tokens=await self.guests.tokens(account_id),
+            tokens=[each for each in tokens if not each.is_app_password],
+            app_passwords=[each for each in tokens if each.is_app_password],
             scopes=may,
+            mail_scopes=MAIL_SCOPES,
+            factors=self.factors_of(account_id),
             secret=secret,
-            least=LEAST_CHARACTERS,
-            in_inbox=visit.guest.account.junk == INBOX,
+            app_password=app_password,
+            least=self.least_characters(),
+            ends_at=self.ageing.ends_at(visit.guest.account) if self.ageing is not None else None,
+            junk=_choice_of(visit.guest.account),
             passwords_here=self.passwords_here,
         )
 
     async def choose_junk(self, visit: Visit) -> Answer:
-        folder = INBOX if visit.form.get("junk") == INBOX else JUNK
-        await self.set_junk(visit.guest.account, folder)
-        where = "the inbox, marked" if folder == INBOX else "Junk"
-        self._say(visit, f"Unwanted mail lies in {where}, from now on.")
+        choice = visit.form.get("junk")
+        folder = INBOX if choice in (INBOX, TAGGED) else JUNK
+        await self.set_junk(visit.guest.account, folder, choice == TAGGED)
+        words = {INBOX: "the inbox, marked", TAGGED: "the inbox, its subject tagged for POP3"}
+        self._say(visit, f"Unwanted mail lies in {words.get(choice, 'Junk')}, from now on.")
         return see_other("/settings")
 
     async def end_session(self, visit: Visit, key: str) -> Answer:
@@ -135,7 +159,7 @@ class Settings:
 
     async def make_token(self, visit: Visit) -> Answer:
         form, account = visit.form, visit.guest.account
-        scopes = form.all("scope")
+        scopes = [each for each in form.all("scope") if each not in MAIL_SCOPES]
         if "admin" in scopes and not visit.guest.is_admin:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
@@ -149,6 +173,19 @@ class Settings:
         except AccountError as error:
             return await self._refused(visit, f"{error.text}.")
         return await self.show(visit, secret)
+
+    async def make_app_password(self, visit: Visit) -> Answer:
+        form, account = visit.form, visit.guest.account
+        scopes = [each for each in form.all("scope") if each in MAIL_SCOPES]
+        if not scopes:
+            return await self._refused(visit, "Choose what the app password is for.")
+        try:
+            secret, _token = await self.guests.make_token(
+                account.id, form.get("name"), scopes, None
+            )
+        except (AccountError, SignInBusy) as error:
+            return await self._refused(visit, f"{error.text}.")
+        return await self.show(visit, app_password=secret)
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
         try:
@@ -167,12 +204,6 @@ class Settings:
         new = form.get("new")
         if new != form.get("again"):
             return await self._refused(visit, "The two new passwords differ.")
-        if not LEAST_CHARACTERS <= len(new) <= MOST_PASSWORD or not new.strip():
-            return await self._refused(
-                visit, f"A password has at least {LEAST_CHARACTERS} characters."
-            )
-        if any(unicodedata.category(character) == "Cc" for character in new):
-            return await self._refused(visit, "A password has no control characters.")
         typed = FormCredentials(
             str(account.address).encode(), form.get("now").encode(), visit.peer.client
         )
@@ -182,7 +213,12 @@ class Settings:
             return await self._refused(visit, "The current password is wrong.")
         except SignInBusy as error:
             return await self._refused(visit, f"{error.text}.", 503)
-        await self.set_password(account, new)
+        try:
+            await self.set_password(account, new)
+        except WeakPassword as error:
+            return await self._refused(visit, f"{error.text}.")
+        except SignInBusy as error:
+            return await self._refused(visit, f"{error.text}.", 503)
         changed = self.sign_ins.find_account(account.id)
         if changed is None:
             return see_other("/sign-in")
@@ -195,3 +231,7 @@ class Settings:
     async def _refused(self, visit: Visit, why: str, status: int = 422) -> Answer:
         self.templates.flashes.add(visit, why, "failed")
         return await self.show(visit, status=status)
+
+
+def _choice_of(account: Account) -> str:
+    return TAGGED if account.tag_subject else account.junk
