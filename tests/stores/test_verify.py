@@ -14,6 +14,7 @@ from mailnode.settings import JournalSettings
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.journal import Journal
 from mailnode.store.models import ModelFiles
+from mailnode.store.removal import OWNED
 from mailnode.store.sweep import EVERY_S, PRUNE_EVERY_S, Sweep
 from mailnode.store.verify import verify
 from tests.stores.support import StoreCase, envelope, message
@@ -242,9 +243,12 @@ class SweepTests(StoreCase):
             "draft": "(NULL, {0}, 1, {0}, 1.5)",
             "upload": "(NULL, {0}, {0}, '', '', 1, 'key{0}', '', 1.5)",
             "web_session": "(x'0{0}', {0}, 1.5, 1.5, 9e9, '', '', 'c')",
-            "token": "(NULL, x'0{0}', {0}, 'n', 'read', 1.5, NULL, NULL, NULL)",
+            "token": "(NULL, x'0{0}', {0}, 'n', 'read', 1.5, NULL, NULL, NULL, NULL)",
+            "factor_use": "({0}, {0}, 0, 1.5, '')",
+            "code_try": "({0}, 1, 1.5)",
             "idempotency": "({0}, 'k', x'00', 'm', '', 1.5)",
         }
+        self.assertEqual(set(OWNED), set(tables))
         for table, values in tables.items():
             for account_id in (1, 2, 3):
                 await self.write(f"INSERT INTO {table} VALUES {values.format(account_id)}")
