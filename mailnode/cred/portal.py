@@ -143,6 +143,8 @@ class SignInPortal(Portal):
         except SignInBusy as error:
             detail = {"name": name, "reason": error.detail}
             self._tell(SignInFailed(client=asked.client, detail=detail))
+            if pace_s := guesses.pace_s(asked):
+                await deferLater(self._clock, pace_s)
             raise
         guesses.signed_in(asked)
         told: dict[str, object] = {"account": _printable(avatar_id)}

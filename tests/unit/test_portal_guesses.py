@@ -209,6 +209,20 @@ class TurnTests(GuessedCase):
         for each in line:
             self.successResultOf(each)
 
+    def test_who_failed_lately_hears_late_that_too_many_ask(self) -> None:
+        self.end(self.guess(1))
+        self.portal.turns.most_waiting = 0
+        line = [self.login(f"203.0.113.{n}", f"user{n}") for n in range(turns.AT_ONCE)]
+        self.failureResultOf(self.login("203.0.113.99", "carol"), SignInBusy)
+        guess = self.login(password="another")
+        self.clock.advance(0.9)
+        self.assertNoResult(guess)
+        self.clock.advance(0.1)
+        self.failureResultOf(guess, SignInBusy)
+        self.checker.answer_all()
+        for each in line:
+            self.successResultOf(each)
+
     def test_whoever_leaves_gives_the_place_to_the_next(self) -> None:
         line = [self.login(f"203.0.113.{number}", f"user{number}") for number in range(6)]
         for each in (line[4], line[0]):  # one that waits, and one that is asked about
