@@ -26,9 +26,9 @@ from mailnode.web.api.watching import Waiters, Watching
 if TYPE_CHECKING:
     import sqlite3
 
-    from mailnode.cred.passwords import Passwords
     from mailnode.events import Event
     from mailnode.house import House
+    from mailnode.password_house import PasswordHouse
     from mailnode.web.desk import Desk
     from mailnode.web.guard import Guard
     from mailnode.web.letters import Letters
@@ -42,7 +42,7 @@ def make_api(
     *,
     guard: Guard,
     templates: Templates,
-    passwords: Passwords,
+    passwords: PasswordHouse,
     happenings: Happenings,
 ) -> Api:
     """All of it, of a house whose files are open."""
@@ -56,9 +56,6 @@ def make_api(
     async def changed() -> None:
         await house.watch.take_up()
         house.bell.ring("accounts")
-
-    async def hash_password(password: str) -> str:
-        return await passwords.hash(password)
 
     async def find_mails(wanted: Mapping[str, Any], limit: int) -> list[tuple[str, list[Event]]]:
         return await database.read(lambda connection: read_mails(connection, wanted, limit))
@@ -86,7 +83,11 @@ def make_api(
             Folders(desk.folders),
             CapturedMail(letters, waiters, house.reactor, seconds),
             Accounts(
-                house.accounts, house._in_thread, changed, hash_password, house.messages.usage
+                house.accounts,
+                house._in_thread,
+                changed,
+                passwords.choosing.choose,
+                house.messages.usage,
             ),
             Queue(steering, QueueFilter),
             Bans(house.guard),

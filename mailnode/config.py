@@ -31,6 +31,7 @@ from mailnode.settings import (
     MilterSettings,
     NodeSettings,
     OutboundSettings,
+    PasswordSettings,
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
@@ -81,6 +82,7 @@ class Config:
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
     guessing: GuessingSettings = field(factory=GuessingSettings)
+    passwords: PasswordSettings = field(factory=PasswordSettings)
 
     @property
     def users_path(self) -> Path:

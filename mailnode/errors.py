@@ -279,6 +279,12 @@ class SignInRefused(MailError):
     text = "Authentication failed"
 
 
+class PasswordTooOld(SignInRefused):
+    """The right password, past its greatest age and the time that mail programs get."""
+
+    text = "Your password is too old: sign in on the web and choose another"
+
+
 class SignInBusy(MailError):
     smtp_code, enhanced, http_status = 454, "4.7.0", 503
     text = "Temporary authentication failure, please try again later"
@@ -315,6 +321,12 @@ class AccountError(MailError):
 
 class NotFound(AccountError):
     http_status, exit_code = 404, 67
+
+
+class WeakPassword(AccountError):
+    """A password that is not taken, and what would make a better one."""
+
+    http_status = 422
 
 
 class BadRoute(AccountError):

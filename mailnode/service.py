@@ -22,11 +22,11 @@ from mailnode.admission import Sessions
 from mailnode.arrival.arrival import Arrival
 from mailnode.arrival.paces import Paces
 from mailnode.config import Config
-from mailnode.cred.checkers import AccountChecker, CheckersInTurn
-from mailnode.cred.credentials import LoginCredentials, PlainCredentials
-from mailnode.cred.passwords import Passwords
+from mailnode.cred.checkers import CheckersInTurn, judge_passwords
+from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.cred.scram import ScramBook, ScramChecker
 from mailnode.errors import MailError
 from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
@@ -34,6 +34,7 @@ from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.machine import ConnectionRoom, connection_room
 from mailnode.measures import describe
+from mailnode.password_house import PasswordHouse
 from mailnode.plugins import find_checkers, find_delivery, find_filters, find_subclass
 from mailnode.pop3.factory import Pop3Factory, Pop3Rules
 from mailnode.pop3.mailbox import Maildrops
@@ -111,7 +112,8 @@ class Node(House):
             allowance=self._make_allowance(),
         )
         self.intake, self.counter = self.taking.intake, self.taking.counter
-        self.passwords = Passwords(clock, most_waiting=config.limits.sign_in_queue)
+        self.password_house = PasswordHouse.of(self)
+        self.passwords = self.password_house.passwords
         self.directory.subscribe(self._accounts_changed)
         self.maildrops = Maildrops(
             messages=self.messages,
@@ -131,7 +133,7 @@ class Node(House):
             self.web = WebHouse.of(
                 self,
                 portal=self.portal,
-                passwords=self.passwords,
+                passwords=self.password_house,
                 post_office=self.taking.post_office,
                 others=self._other_checkers,
                 sessions=lambda: {"smtp": self.smtp_sessions, "pop3": self.pop3_sessions},
@@ -202,12 +204,13 @@ class Node(House):
 
             factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
-        own = AccountChecker(self.directory, self.passwords)
-        others = CheckersInTurn(self._other_checkers)
+        passwords, others = self.password_house, CheckersInTurn(self._other_checkers)
+        self.scram_book = ScramBook(self.directory, self.seal)
+        proofs = ScramChecker(self.directory, self.scram_book, passwords.ageing)
         return SignInPortal(
             Realm(self.directory, factories, make),
             # Of two that judge one kind of credentials, the portal asks the last.
-            [AllowAnonymousAccess(), own, others],
+            [AllowAnonymousAccess(), passwords.checker, proofs, others],
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
@@ -219,9 +222,12 @@ class Node(House):
         return self.watch.make_account(address)
 
     def _make_servers(self) -> None:
+        proofs_count = not judge_passwords(self._other_checkers)
         shared: dict[str, Any] = {
             "hostname": self.hostname,
-            "challengers": {b"PLAIN": PlainCredentials, b"LOGIN": LoginCredentials},
+            "challengers": mechanisms(
+                self.scram_book if proofs_count else None, self.config.accounts.channel_binding
+            ),
             "tls": self.certificate,
             "tell": self.mail_log.tell,
             "clock": self.reactor,
@@ -323,8 +329,7 @@ class Node(House):
     # Running
 
     def _accounts_changed(self, account_ids: set[int]) -> None:
-        for account_id in account_ids:
-            self.passwords.forget(account_id)
+        self.password_house.forget(account_ids)
 
         def changed(name: str) -> bool:
             account = self.directory.find_sign_in(name)
@@ -370,7 +375,7 @@ class Node(House):
     async def _stop_parts(self) -> None:
         if self.web is not None:
             self.web.stop()
-        await self.passwords.stop()
+        await self.password_house.stop()
         await self.arrival_resolver.close()
         await self.taking.stop()
 

@@ -16,16 +16,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailnode.errors import MailError, SignInRefused, answer_for
+from mailnode.errors import MailError, answer_for
 from mailnode.machine import is_loopback, plain_address
 from mailnode.outgoing import LineOutput
-from mailnode.sasl import SaslCancelled, next_challenge, take_response
+from mailnode.sasl import SASL_OCTETS, SaslDialog
+from mailnode.tls import TlsChannel
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
 
 COMMAND_OCTETS = 512
-SASL_OCTETS = 12288
 CLOSE_S = 10.0
 TURN_S = 0.002
 
@@ -41,7 +41,7 @@ class BadLine(MailError):
 
 
 @implementer(IHalfCloseableProtocol)
-class LineSession(LineOutput):
+class LineSession(SaslDialog, LineOutput):
     """One connection's input and output, whatever the protocol.
 
     A server derives from this first and from Twisted's protocol second, and gives
@@ -61,7 +61,6 @@ class LineSession(LineOutput):
 
     idle_s: float | None = 300.0
     most_errors = 10
-    most_sign_in_failures = 3
     command_octets = COMMAND_OCTETS
     keep_dialog = False
 
@@ -70,7 +69,6 @@ class LineSession(LineOutput):
     account = ""
     began_s = 0.0
     errors = 0
-    sign_in_failures = 0
 
     _input = b""
     _at = 0
@@ -81,7 +79,6 @@ class LineSession(LineOutput):
     _closing_since: float | None = None
     _hangs_up = False
     _reader: Callable[[bytes], object] | None = None  # takes raw octets instead of lines
-    _sasl: Any = None
 
     # The connection's life
 
@@ -102,6 +99,7 @@ class LineSession(LineOutput):
         """The connection is gone: nothing more is read or written."""
         self._gone = True
         self._input, self._reader = b"", None
+        self.endSasl()
         if self.sessions is not None:
             self.sessions.leave(self)
 
@@ -175,6 +173,10 @@ class LineSession(LineOutput):
             return ""
         handle = self.transport.getHandle()
         return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+
+    def channel(self) -> TlsChannel | None:
+        """What credentials may be bound to; None in clear."""
+        return TlsChannel(self.transport.getHandle) if self.secure else None
 
     def startTls(self) -> None:
         """Speak TLS from here; nothing received before it is used after it (RFC 3207, 4.2)."""
@@ -251,14 +253,14 @@ class LineSession(LineOutput):
             self.refuse(LongLine())
         elif not line.endswith(b"\r"):
             self.refuse(BadLine())
-        elif self._sasl is not None:
-            self._wait_for(self._sasl_line, line[:-1])
+        elif self.in_sasl:
+            self._wait_for(self.saslLine, line[:-1])
         else:
             self._wait_for(self.commandReceived, line[:-1])
         return True
 
     def _line_limit(self) -> int:
-        if self._sasl is not None:
+        if self.in_sasl:
             return SASL_OCTETS
         return self.commandLimit(self._input[self._at : self._at + 5].upper())
 
@@ -310,7 +312,7 @@ class LineSession(LineOutput):
         if not isinstance(error, MailError) and type(answer) is MailError and answer.detail:
             self._log.failure("a command failed", Failure(error))
         self.errors += answer.is_fault
-        self._sasl = None
+        self.endSasl()
         self.commandFailed(answer)
         if self.errors >= self.most_errors and self._closing_since is None:
             self.tooManyErrors()
@@ -340,47 +342,6 @@ class LineSession(LineOutput):
 
     def resetTimeout(self) -> None:
         self._active_at = self.seconds()
-
-    # SASL (RFC 4954, RFC 5034)
-
-    def beginSasl(self, credentials: Any, initial: bytes | None) -> object:
-        """Start the dialog; `initial` is the initial response in base64, `=` for an empty one."""
-        credentials.client = self.peer_host
-        self._sasl = credentials
-        challenge = next_challenge(credentials)
-        if initial is not None:
-            return self._sasl_response(b"" if initial == b"=" else initial)
-        self.saslChallenge(challenge)
-        return None
-
-    def _sasl_line(self, line: bytes) -> object:
-        if self._dialog is not None:
-            self._dialog.note("C: (secret)")
-        if line == b"*":
-            self._sasl = None
-            raise SaslCancelled()
-        return self._sasl_response(line)
-
-    def _sasl_response(self, encoded: bytes) -> object:
-        credentials, self._sasl = self._sasl, None
-        try:
-            whole = take_response(credentials, encoded)
-        except SignInRefused as error:
-            self.refuse(error)
-            self.signInFailed()
-            return None
-        if whole:
-            return self.saslFinished(credentials)
-        self._sasl = credentials
-        self.saslChallenge(next_challenge(credentials))
-        return None
-
-    def signInFailed(self) -> None:
-        """Count a failed sign-in; past three the session ends."""
-        self.sign_in_failures += 1
-        if self.sign_in_failures >= self.most_sign_in_failures and self._closing_since is None:
-            self.tooManyErrors()
-            self.close()
 
     # What a server gives
 
@@ -414,12 +375,6 @@ class LineSession(LineOutput):
 
     def sweepIdle(self, now: float) -> None:
         """No reply is pending: has the client been silent for too long?"""
-
-    def saslChallenge(self, encoded: bytes) -> None:
-        """Send a challenge in base64."""
-
-    def saslFinished(self, credentials: Any) -> object:
-        """The credentials are whole: log in; a Deferred is waited for."""
 
 
 def settled(result: Any) -> tuple[Deferred[Any] | None, Any]:

@@ -20,6 +20,7 @@ from mailnode.values import (
     read_dns_lists,
     read_duration,
     read_failure,
+    read_few,
     read_flag,
     read_format,
     read_harm,
@@ -31,6 +32,7 @@ from mailnode.values import (
     read_probability,
     read_reporter,
     read_resolvers,
+    read_score,
     read_size,
     read_tag,
     read_text,
@@ -150,6 +152,29 @@ class AccountSettings:
         False, read_flag, "make an account for an id that only --auth knows"
     )
     subaddress: str = setting("+", read_text, "parts alice from alice+detail; empty: off")
+    channel_binding: bool = setting(
+        True, read_flag, "offer SCRAM-SHA-256-PLUS; not where programs choose it and then fail"
+    )
+
+
+@frozen
+class PasswordSettings:
+    """[passwords]"""
+
+    least_characters: int = setting(10, read_count, "of a new password, but a demo account's")
+    least_score: int = setting(
+        3, read_score, "how hard it is to guess, 0 to 4 by zxcvbn; 0: it is not asked"
+    )
+    remembered: int = setting(5, read_few, "no new one is one of so many before, 5 at most; 0: any")
+    max_age: float = setting(0.0, read_duration, "it is to be changed after this; 0: never")
+    notice: float = setting(
+        14 * 86400.0, read_duration, "its owner is told so long before, at a sign-in on the web"
+    )
+    grace: float = setting(
+        14 * 86400.0,
+        read_duration,
+        "mail programs go on with one that is too old for so long",
+    )
 
 
 @frozen
@@ -372,6 +397,7 @@ SECTIONS: Mapping[str, type] = {
     "store": StoreSettings,
     "accounts": AccountSettings,
     "guessing": GuessingSettings,
+    "passwords": PasswordSettings,
     "journal": JournalSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,

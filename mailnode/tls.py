@@ -37,7 +37,48 @@ OUR_TIMES = (
     datetime.timedelta(days=SELF_SIGNED_DAYS, hours=1),
 )
 
+EXPORTER_LABEL = b"EXPORTER-Channel-Binding"  # RFC 9266
+EXPORTED_OCTETS = 32
+WEAK_HASHES = ("md5", "sha1")  # in whose place a certificate is hashed by SHA-256 (RFC 5929)
+
 _log = Logger()
+
+
+@define(eq=False)
+class TlsChannel:
+    """A connection inside TLS, to which a proof of a password can be bound.
+
+    Args:
+        connection: the transport's handle, once that is asked for.
+    """
+
+    _connection: Callable[[], Any]
+
+    def binding(self, kind: str) -> bytes | None:
+        """What both ends, and nobody in between, know of it; None where there is no such.
+
+        Args:
+            kind: tls-exporter, of TLS 1.3 (RFC 9266); tls-server-end-point (RFC 5929).
+        """
+        connection = self._connection()
+        if kind == "tls-exporter":
+            # Below, only an extension that can't be asked about makes it safe.
+            if connection.get_protocol_version_name() != "TLSv1.3":
+                return None
+            return bytes(connection.export_keying_material(EXPORTER_LABEL, EXPORTED_OCTETS, b""))
+        if kind == "tls-server-end-point":
+            return _hash_of(connection.get_certificate())
+        return None
+
+
+def _hash_of(certificate: crypto.X509 | None) -> bytes | None:
+    if certificate is None:
+        return None
+    known = certificate.to_cryptography()
+    algorithm = known.signature_hash_algorithm
+    if algorithm is None:  # one that has no single hash: RFC 5929 says nothing of it
+        return None
+    return known.fingerprint(hashes.SHA256() if algorithm.name in WEAK_HASHES else algorithm)
 
 
 class TlsError(Exception):

@@ -57,6 +57,26 @@ def read_count(value: object) -> int:
     raise ValueError("a whole number, 0 or more")
 
 
+def read_score(value: object) -> int:
+    """As zxcvbn judges a password."""
+    return _read_up_to(4, value)
+
+
+def read_few(value: object) -> int:
+    """Passwords of before: users.db keeps five."""
+    return _read_up_to(5, value)
+
+
+def _read_up_to(most: int, value: object) -> int:
+    try:
+        count = read_count(value)
+    except ValueError:
+        count = most + 1
+    if count <= most:
+        return count
+    raise ValueError(f"a whole number from 0 to {most}")
+
+
 def read_workers(value: object) -> int:
     try:
         workers = read_count(value)

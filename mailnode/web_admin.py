@@ -25,9 +25,9 @@ from mailnode.web.pages.lists import shelf_of
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
-    from mailnode.cred.passwords import Passwords
     from mailnode.events import Event
     from mailnode.house import House
+    from mailnode.password_house import PasswordHouse
     from mailnode.store.queue_desk import QueueRow
     from mailnode.web.desk import Desk
     from mailnode.web.templates import Templates
@@ -39,7 +39,7 @@ def admin_desk_of(
     desk: Desk,
     templates: Templates,
     *,
-    passwords: Passwords,
+    passwords: PasswordHouse,
     sets_passwords: bool,
     sessions: Callable[[], Mapping[str, Sessions]],
     values: Callable[[], Mapping[str, Any]],
@@ -55,9 +55,6 @@ def admin_desk_of(
     async def changed() -> None:
         await house.watch.take_up()
         house.bell.ring("accounts")
-
-    async def hash_password(password: str) -> str:
-        return await passwords.hash(password)
 
     async def complete() -> None:
         """What happened stands in the journal."""
@@ -84,7 +81,8 @@ def admin_desk_of(
         directory=house.directory,
         in_thread=house._in_thread,
         changed=changed,
-        hash_password=hash_password,
+        choose_password=passwords.choosing.choose,
+        least_characters=lambda: house.config.passwords.least_characters,
         sets_passwords=sets_passwords,
         sums=partial(account_sums, house.config.data_path),
         quota=lambda: house.config.quota,

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -19,7 +18,7 @@ from twisted.logger import Logger
 
 from mailnode.api_house import make_api
 from mailnode.background import background
-from mailnode.cred.checkers import AccountChecker, CheckersInTurn
+from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
 from mailnode.gate import ProxyGate
@@ -75,9 +74,10 @@ from mailnode.web_admin import admin_desk_of, admin_pages
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
-    from mailnode.cred.passwords import Passwords
+    from mailnode.cred.ageing import Ageing
     from mailnode.events import Event
     from mailnode.house import House
+    from mailnode.password_house import PasswordHouse
     from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
@@ -114,12 +114,7 @@ async def _explain(house: House, account_id: int, mail_id: str) -> Why | None:
     return why
 
 
-def judge_passwords(checkers: Sequence[Any]) -> bool:
-    """Whether any of them does: those of users.db then count for nobody."""
-    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)
-
-
-def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> SignInPortal:
+def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) -> SignInPortal:
     """A portal for the web alone, where no mail server has one.
 
     Args:
@@ -127,10 +122,9 @@ def web_portal(house: House, passwords: Passwords, others: Sequence[Any]) -> Sig
     """
     create = house.config.accounts.create_on_sign_in
     make = house.watch.make_account if create else None
-    own = AccountChecker(house.directory, passwords)
     return SignInPortal(
         Realm(house.directory, {IWebGuest: web_guest}, make),
-        [own, CheckersInTurn(others)],
+        [passwords.checker, CheckersInTurn(others)],
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
@@ -168,7 +162,7 @@ class WebHouse:
         house: House,
         *,
         portal: SignInPortal,
-        passwords: Passwords,
+        passwords: PasswordHouse,
         post_office: PostOffice,
         others: Sequence[Any] = (),
         sessions: Callable[[], Mapping[str, Sessions]] = dict,
@@ -193,12 +187,16 @@ class WebHouse:
         guests = Guests(house.database, time.time, directory.find_by_id)
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
+        sets_passwords = not judge_passwords(others)
+        ageing = passwords.ageing if sets_passwords else None
+        is_over = ageing.is_over if ageing is not None else _never
         guesses = house.guard.guesses
         guard = Guard(
             guests,
             directory.find_by_id,
             names,
             gate.is_proxy,
+            is_over,
             turn_away=guesses.turn_away,
             bad_token=guesses.bad_token,
         )
@@ -210,11 +208,12 @@ class WebHouse:
             portal,
             directory.find_by_id,
             lambda: directory.demo_accounts,
+            partial(_notice, ageing),
         )
 
         async def set_password(account: Account, password: str) -> None:
-            password_hash = await passwords.hash(password)
-            await house._in_thread(house.accounts.set_password, str(account.address), password_hash)
+            stored = await passwords.choosing.choose(password, account.address, account)
+            await house._in_thread(house.accounts.set_password, str(account.address), stored)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
@@ -224,7 +223,6 @@ class WebHouse:
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        sets_passwords = not judge_passwords(others)
         settings = Settings(
             templates,
             guests,
@@ -234,6 +232,8 @@ class WebHouse:
             set_junk,
             partial(shelf_of, desk),
             sets_passwords,
+            lambda: house.config.passwords.least_characters,
+            ageing,
         )
         admin = admin_desk_of(
             house,
@@ -356,6 +356,21 @@ class WebHouse:
             factory.close_all()
         self._reading.stop()
         self.desk.drafts.files.close()
+
+
+def _never(account: Account) -> bool:
+    return False
+
+
+def _notice(ageing: Ageing | None, account: Account) -> str:
+    """What an account is told at its sign-in of a password that gets old."""
+    ends_at = ageing.ends_at(account) if ageing is not None else None
+    if ageing is None or ends_at is None or not ageing.is_soon(account):
+        return ""
+    if ageing.is_over(account):
+        return "Your password is too old: choose another."
+    day = time.strftime("%Y-%m-%d", time.gmtime(ends_at))
+    return f"Your password counts until {day}: change it in the settings before."
 
 
 def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:

@@ -2,8 +2,8 @@
 
     python -m tests.mends             all of them; `S19 P3`: those of some entries only
 
-A mend is a few words of the code that keep what Twisted's classes don't (S1 to S32 for SMTP,
-P1 to P19 for POP3, C1 to C7 for mail to other hosts; docs/rfc.rst). `tests/vectors/mends-*.toml`
+A mend is a few words of the code that keep what Twisted's classes don't (S1 to S33 for SMTP,
+P1 to P20 for POP3, C1 to C7 for mail to other hosts; docs/rfc.rst). `tests/vectors/mends-*.toml`
 says for each what to write in their place and which tests notice. It is done in copies of the
 tree, never in the tree itself.
 A mend that nobody misses is held by no test: then the tests are too weak.
@@ -35,8 +35,8 @@ VECTORS = ROOT / "tests" / "vectors"
 COPIED = ("mailnode", "tests", "twisted", "users.db", "pyproject.toml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*")
 ENTRIES = (
-    *(f"S{n}" for n in range(1, 33)),
-    *(f"P{n}" for n in range(1, 20)),
+    *(f"S{n}" for n in range(1, 34)),
+    *(f"P{n}" for n in range(1, 21)),
     *(f"C{n}" for n in range(1, 9)),
 )
 TIMEOUT_S = 120

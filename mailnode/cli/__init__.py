@@ -38,6 +38,7 @@ from mailnode.cli.settings import config, init, verify, version
 from mailnode.cli.shell import shell
 from mailnode.cli.tokens import token
 from mailnode.cli.trace import trace
+from mailnode.cli.user_import import user_import
 from mailnode.cli.watching import watch
 
 main = RootGroup(
@@ -71,6 +72,7 @@ COMMANDS = {
     "The node": (config, doctor, trace, replay, ban, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
+user.add_command(user_import)
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)
 

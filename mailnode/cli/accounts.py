@@ -17,8 +17,9 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.cli.node import open_accounts, read_address, read_domain, require_new, with_domain
-from mailnode.cli.passwords import ask_password, stdin_is_terminal
-from mailnode.cred.passwords import hash_password
+from mailnode.cli.passwords import ask_new_password, keep_password, stdin_is_terminal
+from mailnode.cred.foreign import read_foreign
+from mailnode.cred.stored import StoredPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.store.accounts import Account, Accounts, Alias
 from mailnode.store.lists import account_usage
@@ -128,11 +129,18 @@ QUOTA_MAILS = click.option(
     "add",
     cls=NodeCommand,
     example='mailnode user add carol@example.org --quota "2 GiB"\n'
-    "mailnode user add carol@example.org < FILE_WITH_THE_PASSWORD",
+    "mailnode user add carol@example.org < FILE_WITH_THE_PASSWORD\n"
+    "mailnode user add carol@example.org --hash '{BLF-CRYPT}$2y$10$...'",
 )
 @click.argument("address")
 @QUOTA_OCTETS
 @QUOTA_MAILS
+@click.option(
+    "--hash",
+    "foreign",
+    metavar="HASH",
+    help="What another system kept of its password: bcrypt or SHA-crypt, as Dovecot writes it.",
+)
 @click.option("--demo", is_flag=True, help="Its password is published: this machine only.")
 @click.option("--admin", is_flag=True, help="It looks after the node, on the web too.")
 @click.pass_context
@@ -141,17 +149,28 @@ def user_add(
     address: str,
     quota: int | None,
     quota_mails: int | None,
+    foreign: str | None,
     demo: bool,
     admin: bool,
 ) -> None:
-    """Make an account. Its password is asked for twice, or read from standard input."""
+    """Make an account. Its password is asked for twice, or read from standard input.
+
+    A new password is long, hard to guess, and not the account's name: docs/accounts.rst.
+    """
+    if demo and foreign is not None:
+        raise Mistake("a demo account's password is published; give it without --hash", EX_USAGE)
     with open_accounts(ctx, change=True) as accounts:
         wanted = read_address(with_domain(accounts, address))
         _require_new(accounts, str(wanted), wanted.domain)
-        password = ask_password(ctx, f"Password for {wanted}", demo=demo)
+        password: StoredPassword | str
+        if foreign is not None:
+            password = read_foreign(foreign)
+        else:
+            asked = ask_new_password(ctx, f"Password for {wanted}", wanted, demo=demo)
+            password = keep_password(config_of(ctx), asked, demo=demo)
         added = accounts.add_account(
             wanted,
-            hash_password(password),
+            password,
             demo=demo,
             quota_octets=quota,
             quota_mails=quota_mails,
@@ -276,8 +295,10 @@ def user_passwd(ctx: click.Context, name: str) -> None:
     """
     with open_accounts(ctx, change=True) as accounts:
         account = accounts.account(name)
-        password = ask_password(ctx, f"New password for {account.address}")
-        accounts.set_password(name, hash_password(password))
+        former = [account.password_hash, *accounts.sign_in.former_passwords(account.id)]
+        prompt = f"New password for {account.address}"
+        password = ask_new_password(ctx, prompt, account.address, former=former)
+        accounts.set_password(name, keep_password(config_of(ctx), password))
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         output.say(f"{account.address} has a new password")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 
-from mailnode.cli.frame import EX_DATAERR, Mistake
+from mailnode.addresses import Address
+from mailnode.cli.frame import EX_DATAERR, Mistake, config_of
+from mailnode.config import Config
+from mailnode.cred.policy import PasswordPolicy, require_text
+from mailnode.cred.stored import StoredPassword, store_password
+from mailnode.errors import WeakPassword
+from mailnode.sealing import Seal
 
-LEAST_CHARACTERS = 8
 TRIES = 3
 
 
@@ -17,29 +23,52 @@ def stdin_is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ask_password(ctx: click.Context, prompt: str, *, demo: bool = False) -> str:
+def ask_new_password(
+    ctx: click.Context,
+    prompt: str,
+    address: Address,
+    *,
+    former: Sequence[str] = (),
+    demo: bool = False,
+) -> str:
     """The password that was typed twice, or that stood on the first line of standard input.
 
-    On a terminal it is asked for again when it is not good.
+    On a terminal it is asked for again when it may not be set.
+
+    Args:
+        address: of the account that gets it.
+        former: hashes of those that it had.
+        demo: it may be any text.
 
     Raises:
-        Mistake: it is empty, too short (a demo account's may be short), or no text.
+        Mistake: it may not be set, or the two differ.
     """
+    policy = policy_of(config_of(ctx))
+    judge = require_text if demo else partial(policy.judge, address=address, former=former)
     if stdin_is_terminal():
         for _ in range(TRIES - 1):
             try:
-                return _ask_twice(prompt, demo)
+                return _ask_twice(prompt, judge)
             except Mistake as mistake:
                 click.echo(f"{mistake.message.partition(';')[0]}: once more", err=True)
-        return _ask_twice(prompt, demo)
+        return _ask_twice(prompt, judge)
     password = _read_line(ctx)
-    _require_good(password, demo)
+    _require_good(password, judge)
     return password
 
 
-def _ask_twice(prompt: str, demo: bool) -> str:
+def policy_of(config: Config) -> PasswordPolicy:
+    return PasswordPolicy(lambda: config.passwords)
+
+
+def keep_password(config: Config, password: str, *, demo: bool = False) -> StoredPassword:
+    """What users.db keeps of it; a demo account's is kept open, under no key of this folder."""
+    return store_password(password, None if demo else Seal.open(config.data_path))
+
+
+def _ask_twice(prompt: str, judge: Callable[[str], object]) -> str:
     typed = _prompt(prompt)
-    _require_good(typed, demo)
+    _require_good(typed, judge)
     if _prompt("The same again") != typed:
         raise Mistake("the two passwords differ; nothing was changed", EX_DATAERR)
     return typed
@@ -52,7 +81,7 @@ def ask_secret(ctx: click.Context, prompt: str) -> str:
         Mistake: it is empty, or no text.
     """
     secret = _prompt(prompt) if stdin_is_terminal() else _read_line(ctx)
-    _require_text(secret)
+    _require_good(secret, require_text)
     return secret
 
 
@@ -83,17 +112,8 @@ def _prompt(words: str) -> str:
     return str(click.prompt(words, hide_input=True, default="", show_default=False, err=True))
 
 
-def _require_good(password: str, demo: bool) -> None:
-    _require_text(password)
-    if len(password) < LEAST_CHARACTERS and not demo:
-        raise Mistake(
-            f"the password is shorter than {LEAST_CHARACTERS} characters; choose a longer one",
-            EX_DATAERR,
-        )
-
-
-def _require_text(password: str) -> None:
-    if not password.strip():
-        raise Mistake("the password is empty or blank; nothing was changed", EX_DATAERR)
-    if any(unicodedata.category(character) == "Cc" for character in password):
-        raise Mistake("the password holds a control character; choose another", EX_DATAERR)
+def _require_good(password: str, judge: Callable[[str], object]) -> None:
+    try:
+        judge(password)
+    except WeakPassword as error:
+        raise Mistake(f"{error.text}; nothing was changed", EX_DATAERR) from None

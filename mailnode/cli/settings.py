@@ -29,9 +29,8 @@ from mailnode.cli.node import (
     require_mail,
     require_new,
 )
-from mailnode.cli.passwords import ask_password
+from mailnode.cli.passwords import ask_new_password, keep_password
 from mailnode.config import USUAL_NAME, Config
-from mailnode.cred.passwords import hash_password
 from mailnode.settings import all_settings, is_secret
 from mailnode.store.accounts import Accounts
 from mailnode.store.lists import sqlite_version
@@ -61,7 +60,7 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
     if user and config.users_path.exists():
         with open_accounts(ctx) as accounts:
             require_new(accounts, str(user))
-    password = ask_password(ctx, f"Password for {user}") if user else ""
+    password = ask_new_password(ctx, f"Password for {user}", user) if user else ""
     made = []
     if make_private_folder(config.data_path):
         made.append(str(config.data_path))
@@ -75,7 +74,7 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
                 accounts.add_domain(name)
                 made.append(f"domain {name}")
         if user:
-            accounts.add_account(user, hash_password(password))
+            accounts.add_account(user, keep_password(config, password))
             made.append(f"account {user}")
         domains = [found.name for found in accounts.domains()]
         gear = accounts.outside.gear().name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from mailnode.cli.ending import Ending
 from mailnode.cli.frame import Mistake, config_of
 from mailnode.cli.importing import Import, Report, Wish, importing
 from mailnode.cli.node import open_accounts, read_domain
-from mailnode.cli.passwords import LEAST_CHARACTERS
+from mailnode.cli.passwords import keep_password, policy_of
 from mailnode.cli.progress import Course
-from mailnode.cred.passwords import hash_password
-from mailnode.errors import BadAddress, MailError, NotFound
+from mailnode.config import Config
+from mailnode.cred.policy import require_text
+from mailnode.cred.stored import StoredPassword
+from mailnode.errors import BadAddress, MailError, NotFound, WeakPassword
 from mailnode.portability.letter import Lost
 from mailnode.portability.plaintext import PlaintextReader, User, read_users
 from mailnode.store.accounts import Account, Accounts
@@ -33,7 +34,7 @@ class System:
     Attributes:
         made: accounts that are new here.
         kept: that were here already.
-        weak: addresses whose password is short, or their name.
+        weak: addresses whose password could not be set anew.
         unusable: lines of userinfo.txt, and passwords.
     """
 
@@ -74,15 +75,16 @@ def move_in(
             system.unusable.append(each)
         else:
             users.append(each)
+    config = config_of(ctx)
     with open_accounts(ctx, change=not wish.dry_run) as accounts:
         domain = _domain(accounts, domain)
         owners = [
             (each, account)
             for each in users
             if not ending.asked
-            and (account := _account_for(system, accounts, each, domain, wish)) is not None
+            and (account := _account_for(system, accounts, each, domain, wish, config)) is not None
         ]
-    with importing(config_of(ctx), wish, course, ending) as work:
+    with importing(config, wish, course, ending) as work:
         system.report = work.report
         for user, account in owners:
             if user.mailbox is not None and not _take(work, folder, user, account, domain):
@@ -109,7 +111,7 @@ def _domain(accounts: Accounts, wanted: str | None) -> str:
 
 
 def _account_for(
-    system: System, accounts: Accounts, user: User, domain: str, wish: Wish
+    system: System, accounts: Accounts, user: User, domain: str, wish: Wish, config: Config
 ) -> Account | None:
     """The account that gets a user's mail; None where there can be none."""
     address = _address(user.name, domain)
@@ -119,7 +121,7 @@ def _account_for(
     try:
         account = accounts.account(str(address))
     except NotFound:
-        return _make(system, accounts, user, address, wish)
+        return _make(system, accounts, user, address, wish, config)
     system.kept.append(account)
     return account
 
@@ -136,24 +138,26 @@ def _address(name: str, domain: str) -> Address | Lost:
 
 
 def _make(
-    system: System, accounts: Accounts, user: User, address: Address, wish: Wish
+    system: System, accounts: Accounts, user: User, address: Address, wish: Wish, config: Config
 ) -> Account | None:
     password = user.password
-    hashed = NO_PASSWORD
-    if password is None or not password.strip() or _has_controls(password):
+    kept: StoredPassword | str = NO_PASSWORD
+    if password is None or not _is_text(password):
         system.unusable.append(
             Lost(str(address), "its password can't be used: mailnode user passwd sets one")
         )
     else:
-        if len(password) < LEAST_CHARACTERS or password == user.name:
+        try:
+            policy_of(config).judge(password, address)
+        except WeakPassword:
             system.weak.append(str(address))
         if not wish.dry_run:
-            hashed = hash_password(password)
+            kept = keep_password(config, password)
     if wish.dry_run:
         made = Account(-1 - len(system.made), address, address.key, NO_PASSWORD)
     else:
         try:
-            made = accounts.add_account(address, hashed)
+            made = accounts.add_account(address, kept)
         except MailError as error:  # an alias has the name, say
             system.unusable.append(Lost(str(address), str(error)))
             return None
@@ -161,5 +165,9 @@ def _make(
     return made
 
 
-def _has_controls(text: str) -> bool:
-    return any(unicodedata.category(character) == "Cc" for character in text)
+def _is_text(password: str) -> bool:
+    try:
+        require_text(password)
+    except WeakPassword:
+        return False
+    return True

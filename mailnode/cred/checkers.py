@@ -20,6 +20,8 @@ from mailnode.cred.passwords import DUMMY_HASH, Passwords
 from mailnode.errors import SignInRefused
 
 if TYPE_CHECKING:
+    from mailnode.cred.ageing import Ageing
+    from mailnode.cred.renewing import Renewing
     from mailnode.store.directory import Account, LiveDirectory
 
 
@@ -37,12 +39,18 @@ class AccountChecker:
 
     An unknown name, a wrong password and a disabled account go the same way and take the
     same time: one argon2 verification in the same queue.
+
+    Args:
+        ageing: how old a password may be; None: as old as it gets.
+        renewing: is told of each password that was right, if anybody is.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
     _directory: LiveDirectory
     _passwords: Passwords
+    _ageing: Ageing | None = None
+    _renewing: Renewing | None = None
 
     def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
         """The canonical address of the account, in UTF-8.
@@ -55,17 +63,24 @@ class AccountChecker:
         account, whose = self._claimed(name, given)
         password_hash = account.password_hash if account else DUMMY_HASH
         verified = self._passwords.verify(password_hash, given or "", whose)
-        return verified.addCallback(self._judge, name, account)
+        service = getattr(credentials, "service", "")
+        return verified.addCallback(self._judge, name, account, given or "", service)
 
-    def _judge(self, fits: bool, name: str | None, account: Account | None) -> bytes | tuple[()]:
+    def _judge(
+        self, fits: bool, name: str | None, account: Account | None, given: str, service: str
+    ) -> bytes | tuple[()]:
         """What a verified password means by now."""
         if account is None:
             raise SignInDenied(detail=self._why_nobody(name))
         now = self._directory.find_by_id(account.id)
         if not fits:
             raise SignInDenied(detail="wrong password")
-        if now is None or now.disabled or now.password_hash != account.password_hash:
+        if now is None or now.disabled or now.sign_in_changed_at != account.sign_in_changed_at:
             raise SignInDenied(detail="the account changed meanwhile")
+        if self._ageing is not None:
+            self._ageing.require_young(now, service)
+        if self._renewing is not None:
+            self._renewing.saw(now, given)
         return str(now.address).encode()
 
     def _claimed(
@@ -142,3 +157,8 @@ def mended(checker: Any) -> Any:
 
 def _octets(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
+
+
+def judge_passwords(checkers: Sequence[Any]) -> bool:
+    """Whether any of them does: those of users.db then count for nobody."""
+    return any(IUsernamePassword in each.credentialInterfaces for each in checkers)

@@ -9,6 +9,7 @@ can judge it.
 from __future__ import annotations
 
 import hmac
+from typing import Any
 
 from attrs import define, field
 from twisted.cred.credentials import IUsernamePassword
@@ -33,11 +34,15 @@ class PasswordCredentials:
         username: UTF-8.
         password: UTF-8.
         client: the address of the other end in text, "" when it has none.
+        service: to whom it was said: smtp or pop3.
+        channel: the TLS connection that it came by (`sasl.SaslDialog`).
     """
 
     username: bytes = b""
     password: bytes = field(default=b"", repr=False)
     client: str = ""
+    service: str = ""
+    channel: Any = field(default=None, repr=False)
 
     def checkPassword(self, password: object) -> bool:
         """Whether `password` is the one that was given; compared in constant time."""

@@ -1,4 +1,4 @@
-"""argon2id, away from the reactor, in bounded memory and a bounded queue.
+"""Passwords are hashed and verified away from the reactor, in bounded memory and a bounded queue.
 
 Two threads hash, 19 MiB each. A password that was right is remembered for five minutes,
 as a BLAKE2b (RFC 7693) under a key that never leaves memory, because mail clients ask again
@@ -9,20 +9,22 @@ once either has changed.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
-import argon2
-from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from mailnode.cred.hashes import DUMMY_HASH, hash_password, password_matches
+from mailnode.cred.stored import StoredPassword, store_password
 from mailnode.errors import SignInBusy
+from mailnode.sealing import Seal
+
+__all__ = ["DUMMY_HASH", "Passwords", "hash_password", "password_matches"]
 
 THREADS = 2
 MOST_WAITING = 64
@@ -30,41 +32,7 @@ REMEMBER_S = 300.0
 REMEMBERED_ACCOUNTS = 10_000
 PASSWORDS_AN_ACCOUNT = 4
 
-_HASHER = argon2.PasswordHasher(
-    time_cost=2, memory_cost=19456, parallelism=1, hash_len=32, salt_len=16
-)
-
-# Of 32 random octets that nobody kept: it costs what a real one costs, and fits nothing.
-DUMMY_HASH = (
-    "$argon2id$v=19$m=19456,t=2,p=1$v+jAJNwOyytRLeCvCs53yA"
-    "$zyxfxKQEGB1Bejx1x2DFS9JQrPFlg3VvE8TvNdQs78c"
-)
-
 T = TypeVar("T")
-
-
-def hash_password(password: str) -> str:
-    """A PHC string for users.db. Takes some 40 ms: not for the reactor thread."""
-    return _HASHER.hash(_normal(password))
-
-
-def password_matches(password_hash: str, password: str) -> bool:
-    """Whether it is the password; a hash that is empty or none costs what a real one costs."""
-    try:
-        argon2.extract_parameters(password_hash)
-    except InvalidHashError:
-        password_hash = DUMMY_HASH
-    try:
-        return _HASHER.verify(password_hash, _normal(password))
-    except VerifyMismatchError:
-        return False
-    except VerificationError as error:  # no memory, or a hash that is cut short
-        raise SignInBusy(detail=f"argon2: {error}") from error
-
-
-def _normal(password: str) -> str:
-    """One spelling for what looks the same on two keyboards (RFC 8265, OpaqueString)."""
-    return unicodedata.normalize("NFC", password)
 
 
 class Reactor(Protocol):
@@ -100,6 +68,7 @@ class Passwords:
     """
 
     _reactor: Reactor
+    _seal: Seal = field(repr=False)
     most_waiting: int = MOST_WAITING
     _pool: Pool = field(factory=_pool)
     turned_away: int = field(default=0, init=False)
@@ -111,13 +80,13 @@ class Passwords:
     _under_way: dict[bytes, list[Deferred[bool]]] = field(factory=dict, init=False, repr=False)
     _stopped: Deferred[None] | None = field(default=None, init=False)
 
-    def hash(self, password: str) -> Deferred[str]:
-        """A PHC string for users.db.
+    def store(self, password: str) -> Deferred[StoredPassword]:
+        """All that users.db keeps of it.
 
         Raises:
             SignInBusy: the queue is full.
         """
-        return self._in_thread(hash_password, password)
+        return self.in_thread(store_password, password, self._seal)
 
     def verify(
         self, password_hash: str, password: str, whose: int | str | None = None
@@ -142,7 +111,7 @@ class Passwords:
             waiting.append(answer)
             return answer
         self._under_way[secret] = [answer]
-        check = self._in_thread(password_matches, password_hash, password)
+        check = self.in_thread(password_matches, password_hash, password)
         check.addBoth(self._checked, secret, whose)
         return answer
 
@@ -182,7 +151,12 @@ class Passwords:
         if len(self._remembered) > REMEMBERED_ACCOUNTS:
             self._remembered.popitem(last=False)
 
-    def _in_thread(self, work: Callable[..., T], *args: str) -> Deferred[T]:
+    def in_thread(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Do other work on passwords, in the same queue.
+
+        Raises:
+            SignInBusy: the queue is full.
+        """
         if self._stopped is not None or self._pending >= THREADS + self.most_waiting:
             self.turned_away += 1
             return fail(SignInBusy(detail="too many passwords to check"))

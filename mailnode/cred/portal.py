@@ -29,7 +29,7 @@ from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.guessing import Asked, Guesses
 from mailnode.cred.realm import Avatar
 from mailnode.cred.turns import Turns
-from mailnode.errors import SignInBlocked, SignInBusy, SignInRefused
+from mailnode.errors import PasswordTooOld, SignInBlocked, SignInBusy, SignInRefused
 from mailnode.events import Event, SignedIn, SignInFailed
 
 NAME_CHARACTERS = 320
@@ -100,6 +100,7 @@ class SignInPortal(Portal):
         Raises:
             SignInDenied: no, after a delay.
             SignInBlocked: nobody signs in from there for some time.
+            PasswordTooOld: not until it is changed.
             SignInBusy: too many ask at once.
         """
         if type(credentials) is Anonymous and self._anonymous_pass:
@@ -115,20 +116,18 @@ class SignInPortal(Portal):
     async def _sign_in(
         self, credentials: ICredentials, mind: object, interfaces: tuple[type[Interface], ...]
     ) -> Avatar:
-        began_s, waited_s = self._clock.seconds(), 0.0
+        began_s = self._clock.seconds()
         name, guesses = _name_of(credentials), self.guesses
         asked = self._asked(name, credentials)
         blocked_s = self._turn_away(asked, name)
         try:
-            async with self.turns.turn(first=guesses.is_known(asked)):
-                avatar_id = await self._avatar_id(credentials)
-            if not guesses.lets_in(asked):
-                raise SignInDenied(detail="too many guesses from there")
-            if waited_s := guesses.wait_s(asked):
-                await deferLater(self._clock, waited_s)
-                avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
+            avatar_id, waited_s = await self._find(asked, credentials)
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
+        except PasswordTooOld as error:  # it was right: no guess
+            detail = {"name": name, "reason": error.text}
+            self._tell(SignInFailed(client=asked.client, detail=detail))
+            raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = guesses.failed(asked)
@@ -152,6 +151,27 @@ class SignInPortal(Portal):
             told["delay_s"] = round(waited_s, 1)
         self._tell(SignedIn(client=asked.client, detail=told))
         return avatar
+
+    async def _find(self, asked: Asked, credentials: ICredentials) -> tuple[Any, float]:
+        """Whose credentials these are, once that may be told, and how long it had to wait.
+
+        Raises:
+            PasswordTooOld: they are right, which is told no sooner.
+        """
+        guesses, too_old = self.guesses, None
+        try:
+            async with self.turns.turn(first=guesses.is_known(asked)):
+                avatar_id = await self._avatar_id(credentials)
+        except PasswordTooOld as error:
+            too_old = error
+        if not guesses.lets_in(asked):
+            raise SignInDenied(detail="too many guesses from there")
+        if waited_s := guesses.wait_s(asked):
+            await deferLater(self._clock, waited_s)
+            return await self._avatar_id(credentials), waited_s  # it may have changed meanwhile
+        if too_old is not None:
+            raise too_old
+        return avatar_id, 0.0
 
     def _asked(self, name: str, credentials: ICredentials) -> Asked:
         key = self._sign_in_key(name) or _same(name)

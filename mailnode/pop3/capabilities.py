@@ -21,7 +21,7 @@ def capabilities_of(server: Pop3Server) -> list[bytes]:
         if server.maySignIn():
             lines.append(b"USER")
             if server.challengers and server.portal is not None:
-                lines.append(b"SASL " + b" ".join(sorted(server.challengers)))
+                lines.append(b"SASL " + b" ".join(server.mechanisms()))
         if server.tls_offered:
             lines.append(b"STLS")
     if pop3.IServerFactory.providedBy(server.factory):

@@ -1,4 +1,4 @@
-"""The POP3 server: Twisted's POP3 in contract, with every mend of docs/rfc.rst (P1 to P19).
+"""The POP3 server: Twisted's POP3 in contract, with every mend of docs/rfc.rst (P1 to P20).
 
 A verb is a method: `do_LIST(number=None)`, its arguments bytes, counted before it is called.
 It writes its reply and returns None, or returns a Deferred (or is `async`) that holds back the
@@ -19,7 +19,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.mail import pop3
 from twisted.python.failure import Failure
 
-from mailnode.errors import MailError, SignInBlocked, SignInRefused
+from mailnode.errors import MailError, PasswordTooOld, SignInBlocked, SignInRefused
 from mailnode.events import Event
 from mailnode.pop3.capabilities import capabilities_of
 from mailnode.pop3.drop import BadArgument, OpenDrop, read_number
@@ -47,7 +47,7 @@ class NeedsTls(MailError):
 class UsernamePassword(credentials.UsernamePassword):
     """What USER and PASS gave, and from where."""
 
-    client = ""
+    client, service = "", "pop3"
 
 
 class Pop3Server(Sending, LineSession, pop3.POP3):
@@ -70,6 +70,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
     SIGN_IN_CMDS = [b"USER", b"PASS", b"AUTH", b"STLS", b"UTF8"]
     LEFT_OUT = [b"APOP", b"RPOP", b"LAST"]
 
+    service = "pop3"
     command_octets = LINE_OCTETS
     idle_s = 600.0
     noisy = False
@@ -239,7 +240,8 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
         if user is None:
             raise WrongState("Say USER first")
         password = b" ".join((password, *words))
-        return self._signing_in(maybeDeferred(self.authenticateUserPASS, user, password), user)
+        login = maybeDeferred(self.authenticateUserPASS, user, password)
+        return Deferred.fromCoroutine(self._sign_in(login, user))
 
     def authenticateUserPASS(self, user: bytes, password: bytes) -> Any:
         if self.portal is None:
@@ -255,26 +257,24 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             raise NeedsTls()
         if not mechanism:
             self.successResponse(b"Mechanisms follow")
-            for name in sorted(self.challengers):
+            for name in self.mechanisms():
                 self.sendLine(name)
             self.sendLine(b".")
             return None
-        challenger = self.challengers.get(mechanism.upper())
-        if challenger is None:
+        credentials_ = self.makeCredentials(mechanism)
+        if credentials_ is None:
             raise BadArgument("Unknown mechanism")
-        return self.beginSasl(challenger(), initial)
+        return self.beginSasl(credentials_, initial)
 
     def saslChallenge(self, encoded: bytes) -> None:
         self.sendLine(b"+ " + encoded)
 
     def saslFinished(self, credentials: Any) -> object:
         login: Deferred[Any] = maybeDeferred(self.portal.login, credentials, None, pop3.IMailbox)
-        return self._signing_in(login, getattr(credentials, "username", None) or b"")
+        name = getattr(credentials, "username", None) or b""
+        return Deferred.fromCoroutine(self._sign_in(login, name, credentials))
 
-    def _signing_in(self, login: Deferred[Any], name: bytes) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._sign_in(login, name))
-
-    async def _sign_in(self, login: Deferred[Any], name: bytes) -> None:
+    async def _sign_in(self, login: Deferred[Any], name: bytes, credentials: Any = None) -> None:
         """The client is in TRANSACTION, or told why not; logout is called once (P4).
 
         An account that changes while its maildrop is opened lets nobody in.
@@ -284,16 +284,23 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             _interface, mailbox, self._onLogout = await login
             drop = None if self._gone else await OpenDrop.of(mailbox)
         except Exception as refusal:
-            self.account, self._revoked = "", False
-            self._log_out()
+            self._revoked = False
+            self._end_unsigned()
             self._sign_in_refused(refusal)
             return
         if drop is None or self._gone or self._revoked:
             self._log_out()
             return
+        self.account = str(getattr(mailbox, "address", ""))
+        self.sayLast(credentials, lambda: self._begin(mailbox, drop), self._end_unsigned)
+
+    def _end_unsigned(self) -> None:
+        self.account = ""
+        self._log_out()
+
+    def _begin(self, mailbox: Any, drop: OpenDrop) -> None:
         self.mbox, self.drop = mailbox, drop
         drop.belongs_to(self.peer_host, self.tls_name())
-        self.account = str(getattr(mailbox, "address", ""))
         self.successResponse(b"%d messages (%d octets)" % (drop.mails, drop.octets))
 
     def _sign_in_refused(self, refusal: Exception) -> None:
@@ -307,7 +314,8 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             self.failGently(refusal)  # in use, too busy, a fault of ours
             return
         self.errors += 1
-        self.commandFailed(SignInRefused())
+        told = refusal if isinstance(refusal, PasswordTooOld) else SignInRefused()
+        self.commandFailed(told)
         self.signInFailed()
 
     # TRANSACTION

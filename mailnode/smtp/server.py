@@ -1,4 +1,4 @@
-"""The SMTP server: Twisted's ESMTP in contract, with every mend of docs/rfc.rst (S1 to S32).
+"""The SMTP server: Twisted's ESMTP in contract, with every mend of docs/rfc.rst (S1 to S33).
 
 A verb is a method: `do_MAIL(rest)`, `ext_AUTH(rest)`. It writes its reply and returns
 None, or returns a Deferred that holds back the next command. Whatever it raises becomes the
@@ -202,7 +202,7 @@ class SmtpServer(MeetingStrangers):
         if self.tls_offered:
             offered[b"STARTTLS"] = None
         if self.challengers and self.portal and not self.authenticated and self._may_sign_in():
-            offered[b"AUTH"] = sorted(self.challengers)
+            offered[b"AUTH"] = self.mechanisms()
         return offered
 
     def do_MAIL(self, rest: bytes) -> object:

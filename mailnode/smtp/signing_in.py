@@ -21,6 +21,8 @@ from mailnode.smtp.replies import BadSequence, NeedsSignIn, NeedsTls, NoSuchMech
 class SigningIn(BodyReading):
     """The part of the SMTP server that knows for whom it works."""
 
+    service = "smtp"
+
     # STARTTLS and AUTH
 
     def ext_STARTTLS(self, rest: bytes) -> None:
@@ -49,10 +51,10 @@ class SigningIn(BodyReading):
         words = rest.split()
         if not 1 <= len(words) <= 2:
             raise BadSyntax("Expected AUTH mechanism [initial-response]")
-        mechanism = self.challengers.get(words[0].upper())
-        if mechanism is None:
+        credentials_ = self.makeCredentials(words[0])
+        if credentials_ is None:
             raise NoSuchMechanism()
-        return self.beginSasl(mechanism(), words[1] if len(words) == 2 else None)
+        return self.beginSasl(credentials_, words[1] if len(words) == 2 else None)
 
     def saslChallenge(self, encoded: bytes) -> None:
         self.sendLine(b"334 " + encoded)
@@ -71,10 +73,13 @@ class SigningIn(BodyReading):
             return
         self._logout()
         self._take_avatar(avatar)
-        self.authenticated = True
         name = getattr(self.deliveryFactory or self.delivery, "account_name", None)
         said: bytes = getattr(credentials_, "username", b"")
         self.account = str(name or said.decode("utf-8", "replace"))
+        self.sayLast(credentials_, self._begin_signed_in, self._logout)
+
+    def _begin_signed_in(self) -> None:
+        self.authenticated = True
         self._reply(235, "2.7.0", "Authentication successful")
 
     def _sign_in_refused(self, failure: Failure) -> None:

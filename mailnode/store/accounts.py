@@ -10,16 +10,21 @@ import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from mailnode.addresses import Address, fold_local, parse_address, parse_domain
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
-from mailnode.store.directory import CATCH_ALL, Account, Alias, Directory, Domain
+from mailnode.store.directory import CATCH_ALL, Directory
 from mailnode.store.outside import Outside, read_elsewhere
+from mailnode.store.people import Account, Alias, Domain
 from mailnode.store.senders import Senders, forget_account, forget_domain, read_senders
+from mailnode.store.sign_in import SignInRows, hash_of, keep_keys, read_keys, remember_former
 from mailnode.store.users_file import UsersFile, find_domain, one
+
+if TYPE_CHECKING:
+    from mailnode.cred.stored import StoredPassword
 
 __all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
 
@@ -29,7 +34,7 @@ _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
        account.disabled, account.demo, account.quota_octets, account.quota_mails,
        account.created_at, account.changed_at, account.admin, account.sign_in_changed_at,
-       account.junk, account.tag_subject
+       account.junk, account.tag_subject, account.password_changed_at
   FROM account JOIN domain ON domain.id = account.domain_id
 """
 
@@ -46,13 +51,16 @@ class Accounts:
     Attributes:
         outside: what the same file says of mail for other hosts.
         senders: whom accounts and domains allow and block.
+        sign_in: what it keeps of sign-ins beside the hash.
     """
 
     file: UsersFile
     outside: Outside = field(init=False)
     senders: Senders = field(init=False)
+    sign_in: SignInRows = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.sign_in = SignInRows(self.file)
         self.outside, self.senders = Outside(self.file), Senders(self.file)
 
     @classmethod
@@ -123,7 +131,7 @@ class Accounts:
     def add_account(
         self,
         address: Address,
-        password_hash: str,
+        password: StoredPassword | str,
         *,
         demo: bool = False,
         quota_octets: int | None = None,
@@ -131,6 +139,9 @@ class Accounts:
         admin: bool = False,
     ) -> Account:
         """A mailbox and sign-in for `address`, in a domain that is ours.
+
+        Args:
+            password: or a hash alone (`store.sign_in`).
 
         Raises:
             AlreadyThere: an account or alias has that address.
@@ -142,14 +153,16 @@ class Accounts:
         with self.file.change() as sql:
             domain_id = find_domain(sql, address.domain)
             _refuse_taken(sql, key, str(address), accounts=True, aliases=True)
-            whose = (domain_id, address.local, key, password_hash, demo)
+            whose = (domain_id, address.local, key, hash_of(password), demo)
             sql.execute(
                 "INSERT INTO account (domain_id, local, key, password_hash, demo, quota_octets,"
-                " quota_mails, created_at, changed_at, admin, sign_in_changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*whose, quota_octets, quota_mails, now, now, admin, now),
+                " quota_mails, created_at, changed_at, admin, sign_in_changed_at,"
+                " password_changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*whose, quota_octets, quota_mails, now, now, admin, now, now),
             )
-            return _account(one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
+            added = _account(one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
+            keep_keys(sql, added.id, password, is_published=demo)
+            return added
 
     def accounts(self, domain: str | None = None) -> list[Account]:
         """All of them, or those of one domain, oldest first."""
@@ -169,10 +182,19 @@ class Accounts:
         with self.file.look() as sql:
             return _find(sql, name)
 
-    def set_password(self, name: str, password_hash: str) -> None:
-        """A demo account is one no more: its password isn't published."""
+    def set_password(self, name: str, password: StoredPassword | str) -> None:
+        """A demo account is one no more: its password isn't published.
+
+        Args:
+            password: or a hash alone (`store.sign_in`).
+        """
         now = time.time()
-        self._set(name, "password_hash = ?, demo = 0, sign_in_changed_at = ?", password_hash, now)
+        columns = "password_hash = ?, demo = 0, sign_in_changed_at = ?, password_changed_at = ?"
+        with self.file.change() as sql:
+            account = _find(sql, name)
+            remember_former(sql, account, now)
+            _set(sql, account, columns, hash_of(password), now, now)
+            keep_keys(sql, account.id, password, is_published=False)
 
     def set_disabled(self, name: str, disabled: bool) -> None:
         """A disabled account takes no mail and signs in nowhere; its mail stays."""
@@ -196,11 +218,7 @@ class Accounts:
 
     def _set(self, name: str, columns: str, *values: object) -> None:
         with self.file.change() as sql:
-            account = _find(sql, name)
-            sql.execute(
-                f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",
-                (*values, time.time(), account.id),
-            )
+            _set(sql, _find(sql, name), columns, *values)
 
     def delete_account(self, name: str, *, force: bool = False) -> None:
         """The account is gone, its outside addresses with it; its id is never used again.
@@ -283,7 +301,8 @@ class Accounts:
         """All of it as it stands at this moment."""
         with self.file.look() as sql:
             elsewhere = read_elsewhere(sql, read_senders(sql))
-            return Directory.of(_domains(sql), _accounts(sql), _aliases(sql), subaddress, elsewhere)
+            people = _domains(sql), _accounts(sql), _aliases(sql)
+            return Directory.of(*people, subaddress, elsewhere, read_keys(sql))
 
 
 def _domains(sql: sqlite3.Connection) -> list[Domain]:
@@ -297,11 +316,18 @@ def _accounts(sql: sqlite3.Connection) -> list[Account]:
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    account_id, local, domain, key, password_hash, disabled, demo, *rest, junk, tag_subject = row
+    account_id, local, domain, key, password_hash, disabled, demo, *rest = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
-    octets, mails, created_at, changed_at, admin, since = rest
-    times = (created_at, changed_at)
-    return Account(*whose, octets, mails, *times, bool(admin), since, junk, bool(tag_subject))
+    octets, mails, created_at, changed_at, admin, since, junk, tag_subject, chosen_at = rest
+    facts = (octets, mails, created_at, changed_at, bool(admin), since)
+    return Account(*whose, *facts, junk, bool(tag_subject), chosen_at)
+
+
+def _set(sql: sqlite3.Connection, account: Account, columns: str, *values: object) -> None:
+    sql.execute(
+        f"UPDATE account SET {columns}, changed_at = ? WHERE id = ?",
+        (*values, time.time(), account.id),
+    )
 
 
 def _aliases(sql: sqlite3.Connection) -> list[Alias]:

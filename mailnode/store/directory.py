@@ -15,71 +15,18 @@ from twisted.logger import Logger
 
 from mailnode.addresses import Address, fold_local, parse_address
 from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbox, RelayDenied
-from mailnode.model import JUNK, Recipient, Remote
+from mailnode.model import Recipient, Remote
 from mailnode.routes import Route, SendAs
 from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey, bad_row
+from mailnode.store.people import Account, Alias, Domain
+from mailnode.store.sign_in import KeptKeys
+
+__all__ = ["EMPTY", "Account", "Alias", "Directory", "Domain", "LiveDirectory"]
 
 ALIAS_DEPTH = 10
 MOST_KNOWN = 4096
 CATCH_ALL = "*"
 POSTMASTER = "postmaster"
-
-
-@frozen
-class Domain:
-    """A domain whose mail is filed here."""
-
-    id: int
-    name: str
-    created_at: float
-
-
-@frozen
-class Account:
-    """A person's mailbox and sign-in.
-
-    Attributes:
-        id: never given to another account, even after this one is deleted.
-        key: `address.key`.
-        password_hash: argon2id as a PHC string; "" lets nobody in.
-        disabled: takes no mail and signs in nowhere.
-        demo: its password is published.
-        quota_octets, quota_mails: None is the node's default, 0 no limit.
-        changed_at: UTC epoch seconds.
-        admin: looks after the node.
-        junk: the folder of its unwanted mail: Junk, or the INBOX.
-        tag_subject: POP3 serves unwanted mail under a Subject that begins with the tag.
-        sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
-    """
-
-    id: int
-    address: Address
-    key: str
-    password_hash: str = field(repr=False)
-    disabled: bool = False
-    demo: bool = False
-    quota_octets: int | None = None
-    quota_mails: int | None = None
-    created_at: float = 0.0
-    changed_at: float = 0.0
-    admin: bool = False
-    sign_in_changed_at: float = 0.0
-    junk: str = JUNK
-    tag_subject: bool = False
-
-
-@frozen
-class Alias:
-    """One target of an address that isn't a mailbox itself.
-
-    Attributes:
-        source: "local@domain", or "*@domain" for what nothing else takes.
-        target: an address of this node, or one elsewhere.
-    """
-
-    id: int
-    source: str
-    target: str
 
 
 @frozen
@@ -89,11 +36,13 @@ class Directory:
     Attributes:
         domains: in the order of their ids.
         elsewhere: what it said of mail for other hosts.
+        scram_keys: of each account that has some, by its id.
     """
 
     domains: tuple[str, ...]
     demo_accounts: tuple[Account, ...]
     elsewhere: Elsewhere
+    scram_keys: Mapping[int, KeptKeys] = field(repr=False)
     _local: frozenset[str]
     _by_key: Mapping[str, Account]
     _by_id: Mapping[int, Account]
@@ -111,6 +60,7 @@ class Directory:
         aliases: Iterable[Alias] = (),
         subaddress: str = "+",
         elsewhere: Elsewhere = NOTHING,
+        scram_keys: Mapping[int, KeptKeys] | None = None,
     ) -> Directory:
         """A directory of these.
 
@@ -138,6 +88,7 @@ class Directory:
             domains=names,
             demo_accounts=tuple(account for account in by_id.values() if account.demo),
             elsewhere=elsewhere,
+            scram_keys=scram_keys or {},
             local=frozenset(names),
             by_key={account.key: account for account in by_id.values()},
             by_id=by_id,
@@ -347,14 +298,14 @@ class Directory:
 
     def changed_since(self, earlier: Directory) -> set[int]:
         """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
-        enabled or deleted."""
+        enabled or deleted. A hash that was renewed is of the same password."""
         return {
             account_id
             for account_id, was in earlier._by_id.items()
             if (now := self._by_id.get(account_id)) is not was
             and (
                 now is None
-                or now.password_hash != was.password_hash
+                or now.sign_in_changed_at != was.sign_in_changed_at
                 or now.disabled != was.disabled
             )
         }
@@ -404,6 +355,9 @@ class LiveDirectory:
 
     def find_sign_in(self, name: str) -> Account | None:
         return self.current.find_sign_in(name)
+
+    def scram_keys(self, account_id: int) -> KeptKeys | None:
+        return self.current.scram_keys.get(account_id)
 
     def accounts(self) -> tuple[Account, ...]:
         return self.current.accounts()

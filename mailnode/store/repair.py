@@ -35,6 +35,7 @@ from mailnode.store.mend import AHEAD, Mending, Told
 from mailnode.store.mend_places import FILED
 from mailnode.store.pages import Pages
 from mailnode.store.salvage import Salvaged, salvage
+from mailnode.store.sign_in import forget_what_may_be_old
 from mailnode.store.sqlite import PAGE_OCTETS, connect, migrate, schema_scripts
 from mailnode.store.verify import verify
 
@@ -71,7 +72,15 @@ def repair(data: Path, users: Path) -> Report:
     aside = fresh_folder(data / KEPT, "repair")
     users_damaged = users.exists() and not is_whole(users)
     if users_damaged:
-        _renew(users, "accounts", aside, report, _mend_accounts)
+
+        def mend_users(new: sqlite3.Connection, rebuilt: bool, salvaged: Salvaged) -> None:
+            _mend_accounts(new, rebuilt, salvaged)
+            for table, count in forget_what_may_be_old(new):
+                salvaged.rows.pop(table, 0)
+                kind, what = ENDED_SIGN_INS[table]
+                report.told.append(Told(kind, "database", table, f"{count} rows: {what}"))
+
+        _renew(users, "accounts", aside, report, mend_users)
     mail_damaged = not is_whole(mail)
     if mail_damaged or next(verify(data), None) is not None:
 
@@ -227,6 +236,12 @@ ENDED_GUESTS = {
     "token": ("lost", "emptied: programs need new ones: mailnode token add"),
 }
 
+ENDED_SIGN_INS = {
+    "scram_key": ("mended", "emptied: each is made again when its owner signs in by password"),
+    "recovery_code": ("lost", "emptied: their owners make new ones"),
+    "domain_admin": ("lost", "emptied: whoever looks after a domain is to be named again"),
+}
+
 # users.db
 
 
@@ -276,7 +291,7 @@ def _mend_accounts(new: sqlite3.Connection, rebuilt: bool, salvaged: Salvaged) -
             if new.execute("SELECT 1 FROM domain WHERE name = ?", (name,)).fetchone():
                 continue
             new.execute("INSERT INTO domain VALUES (?, ?, ?)", (domain_id, name, now))
-    for table in ("domain", "account", "alias", "send_as"):
+    for table in ("domain", "account", "alias", "send_as", "factor"):
         (there,) = new.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         found = salvaged.sequences.get(table, 0)
         _set_sequence(new, table, found if there <= found < 1 << 62 else there + AHEAD)
@@ -292,8 +307,9 @@ def _domain(new: sqlite3.Connection, key: str, now: float) -> int:
 def _add_account(new: sqlite3.Connection, key: str, account_id: int, now: float) -> None:
     new.execute(
         "INSERT OR IGNORE INTO account (id, domain_id, local, key, password_hash, created_at,"
-        " changed_at, sign_in_changed_at) VALUES (?, ?, ?, ?, '', ?, ?, ?)",
-        (account_id, _domain(new, key, now), key.rpartition("@")[0], key, now, now, now),
+        " changed_at, sign_in_changed_at, password_changed_at)"
+        " VALUES (?, ?, ?, ?, '', ?, ?, ?, ?)",
+        (account_id, _domain(new, key, now), key.rpartition("@")[0], key, now, now, now, now),
     )
 
 

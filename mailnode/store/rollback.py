@@ -30,6 +30,7 @@ from mailnode.store.guests import has_guests
 from mailnode.store.leases import has_queue
 from mailnode.store.lists import MAIL_DATABASE
 from mailnode.store.removal import HELD_BY_NOTHING, IN_NO_FOLDER
+from mailnode.store.sign_in import take_sign_ins_along
 from mailnode.store.sqlite import connect, raise_sequences
 from mailnode.store.upgrade import Copy, copies
 
@@ -319,6 +320,7 @@ def _take_accounts_along(
                 done.lost_accounts.append(f"{table} {name}")
             else:
                 done.accounts.append(f"{table} {name}")
+    take_sign_ins_along(newer, older)
     if "setting" in known_to_older:  # mail that may not leave any more stays
         rows = newer.execute("SELECT name, value FROM setting").fetchall()
         older.execute("DELETE FROM setting")
@@ -334,7 +336,15 @@ def _name_of(values: dict[str, object]) -> str:
 
 
 # What says who an account's owner is and whether they may come in; the first is looked at, too.
-_MAY = "changed_at", "password_hash", "disabled", "demo", "admin", "sign_in_changed_at"
+_MAY = (
+    "changed_at",
+    "password_hash",
+    "disabled",
+    "demo",
+    "admin",
+    "sign_in_changed_at",
+    "password_changed_at",
+)
 
 
 def _let_nobody_in_again(

@@ -9,6 +9,7 @@ from attrs import define
 
 if TYPE_CHECKING:
     from mailnode.admission import Sessions
+    from mailnode.cred.choosing import Choose
     from mailnode.settings import QuotaSettings
     from mailnode.store.accounts import Accounts
     from mailnode.store.directory import LiveDirectory
@@ -31,7 +32,9 @@ class AdminDesk:
     Attributes:
         accounts: users.db; its calls block, so they are made `in_thread`.
         changed: everybody knows what users.db says now once its Deferred fires.
-        hash_password: as users.db keeps it.
+        choose_password: a new one for an address, and the account that has it, if any, as
+            users.db keeps it; raises WeakPassword.
+        least_characters: of a password.
         sets_passwords: False where another checker judges passwords.
         sums: what each account keeps; blocks.
         quota: of mailboxes without their own.
@@ -54,7 +57,8 @@ class AdminDesk:
     directory: LiveDirectory
     in_thread: InThread
     changed: Callable[[], Awaitable[None]]
-    hash_password: Callable[[str], Awaitable[str]]
+    choose_password: Choose
+    least_characters: Callable[[], int]
     sets_passwords: bool
     sums: Callable[[], Mapping[int, Sums]]
     quota: Callable[[], QuotaSettings]

@@ -24,6 +24,7 @@ from mailnode.web.refusals import (
     BadToken,
     Forged,
     InClear,
+    MustChangePassword,
     MustSignIn,
     NotAllowed,
     WrongHost,
@@ -41,6 +42,7 @@ VISIT = "mailnode-visit"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
 
 
@@ -95,6 +97,7 @@ class Guard:
         is_proxy: whether an address is a proxy of ours, whose X-Forwarded-For and
             X-Forwarded-Proto count.
         find_account: an account by its id, from memory.
+        is_over: whether an account's password is too old for anything but its change.
         turn_away: for how long nobody signs in from an address; 0 for who may.
         bad_token: hears of each token that lets nobody in, and from where it came.
     """
@@ -103,6 +106,7 @@ class Guard:
     find_account: Callable[[int], Account | None]
     names: Collection[str] = ()
     is_proxy: Callable[[str], bool] = field(default=lambda host: False)
+    is_over: Callable[[Account], bool] = field(default=lambda account: False)
     turn_away: Callable[[str], float] = field(default=lambda client: 0.0)
     bad_token: Callable[[str, bytes], object] = field(default=lambda client, token: None)
     _secret: bytes = field(factory=lambda: token_bytes(32), init=False, repr=False)
@@ -188,6 +192,7 @@ class Guard:
         Raises:
             MustSignIn, InClear: nobody is signed in, or can.
             NotAllowed: who asks is none of those who may.
+            MustChangePassword: who asks has one that is too old.
         """
         if route.need is Need.NOBODY:
             return
@@ -198,6 +203,10 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if guest.session is None or route.path in OF_OLD_PASSWORDS:
+            return
+        if self.is_over(guest.account):
+            raise MustChangePassword()
 
     # Cookies
 

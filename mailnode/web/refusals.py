@@ -47,6 +47,14 @@ class MustSignIn(WebRefused):
     text = "Sign in first"
 
 
+class MustChangePassword(WebRefused):
+    """Who is signed in can do nothing but that."""
+
+    http_status = 403
+    title = "Your password is too old"
+    text = "Choose another password in the settings first"
+
+
 class BadToken(MustSignIn):
     text = "The token is unknown, revoked or expired"
 

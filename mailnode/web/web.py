@@ -34,6 +34,7 @@ from mailnode.web.refusals import (
     BadRequest,
     BodyTooLarge,
     Broken,
+    MustChangePassword,
     MustSignIn,
     NoRoom,
     NoSuchPage,
@@ -271,6 +272,12 @@ class Web:
                 return
             elif request.header("HX-Request") == "true":
                 headers.append(("HX-Redirect", "/sign-in"))
+        if isinstance(error, MustChangePassword) and not for_program:
+            if request.method in (b"GET", b"HEAD"):
+                self._send_to(request, "/settings", 403)
+                return
+            if request.header("HX-Request") == "true":
+                headers.append(("HX-Redirect", "/settings"))
         title = getattr(error, "title", "That did not work")
         if for_program:
             problem = {"type": "about:blank", "title": title, "status": status}
@@ -290,13 +297,19 @@ class Web:
 
     def _send_to_sign_in(self, request: WebRequest) -> None:
         asked = request.uri.decode("ascii", "replace")
-        where = "/sign-in" if asked == "/" else f"/sign-in?next={quote(asked, safe='/')}"
+        if asked == "/" or request.header("HX-Request") == "true":
+            self._send_to(request, "/sign-in", 401)
+        else:
+            self._send_to(request, f"/sign-in?next={quote(asked, safe='/')}", 401)
+
+    def _send_to(self, request: WebRequest, path: str, status: int) -> None:
+        """Go there; a script of ours is told with a status."""
         if request.header("HX-Request") == "true":
-            request.setResponseCode(401)
-            request.setHeader("HX-Redirect", "/sign-in")
+            request.setResponseCode(status)
+            request.setHeader("HX-Redirect", path)
         else:
             request.setResponseCode(303)
-            request.setHeader("Location", where)
+            request.setHeader("Location", path)
         request.setHeader("Content-Length", "0")
         request.write(b"")
 

@@ -24,7 +24,6 @@ from mailnode.background import background
 from mailnode.bell import Bell
 from mailnode.config import Config
 from mailnode.cred.checkers import mended
-from mailnode.cred.passwords import Passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.errors import StoreBusy
 from mailnode.failing import Failing
@@ -33,6 +32,7 @@ from mailnode.guarding import pack_asked, unpack_asked
 from mailnode.house import House
 from mailnode.listening import WEB_KINDS
 from mailnode.measures import add_up, describe, describe_workers
+from mailnode.password_house import PasswordHouse
 from mailnode.plugins import find_checkers, find_delivery, find_filters
 from mailnode.premises import EX_NOPERM, EX_TEMPFAIL
 from mailnode.taking import Taking
@@ -94,7 +94,7 @@ class Supervisor(House):
         self.web: WebHouse | None = None
         self.taking: Taking | None = None
         self.portal: SignInPortal | None = None
-        self.passwords: Passwords | None = None
+        self.passwords: PasswordHouse | None = None
         self.replaced = 0
         self._on_started = on_started
         self._past: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class Supervisor(House):
 
         checkers = find_checkers(self.config.plugins.checkers)
         checkers += [mended(makeChecker(each)) for each in self.auth]
-        passwords = Passwords(self.reactor, most_waiting=self.config.limits.sign_in_queue)
+        passwords = PasswordHouse.of(self)
         portal = web_portal(self, passwords, checkers)
         self.directory.subscribe(self._forget_passwords)
         self.passwords, self.portal = passwords, portal
@@ -165,8 +165,7 @@ class Supervisor(House):
 
     def _forget_passwords(self, account_ids: set[int]) -> None:
         if self.passwords is not None:
-            for account_id in account_ids:
-                self.passwords.forget(account_id)
+            self.passwords.forget(account_ids)
 
     def _connect_listeners(self) -> None:
         """Those of mail are for the workers."""
@@ -338,7 +337,7 @@ class Supervisor(House):
             self.web.apply(self.config.limits)
             if self.taking is not None:
                 self.taking.apply(self.config)
-            self.passwords.most_waiting = self.config.limits.sign_in_queue
+            self.passwords.passwords.most_waiting = self.config.limits.sign_in_queue
             if self.portal is not None:
                 self.portal.turns.most_waiting = self.config.limits.sign_in_queue
         for worker in self.workers.values():

@@ -313,4 +313,8 @@ def copy_folder(made: Path, to: Path) -> Path:
     """A node's folder like `made`, without asking argon2 again."""
     to.mkdir(parents=True, exist_ok=True)
     shutil.copy2(made / "users.db", to / "users.db")
+    keys = made / "var" / "keys"
+    if keys.exists():  # what users.db has sealed opens under these alone
+        (to / "var").mkdir(mode=0o700, exist_ok=True)
+        shutil.copytree(keys, to / "var" / "keys", dirs_exist_ok=True)
     return to

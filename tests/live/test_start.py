@@ -247,7 +247,7 @@ def nobody_can(arguments: list[str]) -> bool:
 @pytest.fixture
 def open_folder(folder: Path) -> Path:
     """A folder of nobody's, that nobody can reach."""
-    for path in [folder, *folder.iterdir()]:
+    for path in [folder, *folder.rglob("*")]:
         os.chown(path, NOBODY, NOBODY)
     for parent in folder.parents:
         if not parent.stat().st_mode & 0o001:

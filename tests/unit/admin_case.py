@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mailnode.addresses import parse_address
+from mailnode.addresses import Address, parse_address
 from mailnode.admission import Sessions
+from mailnode.cred.policy import PasswordPolicy
+from mailnode.cred.stored import StoredPassword
 from mailnode.events import Event
-from mailnode.settings import QuotaSettings
-from mailnode.store.accounts import Accounts
+from mailnode.settings import PasswordSettings, QuotaSettings
+from mailnode.store.accounts import Account, Accounts
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.journal import insert_events, read_trace
 from mailnode.store.journal_search import Sought, read_subject, search_journal
@@ -74,8 +76,11 @@ class AdminCase(WebCase):
         async def changed() -> None:
             self.take_up()
 
-        async def hash_password(password: str) -> str:
-            return f"hash of {password}"
+        async def choose(
+            password: str, address: Address, account: Account | None
+        ) -> StoredPassword:
+            PasswordPolicy(PasswordSettings).judge(password, address)
+            return StoredPassword(f"hash of {password}")
 
         async def search(before: int, limit: int, known: Mapping[str, Any]) -> Any:
             return search_journal(self.mail, Sought(**known), before=before, limit=limit)
@@ -90,7 +95,8 @@ class AdminCase(WebCase):
             directory=self.directory,
             in_thread=self.in_thread,
             changed=changed,
-            hash_password=hash_password,
+            choose_password=choose,
+            least_characters=lambda: 10,
             sets_passwords=True,
             sums=lambda: self.sums,
             quota=lambda: self.quota,

@@ -19,10 +19,13 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import AccountChecker, CheckersInTurn, SignInDenied
+from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.passwords import DUMMY_HASH
-from mailnode.errors import SignInBusy, SignInRefused
-from mailnode.store.directory import Directory, Domain, LiveDirectory
+from mailnode.errors import PasswordTooOld, SignInBusy, SignInRefused
+from mailnode.settings import PasswordSettings
+from mailnode.store.directory import Account, Directory, Domain, LiveDirectory
 from tests.unit.test_directory import account
 
 ALICE, BOB = account(1, "Alice"), account(2, "bob", disabled=True)
@@ -44,11 +47,27 @@ class FakePasswords:
         return self.answers[-1]
 
 
+class FakeRenewing:
+    """Notes which passwords were right."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, str]] = []
+
+    def saw(self, account: Account, password: str) -> None:
+        self.seen.append((account.id, password))
+
+
 class CheckerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = LiveDirectory(self.people(ALICE, BOB))
-        self.passwords = FakePasswords()
-        self.checker = AccountChecker(self.directory, self.passwords)  # type: ignore[arg-type]
+        self.passwords, self.renewing = FakePasswords(), FakeRenewing()
+        self.settings, self.now = PasswordSettings(), 0.0
+        self.checker = AccountChecker(
+            self.directory,
+            self.passwords,  # type: ignore[arg-type]
+            Ageing(lambda: self.settings, lambda: self.now),
+            self.renewing,  # type: ignore[arg-type]
+        )
 
     def people(self, *accounts: object) -> Directory:
         return Directory.of([Domain(1, "example.test", 0.0)], accounts)  # type: ignore[arg-type]
@@ -73,6 +92,40 @@ class CheckerTests(SynchronousTestCase):
             self.passwords.answers[-1].callback(True)
             self.assertEqual(b"Alice@example.test", self.successResultOf(result))
         self.assertEqual(("hash-1", "sesame", 1), self.passwords.asked[0])
+        self.assertEqual([(1, "sesame"), (1, "sesame")], self.renewing.seen)
+
+    def test_a_password_past_its_age_and_grace_counts_for_mail_programs_no_more(self) -> None:
+        self.settings = PasswordSettings(max_age=100.0, grace=50.0)
+        for self.now, service, goes in (
+            (99.0, "smtp", True),
+            (149.0, "pop3", True),
+            (150.0, "smtp", False),
+            (150.0, "pop3", False),
+            (150.0, "", True),
+        ):
+            asked = PasswordCredentials(b"alice", b"sesame", service=service)
+            result = self.checker.requestAvatarId(asked)
+            self.passwords.answers[-1].callback(True)
+            if goes:
+                self.assertEqual(b"Alice@example.test", self.successResultOf(result))
+            else:
+                told = self.failureResultOf(result, PasswordTooOld).value.text
+                self.assertIn("choose another", told)
+
+    def test_of_a_wrong_password_nobody_hears_that_it_is_too_old(self) -> None:
+        self.settings, self.now = PasswordSettings(max_age=1.0, grace=1.0), 9.0
+        result = self.checker.requestAvatarId(
+            PasswordCredentials(b"alice", b"guess", service="smtp")
+        )
+        self.passwords.answers[-1].callback(False)
+        self.assertEqual("wrong password", self.failureResultOf(result, SignInDenied).value.detail)
+        self.assertEqual([], self.renewing.seen)
+
+    def test_a_hash_that_is_renewed_meanwhile_is_of_the_same_password(self) -> None:
+        result = self.judged(b"alice")
+        self.directory.replace(self.people(evolve(ALICE, password_hash="renewed")))
+        self.passwords.answers[-1].callback(True)
+        self.assertEqual(b"Alice@example.test", self.successResultOf(result))
 
     def test_every_refusal_costs_one_check_and_only_the_log_knows_why(self) -> None:
         self.assertEqual("wrong password", self.refusal(b"alice"))
@@ -101,7 +154,7 @@ class CheckerTests(SynchronousTestCase):
     def test_an_account_that_changes_during_the_check_is_refused(self) -> None:
         for now in (
             self.people(evolve(ALICE, disabled=True)),
-            self.people(evolve(ALICE, password_hash="new")),
+            self.people(evolve(ALICE, password_hash="new", sign_in_changed_at=7.0)),
             self.people(),
         ):
             self.directory.replace(self.people(ALICE))

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from mailnode.cli import passwords
+from attrs import evolve
+
+from mailnode.addresses import parse_address
 from mailnode.cred.passwords import password_matches
+from mailnode.cred.stored import ScramKeys, read_kept
+from mailnode.sealing import Seal
 from mailnode.store.accounts import Accounts
 from tests.unit.cli_case import CommandCase
 
 PASSWORD = "correct horse"
+BCRYPT = "$2y$05$h7orBuFPBAfLkSqMfBDLZe8Mm6xpI2Wc4xEY9gnCa.Q2yB04sytbi"
 
 
 class TypedPasswords:
@@ -145,7 +150,7 @@ class Users(AccountCase):
         self.assertIsNone(self.run_json("user quota alice")["quota_octets"])
 
     def test_an_administrator_is_made_so_and_no_more_one(self) -> None:
-        added = self.run_json("user add dora@example.org --admin", "password 8\n")
+        added = self.run_json("user add dora@example.org --admin", "seven sleepy owls\n")
         self.assertTrue(added["admin"])
         self.assertIn("active, administrator", self.run_command("user list").stdout)
         self.run_command("user set dora --no-admin")
@@ -217,8 +222,8 @@ class Passwords(AccountCase):
         for line in ("user passwd alice", "init --user eve@example.org"):
             terminal = TypedPasswords(self, *typed)
             told = self.run_command(line).stderr
-            self.assertIn("shorter than 8 characters: once more", told)
-            self.assertIn("the password is empty or blank: once more", told)
+            self.assertIn("A password has at least 10 characters: once more", told)
+            self.assertIn("The password is empty or blank: once more", told)
             self.assertEqual([], terminal.left)
 
     def test_two_that_differ_change_nothing(self) -> None:
@@ -238,17 +243,43 @@ class Passwords(AccountCase):
         for typed, why in (
             (b"", "no password"),
             (b"\n", "empty"),
-            (b"seven77\n", "8 characters"),
+            (b"seven 77\n", "10 characters"),
+            (b"password 1234\n", "easy to guess"),
+            (b"alice@example.org\n", "not the name"),
             (b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\n", "UTF-8"),
             (b"with\x00zero-octet\n", "control character"),
         ):
             self.assertIn(why, self.refusal("user passwd alice", 65, typed))
         self.assertEqual(self.account("alice").password_hash, before)
 
-    def test_eight_characters_will_do_whatever_their_octets(self) -> None:
-        self.run_command("user passwd alice", typed="äöüÄÖÜßé\n")
-        self.refusal("user passwd alice", 65, "äöüÄÖÜß\n")
-        self.assertEqual(passwords.LEAST_CHARACTERS, 8)
+    def test_ten_characters_will_do_whatever_their_octets(self) -> None:
+        self.run_command("user passwd alice", typed="äöüÄÖÜßéüñ\n")
+        self.refusal("user passwd alice", 65, "äöüÄÖÜßéü\n")
+
+    def test_the_last_five_are_refused_and_the_one_before_may_come_back(self) -> None:
+        words = [
+            f"{each} sleepy owls" for each in ("seven", "eight", "nine", "ten", "eleven", "12")
+        ]
+        for word in words[:5]:
+            self.run_command("user passwd alice", typed=f"{word}\n")
+        for word in words[:5]:
+            self.assertIn("new", self.refusal("user passwd alice", 65, f"{word}\n"))
+        self.run_command("user passwd alice", typed=f"{words[5]}\n")
+        self.run_command("user passwd alice", typed=f"{words[0]}\n")
+
+    def test_its_keys_for_scram_are_sealed_about_the_account(self) -> None:
+        self.run_command("user passwd alice", typed=f"{PASSWORD}\n")
+        accounts = Accounts.open("users.db")
+        directory = accounts.load_directory()
+        accounts.close()
+        alice = directory.find(parse_address("alice@example.org"))
+        assert alice is not None
+        kept = directory.scram_keys[alice.id]
+        keys = read_kept(alice, kept, Seal.open(Path("var")))
+        assert keys is not None
+        self.assertEqual(ScramKeys.of(PASSWORD, keys.salt), keys)
+        self.assertNotIn(keys.stored_key, kept.keys)
+        self.assertIsNone(read_kept(evolve(alice, id=alice.id + 1), kept, Seal.open(Path("var"))))
 
     def test_a_demo_account_may_have_a_short_one_but_never_none(self) -> None:
         self.assertTrue(self.run_json("user add --demo demo@example.org", "demo\n")["demo"])
@@ -362,3 +393,76 @@ class Init(CommandCase):
 
     def test_where_no_folder_is_it_is_73(self) -> None:
         self.assertIn("make it first", self.refusal("init --users no/where/users.db", 73))
+
+
+class ForeignPasswords(AccountCase):
+    """Accounts of another mail server come with the hashes of their passwords."""
+
+    def hash_of(self, name: str) -> str:
+        return str(self.account(name).password_hash)
+
+    def test_one_is_made_with_what_another_system_kept(self) -> None:
+        for name, given in (("carol", f"{{BLF-CRYPT}}{BCRYPT}"), ("dora", BCRYPT)):
+            self.run_command(f"user add {name}@example.org --hash '{given}'")
+            self.assertEqual(BCRYPT, self.hash_of(name))
+
+    def test_a_hash_that_costs_too_much_or_is_none_makes_no_account(self) -> None:
+        for given in (BCRYPT.replace("$05$", "$20$"), "sesame", "{PLAIN}sesame", ""):
+            self.refusal(f"user add carol@example.org --hash '{given}'", 65)
+        self.assertNotIn("carol@example.org", self.addresses())
+        said = self.refusal(f"user add carol@example.org --demo --hash '{BCRYPT}'", 64)
+        self.assertIn("without --hash", said)
+
+    def import_file(self, *lines: str | bytes, exit_code: int = 0) -> Any:
+        octets = [each if isinstance(each, bytes) else each.encode() for each in lines]
+        Path("users").write_bytes(b"\n".join(octets))
+        return self.run_json("user import users", exit_code=exit_code)
+
+    def test_a_file_of_dovecots_is_taken_and_taking_it_again_does_no_harm(self) -> None:
+        lines = (
+            "# name:hash:uid:gid:gecos:home:shell:extra",
+            "",
+            f"carol:{{BLF-CRYPT}}{BCRYPT}:1000:1000::/home/carol::userdb_quota=1G",
+            f"dora@example.org:{BCRYPT}",
+            f"alice:{BCRYPT}:::",
+        )
+        before = self.hash_of("alice")
+        told = self.import_file(*lines)
+        self.assertEqual(["carol@example.org", "dora@example.org"], told["made"])
+        self.assertEqual((["alice@example.org"], []), (told["kept"], told["unusable"]))
+        self.assertEqual(BCRYPT, self.hash_of("carol"))
+        self.assertEqual(before, self.hash_of("alice"))
+        again = self.import_file(*lines)
+        self.assertEqual(([], 3), (again["made"], len(again["kept"])))
+
+    def test_lines_that_can_not_be_taken_are_told_and_the_others_are(self) -> None:
+        told = self.import_file(
+            "no hash at all",
+            f"carol:{{MD5-CRYPT}}{BCRYPT}",
+            f"eve@elsewhere.example:{BCRYPT}",
+            b"\xff:" + BCRYPT.encode(),
+            "x" * 100_000,
+            f"not an @ddress:{BCRYPT}",
+            f"dora:{BCRYPT}",
+            f"dora:{BCRYPT}",
+            f"eve:{BCRYPT.replace('$05$', '$31$')}",
+            exit_code=65,
+        )
+        self.assertEqual(["dora@example.org"], told["made"])
+        whys = [f"{each['where']}: {each['why']}" for each in told["unusable"]]
+        for number, words in (
+            (1, "no name, colon and hash"),
+            (2, "{MD5-CRYPT} is no scheme"),
+            (3, "mailnode domain add elsewhere.example"),
+            (4, "not UTF-8"),
+            (5, "longer than 4096"),
+            (6, "not an @ddress"),
+            (8, "stands in a line before"),
+            (9, "cost is 31"),
+        ):
+            line = next(each for each in whys if each.startswith(f"users, line {number}: "))
+            self.assertIn(words, line)
+        self.assertEqual(8, len(whys))
+
+    def test_what_can_not_be_read_is_said(self) -> None:
+        self.refusal("user import nowhere", 65)

@@ -18,6 +18,7 @@ from mailnode.cli.frame import Mistake
 from mailnode.cli.passwords import _require_good
 from mailnode.cli.places import ClientCommand
 from mailnode.client.trouble import Unreachable
+from mailnode.cred.policy import require_text
 from mailnode.errors import MailError, NotFound, StoreBroken, StoreTooNew
 from tests.damaged import damage_schema
 from tests.unit.cli_case import CommandCase
@@ -248,4 +249,4 @@ class Output(CommandCase):
 class BlankPasswordTests(SynchronousTestCase):
     def test_a_blank_password_is_none(self) -> None:
         with self.assertRaisesRegex(Mistake, "empty or blank"):
-            _require_good(" " * 9, demo=False)
+            _require_good(" " * 9, require_text)

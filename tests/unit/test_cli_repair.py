@@ -346,6 +346,22 @@ class RepairTests(CommandCase):
         self.assertEqual([row["address"] for row in self.run_json("user list")], [ALICE, BOB])
         self.assertEqual([row["mails"] for row in self.run_json("mailbox list")], [2, 1])
 
+    def test_of_a_damaged_users_db_no_key_and_no_right_is_believed(self) -> None:
+        path = self.folder / "users.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as users:
+            users.execute("INSERT INTO scram_key SELECT id, x'00', 4096, x'01' FROM account")
+            users.execute(
+                "INSERT INTO factor (account_id, kind, name, target, sealed_secret, created_at)"
+                " SELECT id, 'totp', 'phone', '', x'00', 1.0 FROM account"
+            )
+            users.execute("UPDATE domain SET created_at = 'x'")
+        said = self.run_command("repair").stdout
+        self.assertIn("made again when its owner signs in by password", said)
+        with closing(sqlite3.connect(path)) as users:
+            (keys,) = users.execute("SELECT count(*) FROM scram_key").fetchone()
+            (factors,) = users.execute("SELECT count(*) FROM factor").fetchone()
+        self.assertEqual((0, 2), (keys, factors))
+
     def test_an_owner_who_only_sent_is_named_by_what_was_kept(self) -> None:
         kept = Envelope(new_mail_id(), None, (), kept=Kept(77, "carol@example.test"))
         message = Message(b"", RAW, len(RAW), hashlib.sha256(RAW).digest())

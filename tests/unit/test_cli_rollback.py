@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mailnode.addresses import parse_address
@@ -233,6 +234,40 @@ class RollbackTests(CommandCase):
             ),
             [(1, 0), (0, 1), (0, 1)],
         )
+
+    def test_keys_codes_and_rights_that_were_withdrawn_since_let_nobody_in(self) -> None:
+        path = self.folder / "users.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as users:
+            users.execute("INSERT INTO scram_key SELECT id, x'00', 4096, x'01' FROM account")
+            users.execute(
+                "INSERT INTO recovery_code (account_id, key_hash, created_at)"
+                " SELECT id, key, 1.0 FROM account"
+            )
+            users.execute(
+                "INSERT INTO domain_admin (account_id, domain_id, created_at)"
+                " SELECT id, domain_id, 1.0 FROM account"
+            )
+        self.upgrade()
+        with newer_version():
+            accounts = Accounts.open(path, data=self.folder / "var")
+            self.addCleanup(accounts.close)
+            accounts.set_password(ALICE, "another")
+            with accounts.file.change() as sql:
+                sql.execute("UPDATE recovery_code SET used_at = 2.0")
+                sql.execute("DELETE FROM domain_admin")
+                sql.execute(
+                    "INSERT INTO factor (account_id, kind, name, target, sealed_secret,"
+                    " created_at) SELECT id, 'totp', 'phone', '', x'00', 1.0 FROM account"
+                )
+        self.roll_back()
+        for query, found in (
+            ("SELECT key FROM account JOIN scram_key ON account_id = account.id", [(BOB,)]),
+            ("SELECT count(*) FROM recovery_code WHERE used_at IS NULL", [(0,)]),
+            ("SELECT count(*) FROM domain_admin", [(0,)]),
+            ("SELECT count(*) FROM factor", [(2,)]),
+            ("SELECT count(*) FROM former_password", [(1,)]),
+        ):
+            self.assertEqual(found, self.rows(path, query), query)
 
     def test_users_db_may_have_any_name(self) -> None:
         (self.folder / "users.db").rename(self.folder / "people")

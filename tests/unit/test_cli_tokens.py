@@ -63,7 +63,7 @@ class TokenTests(CommandCase):
         self.run_command("token add bob two --scope read")
         (row,) = self.run_json("token list --account bob")
         self.assertEqual("two", row["name"])
-        self.run_command("user passwd bob", "password 8\n")
+        self.run_command("user passwd bob", "seven sleepy owls\n")
         self.assertEqual([False, True], [row["void"] for row in self.run_json("token list")])
         self.assertIn("void: a new password", self.run_command("token list").stdout)
         self.run_command("token add bob three --scope read")

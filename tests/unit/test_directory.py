@@ -374,12 +374,16 @@ class LiveDirectoryTests(SynchronousTestCase):
     ) -> None:
         seen: list[Account | None] = []
         self.live.subscribe(lambda ids: seen.append(self.live.find_by_id(1)))
-        changed = evolve(self.alice, password_hash="other")
+        changed = evolve(self.alice, password_hash="other", sign_in_changed_at=7.0)
         self.live.replace(directory(changed, self.bob))
         self.live.replace(directory(changed, evolve(self.bob, disabled=True)))
         self.live.replace(directory(evolve(self.bob, disabled=True)))
         self.assertEqual([{1}, {2}, {1}], self.changes)
         self.assertEqual([changed, changed, None], seen)
+
+    def test_nothing_is_told_of_a_hash_that_is_renewed(self) -> None:
+        self.live.replace(directory(evolve(self.alice, password_hash="better"), self.bob))
+        self.assertEqual([], self.changes)
 
     def test_nothing_is_told_of_quotas_and_new_accounts(self) -> None:
         self.live.replace(

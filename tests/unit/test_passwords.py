@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import argon2
@@ -11,9 +12,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from mailnode.cred import passwords
+from mailnode.cred import hashes, passwords
 from mailnode.cred.passwords import DUMMY_HASH, Passwords, hash_password, password_matches
 from mailnode.errors import SignInBusy
+from mailnode.sealing import Seal
+
+SEAL = Seal(Path("seal.key"), b"k" * 32)
 
 
 class HeldPool:
@@ -78,7 +82,7 @@ class HashTests(SynchronousTestCase):
                 verified.append(password_hash)
                 raise argon2.exceptions.VerifyMismatchError()
 
-        self.patch(passwords, "_HASHER", Hasher())
+        self.patch(hashes, "_HASHER", Hasher())
         for broken in ("", "sesame", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=1"):
             self.assertFalse(password_matches(broken, "sesame"))
         self.assertEqual([DUMMY_HASH] * 4, verified)
@@ -92,7 +96,7 @@ class PasswordsCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.pool = FakeReactor(), HeldPool()
         self.patch(passwords, "password_matches", lambda hashed, given: hashed == f"<{given}>")
-        self.passwords = Passwords(self.clock, most_waiting=2, pool=self.pool)
+        self.passwords = Passwords(self.clock, SEAL, most_waiting=2, pool=self.pool)
 
     def verified(self, given: str, whose: int | str | None = 1, hashed: str = "<right>") -> bool:
         result = self.passwords.verify(hashed, given, whose)
@@ -104,7 +108,7 @@ class QueueTests(PasswordsCase):
     def test_one_more_than_the_queue_holds_is_turned_away(self) -> None:
         waiting = [self.passwords.verify("<right>", f"p{n}") for n in range(4)]
         self.failureResultOf(self.passwords.verify("<right>", "p4"), SignInBusy)
-        self.failureResultOf(self.passwords.hash("new"), SignInBusy)
+        self.failureResultOf(self.passwords.store("new"), SignInBusy)
         self.assertEqual(2, self.passwords.turned_away)
         self.assertEqual(4, len(self.pool.jobs))
         self.pool.run()
@@ -210,7 +214,7 @@ class ThreadTests(TestCase):
     def setUp(self) -> None:
         from twisted.internet import reactor
 
-        self.passwords = Passwords(reactor)  # type: ignore[arg-type]
+        self.passwords = Passwords(reactor, SEAL)  # type: ignore[arg-type]
         self.addCleanup(self.passwords.stop)
 
     async def test_hashing_and_checking_run_in_two_threads_and_not_in_the_reactors(self) -> None:
@@ -222,7 +226,7 @@ class ThreadTests(TestCase):
             return real(hashed, given)
 
         self.patch(passwords, "password_matches", watched)
-        hashed = await self.passwords.hash("sesame")
+        hashed = (await self.passwords.store("sesame")).password_hash
         checks = [self.passwords.verify(hashed, given) for given in ("sesame", "a", "b", "c")]
         self.assertEqual([True, False, False, False], [await check for check in checks])
         self.assertNotIn(threading.current_thread().name, seen)

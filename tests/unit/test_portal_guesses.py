@@ -16,7 +16,7 @@ from mailnode.cred.checkers import AccountChecker, SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.guessing import Guesses
 from mailnode.cred.portal import SignInPortal
-from mailnode.errors import SignInBlocked, SignInBusy
+from mailnode.errors import PasswordTooOld, SignInBlocked, SignInBusy
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.settings import GuessingSettings
 from mailnode.store.directory import Directory, Domain, LiveDirectory
@@ -150,6 +150,17 @@ class BlockedTests(GuessedCase):
         self.assertNoResult(wrong)
         self.assertNoResult(right_of_bob)
         self.end([wrong, right_of_bob], SignInBlocked)
+
+    def test_a_right_password_that_is_too_old_tells_a_guesser_nothing(self) -> None:
+        self.sign_in(HOME, "alice")
+        self.end(self.guess(5, HOME, "bob"))
+        old = self.login(HOME, "bob")
+        self.checker.asked.pop()[1].errback(PasswordTooOld())
+        self.assertNoResult(old)
+        self.end([old], SignInBlocked)
+        of_alice = self.login(HOME, "alice")
+        self.checker.asked.pop()[1].errback(PasswordTooOld())
+        self.failureResultOf(of_alice, PasswordTooOld)
 
     def test_not_more_than_ten_at_a_time_are_asked_about_there(self) -> None:
         self.sign_in(HOME, "alice")

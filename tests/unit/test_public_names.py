@@ -35,14 +35,14 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=, learning=, guessing=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=, guessing=, passwords=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",
-    "cred.checkers.AccountChecker": "(directory, passwords)",
+    "cred.checkers.AccountChecker": "(directory, passwords, ageing=, renewing=)",
     "cred.checkers.SignInDenied": "(text=, *, detail=, code=, enhanced=)",
-    "cred.credentials.LoginCredentials": "(username=, password=, client=)",
-    "cred.credentials.PlainCredentials": "(username=, password=, client=)",
+    "cred.credentials.LoginCredentials": "(username=, password=, client=, service=, channel=)",
+    "cred.credentials.PlainCredentials": "(username=, password=, client=, service=, channel=)",
     "cred.portal.SignInPortal": (
         "(realm, checkers=, *, clock, tell=, sign_in_key=, account_of=, guesses=)"
     ),

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -26,7 +26,7 @@ from zope.interface.verify import verifyObject
 
 from mailnode import tls
 from mailnode.settings import TlsSettings
-from mailnode.tls import Certificate, TlsError, make_self_signed, open_certificate
+from mailnode.tls import Certificate, TlsChannel, TlsError, make_self_signed, open_certificate
 
 
 def shake_hands(server: SSL.Connection, **client: Any) -> SSL.Connection:
@@ -368,3 +368,37 @@ class HandshakeTests(TlsCase):
         client.bio_write(transport.value())
         client.do_handshake()
         self.assertEqual("two.example.test", self.shown(client))
+
+
+class ChannelTests(TlsCase):
+    """What a proof of a password is bound to, at both ends."""
+
+    def ends(self, version: int) -> tuple[SSL.Connection, SSL.Connection]:
+        server = self.certificate().serverConnectionForTLS(None)
+        return shake_hands(server, set_max_proto_version=version), server
+
+    def test_both_ends_export_the_same_of_tls_1_3_and_no_others_do(self) -> None:
+        client, server = self.ends(SSL.TLS1_3_VERSION)
+        ours = TlsChannel(lambda: server).binding("tls-exporter")
+        theirs = client.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        self.assertEqual(theirs, ours)
+        another = self.ends(SSL.TLS1_3_VERSION)[1]
+        self.assertNotEqual(ours, TlsChannel(lambda: another).binding("tls-exporter"))
+
+    def test_below_nothing_is_exported(self) -> None:
+        server = self.ends(SSL.TLS1_2_VERSION)[1]
+        self.assertIsNone(TlsChannel(lambda: server).binding("tls-exporter"))
+
+    def test_the_end_point_is_the_hash_of_the_certificate(self) -> None:
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            client, server = self.ends(version)
+            shown = client.get_peer_certificate()
+            assert shown is not None
+            expected = shown.to_cryptography().fingerprint(hashes.SHA256())
+            channel = TlsChannel(lambda server=server: server)
+            self.assertEqual(expected, channel.binding("tls-server-end-point"))
+
+    def test_any_other_binding_there_is_none(self) -> None:
+        server = self.ends(SSL.TLS1_2_VERSION)[1]
+        for kind in ("tls-unique", "", "tls-Exporter"):
+            self.assertIsNone(TlsChannel(lambda: server).binding(kind))

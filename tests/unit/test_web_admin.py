@@ -104,7 +104,8 @@ class AccountTests(AdminCase):
             ("address", "a b@example.test", "such as carol@example.org"),
             ("address", "carol@example.org", "no domain here"),
             ("address", "bob", "is an account here already"),
-            ("password", "short", "at least 8"),
+            ("password", "short", "at least 10"),
+            ("password", "password 1234", "easy to guess"),
             ("password", " " * 9, "blank"),
             ("quota", "much", "25 MiB"),
             ("quota_mails", "-1", "whole number"),
@@ -140,8 +141,8 @@ class AccountTests(AdminCase):
         reply = self.sent("/admin/accounts/2/password", typed="no")
         shown = re.findall(r'class="secret">([^<]+)<', reply.text)
         self.assertEqual(f"hash of {shown[0]}", self.users.account("bob").password_hash)
-        self.sent("/admin/accounts/2/password", typed="yes", password="another one")
-        self.assertEqual("hash of another one", self.users.account("bob").password_hash)
+        self.sent("/admin/accounts/2/password", typed="yes", password="another sleepy owl")
+        self.assertEqual("hash of another sleepy owl", self.users.account("bob").password_hash)
         wrong = self.sent("/admin/accounts/2/password", typed="yes", password="x")
         self.assertEqual(422, wrong.status)
 

@@ -12,14 +12,23 @@ ALICE, BOB, FAR = "alice@example.test", "bob@example.test", "dave@elsewhere.exam
 class People(ApiCase):
     async def test_an_account_is_made_changed_and_deleted_and_the_node_knows_at_once(self) -> None:
         await self.begin()
-        order = {"address": "carol@example.test", "password": "long enough", "quota_mails": 10}
+        order = {
+            "address": "carol@example.test",
+            "password": "seven sleepy owls",
+            "quota_mails": 10,
+        }
         made = await self.ask("POST", "/accounts", order)
         self.assertEqual(201, made.status)
         self.assert_fits("addAccount", 201, made.json)
         await self.send("carol@example.test")
         path = "/accounts/carol%40example.test"
         self.assertEqual(1, (await self.get(path))["mails"])
-        changes = {"admin": True, "disabled": True, "quota_octets": 0, "password": "another one"}
+        changes = {
+            "admin": True,
+            "disabled": True,
+            "quota_octets": 0,
+            "password": "another sleepy owl",
+        }
         changed = await self.ask("PATCH", path, changes)
         shown = {name: changed.json[name] for name in ("admin", "disabled", "quota_octets")}
         self.assertEqual({"admin": True, "disabled": True, "quota_octets": 0}, shown)
@@ -33,13 +42,16 @@ class People(ApiCase):
     async def test_what_cannot_be_an_account_is_said(self) -> None:
         await self.begin()
         for order, status in (
-            ({"address": "carol", "password": "long enough"}, 422),
+            ({"address": "carol", "password": "seven sleepy owls"}, 422),
             ({"address": "carol@example.test", "password": "short"}, 422),
             ({"address": "carol@example.test", "password": " " * 9}, 422),
             ({"address": "carol@example.test"}, 422),
-            ({"address": ALICE, "password": "long enough"}, 409),
-            ({"address": "carol@elsewhere.example", "password": "long enough"}, 404),
-            ({"address": "c@example.test", "password": "long enough", "quota_mails": -1}, 422),
+            ({"address": ALICE, "password": "seven sleepy owls"}, 409),
+            ({"address": "carol@elsewhere.example", "password": "seven sleepy owls"}, 404),
+            (
+                {"address": "c@example.test", "password": "seven sleepy owls", "quota_mails": -1},
+                422,
+            ),
         ):
             said = await self.ask("POST", "/accounts", order)
             self.assertEqual(status, said.status, (order, said))
@@ -57,7 +69,7 @@ class People(ApiCase):
     async def test_a_new_password_voids_the_tokens_of_before(self) -> None:
         await self.begin()
         self.assertEqual(200, (await self.ask("GET", "/folders", token="bob")).status)
-        await self.ask("PATCH", f"/accounts/{BOB}", {"password": "another one"})
+        await self.ask("PATCH", f"/accounts/{BOB}", {"password": "another sleepy owl"})
         self.assertEqual(401, (await self.ask("GET", "/folders", token="bob")).status)
 
     async def test_aliases_lead_where_they_are_said_to(self) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import evolve
+
 import mailnode.web
+from mailnode.settings import PasswordSettings
 from mailnode.web.pages.signin import BUSY, WRONG
+from mailnode.web.routes import Answer, Route
 from mailnode.web.templates import time_of
-from tests.unit.web_case import AT, PASSWORD, WebCase
+from mailnode.web.visit import Visit
+from tests.unit.web_case import AT, PASSWORD, Reply, WebCase
 
 TEMPLATES = Path(mailnode.web.__file__).parent / "templates"
 
@@ -144,18 +150,22 @@ class SettingsTests(WebCase):
         self.sign_in("bob")
         others, self.jar = self.jar, mine
         for fields in (
-            {"now": "wrong", "new": "another 12", "again": "another 12"},
-            {"now": PASSWORD, "new": "another 12", "again": "another 13"},
+            {"now": "wrong", "new": "another sleepy owl", "again": "another sleepy owl"},
+            {"now": PASSWORD, "new": "another sleepy owl", "again": "another sleepy cat"},
             {"now": PASSWORD, "new": "short", "again": "short"},
+            {"now": PASSWORD, "new": "password 1234", "again": "password 1234"},
+            {"now": PASSWORD, "new": "bob@example.test", "again": "bob@example.test"},
             {"now": PASSWORD, "new": " " * 9, "again": " " * 9},
             {"now": PASSWORD, "new": "with\x01 control", "again": "with\x01 control"},
         ):
             self.assertEqual(422, self.post("/settings/password", **fields).status, fields)
         self.assertEqual(PASSWORD, self.passwords[2])
         before = dict(self.jar)
-        reply = self.post("/settings/password", now=PASSWORD, new="another 12", again="another 12")
+        reply = self.post(
+            "/settings/password", now=PASSWORD, new="another sleepy owl", again="another sleepy owl"
+        )
         self.assertEqual(303, reply.status)
-        self.assertEqual("another 12", self.passwords[2])
+        self.assertEqual("another sleepy owl", self.passwords[2])
         self.assertNotEqual(before["mailnode-8080"], self.jar["mailnode-8080"])
         self.assertIn("The password is changed", self.ask("/settings").text)
         for old in (others, before):
@@ -194,7 +204,12 @@ class ElsewhereTests(WebCase):
         self.sign_in()
         page = self.ask("/settings")
         self.assertNotIn('action="/settings/password"', page.text)
-        form = {"csrf": page.csrf, "now": PASSWORD, "new": "another 12", "again": "another 12"}
+        form = {
+            "csrf": page.csrf,
+            "now": PASSWORD,
+            "new": "another sleepy owl",
+            "again": "another sleepy owl",
+        }
         self.assertEqual(403, self.ask("/settings/password", form=form).status)
         self.assertEqual(PASSWORD, self.passwords[1])
 
@@ -213,3 +228,53 @@ class DocsTests(WebCase):
         there = {each.name for each in FOLDER.iterdir()} - {"README"}
         self.assertEqual(there, {file for _, files in PACKAGES.values() for file in files})
         self.assertTrue(assets.Assets.read("x").files)
+
+
+class Mail:
+    """A page beside the settings."""
+
+    def routes(self) -> Sequence[Route]:
+        return (Route("/mail", ("GET", "POST"), self.show, "Mail"),)
+
+    async def show(self, visit: Visit) -> Answer:
+        return Answer("mail")
+
+
+class OldPasswordTests(WebCase):
+    """bob's password may be 90 days old."""
+
+    more_pages = (Mail(),)
+
+    def sign_in_after(self, days: float) -> Reply:
+        self.password_settings = PasswordSettings(max_age=90 * 86400.0)
+        changed_at = AT - days * 86400
+        self.accounts[2] = evolve(self.accounts[2], password_changed_at=changed_at)
+        return self.sign_in("bob")
+
+    def post(self, path: str, **fields: object) -> Reply:
+        return self.ask(path, form={"csrf": self.csrf(), **fields})
+
+    def test_of_a_password_that_gets_old_its_owner_reads_in_the_settings(self) -> None:
+        self.sign_in_after(80)
+        self.assertIn("It is to be changed by", self.ask("/settings").text)
+        self.assertEqual("mail", self.ask("/mail").text)
+
+    def test_with_one_that_is_too_old_nothing_can_be_done_but_its_change(self) -> None:
+        self.assertEqual(303, self.sign_in_after(90).status)
+        answer = self.ask("/mail")
+        self.assertEqual((303, "/settings"), (answer.status, answer.header("Location")))
+        for path in ("/mail", "/settings/tokens", "/settings/junk"):
+            self.assertEqual(403, self.post(path, name="x", scope="read", junk="INBOX").status)
+        new = "another sleepy owl"
+        changed = self.post("/settings/password", now=PASSWORD, new=new, again=new)
+        self.assertEqual(303, changed.status)
+        self.assertEqual(new, self.passwords[2])
+
+    def test_a_script_of_a_page_is_sent_there_too(self) -> None:
+        self.sign_in_after(90)
+        answer = self.ask("/mail", "HX-Request: true")
+        self.assertEqual((403, "/settings"), (answer.status, answer.header("HX-Redirect")))
+
+    def test_who_has_it_may_leave(self) -> None:
+        self.sign_in_after(90)
+        self.assertEqual("/sign-in", self.post("/sign-out").header("Location"))

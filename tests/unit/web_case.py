@@ -19,9 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from mailnode.addresses import parse_address
+from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
+from mailnode.cred.policy import PasswordPolicy
 from mailnode.errors import NotFound, SignInBlocked, SignInBusy
 from mailnode.model import INBOX
+from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
 from mailnode.store.folder_lists import Folder
 from mailnode.store.guests import Session
@@ -173,6 +176,8 @@ class WebCase(SynchronousTestCase):
             )
         }
         self.passwords = dict.fromkeys(self.accounts, PASSWORD)
+        self.password_settings = PasswordSettings()
+        self.ageing = Ageing(lambda: self.password_settings, lambda: AT)
         self.clock = Clock()
         self.guests = MadeUpGuests()
         guests: Any = self.guests
@@ -182,6 +187,7 @@ class WebCase(SynchronousTestCase):
             self.accounts.get,
             frozenset({"mx.example.test", "mail.example.test"}),
             lambda host: host in self.proxies,
+            self.ageing.is_over,
         )
         self.templates = Templates(ASSETS, self.guard, "mx.example.test")
         self.portal = MadeUpPortal(self.accounts, self.passwords)
@@ -196,6 +202,8 @@ class WebCase(SynchronousTestCase):
             self.set_password,
             self.set_junk,
             self.shelf,
+            least_characters=lambda: 10,
+            ageing=self.ageing,
         )
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
@@ -220,6 +228,7 @@ class WebCase(SynchronousTestCase):
         return Shelf([Folder(40 + account_id, account_id, INBOX, 7, 5, 90, modseq=1)])
 
     async def set_password(self, account: Account, password: str) -> None:
+        PasswordPolicy(PasswordSettings).judge(password, account.address)
         self.passwords[account.id] = password
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")

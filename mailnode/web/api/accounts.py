@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
 from mailnode.composing.people import read_address
-from mailnode.errors import BadAddress, MailError
+from mailnode.errors import BadAddress, MailError, WeakPassword
 from mailnode.routes import TLS_WISHES, read_route
 from mailnode.web.api.operations import (
     NOTHING,
@@ -37,11 +36,12 @@ from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
     from mailnode.addresses import Address
+    from mailnode.cred.choosing import Choose
+    from mailnode.cred.stored import StoredPassword
     from mailnode.routes import Route
     from mailnode.store.accounts import Accounts as StoredAccounts
     from mailnode.store.directory import Account
 
-LEAST_PASSWORD = 8
 MOST_QUOTA = 1 << 50
 _ADDRESS = text(least=1, most=320, example="carol@example.org")
 _DOMAIN = text(least=1, most=255, example="example.org")
@@ -53,7 +53,10 @@ _QUOTA = {
     "quota_octets": or_null(whole("Null: the node's; 0: no limit.", 0, MOST_QUOTA)),
     "quota_mails": or_null(whole("Likewise.", 0, MOST_QUOTA)),
 }
-_PASSWORD = text(least=LEAST_PASSWORD, most=1000, example="correct horse 7")
+_PASSWORD = text(
+    "Long and hard to guess, as `[passwords]` of the node's settings asks.",
+    least=1, most=1000, example="correct horse 7",
+)  # fmt: skip
 _FLAGS = {"admin": flag("It looks after the node."), "disabled": flag("It is shut.")}
 SCHEMAS: dict[str, Schema] = {
     "Account": thing(
@@ -89,14 +92,15 @@ class Accounts:
     Args:
         in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
         changed: everybody knows of a change once its Deferred fires.
-        hash_password: as users.db keeps it.
+        choose_password: a new one for an address, and the account that has it, if any, as
+            users.db keeps it; raises WeakPassword.
         usage: octets and mails of an account.
     """
 
     accounts: StoredAccounts
     in_thread: Callable[..., Awaitable[Any]]
     changed: Callable[[], Awaitable[object]]
-    hash_password: Callable[[str], Awaitable[str]]
+    choose_password: Choose
     usage: Callable[[int], tuple[int, int]]
 
     def operations(self) -> Sequence[Operation]:
@@ -212,13 +216,12 @@ class Accounts:
     async def add_account(self, call: Call) -> Answer:
         body = call.body
         address = _address(body, "address")
-        _require_good(body["password"])
-        password_hash = await self.hash_password(body["password"])
+        password = await self._choose(body["password"], address)
 
         def add() -> Account:
             return self.accounts.add_account(
                 address,
-                password_hash,
+                password,
                 admin=body.get("admin", False),
                 quota_octets=body.get("quota_octets"),
                 quota_mails=body.get("quota_mails"),
@@ -230,18 +233,18 @@ class Accounts:
     async def change_account(self, call: Call) -> Answer:
         """All that is asked for, or nothing where there is no such account."""
         accounts, body = self.accounts, call.body
-        password_hash = ""
+        password: StoredPassword | None = None
         if "password" in body:
-            _require_good(body["password"])
-            password_hash = await self.hash_password(body["password"])
+            known: Account = await self._ask(accounts.account, call.places["address"])
+            password = await self._choose(body["password"], known.address, known)
 
         def change() -> Account:
             account = accounts.account(call.places["address"])
             if body.get("admin") is False or body.get("disabled"):
                 _require_another(call, account)
             name = str(account.address)
-            if password_hash:
-                accounts.set_password(name, password_hash)
+            if password is not None:
+                accounts.set_password(name, password)
             if "quota_octets" in body or "quota_mails" in body:
                 accounts.set_quota(
                     name,
@@ -255,6 +258,14 @@ class Accounts:
             return accounts.account(name)
 
         return answer_json(self._facts(await self._change(change)))
+
+    async def _choose(
+        self, password: str, address: Address, account: Account | None = None
+    ) -> StoredPassword:
+        try:
+            return await self.choose_password(password, address, account)
+        except WeakPassword as error:
+            raise Faulty([Fault("password", error.text)]) from error
 
     async def delete_account(self, call: Call) -> Answer:
         def delete() -> None:
@@ -362,11 +373,6 @@ def _address(body: dict[str, Any], name: str) -> Address:
         return read_address(body[name])
     except MailError as error:
         raise Faulty([Fault(name, error.text, error.enhanced)]) from error
-
-
-def _require_good(password: str) -> None:
-    if not password.strip() or any(unicodedata.category(each) == "Cc" for each in password):
-        raise Faulty([Fault("password", "is blank, or holds a control character")])
 
 
 def _domain_facts(domain: Any) -> dict[str, Any]:

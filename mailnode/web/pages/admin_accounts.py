@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 from mailnode.addresses import Address, parse_address
-from mailnode.errors import BadAddress, MailError
+from mailnode.errors import BadAddress, MailError, SignInBusy, WeakPassword
 from mailnode.telling import count, size
 from mailnode.values import read_count, read_size
 from mailnode.web.pages.admin_forms import Typed, number_of
@@ -19,13 +18,13 @@ from mailnode.web.refusals import NoSuchPage
 from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
+    from mailnode.cred.stored import StoredPassword
     from mailnode.store.directory import Account
     from mailnode.store.lists import Sums
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.visit import Visit
 
 PAGE_ACCOUNTS = 100
-LEAST_CHARACTERS, MOST_CHARACTERS = 8, 1000
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
 _FIELDS = ("address", "quota", "quota_mails", "admin", "typed")
 
@@ -94,7 +93,7 @@ class AdminAccounts:
             more=fit[PAGE_ACCOUNTS - 1].id if len(fit) > PAGE_ACCOUNTS else 0,
             typed=typed or Typed(),
             domain=domain,
-            least=LEAST_CHARACTERS,
+            least=self.desk.least_characters(),
             sets_passwords=self.desk.sets_passwords,
         )
 
@@ -131,14 +130,14 @@ class AdminAccounts:
         address = self._read_address(typed)
         octets, mails = _read_quota(typed)
         password = self._password(visit, typed)
+        stored = await self._choose(typed, password, address) if address is not None else ""
         if not typed.is_right or address is None:
             return await self.show(visit, typed, 422)
-        password_hash = await self.desk.hash_password(password) if password else ""
 
         def add() -> Account:
             return self.desk.accounts.add_account(
                 address,
-                password_hash,
+                stored,
                 quota_octets=octets,
                 quota_mails=mails,
                 admin=typed.get("admin") == "yes",
@@ -179,12 +178,19 @@ class AdminAccounts:
             return ""
         if not _is_typed(visit, typed):
             return make_password()
-        password = visit.form.get("password")
-        if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
-            typed.mistake("password", f"A password has at least {LEAST_CHARACTERS} characters")
-        elif not password.strip() or any(unicodedata.category(c) == "Cc" for c in password):
-            typed.mistake("password", "It is blank, or has a control character in it")
-        return password
+        return visit.form.get("password")
+
+    async def _choose(
+        self, typed: Typed, password: str, address: Address, account: Account | None = None
+    ) -> StoredPassword | str:
+        """As it is kept; "" where others judge passwords, or where it may not be set."""
+        if not self.desk.sets_passwords:
+            return ""
+        try:
+            return await self.desk.choose_password(password, address, account)
+        except (WeakPassword, SignInBusy) as error:
+            typed.mistake("password", error.text)
+            return ""
 
     # One of them
 
@@ -219,7 +225,7 @@ class AdminAccounts:
             typed=typed,
             made=made,
             own=account.id == visit.guest.account.id,
-            least=LEAST_CHARACTERS,
+            least=self.desk.least_characters(),
             sets_passwords=self.desk.sets_passwords,
         )
 
@@ -246,12 +252,10 @@ class AdminAccounts:
         password = self._password(visit, typed)
         if not self.desk.sets_passwords:
             typed.mistake("password", "Passwords are not kept here: another checker judges them")
+        stored = await self._choose(typed, password, account.address, account)
         if not typed.is_right:
             return await self._page(visit, account, typed, status=422)
-        password_hash = await self.desk.hash_password(password)
-        await self._change(
-            lambda: self.desk.accounts.set_password(str(account.address), password_hash)
-        )
+        await self._change(lambda: self.desk.accounts.set_password(str(account.address), stored))
         self._say(visit, f"{account.address} has a new password; it is signed out everywhere.")
         if _is_typed(visit, typed):
             return see_other(f"/admin/accounts/{account_id}")

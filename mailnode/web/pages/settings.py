@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, field
 
-from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused
+from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused, WeakPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.web.guest import IWebGuest
-from mailnode.web.pages.signin import MOST_PASSWORD, FormCredentials, SignIns
+from mailnode.web.pages.signin import FormCredentials, SignIns
 from mailnode.web.refusals import NoSuchPage, NotAllowed
 from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
+    from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
     from mailnode.store.guests import Guests
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
 TAGGED = "tagged"
-LEAST_CHARACTERS = 8
 DAY_S = 86400.0
 MOST_DAYS = 3650
 SCOPES = {
@@ -40,12 +39,14 @@ class Settings:
 
     Args:
         now: UTC epoch seconds.
-        set_password: gives an account, by its address, a new password; everybody knows of it
-            when the Deferred fires.
+        set_password: gives an account a new password, and raises WeakPassword for one that may
+            not be set; everybody knows of it when the Deferred fires.
         set_junk: files an account's unwanted mail in that folder from now on, and says whether POP3
             serves it under a tagged Subject; likewise.
         shelf: the folders of who asks, beside the page.
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
+        least_characters: of a password.
+        ageing: how old one may be; None where another checker judges them.
     """
 
     templates: Templates
@@ -56,6 +57,8 @@ class Settings:
     set_junk: Callable[[Account, str, bool], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
+    least_characters: Callable[[], int] = field(default=lambda: 1)
+    ageing: Ageing | None = None
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -105,7 +108,8 @@ class Settings:
             tokens=await self.guests.tokens(account_id),
             scopes=may,
             secret=secret,
-            least=LEAST_CHARACTERS,
+            least=self.least_characters(),
+            ends_at=self.ageing.ends_at(visit.guest.account) if self.ageing is not None else None,
             junk=_choice_of(visit.guest.account),
             passwords_here=self.passwords_here,
         )
@@ -170,12 +174,6 @@ class Settings:
         new = form.get("new")
         if new != form.get("again"):
             return await self._refused(visit, "The two new passwords differ.")
-        if not LEAST_CHARACTERS <= len(new) <= MOST_PASSWORD or not new.strip():
-            return await self._refused(
-                visit, f"A password has at least {LEAST_CHARACTERS} characters."
-            )
-        if any(unicodedata.category(character) == "Cc" for character in new):
-            return await self._refused(visit, "A password has no control characters.")
         typed = FormCredentials(
             str(account.address).encode(), form.get("now").encode(), visit.peer.client
         )
@@ -185,7 +183,12 @@ class Settings:
             return await self._refused(visit, "The current password is wrong.")
         except SignInBusy as error:
             return await self._refused(visit, f"{error.text}.", 503)
-        await self.set_password(account, new)
+        try:
+            await self.set_password(account, new)
+        except WeakPassword as error:
+            return await self._refused(visit, f"{error.text}.")
+        except SignInBusy as error:
+            return await self._refused(visit, f"{error.text}.", 503)
         changed = self.sign_ins.find_account(account.id)
         if changed is None:
             return see_other("/sign-in")

@@ -51,6 +51,7 @@ class SignIns:
 
     Args:
         demo_accounts: those whose passwords are published.
+        notice: what an account is told of its password, "" for nothing.
     """
 
     templates: Templates
@@ -59,6 +60,7 @@ class SignIns:
     portal: Any
     find_account: Callable[[int], Account | None]
     demo_accounts: Callable[[], Sequence[Account]]
+    notice: Callable[[Account], str] = field(default=lambda account: "")
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -102,7 +104,7 @@ class SignIns:
         account = self.find_account(avatar.account_id)
         if account is None:
             return self._page(visit, 401, fault=WRONG, name=name, next=wanted)
-        return await self.begin(visit, account, wanted or "/")
+        return await self.begin(visit, account, wanted or "/", self.notice(account))
 
     async def begin(self, visit: Visit, account: Account, path: str, told: str = "") -> Answer:
         """A new session, and there, where that is told first."""
