@@ -125,14 +125,12 @@ class SignInPortal(Portal):
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
         except PasswordTooOld as error:  # it was right: no guess
-            detail = {"name": name, "reason": error.text}
-            self._tell(SignInFailed(client=asked.client, detail=detail))
+            self._tell_failed(asked, name, error.text)
             raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = guesses.failed(asked)
-            detail = {"name": name, "reason": reason, "delay_s": round(delay_s, 1)}
-            self._tell(SignInFailed(client=asked.client, detail=detail))
+            self._tell_failed(asked, name, reason, delay_s=round(delay_s, 1))
             await deferLater(self._clock, max(0.0, began_s + delay_s - self._clock.seconds()))
             if blocked_s:
                 raise SignInBlocked.until(blocked_s) from error
@@ -140,8 +138,7 @@ class SignInPortal(Portal):
                 raise
             raise SignInDenied(detail=reason) from error
         except SignInBusy as error:
-            detail = {"name": name, "reason": error.detail}
-            self._tell(SignInFailed(client=asked.client, detail=detail))
+            self._tell_failed(asked, name, error.detail)
             if pace_s := guesses.pace_s(asked):
                 await deferLater(self._clock, pace_s)
             raise
@@ -151,6 +148,10 @@ class SignInPortal(Portal):
             told["delay_s"] = round(waited_s, 1)
         self._tell(SignedIn(client=asked.client, detail=told))
         return avatar
+
+    def _tell_failed(self, asked: Asked, name: str, reason: str, **more: object) -> None:
+        detail = {"name": name, "reason": reason, **more}
+        self._tell(SignInFailed(client=asked.client, detail=detail))
 
     async def _find(self, asked: Asked, credentials: ICredentials) -> tuple[Any, float]:
         """Whose credentials these are, once that may be told, and how long it had to wait.
@@ -191,9 +192,7 @@ class SignInPortal(Portal):
         if not left_s and blocked_s and self.guesses.is_crowded(asked):
             left_s = blocked_s
         if left_s:
-            self._tell(
-                SignInFailed(client=asked.client, detail={"name": name, "reason": "blocked"})
-            )
+            self._tell_failed(asked, name, "blocked")
             raise SignInBlocked.until(left_s)
         return blocked_s
 
