@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Protocol
 
@@ -27,6 +27,8 @@ class Session(Protocol):
     peer_host: str
     began_s: float
 
+    @property
+    def token_id(self) -> int | None: ...
     def tls_name(self) -> str: ...
     def sweep(self, now: float) -> None: ...
     def drain(self) -> None: ...
@@ -135,6 +137,16 @@ class Sessions:
         """End the sessions whose signed-in account has changed."""
         for session in list(self._open):
             if session.account and changed(session.account):
+                session.revoke()
+
+    def tokens(self) -> set[int]:
+        """The app passwords by which somebody is signed in."""
+        return {each.token_id for each in self._open if each.token_id is not None}
+
+    def revoke_tokens(self, token_ids: Collection[int]) -> None:
+        """End the sessions that signed in by one of these app passwords."""
+        for session in list(self._open):
+            if session.token_id in token_ids:
                 session.revoke()
 
     def start(self) -> None:

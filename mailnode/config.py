@@ -35,6 +35,7 @@ from mailnode.settings import (
     PluginSettings,
     QuotaSettings,
     RspamdSettings,
+    SecondFactorSettings,
     SpamdSettings,
     StoreSettings,
     TlsSettings,
@@ -83,6 +84,7 @@ class Config:
     learning: LearningSettings = field(factory=LearningSettings)
     guessing: GuessingSettings = field(factory=GuessingSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
+    second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
 
     @property
     def users_path(self) -> Path:

@@ -304,6 +304,32 @@ class SignInBlocked(MailError):
         return blocked
 
 
+class WrongCode(MailError):
+    """No: one text for every cause, which only the log tells apart (`detail`)."""
+
+    smtp_code, enhanced, http_status, exit_code = 535, "5.7.8", 401, 77
+    text = "That code is wrong, or was used before"
+
+
+class TooManyCodes(MailError):
+    """Nobody looks at a code now."""
+
+    smtp_code, enhanced, http_status, exit_code = 454, "4.7.0", 429, 75
+    text = "Too many wrong codes: wait a quarter of an hour, or use a recovery code"
+
+
+class NotSent(MailError):
+    """A code could not be sent."""
+
+    smtp_code, enhanced, http_status, exit_code = 451, "4.7.0", 503, 75
+    text = "The code could not be sent; try again later, or use another way"
+
+
+class TooManySent(NotSent):
+    http_status = 429
+    text = "Too many codes were sent: wait an hour, or use another way"
+
+
 class MaildropInUse(MailError):
     smtp_code, enhanced, pop3_code, http_status = 450, "4.2.0", "IN-USE", 409
     text = "Maildrop is in use by another session"

@@ -141,6 +141,36 @@ class Unbanned(Event):
     name = "unbanned"
 
 
+class CodeAwaited(Event):
+    """A right password on the web, of an account with a second factor: nobody is signed in yet."""
+
+    name = "code-awaited"
+
+
+class FactorAdded(Event):
+    """An account has one more second factor.
+
+    Detail has `account`, `kind`, and in `factor` what its owner calls it.
+    """
+
+    name = "factor-added"
+
+
+class FactorRemoved(Event):
+    """An account has a second factor less; detail is as of `FactorAdded`, with `by` whom."""
+
+    name = "factor-removed"
+
+
+class RecoveryCodesMade(Event):
+    """An account has new recovery codes, and those of before count no more.
+
+    Detail has `account`.
+    """
+
+    name = "recovery-codes-made"
+
+
 class Imported(Event):
     """A mail that was at rest elsewhere lies in a mailbox now, and would survive a power cut.
 

@@ -7,6 +7,7 @@ servers into it.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -36,6 +37,7 @@ from mailnode.store.blobs import FileBlobs
 from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
 from mailnode.store.greylist import Greylist, rules_of
+from mailnode.store.guests import Guests
 from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.models import ModelFiles, ModelShelf
@@ -58,6 +60,7 @@ NEED_A_RESTART = (
     "listen",
     "tls",
     "accounts",
+    "second_factor",
     "web",
     "log",
     "plugins",
@@ -79,8 +82,8 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, guard, models, dmarc: the parts,
-            beside those of `Premises`.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guard, guests, models, dmarc: the
+            parts, beside those of `Premises`.
         dispatch, teacher: the relay and who learns, in the one process of the node that has them.
         started: True once everything listens.
         owns_folder: whether this process does what one does for the whole node.
@@ -153,6 +156,8 @@ class House(Premises):
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
         self.guard = Guard.of(self, owns=self.owns_folder)
+        self.guests = Guests(self.database, time.time, self.directory.find_by_id)
+        self.guests.told = partial(self.bell.ring, "guests")
         self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -184,6 +189,7 @@ class House(Premises):
         ):
             self._call_every(every_s, call)
         self._call_every(FOLDERS_S, self._folders_changed, now=False)
+        self.bell.on("guests", self.guests.forget)
         self.bell.on("mail", self._folders_changed)
         self.bell.on("accounts", self.watch.look)
         self.bell.on("journal", self._complete_journal)

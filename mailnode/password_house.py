@@ -5,22 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
 from mailnode.cred.ageing import Ageing
+from mailnode.cred.app_passwords import AppPasswords, FactorGate, Proofs
 from mailnode.cred.checkers import AccountChecker
 from mailnode.cred.choosing import Choosing
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.policy import PasswordPolicy
 from mailnode.cred.renewing import Renewing
+from mailnode.cred.scram import ScramBook
 from mailnode.store.sign_in import Renewal
+from mailnode.store.tokens import app_password_of
 
 if TYPE_CHECKING:
     from mailnode.cred.stored import StoredPassword
     from mailnode.house import House
     from mailnode.settings import PasswordSettings
+    from mailnode.store.directory import LiveDirectory
     from mailnode.store.people import Account
 
 
@@ -33,12 +37,17 @@ class PasswordHouse:
         ageing: how old one may be.
         choosing: takes a new one.
         checker: who may sign in by one.
+        scram_book: whose keys are which.
+        app_passwords: whom another one lets in.
     """
 
     passwords: Passwords
     ageing: Ageing
     choosing: Choosing
     checker: AccountChecker
+    scram_book: ScramBook
+    app_passwords: AppPasswords
+    _directory: LiveDirectory
     _renewing: Renewing
 
     @classmethod
@@ -56,6 +65,13 @@ class PasswordHouse:
         passwords = Passwords(house.reactor, house.seal, most_waiting=queue)
         ageing = Ageing(settings, time.time)
         renewing = Renewing(house.directory, passwords, house.seal, house.reactor, keep)
+        book = ScramBook(house.directory, house.seal)
+        proofs = Proofs(book, house.seal)
+
+        async def prove(account: Account, secret: str) -> bytes:
+            return await passwords.in_thread(proofs.make, account, secret)
+
+        house.guests.prove = prove
         return cls(
             passwords,
             ageing,
@@ -65,7 +81,20 @@ class PasswordHouse:
                 partial(house._in_thread, house.accounts.sign_in.former_passwords),
             ),
             AccountChecker(house.directory, passwords, ageing, renewing),
+            book,
+            AppPasswords(house.directory, house.guests, book, proofs, app_password_of),
+            house.directory,
             renewing,
+        )
+
+    def gate(self, checker: Any) -> FactorGate:
+        """A checker, behind which a password alone is not always enough."""
+        directory = self._directory
+        return FactorGate(
+            checker,
+            self.app_passwords,
+            directory,
+            lambda account_id: bool(directory.factors(account_id)),
         )
 
     def forget(self, account_ids: Collection[int]) -> None:

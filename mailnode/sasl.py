@@ -83,17 +83,24 @@ class SaslDialog:
 
     Attributes:
         service: what credentials are told that they are for.
+        shown: the credentials that were last given, right or wrong.
         challengers: mechanism names to callables that make credentials. One that needs a channel
             to bind to has a true `binds_channel`, and is offered where there is one.
     """
 
     service = ""
+    shown: Any = None
     challengers: Mapping[bytes, Callable[[], Any]] = {}
     most_sign_in_failures = 3
     sign_in_failures = 0
     secure: bool
 
     _sasl: Any = None
+
+    @property
+    def token_id(self) -> int | None:
+        """Of the app password that let the client in; None where none did."""
+        return getattr(self.shown, "token_id", None)
 
     @property
     def in_sasl(self) -> bool:
@@ -118,7 +125,7 @@ class SaslDialog:
         credentials.client = self.peer_host
         credentials.service = self.service
         credentials.channel = self.channel()
-        self._sasl = credentials
+        self._sasl = self.shown = credentials
         challenge = next_challenge(credentials)
         if initial is not None:
             return self._sasl_response(b"" if initial == b"=" else initial)

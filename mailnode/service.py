@@ -9,7 +9,7 @@ Usable from `twistd`, from a `.tac` and in a test:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import AllowAnonymousAccess
@@ -21,12 +21,13 @@ from mailnode.addresses import Address
 from mailnode.admission import Sessions
 from mailnode.arrival.arrival import Arrival
 from mailnode.arrival.paces import Paces
+from mailnode.background import background
 from mailnode.config import Config
 from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
-from mailnode.cred.scram import ScramBook, ScramChecker
+from mailnode.cred.scram import ScramChecker
 from mailnode.errors import MailError
 from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["Node", "StartFailed"]
 
 TELL_STOP_S = 1.0
+TOKENS_S = 10.0  # until a session notices that its app password has ended, where no bell was heard
 
 _log = Logger(namespace="mailnode")
 
@@ -205,12 +207,12 @@ class Node(House):
             factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
         passwords, others = self.password_house, CheckersInTurn(self._other_checkers)
-        self.scram_book = ScramBook(self.directory, self.seal)
-        proofs = ScramChecker(self.directory, self.scram_book, passwords.ageing)
+        proofs = ScramChecker(self.directory, passwords.scram_book, passwords.ageing)
+        checkers = [passwords.gate(each) for each in (passwords.checker, proofs, others)]
         return SignInPortal(
             Realm(self.directory, factories, make),
             # Of two that judge one kind of credentials, the portal asks the last.
-            [AllowAnonymousAccess(), passwords.checker, proofs, others],
+            [AllowAnonymousAccess(), *checkers],
             clock=self.reactor,
             tell=self.mail_log.tell,
             sign_in_key=self.directory.sign_in_key,
@@ -226,7 +228,8 @@ class Node(House):
         shared: dict[str, Any] = {
             "hostname": self.hostname,
             "challengers": mechanisms(
-                self.scram_book if proofs_count else None, self.config.accounts.channel_binding
+                self.password_house.scram_book if proofs_count else None,
+                self.config.accounts.channel_binding,
             ),
             "tls": self.certificate,
             "tell": self.mail_log.tell,
@@ -318,6 +321,8 @@ class Node(House):
     def _start_timers(self) -> None:
         self.smtp_sessions.start()
         self.pop3_sessions.start()
+        self.guests.on_end.append(self._look_at_tokens)
+        self._call_every(TOKENS_S, self._look_at_tokens)
         self._call_every(1.0, self._share_memory)
         super()._start_timers()
 
@@ -338,6 +343,17 @@ class Node(House):
         self.smtp_sessions.revoke(changed)
         self.pop3_sessions.revoke(changed)
         _log.info("{count} accounts have changed", count=len(account_ids))
+
+    def _look_at_tokens(self, _account_ids: Collection[int] | None = None) -> None:
+        """Sessions end with the app password that they signed in by."""
+        if self.smtp_sessions.tokens() or self.pop3_sessions.tokens():
+            background(self._end_tokens(), "looking whether app passwords still count")
+
+    async def _end_tokens(self) -> None:
+        used = self.smtp_sessions.tokens() | self.pop3_sessions.tokens()
+        gone = used - await self.guests.counting(used)
+        self.smtp_sessions.revoke_tokens(gone)
+        self.pop3_sessions.revoke_tokens(gone)
 
     # Stopping
 

@@ -199,6 +199,15 @@ class GuessingSettings:
 
 
 @frozen
+class SecondFactorSettings:
+    """[second_factor]"""
+
+    sms_command: tuple[str, ...] = setting(
+        (), read_list, "program that texts a code; the number is its last argument; empty: off"
+    )
+
+
+@frozen
 class JournalSettings:
     """[journal]"""
 
@@ -398,6 +407,7 @@ SECTIONS: Mapping[str, type] = {
     "accounts": AccountSettings,
     "guessing": GuessingSettings,
     "passwords": PasswordSettings,
+    "second_factor": SecondFactorSettings,
     "journal": JournalSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,

@@ -21,6 +21,7 @@ from mailnode.background import background
 from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
+from mailnode.factor_house import factor_desk, second_factors
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.outbound.mx import find_hosts
@@ -50,8 +51,10 @@ from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
 from mailnode.web.pages.admin_captured import AdminCaptured
+from mailnode.web.pages.admin_factors import AdminFactors
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.captured_mail import CapturedMail
+from mailnode.web.pages.factors import FactorPages
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists, shelf_of
 from mailnode.web.pages.mail_pages import MailPages
@@ -64,6 +67,7 @@ from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
 from mailnode.web.pages.settings import Settings
 from mailnode.web.pages.signin import SignIns
+from mailnode.web.pages.signin_code import SignInCodes
 from mailnode.web.pages.writing import Writing
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
@@ -124,7 +128,7 @@ def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) ->
     make = house.watch.make_account if create else None
     return SignInPortal(
         Realm(house.directory, {IWebGuest: web_guest}, make),
-        [passwords.checker, CheckersInTurn(others)],
+        [passwords.gate(passwords.checker), passwords.gate(CheckersInTurn(others))],
         clock=house.reactor,
         tell=house.mail_log.tell,
         sign_in_key=house.directory.sign_in_key,
@@ -184,7 +188,7 @@ class WebHouse:
 
         captured = CapturedWatch(desk.captured, house.reactor)
         events = Events(desk.changes, house.reactor, captured, is_admin)
-        guests = Guests(house.database, time.time, directory.find_by_id)
+        guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
         names = frozenset({house.hostname, *config.web.names})
         sets_passwords = not judge_passwords(others)
@@ -234,6 +238,17 @@ class WebHouse:
             sets_passwords,
             lambda: house.config.passwords.least_characters,
             ageing,
+            directory.factors,
+        )
+        factors = second_factors(house, post_office)
+        codes = SignInCodes(sign_ins, factors, house.mail_log.tell, house.reactor.seconds)
+        sign_ins.half = codes.begin
+        own_factors = FactorPages(
+            sign_ins,
+            factors,
+            factor_desk(house, factors),
+            partial(shelf_of, desk),
+            house.reactor.seconds,
         )
         admin = admin_desk_of(
             house,
@@ -255,6 +270,7 @@ class WebHouse:
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
+            codes,
             First("/mail"),
             Lists(templates, desk),
             Rearranging(templates, desk),
@@ -279,9 +295,11 @@ class WebHouse:
             [
                 *pages,
                 settings,
+                own_factors,
                 events,
                 api,
                 *admin_pages(admin),
+                AdminFactors(admin, own_factors.desk, guests.end_sessions),
                 AdminCaptured(desk, admin),
                 CapturedMail(desk, admin, letters, mail_pages),
             ],
@@ -299,7 +317,6 @@ class WebHouse:
         """Sessions end with the sign-in that they came from, and what is over is swept."""
         house = self._house
         house.directory.subscribe(self._accounts_changed)
-        house.bell.on("guests", self.guests.forget)
         for every_s, call in ((SWEEP_S, self._sweep), (EVERY_S, self.figures.sample)):
             timer = LoopingCall(call)
             timer.clock = house.reactor

@@ -16,6 +16,7 @@ from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
 from mailnode.cli.export import export_mail
+from mailnode.cli.factors import factor
 from mailnode.cli.frame import RootGroup
 from mailnode.cli.gear import gear
 from mailnode.cli.import_mail import import_mail
@@ -73,6 +74,7 @@ COMMANDS = {
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)
+user.add_command(factor)
 for section, commands in COMMANDS.items():
     main.add_section(section, commands)
 

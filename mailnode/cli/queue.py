@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +21,7 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import ease_full_disk, read_domain, require_mail
+from mailnode.cli.node import ease_full_disk, operator, read_domain, require_mail
 from mailnode.cli.passwords import stdin_is_terminal
 from mailnode.cli.queue_watch import queue_watch
 from mailnode.cli.trace import spelling
@@ -374,7 +372,7 @@ def _change(
             wanted,
             name,
             now=time.time(),
-            by=_who(),
+            by=operator(),
             reason=reason,
         )
     for key in changed.blob_keys:
@@ -410,11 +408,3 @@ _WHY = {
     "held": "they are held: mailnode queue release",
     "captured": "what was captured never leaves; it can be dropped",
 }
-
-
-def _who() -> str:
-    """Who runs this, for the journal."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"

@@ -1,4 +1,4 @@
-"""`token`: what programs show to be let in on the web."""
+"""`token`: what programs show to be let in: on the web, or as an app password at SMTP and POP3."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from mailnode.bell import ring_from_outside
 from mailnode.cli import output
 from mailnode.cli.frame import EX_USAGE, Mistake, NodeCommand, NodeGroup, answer_json, config_of
 from mailnode.cli.node import ease_full_disk, open_accounts, read_some_time
+from mailnode.cred.app_passwords import Proofs
 from mailnode.errors import AccountError
+from mailnode.sealing import Seal
 from mailnode.store.beside import MAIL_DATABASE, make_mail_database, writing_beside
+from mailnode.store.directory import LiveDirectory
 from mailnode.store.guests import has_guests
 from mailnode.store.lists import open_mail
 from mailnode.store.tokens import (
+    MAIL_SCOPES,
     SCOPES,
     Token,
     delete_token,
     insert_token,
+    make_secret,
     read_scopes,
     select_tokens,
 )
@@ -29,7 +34,7 @@ _EXAMPLE = "mailnode token add carol@example.org backup-script --scope read"
 
 @click.group(cls=NodeGroup, example=_EXAMPLE)
 def token() -> None:
-    """Tokens of accounts, which programs show in place of a password."""
+    """Tokens and app passwords of accounts, which programs show in place of a password."""
 
 
 def _read_scopes(
@@ -44,7 +49,8 @@ def _read_scopes(
 @token.command(
     "add",
     cls=NodeCommand,
-    example=f"{_EXAMPLE}\nmailnode token add carol@example.org app --scope send --expires 90d",
+    example=f"{_EXAMPLE}\nmailnode token add carol@example.org app --scope send --expires 90d\n"
+    "mailnode token add carol@example.org phone --scope smtp,pop3",
 )
 @click.argument("account")
 @click.argument("name")
@@ -69,11 +75,14 @@ def token_add(
 ) -> None:
     """Make a token for ACCOUNT, called NAME. It is shown once, on standard output.
 
-    `admin` counts for administrators alone.
+    With the scope smtp or pop3 it is an app password: a mail program shows it in place of the
+    account's password, in five groups that are easy to type. `admin` counts for administrators
+    alone.
     """
     config = config_of(ctx)
     with open_accounts(ctx) as accounts:
         found = accounts.account(account)
+        directory = accounts.load_directory()
     if "admin" in scopes and not found.admin:
         raise Mistake(
             f"{found.address} is no administrator; first: mailnode user set {found.address} --admin"
@@ -83,11 +92,16 @@ def token_add(
     make_mail_database(config.data_path)
     now = max(time.time(), found.sign_in_changed_at)
     until = now + expires if expires is not None else None
+    secret, proof_keys = make_secret(scopes), None
+    if any(scope in MAIL_SCOPES for scope in scopes):
+        proof_keys = Proofs.of(LiveDirectory(directory), Seal.open(config.data_path)).make(
+            found, secret
+        )
     with (
         writing_beside(config.data_path / MAIL_DATABASE) as writer,
         writer.transaction() as connection,
     ):
-        secret, made = insert_token(connection, found.id, name, scopes, now, until)
+        made = insert_token(connection, found.id, name, scopes, now, until, secret, proof_keys)
     if not answer_json(ctx, _facts(made, str(found.address)) | {"token": secret}):
         click.echo(secret)
 

@@ -62,8 +62,10 @@ class AccountChecker:
         name, given = _text(credentials.username), _text(credentials.password)
         account, whose = self._claimed(name, given)
         password_hash = account.password_hash if account else DUMMY_HASH
-        verified = self._passwords.verify(password_hash, given or "", whose)
         service = getattr(credentials, "service", "")
+        if account is not None and service != "web" and self._directory.factors(account.id):
+            whose = name  # it lets nobody in: a quick no would say that it is the right one
+        verified = self._passwords.verify(password_hash, given or "", whose)
         return verified.addCallback(self._judge, name, account, given or "", service)
 
     def _judge(

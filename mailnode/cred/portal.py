@@ -142,6 +142,8 @@ class SignInPortal(Portal):
             if pace_s := guesses.pace_s(asked):
                 await deferLater(self._clock, pace_s)
             raise
+        if getattr(credentials, "awaits_code", False):
+            return avatar  # half of a sign-in: whoever asked tells of it
         guesses.signed_in(asked)
         told: dict[str, object] = {"account": _printable(avatar_id)}
         if waited_s:
@@ -175,10 +177,13 @@ class SignInPortal(Portal):
         return avatar_id, 0.0
 
     def _asked(self, name: str, credentials: ICredentials) -> Asked:
-        key = self._sign_in_key(name) or _same(name)
-        password = getattr(credentials, "password", b"")
-        guess = self.guesses.guess_of(key, password) if isinstance(password, bytes) else None
         client = str(getattr(credentials, "client", "") or "")
+        password = getattr(credentials, "password", b"")
+        return self._of(client, name, password if isinstance(password, bytes) else b"")
+
+    def _of(self, client: str, name: str, password: bytes = b"") -> Asked:
+        key = self._sign_in_key(name) or _same(name)
+        guess = self.guesses.guess_of(key, password)
         return Asked(client, key, self._account_of(name), guess)
 
     def _turn_away(self, asked: Asked, name: str) -> float:
@@ -206,6 +211,18 @@ class SignInPortal(Portal):
             if interface.providedBy(credentials):
                 return await maybeDeferred(checker.requestAvatarId, credentials)
         raise UnhandledCredentials(f"no checker for {type(credentials).__name__}")
+
+    async def code_failed(self, client: str, name: str, reason: str) -> None:
+        """A wrong code after a right password: counted and answered like a wrong password."""
+        asked = self._of(client, name)
+        delay_s = self.guesses.failed(asked)
+        self._tell_failed(asked, _printable(name), reason, delay_s=round(delay_s, 1))
+        await deferLater(self._clock, delay_s)
+
+    def code_fitted(self, client: str, name: str, factor: str) -> None:
+        """A right code after a right password: somebody is signed in."""
+        self.guesses.signed_in(self._of(client, name))
+        self._tell(SignedIn(client=client, detail={"account": name, "factor": factor}))
 
 
 def _kept(making: Deferred[Avatar]) -> Deferred[Avatar]:

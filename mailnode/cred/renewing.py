@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from mailnode.background import background
 from mailnode.cred.hashes import is_outdated
+from mailnode.cred.scram import ScramBook
 from mailnode.cred.stored import StoredPassword, read_kept, renew_password
 from mailnode.errors import MailError
 
@@ -49,11 +50,15 @@ class Renewing:
     _seal: Seal
     _clock: IReactorTime
     _keep: Callable[[list[tuple[Account, StoredPassword]]], Awaitable[Any]]
+    _book: ScramBook = field(init=False)
     _pending: dict[int, tuple[Account, str]] = field(factory=dict, init=False, repr=False)
     _under_way: set[int] = field(factory=set, init=False)
     _running: Deferred[None] | None = field(default=None, init=False)
     _pause: Deferred[None] | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._book = ScramBook(self._directory, self._seal)
 
     def saw(self, account: Account, password: str) -> None:
         """That was its password."""
@@ -85,8 +90,9 @@ class Renewing:
                 account_id = next(iter(self._pending))
                 account, password = self._pending.pop(account_id)
                 self._under_way.add(account_id)
+                shown = self._book.keys_for(str(account.address))
                 work = self._passwords.in_thread(
-                    renew_password, password, account.password_hash, self._seal
+                    renew_password, password, account.password_hash, shown.salt, self._seal
                 )
                 made.append((account, await work))
             await self._keep(made)

@@ -101,9 +101,13 @@ def _about(account_id: int) -> bytes:
     return b"scram keys of account %d" % account_id
 
 
-def renew_password(password: str, password_hash: str, seal: Seal) -> StoredPassword:
-    """What is kept of a password that fits `password_hash`, which stays where it is good."""
-    keys = ScramKeys.of(password, os.urandom(SALT_OCTETS))
+def renew_password(password: str, password_hash: str, salt: bytes, seal: Seal) -> StoredPassword:
+    """What is kept of a password that fits `password_hash`, which stays where it is good.
+
+    Args:
+        salt: that its account is shown: app passwords go on to fit it.
+    """
+    keys = ScramKeys.of(password, salt)
     if is_outdated(password_hash):
         password_hash = hash_password(password)
     return StoredPassword(password_hash, keys, seal)

@@ -48,6 +48,7 @@ class UsernamePassword(credentials.UsernamePassword):
     """What USER and PASS gave, and from where."""
 
     client, service = "", "pop3"
+    token_id: int | None = None
 
 
 class Pop3Server(Sending, LineSession, pop3.POP3):
@@ -248,6 +249,7 @@ class Pop3Server(Sending, LineSession, pop3.POP3):
             raise error.UnauthorizedLogin()
         asked = UsernamePassword(user, password)
         asked.client = self.peer_host
+        self.shown = asked
         return self.portal.login(asked, None, pop3.IMailbox)
 
     def do_AUTH(self, mechanism: bytes = b"", initial: bytes | None = None) -> object:

@@ -17,6 +17,7 @@ from attrs import define, field
 from mailnode.addresses import Address, fold_local, parse_address, parse_domain
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
 from mailnode.store.directory import CATCH_ALL, Directory
+from mailnode.store.factors import FactorRows, read_factors
 from mailnode.store.outside import Outside, read_elsewhere
 from mailnode.store.people import Account, Alias, Domain
 from mailnode.store.senders import Senders, forget_account, forget_domain, read_senders
@@ -52,15 +53,17 @@ class Accounts:
         outside: what the same file says of mail for other hosts.
         senders: whom accounts and domains allow and block.
         sign_in: what it keeps of sign-ins beside the hash.
+        factors: what an account shows beside its password.
     """
 
     file: UsersFile
     outside: Outside = field(init=False)
     senders: Senders = field(init=False)
     sign_in: SignInRows = field(init=False)
+    factors: FactorRows = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.sign_in = SignInRows(self.file)
+        self.sign_in, self.factors = SignInRows(self.file), FactorRows(self.file)
         self.outside, self.senders = Outside(self.file), Senders(self.file)
 
     @classmethod
@@ -302,7 +305,7 @@ class Accounts:
         with self.file.look() as sql:
             elsewhere = read_elsewhere(sql, read_senders(sql))
             people = _domains(sql), _accounts(sql), _aliases(sql)
-            return Directory.of(*people, subaddress, elsewhere, read_keys(sql))
+            return Directory.of(*people, subaddress, elsewhere, read_keys(sql), read_factors(sql))
 
 
 def _domains(sql: sqlite3.Connection) -> list[Domain]:

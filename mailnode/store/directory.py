@@ -18,6 +18,7 @@ from mailnode.errors import AliasLoop, BadAddress, MailboxDisabled, NoSuchMailbo
 from mailnode.model import Recipient, Remote
 from mailnode.routes import Route, SendAs
 from mailnode.store.elsewhere import NOTHING, Elsewhere, SigningKey, bad_row
+from mailnode.store.factors import Factor
 from mailnode.store.people import Account, Alias, Domain
 from mailnode.store.sign_in import KeptKeys
 
@@ -37,12 +38,14 @@ class Directory:
         domains: in the order of their ids.
         elsewhere: what it said of mail for other hosts.
         scram_keys: of each account that has some, by its id.
+        factors: second factors, likewise.
     """
 
     domains: tuple[str, ...]
     demo_accounts: tuple[Account, ...]
     elsewhere: Elsewhere
     scram_keys: Mapping[int, KeptKeys] = field(repr=False)
+    factors: Mapping[int, tuple[Factor, ...]] = field(repr=False)
     _local: frozenset[str]
     _by_key: Mapping[str, Account]
     _by_id: Mapping[int, Account]
@@ -61,6 +64,7 @@ class Directory:
         subaddress: str = "+",
         elsewhere: Elsewhere = NOTHING,
         scram_keys: Mapping[int, KeptKeys] | None = None,
+        factors: Mapping[int, tuple[Factor, ...]] | None = None,
     ) -> Directory:
         """A directory of these.
 
@@ -89,6 +93,7 @@ class Directory:
             demo_accounts=tuple(account for account in by_id.values() if account.demo),
             elsewhere=elsewhere,
             scram_keys=scram_keys or {},
+            factors=factors or {},
             local=frozenset(names),
             by_key={account.key: account for account in by_id.values()},
             by_id=by_id,
@@ -298,7 +303,8 @@ class Directory:
 
     def changed_since(self, earlier: Directory) -> set[int]:
         """Ids of accounts whose earlier sign-in no longer holds: a new password, disabled,
-        enabled or deleted. A hash that was renewed is of the same password."""
+        enabled or deleted, or a second factor where there was none. A hash that was renewed is of
+        the same password."""
         return {
             account_id
             for account_id, was in earlier._by_id.items()
@@ -308,7 +314,7 @@ class Directory:
                 or now.sign_in_changed_at != was.sign_in_changed_at
                 or now.disabled != was.disabled
             )
-        }
+        } | (self.factors.keys() - earlier.factors.keys()) & earlier._by_id.keys()
 
 
 def _recipient(asked_for: Address, account: Account) -> Recipient:
@@ -358,6 +364,9 @@ class LiveDirectory:
 
     def scram_keys(self, account_id: int) -> KeptKeys | None:
         return self.current.scram_keys.get(account_id)
+
+    def factors(self, account_id: int) -> tuple[Factor, ...]:
+        return self.current.factors.get(account_id, ())
 
     def accounts(self) -> tuple[Account, ...]:
         return self.current.accounts()

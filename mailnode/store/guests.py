@@ -10,18 +10,24 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from mailnode.store.database import Database
 from mailnode.store.tokens import (
+    MAIL_SCOPES,
     Token,
+    app_password_of,
     delete_token,
     find_token,
     hash_secret,
     insert_token,
+    make_secret,
+    read_scopes,
+    select_counting,
+    select_provable,
     select_tokens,
 )
 
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
     from mailnode.store.directory import Account
 
 T = TypeVar("T")
+
+Prove = Callable[["Account", str], Awaitable["bytes | None"]]
 
 SINCE_SCHEMA = 4
 IDLE_S = 14 * 86400.0
@@ -77,6 +85,14 @@ def has_guests(connection: sqlite3.Connection) -> bool:
     return int(version) >= SINCE_SCHEMA
 
 
+def _nobody() -> None:
+    """There is one process."""
+
+
+async def _no_proofs(account: Account, secret: str) -> bytes | None:
+    return None
+
+
 @define(eq=False)
 class Guests:
     """Sessions and tokens of a running node.
@@ -88,12 +104,16 @@ class Guests:
     Attributes:
         on_end: called with whose sessions or tokens were ended, None for anybody's; what is open
             looks whether it still may.
+        told: called when a token was ended here, for the other processes of the node.
+        prove: makes of an app password what its proofs are judged by.
     """
 
     _database: Database
     _now: Callable[[], float]
     _find_account: Callable[[int], Account | None]
     on_end: list[Callable[[Collection[int] | None], None]] = field(factory=list, init=False)
+    told: Callable[[], object] = field(default=_nobody, init=False)
+    prove: Prove = field(default=_no_proofs, init=False)
     _sessions: OrderedDict[bytes, tuple[Session, float]] = field(factory=OrderedDict, init=False)
     _tokens: OrderedDict[bytes, tuple[Token, float]] = field(factory=OrderedDict, init=False)
     _noted: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
@@ -213,14 +233,26 @@ class Guests:
         """
         account = self._find_account(account_id)
         made_at = max(self._now(), account.sign_in_changed_at if account else 0.0)
+        secret, proof_keys = make_secret(scopes), None
+        if account is not None and any(scope in MAIL_SCOPES for scope in read_scopes(scopes)):
+            proof_keys = await self.prove(account, secret)
 
-        def insert(connection: sqlite3.Connection) -> tuple[str, Token]:
-            return insert_token(connection, account_id, name, scopes, made_at, expires_at)
+        def insert(connection: sqlite3.Connection) -> Token:
+            return insert_token(
+                connection, account_id, name, scopes, made_at, expires_at, secret, proof_keys
+            )
 
-        return await self._database.transact("make token", insert)
+        return secret, await self._database.transact("make token", insert)
 
     async def token(self, secret: str, client: str) -> Token | None:
         """The token that a program shows, if it still counts; its use is noted."""
+        token = await self.find_token(app_password_of(secret) or secret)
+        if token is not None:
+            self.note_token(token, client)
+        return token
+
+    async def find_token(self, secret: str) -> Token | None:
+        """The token that this is, if it still counts."""
         key_hash, now = hash_secret(secret), self._now()
         known = self._tokens.get(key_hash)
         if known is not None and 0 <= now - known[1] < REMEMBER_S:
@@ -233,13 +265,28 @@ class Guests:
             token = found
             if ends == self._ends:
                 _remember(self._tokens, key_hash, (token, now))
-        if token.is_over(now) or not self._counts(token.account_id, token.made_at):
-            return None
-        if now - max(token.used_at or 0.0, self._noted.get(key_hash, 0.0)) >= USED_EVERY_S:
-            self._note(
-                key_hash, "UPDATE token SET used_at = ?, used_from = ? WHERE key_hash = ?", client
-            )
-        return token
+        return token if self._token_counts(token, now) else None
+
+    def note_token(self, token: Token, client: str) -> None:
+        """Somebody was let in by it."""
+        noted = self._noted.get(token.key_hash, 0.0)
+        if self._now() - max(token.used_at or 0.0, noted) >= USED_EVERY_S:
+            statement = "UPDATE token SET used_at = ?, used_from = ? WHERE key_hash = ?"
+            self._note(token.key_hash, statement, client)
+
+    async def counting(self, token_ids: Collection[int]) -> set[int]:
+        """Those of these tokens that still let somebody in."""
+        found = await self._database.read(lambda connection: select_counting(connection, token_ids))
+        now = self._now()
+        return {token.id for token in found if self._token_counts(token, now)}
+
+    async def provable_tokens(self, account_id: int) -> list[Token]:
+        """App passwords of an account that still let somebody in, with what proves them."""
+        found = await self._database.read(
+            lambda connection: select_provable(connection, account_id)
+        )
+        now = self._now()
+        return [each for each in found if self._token_counts(each, now)]
 
     async def tokens(self, account_id: int) -> list[Token]:
         """Those of an account, oldest first."""
@@ -255,6 +302,7 @@ class Guests:
             "end token", lambda connection: delete_token(connection, token_id, account_id)
         )
         self.forget((account_id,))
+        self.told()
 
     # Ends
 
@@ -303,6 +351,9 @@ class Guests:
         )
         self.forget((account_id,))
         return count
+
+    def _token_counts(self, token: Token, now: float) -> bool:
+        return not token.is_over(now) and self._counts(token.account_id, token.made_at)
 
     def _counts(self, account_id: int, made_at: float) -> bool:
         account = self._find_account(account_id)

@@ -20,7 +20,15 @@ PAGE_MAILS = 50
 _AT_ONCE = 500
 
 # Of no mail, and no refusal: a list of mails passes them over.
-_NO_MAILS = ("pop3-session", "signed-in", "sign-in-failed")
+_NO_MAILS = (
+    "pop3-session",
+    "signed-in",
+    "sign-in-failed",
+    "code-awaited",
+    "factor-added",
+    "factor-removed",
+    "recovery-codes-made",
+)
 OUTCOMES = {
     "refused": ("refused", "refused-more"),
     "accepted": ("accepted",),

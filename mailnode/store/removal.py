@@ -111,7 +111,7 @@ _COPIES_OF_FOLDER = f"""
 
 
 # Beside the folders; each has a column account_id. Files of drafts go once no row names them.
-OWNED = ("draft", "upload", "web_session", "token", "idempotency")
+OWNED = ("draft", "upload", "web_session", "token", "idempotency", "factor_use", "code_try")
 
 
 def owners(connection: sqlite3.Connection) -> list[int]:

@@ -184,6 +184,9 @@ def _rebuild(path: Path, engine: str, new: sqlite3.Connection) -> Salvaged:
 
 def _end_guests(new: sqlite3.Connection, salvaged: Salvaged, report: Report) -> None:
     """Nobody is signed in: a row that was read from a free page may be one that was revoked."""
+    for table in ("factor_use", "code_try"):  # a code counts for a minute
+        new.execute(f"DELETE FROM {table}")
+        salvaged.rows.pop(table, 0)
     for table in ("web_session", "token"):
         new.execute(f"DELETE FROM {table}")
         if salvaged.rows.pop(table, 0):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 COOKIE = "mailnode"
 VISIT = "mailnode-visit"
+HALF = "mailnode-half"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
@@ -218,6 +219,10 @@ class Guard:
     def session_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of a session; one that has no time left is taken away."""
         return _set_cookie(request, peer, COOKIE, secret, max_age_s, "Lax")
+
+    def half_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
+        """Set-Cookie of half a sign-in, which no page of a stranger's brings along."""
+        return _set_cookie(request, peer, HALF, secret, max_age_s, "Strict")
 
     # CSRF
 

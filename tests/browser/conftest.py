@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from attrs import define, field
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from mailnode.store.accounts import Accounts
 from tests.browser.visitor import DESKTOP, SETTLE_MS, Device, sign_in
 from tests.browser.watch import Watch
 from tests.live.node import PASSWORD, Node, command
@@ -28,6 +30,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE localhost",
 ]
 OTHERS = ("carol", "dave")
+WITH_FACTOR = "frida"  # a code is sent to her other address, where nobody reads it
 LATER = "later.test"  # mail for it may leave, and nobody takes it
 
 
@@ -35,8 +38,11 @@ def demo_folder(folder: Path) -> Path:
     """A node's folder with the demo accounts, alice's and bob's, and with others."""
     folder.mkdir()
     shutil.copy2(ROOT / "users.db", folder / "users.db")
-    for name in OTHERS:
+    for name in (*OTHERS, WITH_FACTOR):
         command(folder, "user", "add", f"{name}@example.test", stdin=f"{PASSWORD}\n")
+    with closing(Accounts.open(folder / "users.db", data=folder / "var")) as accounts:
+        account = accounts.account(f"{WITH_FACTOR}@example.test")
+        accounts.factors.add(account.id, "mail", "Mail", "frida@elsewhere.example")
     command(folder, "route", "add", LATER, "smtp://127.0.0.1:1")
     command(folder, "gear", "set", "allow-list", "--allow", LATER)
     return folder

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from attrs import frozen
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.visitor import address_of, fill_sign_in
+from tests.browser.visitor import address_of, fill_sign_in, password_of
+from tests.live.node import PASSWORD
 
 _TIMES = """() => document.querySelectorAll("main time").forEach(
   (each) => { each.textContent = "6 Mar 2026, 14:12"; })"""
@@ -196,6 +197,28 @@ def _token(page: Page) -> None:
     expect(page.locator("code.secret")).to_be_visible()
 
 
+def _app_password(page: Page) -> None:
+    page.goto("/settings")
+    page.get_by_label("Program", exact=True).fill("phone")
+    page.get_by_role("button", name="Make an app password").click()
+    expect(page.locator("code.secret")).to_be_visible()
+
+
+def _code(page: Page) -> None:
+    page.goto("/sign-in")
+    fill_sign_in(page, "frida", PASSWORD)
+    _heading(page, "One more step")
+
+
+def _factor_begun(page: Page) -> None:
+    page.goto("/settings/second-factor")
+    page.locator("summary", has_text="Authenticator app").click()
+    form = page.locator("details[open]")
+    form.get_by_label("Your password").fill(password_of("bob"))
+    form.get_by_role("button", name="Set up").click()
+    expect(page.locator("svg.qr")).to_be_visible()
+
+
 _MAIL = "/mail/<int:folder_id>/<int:uid>"
 _LIST = "/mail/<int:folder_id>"
 _404 = ("status of 404",)
@@ -224,6 +247,15 @@ SCENES = (
     Scene("sent", "carol", _sent, ("/sent/<mail_id>",)),
     Scene("settings", "bob", _settings, ("/settings",), picture=True),
     Scene("token", "dave", _token, ("/settings",)),
+    Scene("app-password", "dave", _app_password, ("/settings",)),
+    Scene("code", "", _code, ("/sign-in/code",)),
+    Scene(
+        "factor",
+        "bob",
+        path_to("/settings/second-factor", "your password alone"),
+        ("/settings/second-factor",),
+    ),
+    Scene("factor-begun", "bob", _factor_begun, ("/settings/second-factor",)),
     Scene("api", "bob", path_to("/api/v1", "The API"), ("/api/v1",), long=True),
     Scene("missing", "bob", path_to("/nowhere", "There is nothing here"), (), expects=_404),
 )

@@ -277,3 +277,68 @@ class WallTests(StoreCase):
         guests = Guests(self.database, time.time, {1: account}.get)
         _secret, session = await guests.open_session(account, "", "")
         self.assertLess(abs(session.made_at - time.time()), 60)
+
+
+class AppPasswordTests(GuestCase):
+    async def make(self, *scopes: str, account_id: int = 1) -> str:
+        secret, _token = await self.guests.make_token(account_id, "phone", scopes, None)
+        return secret
+
+    async def test_one_is_found_and_its_use_is_noted_when_somebody_is_let_in(self) -> None:
+        secret = await self.make("smtp", "pop3")
+        token = await self.guests.find_token(secret)
+        assert token is not None
+        self.assertTrue(token.is_app_password)
+        await self.write("DELETE FROM web_session")
+        self.assertEqual([None], [each.used_at for each in await self.guests.tokens(1)])
+        self.guests.note_token(token, "192.0.2.9")
+        await self.write("DELETE FROM web_session")
+        (used,) = await self.guests.tokens(1)
+        self.assertEqual((AT, "192.0.2.9"), (used.used_at, used.used_from))
+
+    async def test_on_the_web_it_is_found_however_it_is_typed(self) -> None:
+        secret = await self.make("read", "smtp")
+        self.assertIsNotNone(await self.guests.token(secret.replace("-", " ").upper(), ""))
+
+    async def test_which_of_some_count_still_is_told(self) -> None:
+        for _ in range(3):
+            await self.make("smtp")
+        bobs = await self.make("smtp", account_id=2)
+        tokens = [each.id for each in await self.guests.tokens(1)]
+        theirs = await self.guests.find_token(bobs)
+        assert theirs is not None
+        await self.guests.end_token(1, tokens[0])
+        self.change(2)
+        self.now += 1
+        self.change(2)
+        asked = [*tokens, theirs.id, 99]
+        self.assertEqual(set(tokens[1:]), await self.guests.counting(asked))
+
+    async def test_what_proves_one_is_kept_and_read_for_proofs_alone(self) -> None:
+        asked: list[tuple[int, str]] = []
+
+        async def prove(account: Account, secret: str) -> bytes:
+            asked.append((account.id, secret))
+            return b"keys"
+
+        self.guests.prove = prove
+        secret = await self.make("pop3")
+        await self.make("read")
+        self.assertEqual([(1, secret)], asked)
+        (token,) = await self.guests.provable_tokens(1)
+        self.assertEqual(b"keys", token.proof_keys)
+        self.assertEqual({None}, {each.proof_keys for each in await self.guests.tokens(1)})
+        self.assertEqual([], await self.guests.provable_tokens(2))
+        self.change(1, disabled=True)
+        self.assertEqual([], await self.guests.provable_tokens(1))
+
+    async def test_other_processes_are_told_of_an_end(self) -> None:
+        told: list[str] = []
+        self.guests.told = lambda: told.append("guests")
+        secret = await self.make("smtp")
+        token = await self.guests.find_token(secret)
+        assert token is not None
+        await self.guests.end_token(1, token.id)
+        self.assertEqual(["guests"], told)
+        self.guests.forget()
+        self.assertEqual(["guests"], told)

@@ -27,6 +27,7 @@ DIGESTS = {
     "sqlite/0004": "4b3036e8cc63",
     "sqlite/0005": "9fd843454bb1",
     "sqlite/0006": "4a57cef93955",
+    "sqlite/0007": "6b372b46e6c3",
 }
 
 

@@ -74,6 +74,7 @@ class FakeSession:
 
     def __init__(self, account: str = "") -> None:
         self.account = account
+        self.token_id: int | None = None
         self.calls: list[str] = []
 
     def sweep(self, now: float) -> None:

@@ -14,6 +14,7 @@ from mailnode.admission import Connected, Sessions
 class FakeSession:
     def __init__(self, account: str = "") -> None:
         self.account = account
+        self.token_id: int | None = None
         self.calls: list[Any] = []
         self.broken = False
         self.peer_host, self.began_s = "192.0.2.1", 0.0
@@ -189,3 +190,10 @@ class RevokeTests(SessionsCase):
         self.sessions.revoke(changed)
         self.assertEqual([["revoke"], [], []], [alice.calls, bob.calls, nobody.calls])
         self.assertEqual(["alice@example.test", "bob@example.test"], asked)
+
+    def test_sessions_of_an_app_password_that_ended_end_and_no_others(self) -> None:
+        phone, laptop, own = (self.come(f"192.0.2.{n}") for n in (1, 2, 3))
+        phone.token_id, laptop.token_id = 7, 8
+        self.assertEqual({7, 8}, self.sessions.tokens())
+        self.sessions.revoke_tokens({7})
+        self.assertEqual([["revoke"], [], []], [phone.calls, laptop.calls, own.calls])

@@ -26,6 +26,7 @@ from mailnode.cred.passwords import DUMMY_HASH
 from mailnode.errors import PasswordTooOld, SignInBusy, SignInRefused
 from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account, Directory, Domain, LiveDirectory
+from mailnode.store.factors import Factor
 from tests.unit.test_directory import account
 
 ALICE, BOB = account(1, "Alice"), account(2, "bob", disabled=True)
@@ -93,6 +94,16 @@ class CheckerTests(SynchronousTestCase):
             self.assertEqual(b"Alice@example.test", self.successResultOf(result))
         self.assertEqual(("hash-1", "sesame", 1), self.passwords.asked[0])
         self.assertEqual([(1, "sesame"), (1, "sesame")], self.renewing.seen)
+
+    def test_a_right_password_that_lets_nobody_in_is_not_remembered(self) -> None:
+        """A quick no would say that it is the right one."""
+        factor = Factor(1, 1, "totp", "phone", "", b"", 0.0)
+        domains = [Domain(1, "example.test", 0.0)]
+        self.directory.replace(Directory.of(domains, [ALICE], factors={1: (factor,)}))
+        for service, whose in (("smtp", "alice"), ("pop3", "alice"), ("", "alice"), ("web", 1)):
+            asked = PasswordCredentials(b"alice", b"sesame", service=service)
+            self.checker.requestAvatarId(asked)
+            self.assertEqual(whose, self.passwords.asked[-1][2], service)
 
     def test_a_password_past_its_age_and_grace_counts_for_mail_programs_no_more(self) -> None:
         self.settings = PasswordSettings(max_age=100.0, grace=50.0)

@@ -92,7 +92,8 @@ class RestoredTests(BackupCase):
         self.make()
         with closing(sqlite3.connect(self.restore() / "var" / "mail.db")) as mail:
             mail.execute("INSERT INTO draft VALUES (NULL, 1, 1, 1, 1.5)")
-            mail.execute("INSERT INTO token VALUES (NULL, x'01', 1, 'n', '', 1.5, 0, 0, '')")
+            token = "NULL, x'01', 1, 'n', '', 1.5, 0, 0, '', NULL"
+            mail.execute(f"INSERT INTO token VALUES ({token})")
             for table in ("draft", "token"):
                 ((number,),) = mail.execute(f"SELECT id FROM {table}").fetchall()
                 self.assertGreater(number, 1000, table)

@@ -191,7 +191,8 @@ class RollbackTests(CommandCase):
         with connect(self.mail_db) as connection:
             connection.execute("INSERT INTO draft VALUES (7, 1, 1, 1, 1.5)")
             connection.execute("UPDATE sqlite_sequence SET seq = 9 WHERE name = 'journal'")
-            connection.execute("INSERT INTO token VALUES (8, x'01', 1, 'n', '', 1.5, 0, 0, '')")
+            token = "8, x'01', 1, 'n', '', 1.5, 0, 0, '', NULL"
+            connection.execute(f"INSERT INTO token VALUES ({token})")
         connection.close()
         self.roll_back()
         self.assertEqual([], self.rows(self.mail_db, "SELECT * FROM draft"))

@@ -81,6 +81,31 @@ class PortalCase(SynchronousTestCase):
         return self.wait_of(self.login(name, b"guess", client), SignInDenied)
 
 
+class HalfTests(PortalCase):
+    """On the web a right password may be half of a sign-in."""
+
+    def test_half_of_a_sign_in_is_no_sign_in(self) -> None:
+        credentials = UsernamePassword(b"alice", b"sesame")
+        credentials.awaits_code = True
+        self.successResultOf(self.portal.login(credentials, None, IPost))
+        self.assertEqual([], self.told)
+        self.portal.code_fitted("192.0.2.1", "alice@example.test", "totp")
+        (event,) = self.told
+        self.assertEqual(SignedIn.name, event.name)
+        self.assertEqual({"account": "alice@example.test", "factor": "totp"}, event.detail)
+
+    def test_a_wrong_code_is_told_and_as_slow_as_a_wrong_password(self) -> None:
+        for delay_s in (0.5, 1.0, 2.0):
+            waiting = Deferred.fromCoroutine(
+                self.portal.code_failed("192.0.2.1", "alice", "wrong code")
+            )
+            self.assertNoResult(waiting)
+            self.clock.advance(delay_s)
+            self.successResultOf(waiting)
+        self.assertEqual(["sign-in-failed"] * 3, [each.name for each in self.told])
+        self.assertEqual("wrong code", self.told[0].detail["reason"])
+
+
 class AnonymousTests(PortalCase):
     def test_the_anonymous_pass_at_once_and_nothing_is_told(self) -> None:
         self.failed()

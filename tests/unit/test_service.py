@@ -8,6 +8,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -23,7 +24,8 @@ from mailnode.errors import StoreBroken
 from mailnode.events import RefusedMail, SignedIn
 from mailnode.house import SEVERAL
 from mailnode.listening import KINDS
-from mailnode.service import Node, StartFailed
+from mailnode.service import TOKENS_S, Node, StartFailed
+from mailnode.store.tokens import Token, insert_token, make_secret
 from mailnode.tls import Certificate, make_self_signed
 from tests.fakes import FakeTransport, Talk
 from tests.unit.node_case import FakeSession, NodeCase
@@ -431,6 +433,31 @@ class AccountTests(NodeCase):
         self.assertTrue(node.pop3_sessions.admit(session, "192.0.2.1", False))
         self.addCleanup(node.pop3_sessions.leave, session)
         return session
+
+    async def test_an_app_password_that_has_ended_ends_its_sessions_though_no_bell_was_heard(
+        self,
+    ) -> None:
+        self.add_accounts("alice")
+        node = self.started(listen__pop3=("1100",))
+        alice = node.directory.accounts()[0].id
+        tokens: list[Token] = []
+
+        def make(sql: sqlite3.Connection) -> None:
+            for name in ("phone", "laptop"):
+                secret, at = make_secret(["pop3"]), time.time() + 1
+                tokens.append(insert_token(sql, alice, name, ["pop3"], at, None, secret))
+
+        await self.waited(node.database.transact("test", make))
+        sessions = [self.session(node, "alice@example.test") for _ in range(3)]
+        for session, token in zip(sessions, tokens, strict=False):
+            session.token_id = token.id
+        gone = node.database.transact(
+            "test", lambda sql: sql.execute("DELETE FROM token WHERE name = 'phone'").close()
+        )
+        await self.waited(gone)
+        self.reactor.advance(TOKENS_S)
+        await self.until(lambda: bool(sessions[0].calls))
+        self.assertEqual([["revoke"], [], []], [each.calls for each in sessions])
 
     async def test_a_new_account_is_known_at_the_next_look(self) -> None:
         node = self.started()

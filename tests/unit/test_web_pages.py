@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 
@@ -171,6 +172,41 @@ class SettingsTests(WebCase):
         for old in (others, before):
             self.jar = old
             self.assertEqual(303, self.ask("/settings").status)
+
+
+class AppPasswordTests(WebCase):
+    def make(self, **form: Any) -> Any:
+        fields = {"csrf": self.csrf(), "name": "phone", "scope": ["smtp", "pop3"]} | form
+        return self.ask("/settings/app-passwords", form=fields)
+
+    def test_one_is_shown_once_for_mail_alone(self) -> None:
+        self.sign_in("bob")
+        reply = self.make(scope=["smtp", "admin", "read"])
+        self.assertEqual(200, reply.status)
+        found = re.search(r'<code class="secret">(([a-z2-9]{4}-){4}[a-z2-9]{4})</code>', reply.text)
+        assert found, reply.text
+        self.assertNotIn(found[1], self.ask("/settings").text)
+        (token,) = self.guests.tokens_by.values()
+        self.assertEqual(("smtp",), token.scopes)
+        self.assertIn("bob@example.test", reply.text)
+
+    def test_it_stands_among_app_passwords_and_a_token_of_programs_among_tokens(self) -> None:
+        self.sign_in("bob")
+        self.make()
+        form = {"csrf": self.csrf(), "name": "script", "scope": ["read", "smtp"], "days": "30"}
+        self.ask("/settings/tokens", form=form)
+        of_mail, _, of_programs = self.ask("/settings").text.partition('id="tokens"')
+        self.assertIn("Revoke phone", of_mail)
+        self.assertNotIn("Revoke phone", of_programs)
+        self.assertIn("Revoke script", of_programs)
+        self.assertEqual(("read",), list(self.guests.tokens_by.values())[-1].scopes)
+
+    def test_without_a_use_or_a_form_of_ours_none_is_made(self) -> None:
+        self.sign_in("bob")
+        self.assertEqual(422, self.make(scope=[]).status)
+        self.assertEqual(422, self.make(scope=["read"]).status)
+        self.assertEqual(403, self.make(csrf="x").status)
+        self.assertEqual({}, self.guests.tokens_by)
 
 
 class LookTests(WebCase):

@@ -28,7 +28,7 @@ from mailnode.settings import PasswordSettings
 from mailnode.store.directory import Account
 from mailnode.store.folder_lists import Folder
 from mailnode.store.guests import Session
-from mailnode.store.tokens import Token, hash_secret, read_scopes
+from mailnode.store.tokens import Token, hash_secret, make_secret, read_scopes
 from mailnode.web.assets import Assets
 from mailnode.web.guard import Guard
 from mailnode.web.guest import IWebGuest, SignedIn
@@ -83,7 +83,7 @@ class MadeUpGuests:
     async def make_token(
         self, account_id: int, name: str, scopes: Sequence[str], until: float | None
     ) -> tuple[str, Token]:
-        secret, number = f"mailnode_{secrets.token_urlsafe(32)}", len(self.tokens_by) + 1
+        secret, number = make_secret(scopes), len(self.tokens_by) + 1
         chosen = read_scopes(scopes)
         key = hash_secret(secret)
         self.tokens_by[key] = Token(number, key, account_id, name, chosen, AT, until, None, None)
@@ -190,7 +190,7 @@ class WebCase(SynchronousTestCase):
             self.ageing.is_over,
         )
         self.templates = Templates(ASSETS, self.guard, "mx.example.test")
-        self.portal = MadeUpPortal(self.accounts, self.passwords)
+        self.portal = self.make_portal()
         self.sign_ins = SignIns(
             self.templates, self.guard, guests, self.portal, self.accounts.get, lambda: ()
         )
@@ -219,6 +219,9 @@ class WebCase(SynchronousTestCase):
         self.site = make_site(dict, lambda: "x 1\n", self.clock, web=self.web)
         self.jar: dict[str, str] = {}
         self.open: list[tuple[Any, Wire]] = []
+
+    def make_portal(self) -> MadeUpPortal:
+        return MadeUpPortal(self.accounts, self.passwords)
 
     def in_thread(self, function: Any, *arguments: Any) -> Deferred[Any]:
         return maybeDeferred(function, *arguments)

@@ -225,6 +225,7 @@ class AdminAccounts:
             typed=typed,
             made=made,
             own=account.id == visit.guest.account.id,
+            factors=self.desk.directory.factors(account.id),
             least=self.desk.least_characters(),
             sets_passwords=self.desk.sets_passwords,
         )

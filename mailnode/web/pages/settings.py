@@ -18,6 +18,7 @@ from mailnode.web.templates import Templates
 if TYPE_CHECKING:
     from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
+    from mailnode.store.factors import Factor
     from mailnode.store.guests import Guests
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
@@ -31,6 +32,7 @@ SCOPES = {
     "manage": "mark, move and delete mail",
     "admin": "look after the node",
 }
+MAIL_SCOPES = {"pop3": "fetch mail (POP3)", "smtp": "send mail (SMTP)"}
 
 
 @define(eq=False)
@@ -47,6 +49,7 @@ class Settings:
         passwords_here: False where another checker judges them (`--auth`): they are set elsewhere.
         least_characters: of a password.
         ageing: how old one may be; None where another checker judges them.
+        factors_of: an account's second factors, by its id.
     """
 
     templates: Templates
@@ -59,6 +62,7 @@ class Settings:
     passwords_here: bool = True
     least_characters: Callable[[], int] = field(default=lambda: 1)
     ageing: Ageing | None = None
+    factors_of: Callable[[int], Sequence[Factor]] = field(default=lambda account_id: ())
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -80,6 +84,12 @@ class Settings:
                 "Revokes a token",
             ),
             Route(
+                "/settings/app-passwords",
+                ("POST",),
+                self.make_app_password,
+                "Makes an app password, which is shown once: ``name``, ``scope`` (several)",
+            ),
+            Route(
                 "/settings/junk",
                 ("POST",),
                 self.choose_junk,
@@ -93,8 +103,11 @@ class Settings:
             ),
         )
 
-    async def show(self, visit: Visit, secret: str = "", status: int = 200) -> Answer:
+    async def show(
+        self, visit: Visit, secret: str = "", status: int = 200, app_password: str = ""
+    ) -> Answer:
         account_id = visit.guest.account.id
+        tokens = await self.guests.tokens(account_id)
         may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
         if visit.guest.is_admin:
             may.append(("admin", SCOPES["admin"]))
@@ -105,9 +118,13 @@ class Settings:
             title="Settings",
             shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
-            tokens=await self.guests.tokens(account_id),
+            tokens=[each for each in tokens if not each.is_app_password],
+            app_passwords=[each for each in tokens if each.is_app_password],
             scopes=may,
+            mail_scopes=MAIL_SCOPES,
+            factors=self.factors_of(account_id),
             secret=secret,
+            app_password=app_password,
             least=self.least_characters(),
             ends_at=self.ageing.ends_at(visit.guest.account) if self.ageing is not None else None,
             junk=_choice_of(visit.guest.account),
@@ -142,7 +159,7 @@ class Settings:
 
     async def make_token(self, visit: Visit) -> Answer:
         form, account = visit.form, visit.guest.account
-        scopes = form.all("scope")
+        scopes = [each for each in form.all("scope") if each not in MAIL_SCOPES]
         if "admin" in scopes and not visit.guest.is_admin:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
@@ -156,6 +173,19 @@ class Settings:
         except AccountError as error:
             return await self._refused(visit, f"{error.text}.")
         return await self.show(visit, secret)
+
+    async def make_app_password(self, visit: Visit) -> Answer:
+        form, account = visit.form, visit.guest.account
+        scopes = [each for each in form.all("scope") if each in MAIL_SCOPES]
+        if not scopes:
+            return await self._refused(visit, "Choose what the app password is for.")
+        try:
+            secret, _token = await self.guests.make_token(
+                account.id, form.get("name"), scopes, None
+            )
+        except (AccountError, SignInBusy) as error:
+            return await self._refused(visit, f"{error.text}.")
+        return await self.show(visit, app_password=secret)
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from zope.interface import implementer
@@ -13,7 +13,7 @@ from zope.interface import implementer
 from mailnode.errors import SignInBusy, SignInRefused
 from mailnode.web.guard import Guard, safe_next
 from mailnode.web.guest import IWebGuest
-from mailnode.web.refusals import InClear
+from mailnode.web.refusals import InClear, NotAllowed
 from mailnode.web.routes import Answer, Need, Route, see_other
 from mailnode.web.templates import Templates
 
@@ -28,21 +28,30 @@ MOST_NAME, MOST_PASSWORD = 320, 1000
 
 
 @implementer(IUsernamePassword)
-@frozen
+@define(eq=False)
 class FormCredentials:
     """What was typed.
 
     Attributes:
         client: the address of the other end.
+        service: to whom it was said.
+        awaits_code: it was right, and a code of a second factor is still to come.
     """
+
+    service = "web"
 
     username: bytes
     password: bytes = field(repr=False)
     client: str
+    awaits_code: bool = field(default=False, init=False)
 
     def checkPassword(self, password: bytes) -> bool:
         """Whoever compares like this asks for what was typed."""
         return self.password == password
+
+
+def _no_half(visit: Visit, account: Account, wanted: str) -> Answer:
+    raise NotAllowed("Nobody asks for a code here")
 
 
 @define(eq=False)
@@ -52,6 +61,7 @@ class SignIns:
     Args:
         demo_accounts: those whose passwords are published.
         notice: what an account is told of its password, "" for nothing.
+        half: where an account with a second factor goes on (`pages.signin_code`).
     """
 
     templates: Templates
@@ -61,6 +71,7 @@ class SignIns:
     find_account: Callable[[int], Account | None]
     demo_accounts: Callable[[], Sequence[Account]]
     notice: Callable[[Account], str] = field(default=lambda account: "")
+    half: Callable[[Visit, Account, str], Answer] = field(default=_no_half)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -76,9 +87,9 @@ class SignIns:
         )
 
     async def show(self, visit: Visit) -> Answer:
-        return self._page(visit, next=safe_next(visit.query("next")))
+        return self.page(visit, next=safe_next(visit.query("next")))
 
-    def _page(self, visit: Visit, status: int = 200, **values: Any) -> Answer:
+    def page(self, visit: Visit, status: int = 200, **values: Any) -> Answer:
         can = visit.peer.may_sign_in
         demo = self.demo_accounts() if visit.peer.local else ()
         known = {"name": "", "next": "", "fault": "", "demo": demo, "title": "Sign in"}
@@ -93,17 +104,19 @@ class SignIns:
         name, wanted = form.get("name").strip(), safe_next(form.get("next"))
         password = form.get("password")
         if len(name) > MOST_NAME or len(password) > MOST_PASSWORD:
-            return self._page(visit, 401, fault=WRONG, next=wanted)
+            return self.page(visit, 401, fault=WRONG, next=wanted)
         typed = FormCredentials(name.encode(), password.encode(), visit.peer.client)
         try:
             _interface, avatar, _logout = await self.portal.login(typed, None, IWebGuest)
         except (SignInRefused, UnauthorizedLogin):
-            return self._page(visit, 401, fault=WRONG, name=name, next=wanted)
+            return self.page(visit, 401, fault=WRONG, name=name, next=wanted)
         except SignInBusy:
-            return self._page(visit, 503, fault=BUSY, name=name, next=wanted)
+            return self.page(visit, 503, fault=BUSY, name=name, next=wanted)
         account = self.find_account(avatar.account_id)
         if account is None:
-            return self._page(visit, 401, fault=WRONG, name=name, next=wanted)
+            return self.page(visit, 401, fault=WRONG, name=name, next=wanted)
+        if typed.awaits_code:
+            return self.half(visit, account, wanted)
         return await self.begin(visit, account, wanted or "/", self.notice(account))
 
     async def begin(self, visit: Visit, account: Account, path: str, told: str = "") -> Answer:
