@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mailnode import __version__
+from mailnode.audit_house import find_in_audit
+from mailnode.store.audit_lines import facts_of
 from mailnode.store.journal import read_mails
 from mailnode.store.queue_desk import STATES_SHOWN, QueueFilter, count_rows
 from mailnode.store.queue_steering import QueueSteering
 from mailnode.web.api.accounts import Accounts
 from mailnode.web.api.api import Api
+from mailnode.web.api.audit import Audit
 from mailnode.web.api.bans import Bans
 from mailnode.web.api.captured import Captured as CapturedMail
 from mailnode.web.api.folders import Folders
@@ -92,6 +95,7 @@ def make_api(
             Queue(steering, QueueFilter),
             Bans(house.guard),
             Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),
+            Audit(find_in_audit(house), facts_of),
             NodeState(
                 house.hostname, __version__, house.readiness, lambda: desk.directory.gear, count
             ),

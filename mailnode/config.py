@@ -19,6 +19,7 @@ from mailnode.settings import (
     SECTIONS,
     AccountSettings,
     ArrivalSettings,
+    AuditSettings,
     ClamdSettings,
     GuessingSettings,
     HarmfulSettings,
@@ -82,9 +83,10 @@ class Config:
     spamd: SpamdSettings = field(factory=SpamdSettings)
     milter: MilterSettings = field(factory=MilterSettings)
     learning: LearningSettings = field(factory=LearningSettings)
-    guessing: GuessingSettings = field(factory=GuessingSettings)
     passwords: PasswordSettings = field(factory=PasswordSettings)
     second_factor: SecondFactorSettings = field(factory=SecondFactorSettings)
+    guessing: GuessingSettings = field(factory=GuessingSettings)
+    audit: AuditSettings = field(factory=AuditSettings)
 
     @property
     def users_path(self) -> Path:

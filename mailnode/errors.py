@@ -290,20 +290,6 @@ class SignInBusy(MailError):
     text = "Temporary authentication failure, please try again later"
 
 
-class SignInBlocked(MailError):
-    """Whoever the client is: too many guesses came from its address, or it is banned."""
-
-    smtp_code, enhanced, http_status = 454, "4.7.0", 429
-    text = "Too many failed sign-ins from your address, please try again later"
-
-    @classmethod
-    def until(cls, left_s: float) -> SignInBlocked:
-        """For so long."""
-        blocked = cls(detail=f"for {left_s:.0f} s more")
-        blocked.retry_after_s = max(1, math.ceil(left_s))
-        return blocked
-
-
 class WrongCode(MailError):
     """No: one text for every cause, which only the log tells apart (`detail`)."""
 
@@ -328,6 +314,20 @@ class NotSent(MailError):
 class TooManySent(NotSent):
     http_status = 429
     text = "Too many codes were sent: wait an hour, or use another way"
+
+
+class SignInBlocked(MailError):
+    """Whoever the client is: too many guesses came from its address, or it is banned."""
+
+    smtp_code, enhanced, http_status = 454, "4.7.0", 429
+    text = "Too many failed sign-ins from your address, please try again later"
+
+    @classmethod
+    def until(cls, left_s: float) -> SignInBlocked:
+        """For so long."""
+        blocked = cls(detail=f"for {left_s:.0f} s more")
+        blocked.retry_after_s = max(1, math.ceil(left_s))
+        return blocked
 
 
 class MaildropInUse(MailError):

@@ -23,6 +23,7 @@ class Event:
     """
 
     name: ClassVar[str] = "event"
+    audited: ClassVar[bool] = False  # the audit stream has it, too
 
     at: float = Factory(time.time)
     mail_id: str = ""
@@ -118,27 +119,21 @@ class Fetched(Event):
 
 
 class SignedIn(Event):
+    """Somebody was let in.
+
+    Detail has `account`, and in `service` by whom: smtp, pop3 or web; where it was by an app
+    password its name in `token`; on the web in `device` what tells the browser from others.
+    """
+
     name = "signed-in"
+    audited = True
 
 
 class SignInFailed(Event):
+    """Somebody was not let in; detail has the `name` that was said, `service` and the `reason`."""
+
     name = "sign-in-failed"
-
-
-class Banned(Event):
-    """Nobody signs in from `client` any more, an address or a network.
-
-    Detail has `for_s` (None: until it is lifted), `reason`, and `by` whom; of one that guessed
-    `failures`, and `account_id` where it is kept from that account alone.
-    """
-
-    name = "banned"
-
-
-class Unbanned(Event):
-    """A ban was lifted before its time; detail has `by` whom where that is known."""
-
-    name = "unbanned"
+    audited = True
 
 
 class CodeAwaited(Event):
@@ -154,12 +149,14 @@ class FactorAdded(Event):
     """
 
     name = "factor-added"
+    audited = True
 
 
 class FactorRemoved(Event):
     """An account has a second factor less; detail is as of `FactorAdded`, with `by` whom."""
 
     name = "factor-removed"
+    audited = True
 
 
 class RecoveryCodesMade(Event):
@@ -169,6 +166,25 @@ class RecoveryCodesMade(Event):
     """
 
     name = "recovery-codes-made"
+    audited = True
+
+
+class Banned(Event):
+    """Nobody signs in from `client` any more, an address or a network.
+
+    Detail has `for_s` (None: until it is lifted), `reason`, and `by` whom; of one that guessed
+    `failures`, and `account_id` where it is kept from that account alone.
+    """
+
+    name = "banned"
+    audited = True
+
+
+class Unbanned(Event):
+    """A ban was lifted before its time; detail has `by` whom where that is known."""
+
+    name = "unbanned"
+    audited = True
 
 
 class Imported(Event):

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.addresses import Address
+from mailnode.audited import Entry
 from mailnode.background import background
 from mailnode.bell import SOCKET_NAME, Bell, listen_for_others
 from mailnode.config import Config, ConfigError
@@ -29,10 +30,12 @@ from mailnode.forwarding import Forwarding
 from mailnode.greeting import greet
 from mailnode.guarding import Guard
 from mailnode.listening import LISTENING, write_listening
-from mailnode.measures import describe_lessons
+from mailnode.measures import describe_audit, describe_lessons
+from mailnode.notices.notices import Notices
 from mailnode.outbound.reporting import Reports
 from mailnode.premises import EX_CONFIG, EX_NOPERM, Premises
 from mailnode.room import Room
+from mailnode.store.audit import Audit
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.correspondents import has_written
 from mailnode.store.dmarc_file import DmarcFile
@@ -42,6 +45,7 @@ from mailnode.store.index import Indexes
 from mailnode.store.journal import Journal
 from mailnode.store.models import ModelFiles, ModelShelf
 from mailnode.store.queue import Queue
+from mailnode.store.seen import Seen
 from mailnode.store.shared import SharedMessages
 from mailnode.store.sweep import Sweep
 from mailnode.teaching import LOOK_S as LESSONS_S
@@ -51,6 +55,8 @@ from mailnode.tls import RENEWAL_LOOK_S, TlsError
 
 POLL_S = 0.25
 QUEUE_COUNT_S = 5.0
+PRUNE_AUDIT_S = 3600.0
+FOLLOW_S = 1.0
 TELL_S = 0.1
 FOLDERS_S = 300.0
 SEVERAL = 5  # look-ups that fail in a row: one domain's own servers may be gone
@@ -82,9 +88,10 @@ class House(Premises):
         reload_config: reads the settings again, for SIGHUP.
 
     Attributes (from `startService` on):
-        messages, queue, blobs, journal, indexes, sweep, greylist, guard, guests, models, dmarc: the
-            parts, beside those of `Premises`.
-        dispatch, teacher: the relay and who learns, in the one process of the node that has them.
+        messages, queue, blobs, journal, indexes, sweep, greylist, guests, guard, models, dmarc,
+            audit, seen: the parts, beside those of `Premises`.
+        dispatch, teacher, notices: the relay, who learns and who tells accounts, in the one
+            process of the node that has them.
         started: True once everything listens.
         owns_folder: whether this process does what one does for the whole node.
     """
@@ -105,6 +112,7 @@ class House(Premises):
         self.metrics = Metrics()
         self.dispatch: Dispatch | None = None
         self.teacher: Teacher | None = None
+        self.notices: Notices | None = None
         self._reload_config = reload_config
         self._timers: list[LoopingCall] = []
         self._bell_port: Any = None
@@ -145,7 +153,10 @@ class House(Premises):
         config, clock = self.config, self.reactor
         data = config.data_path
         self.journal = Journal(self.database, clock)
-        self.mail_log = MailLog(clock, self.journal.append)
+        self.audit = Audit(self.audit_file, clock.callFromThread, clock)
+        self.seen = Seen(data, clock.callFromThread, time.time)
+        describe_audit(self.metrics, self.audit_file)
+        self.mail_log = MailLog(clock, self.journal.append, audit=self.audit.hear)
         reserve = self.database.reserve
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
@@ -155,9 +166,9 @@ class House(Premises):
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)
         self.greylist = Greylist(data, clock.callFromThread, self.due.now)
-        self.guard = Guard.of(self, owns=self.owns_folder)
         self.guests = Guests(self.database, time.time, self.directory.find_by_id)
         self.guests.told = partial(self.bell.ring, "guests")
+        self.guard = Guard.of(self, owns=self.owns_folder)
         self.dmarc = DmarcFile(data, clock.callFromThread, self.due.now)
         self.room = Room(data, self.messages.usage)
         self.sweep = Sweep(
@@ -183,6 +194,7 @@ class House(Premises):
             (self.room.look, 1.0),
             (self.database.look_at_reserve, 1.0),
             (self.mail_log.each_second, 1.0),
+            (self.audit.each_second, 1.0),
             (self.guard.each_second, 1.0),
             (self._tell_changed, TELL_S),
             (self._catch_up, TELL_S),
@@ -211,6 +223,7 @@ class House(Premises):
         """Somebody wants to read it."""
         self.mail_log.tell_late()
         self.journal.flush()
+        self.audit.flush()
 
     def _call_every(self, every_s: float, call: Callable[[], object], *, now: bool = True) -> None:
         """Until the stop."""
@@ -227,6 +240,8 @@ class House(Premises):
         self._begin_dispatch()
         self._begin_teaching()
         self._call_every(QUEUE_COUNT_S, self._count_queue)
+        self._call_every(PRUNE_AUDIT_S, lambda: self.audit.prune(self.config.audit))
+        self._begin_notices()
         self._call_every(RENEWAL_LOOK_S, self._renew_certificate, now=False)
         self._bell_port = listen_for_others(self.bell, self.reactor, self.config.data_path)
         if hasattr(signal, "SIGHUP") and self._reload_config is not None:
@@ -278,6 +293,11 @@ class House(Premises):
     def _renew_certificate(self) -> Deferred[None]:
         return self._in_thread(self.certificate.renew, self.hostname)
 
+    def _begin_notices(self) -> None:
+        """One process of the node follows the audit stream."""
+        self.notices = Notices.of(self)
+        self._call_every(FOLLOW_S, self.notices.look)
+
     def _count_queue(self) -> Deferred[None]:
         """What can't be counted now is counted at the next look."""
         counted = Deferred.fromCoroutine(self.queue.count())
@@ -305,6 +325,7 @@ class House(Premises):
                 self.config = evolve(config, **kept)
                 self._apply_limits()
         self.certificate.refresh()
+        self.audit.tell(Entry("settings-taken-up"))
         self.bell.ring("accounts")
         _log.info("reloaded")
 
@@ -380,6 +401,10 @@ class House(Premises):
         await self.greylist.stop()
         await self.guard.stop()
         await self.dmarc.stop()
+        if self.notices is not None:
+            await self.notices.stop()
+        await self.seen.stop()
+        await self.audit.stop()
         await self.database.close()
         self.blobs.close()
         await maybeDeferred(super().stopService)

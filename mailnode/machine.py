@@ -147,6 +147,19 @@ def plain_address(host: str) -> str:
     return str(mapped) if mapped else host
 
 
+@lru_cache(maxsize=1024)
+def network_of(client: str) -> str:
+    """Where one client's neighbours are: the /24 of IPv4, the /64 of IPv6; what is no address stays
+    as it is."""
+    client = plain_address(client)
+    if ":" in client:
+        return address_key(client)
+    try:
+        return str(ipaddress.ip_network(f"{client}/24", strict=False))
+    except ValueError:
+        return client
+
+
 def address_key(client: str) -> str:
     """What one client can't cheaply change of its address: all of IPv4, a /64 of IPv6."""
     client = plain_address(client)

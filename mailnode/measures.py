@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mailnode.admission import Sessions
     from mailnode.gate import ProxyGate
     from mailnode.resolver import Resolver
+    from mailnode.store.audit_file import AuditFile
     from mailnode.store.database import Database
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.journal import Journal
@@ -309,4 +310,23 @@ def describe_dmarc_reports(metrics: Metrics, outcomes: Callable[[], Mapping[str,
         "mailnode_dmarc_reports_total",
         "reports to domains, by what became of them: sent, unsent, put-off",
         lambda: {f'result="{result}"': count for result, count in outcomes().items()},
+    )
+
+
+def describe_audit(metrics: Metrics, file: AuditFile) -> None:
+    """Name what a process writes of the audit stream."""
+    metrics.counter(
+        "mailnode_audit_entries_total", "entries that are in the audit stream", lambda: file.written
+    )
+    metrics.counter(
+        "mailnode_audit_lost_total", "entries that could not be written", lambda: file.lost
+    )
+
+
+def describe_notices(metrics: Metrics, counts: Callable[[], Mapping[str, int]]) -> None:
+    """Name what accounts are told, in the process that tells them."""
+    metrics.counter(
+        "mailnode_notices_total",
+        "mails to accounts about their sign-in, by event: signed-in, password-changed ...",
+        lambda: {f'event="{name}"': count for name, count in counts().items()},
     )

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from mailnode.audited import Auditor
 from mailnode.background import background
 from mailnode.config import Config, ConfigError
 from mailnode.due import DueClock
@@ -22,6 +23,7 @@ from mailnode.listening import BadEndpoint, CannotBind, Listener, bind_all
 from mailnode.machine import find_hostname, raise_descriptor_limit
 from mailnode.sealing import Seal
 from mailnode.store.accounts import Accounts
+from mailnode.store.audit_file import AuditFile
 from mailnode.store.database import Database
 from mailnode.store.locks import RUNS_THERE, is_locked, lock_folder
 from mailnode.store.watch import AccountsWatch
@@ -97,7 +99,9 @@ class Premises(MultiService):
             self.certificate = self._open_certificate()
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node_lock = self._lock_folder()
-        self.accounts = Accounts.open(users, create=True, data=data)
+        self.audit_file = AuditFile(data)
+        auditor = Auditor(self.audit_file.keep)
+        self.accounts = Accounts.open(users, create=True, data=data, auditor=auditor)
         subaddress = self.config.accounts.subaddress
         self.watch = AccountsWatch(self.accounts, subaddress, self._in_thread)
         self.watch.read_now()

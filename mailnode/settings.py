@@ -178,6 +178,15 @@ class PasswordSettings:
 
 
 @frozen
+class SecondFactorSettings:
+    """[second_factor]"""
+
+    sms_command: tuple[str, ...] = setting(
+        (), read_list, "program that texts a code; the number is its last argument; empty: off"
+    )
+
+
+@frozen
 class GuessingSettings:
     """[guessing]"""
 
@@ -199,21 +208,24 @@ class GuessingSettings:
 
 
 @frozen
-class SecondFactorSettings:
-    """[second_factor]"""
-
-    sms_command: tuple[str, ...] = setting(
-        (), read_list, "program that texts a code; the number is its last argument; empty: off"
-    )
-
-
-@frozen
 class JournalSettings:
     """[journal]"""
 
     keep: float = setting(30 * 86400.0, read_duration, "how long rows are kept")
     size: int = setting(2 * GIB, read_size, "above this the oldest rows go")
     dialog: bool = setting(False, read_flag, "keep each mail's dialog, secrets masked")
+
+
+@frozen
+class AuditSettings:
+    """[audit]"""
+
+    keep: float = setting(400 * 86400.0, read_duration, "a month over so long ago is deleted")
+    size: int = setting(2 * GIB, read_size, "above this the oldest months go, but the present one")
+    notices: bool = setting(
+        True, read_flag, "accounts get a mail when somebody signs in from elsewhere, and of changes"
+    )
+    notices_a_day: int = setting(5, read_count, "most that an account gets; the rest is one more")
 
 
 @frozen
@@ -405,10 +417,11 @@ SECTIONS: Mapping[str, type] = {
     "quota": QuotaSettings,
     "store": StoreSettings,
     "accounts": AccountSettings,
-    "guessing": GuessingSettings,
     "passwords": PasswordSettings,
     "second_factor": SecondFactorSettings,
+    "guessing": GuessingSettings,
     "journal": JournalSettings,
+    "audit": AuditSettings,
     "outbound": OutboundSettings,
     "web": WebSettings,
     "arrival": ArrivalSettings,

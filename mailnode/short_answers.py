@@ -173,7 +173,10 @@ def _question(asked: Any) -> bytes:
 
 
 def _address(data: bytes, place: _Place) -> str:
-    return inet_ntoa(data[slice(*place)])
+    octets = data[slice(*place)]
+    if len(octets) != 4:
+        raise ValueError(place)
+    return inet_ntoa(octets)
 
 
 def _address6(data: bytes, place: _Place) -> str:

@@ -38,12 +38,14 @@ class MailLog:
 
     Attributes:
         journal: takes the events that no batch of their own carries.
+        audit: takes those that are audited, before any is summed.
         counts: event name to how often it happened since the start.
         octets_accepted: raw octets of accepted mail since the start.
     """
 
     clock: IReactorTime
     journal: Callable[[Sequence[Event]], None]
+    audit: Callable[[Event], object] = field(default=lambda event: None, kw_only=True)
     counts: Counter[str] = field(factory=Counter)
     refusals: Counter[str] = field(factory=Counter)
     octets_accepted: int = 0
@@ -73,6 +75,8 @@ class MailLog:
 
     def tell(self, event: Event) -> None:
         """This happened and has no commit of its own; its line waits 10 ms for others."""
+        if event.audited:
+            self.audit(event)
         if isinstance(event, RefusedMail | SignInFailed):
             self.refusals[str(event.detail.get("code", ""))] += 1
             if not self._room_to_tell(address_key(event.client)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mailnode.audit_house import find_in_audit
 from mailnode.store.journal import read_trace
 from mailnode.store.journal_search import FoundPage, Sought, read_subject, search_journal
 from mailnode.store.lists import account_sums
@@ -16,6 +17,7 @@ from mailnode.web.admin_desk import AdminDesk, QueueSight
 from mailnode.web.figures import Figures
 from mailnode.web.pages.admin_accounts import AdminAccounts
 from mailnode.web.pages.admin_addresses import AdminAddresses
+from mailnode.web.pages.admin_audit import AdminAudit
 from mailnode.web.pages.admin_dashboard import AdminDashboard
 from mailnode.web.pages.admin_journal import AdminJournal
 from mailnode.web.pages.admin_queue import AdminQueue
@@ -89,6 +91,7 @@ def admin_desk_of(
         queue=_queue_of(house),
         search=search,
         trace=trace,
+        audit=find_in_audit(house),
         figures=Figures(values, time.time),
         readiness=house.readiness,
         warnings=house.warnings,
@@ -148,4 +151,5 @@ def admin_pages(desk: AdminDesk) -> list[Pages]:
         AdminQueue(desk),
         AdminJournal(desk),
         AdminSessions(desk),
+        AdminAudit(desk),
     ]

@@ -78,6 +78,7 @@ from mailnode.web_admin import admin_desk_of, admin_pages
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
+    from mailnode.audited import Actor
     from mailnode.cred.ageing import Ageing
     from mailnode.events import Event
     from mailnode.house import House
@@ -190,17 +191,15 @@ class WebHouse:
         events = Events(desk.changes, house.reactor, captured, is_admin)
         guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
-        names = frozenset({house.hostname, *config.web.names})
         sets_passwords = not judge_passwords(others)
         ageing = passwords.ageing if sets_passwords else None
-        is_over = ageing.is_over if ageing is not None else _never
         guesses = house.guard.guesses
         guard = Guard(
             guests,
             directory.find_by_id,
-            names,
+            frozenset({house.hostname, *config.web.names}),
             gate.is_proxy,
-            is_over,
+            is_over=ageing.is_over if ageing is not None else _never,
             turn_away=guesses.turn_away,
             bad_token=guesses.bad_token,
         )
@@ -215,15 +214,16 @@ class WebHouse:
             partial(_notice, ageing),
         )
 
-        async def set_password(account: Account, password: str) -> None:
+        async def set_password(account: Account, password: str, actor: Actor) -> None:
             stored = await passwords.choosing.choose(password, account.address, account)
-            await house._in_thread(house.accounts.set_password, str(account.address), stored)
+            change, name = house.accounts.by(actor).set_password, str(account.address)
+            await house._in_thread(change, name, stored)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
-        async def set_junk(account: Account, folder: str, tagged: bool) -> None:
-            name = str(account.address)
-            await house._in_thread(house.accounts.set_junk, name, folder, tagged)
+        async def set_junk(account: Account, folder: str, tagged: bool, actor: Actor) -> None:
+            accounts, name = house.accounts.by(actor), str(account.address)
+            await house._in_thread(accounts.set_junk, name, folder, tagged)
             await house.watch.take_up()
             house.bell.ring("accounts")
 
@@ -239,6 +239,8 @@ class WebHouse:
             lambda: house.config.passwords.least_characters,
             ageing,
             directory.factors,
+            house.seen.recent,
+            house.audit.tell,
         )
         factors = second_factors(house, post_office)
         codes = SignInCodes(sign_ins, factors, house.mail_log.tell, house.reactor.seconds)
@@ -266,7 +268,6 @@ class WebHouse:
         mail_pages = MailPages(
             letters, guests, lambda: directory.domains, time.time, house.hostname
         )
-        reading = Reading(templates, desk, letters, mail_pages, partial(_explain, house))
         pages: list[Pages] = [
             templates.assets,
             sign_ins,
@@ -276,7 +277,7 @@ class WebHouse:
             Rearranging(templates, desk),
             OwnFolders(templates, desk),
             Searches(templates, desk),
-            reading,
+            Reading(templates, desk, letters, mail_pages, partial(_explain, house)),
             *_writing_pages(house, desk, templates),
         ]
         happenings = Happenings(desk.folders, desk.changes, house.reactor)

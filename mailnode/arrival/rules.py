@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from functools import lru_cache
 
 from attrs import field, frozen
 
 from mailnode.dnslists import DnsList
 from mailnode.errors import one_line
-from mailnode.machine import address_key
 from mailnode.settings import ArrivalSettings
 
 OFF, MARK, REFUSE = "off", "mark", "refuse"
@@ -116,11 +114,3 @@ def _paces(settings: ArrivalSettings) -> Iterator[Pace]:
         rate = getattr(settings, f"{what}_per_{of}")
         if rate:
             yield Pace(what, of, rate)
-
-
-@lru_cache(maxsize=1024)
-def network_of(client: str) -> str:
-    """Whose neighbours take turns: the /24 of IPv4, the /64 of IPv6."""
-    if ":" in client:
-        return address_key(client)
-    return str(ipaddress.ip_network(f"{client}/24", strict=False))

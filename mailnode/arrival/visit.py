@@ -25,9 +25,9 @@ from mailnode.arrival.rules import (
     REVERSE,
     Pace,
     Rules,
-    network_of,
 )
 from mailnode.errors import MailError
+from mailnode.machine import network_of
 from mailnode.model import Judgement
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import sys
 
 from mailnode.cli.accounts import domain, user
 from mailnode.cli.aliases import alias
+from mailnode.cli.audit import audit
 from mailnode.cli.backup import backup
 from mailnode.cli.backups import backups
 from mailnode.cli.bans import ban
@@ -15,6 +16,7 @@ from mailnode.cli.dkim import dkim
 from mailnode.cli.dmarc import dmarc
 from mailnode.cli.dns import dns
 from mailnode.cli.doctor import doctor
+from mailnode.cli.domain_admins import user_admin
 from mailnode.cli.export import export_mail
 from mailnode.cli.factors import factor
 from mailnode.cli.frame import RootGroup
@@ -70,7 +72,7 @@ COMMANDS = {
         token,
     ),
     "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, replay, ban, version),
+    "The node": (config, doctor, trace, replay, audit, ban, version),
     "Its data": (backup, backups, restore, verify, repair, rollback, index),
 }
 user.add_command(user_import)
@@ -84,4 +86,4 @@ def sendmail_program() -> None:
     main(["sendmail", *sys.argv[1:]])
 
 
-__all__ = ["main", "sendmail_program"]
+__all__ = ["main", "sendmail_program", "user_admin"]

@@ -204,19 +204,13 @@ def user_list(ctx: click.Context, domain_name: str | None) -> None:
         [
             (
                 str(account.address),
-                state_of(account),
+                account.state,
                 quota_of(account),
                 output.when(account.created_at),
             )
             for account in found
         ],
     )
-
-
-def state_of(account: Account) -> str:
-    words = ["disabled"] if account.disabled else ["active"]
-    words += ["demo"] if account.demo else []
-    return ", ".join([*words, *(["administrator"] if account.admin else [])])
 
 
 def quota_of(account: Account) -> str:
@@ -241,6 +235,7 @@ def account_facts(account: Account) -> dict[str, Any]:
         "disabled": account.disabled,
         "demo": account.demo,
         "admin": account.admin,
+        "looks_after": list(account.looks_after),
         "junk_folder": account.junk,
         "junk_tagged": account.tag_subject,
         "quota_octets": account.quota_octets,
@@ -269,7 +264,7 @@ def user_show(ctx: click.Context, name: str) -> None:
     output.show_facts(
         [
             ("address", str(account.address)),
-            ("state", state_of(account)),
+            ("state", account.state),
             ("mail", f"{output.count(usage.mails, 'mail')}, {output.size(usage.octets)}"),
             ("quota", quota_of(account)),
             ("unwanted mail", f"lies in {_junk_words(account)}"),

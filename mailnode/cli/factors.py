@@ -17,7 +17,7 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import ease_full_disk, open_accounts, operator
+from mailnode.cli.node import auditor_of, ease_full_disk, open_accounts, operator
 from mailnode.config import Config
 from mailnode.events import FactorRemoved
 from mailnode.store.accounts import Account
@@ -90,6 +90,9 @@ def factor_remove(
         there = accounts.factors.factors(account.id)
         wanted = there if everything else [_find(account, there, each) for each in factors]
         gone = accounts.factors.remove(account.id, [each.id for each in wanted])
+    for each in gone:
+        address = str(account.address)
+        auditor_of(config).tell("factor-removed", address, kind=each.kind, factor=each.name)
     if gone:
         _sign_out(config, account, gone)
     if answer_json(ctx, {"removed": [_facts(each) for each in gone]}):

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 from attrs import frozen
 
 from mailnode.addresses import Address, parse_address, parse_domain
+from mailnode.audited import Actor, Auditor, Entry
 from mailnode.bell import ring_from_outside
 from mailnode.cli.frame import (
     EX_CANTCREAT,
@@ -26,6 +27,7 @@ from mailnode.config import Config
 from mailnode.errors import AlreadyThere, BadAddress, NodeRunning, NotFound
 from mailnode.listening import KINDS, LISTENING
 from mailnode.store.accounts import Accounts
+from mailnode.store.audit_file import AuditFile
 from mailnode.store.locks import lock_blobs, lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
@@ -66,13 +68,28 @@ def open_accounts(ctx: click.Context, *, change: bool = False) -> Iterator[Accou
         )
     if change:
         ease_full_disk(config, config.users_path.parent)
-    accounts = Accounts.open(config.users_path, data=config.data_path)
+    accounts = Accounts.open(config.users_path, data=config.data_path, auditor=auditor_of(config))
     try:
         yield accounts
     finally:
         accounts.close()
     if change:
         ring_from_outside(config.data_path, "accounts")
+
+
+def auditor_of(config: Config) -> Auditor:
+    """Tells the node's audit stream what a user of this machine changes by a command."""
+
+    def keep(entries: Sequence[Entry]) -> None:
+        try:
+            AuditFile(config.data_path).append(entries)
+        except OSError as error:
+            names = ", ".join(each.event for each in entries)
+            click.echo(
+                f"mailnode: done, but it is not in the audit stream ({names}): {error}", err=True
+            )
+
+    return Auditor(keep, Actor(operator(), "command line"))
 
 
 def ease_full_disk(config: Config, folder: Path) -> None:
@@ -231,8 +248,10 @@ def _alive(pid: int) -> bool:
 
 
 def operator() -> str:
-    """Who runs this, for the journal."""
+    """Who runs this, by the system's name, and who became that by sudo."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return f"user {os.getuid()}"
+        name = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo: {before})" if before and before.isprintable() else name

@@ -22,6 +22,7 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.cli.node import (
+    auditor_of,
     make_private_folder,
     open_accounts,
     read_address,
@@ -66,7 +67,9 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
         made.append(str(config.data_path))
     if not config.users_path.exists():
         made.append(str(config.users_path))
-    accounts = Accounts.open(config.users_path, create=True, data=config.data_path)
+    accounts = Accounts.open(
+        config.users_path, create=True, data=config.data_path, auditor=auditor_of(config)
+    )
     try:
         known = {found.name for found in accounts.domains()}
         for name in names:

@@ -99,8 +99,8 @@ class SignInPortal(Portal):
 
         Raises:
             SignInDenied: no, after a delay.
-            SignInBlocked: nobody signs in from there for some time.
             PasswordTooOld: not until it is changed.
+            SignInBlocked: nobody signs in from there for some time.
             SignInBusy: too many ask at once.
         """
         if type(credentials) is Anonymous and self._anonymous_pass:
@@ -117,20 +117,20 @@ class SignInPortal(Portal):
         self, credentials: ICredentials, mind: object, interfaces: tuple[type[Interface], ...]
     ) -> Avatar:
         began_s = self._clock.seconds()
-        name, guesses = _name_of(credentials), self.guesses
+        name, how, guesses = _name_of(credentials), _how(credentials), self.guesses
         asked = self._asked(name, credentials)
-        blocked_s = self._turn_away(asked, name)
+        blocked_s = self._turn_away(asked, name, how)
         try:
             avatar_id, waited_s = await self._find(asked, credentials)
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
         except PasswordTooOld as error:  # it was right: no guess
-            self._tell_failed(asked, name, error.text)
+            self._tell_failed(asked, name, how, error.text)
             raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = guesses.failed(asked)
-            self._tell_failed(asked, name, reason, delay_s=round(delay_s, 1))
+            self._tell_failed(asked, name, how, reason, delay_s=round(delay_s, 1))
             await deferLater(self._clock, max(0.0, began_s + delay_s - self._clock.seconds()))
             if blocked_s:
                 raise SignInBlocked.until(blocked_s) from error
@@ -138,21 +138,23 @@ class SignInPortal(Portal):
                 raise
             raise SignInDenied(detail=reason) from error
         except SignInBusy as error:
-            self._tell_failed(asked, name, error.detail)
+            self._tell_failed(asked, name, how, error.detail)
             if pace_s := guesses.pace_s(asked):
                 await deferLater(self._clock, pace_s)
             raise
         if getattr(credentials, "awaits_code", False):
             return avatar  # half of a sign-in: whoever asked tells of it
         guesses.signed_in(asked)
-        told: dict[str, object] = {"account": _printable(avatar_id)}
+        facts: dict[str, object] = {"account": _printable(avatar_id)} | how
         if waited_s:
-            told["delay_s"] = round(waited_s, 1)
-        self._tell(SignedIn(client=asked.client, detail=told))
+            facts["delay_s"] = round(waited_s, 1)
+        self._tell(SignedIn(client=asked.client, detail=facts))
         return avatar
 
-    def _tell_failed(self, asked: Asked, name: str, reason: str, **more: object) -> None:
-        detail = {"name": name, "reason": reason, **more}
+    def _tell_failed(
+        self, asked: Asked, name: str, how: dict[str, object], reason: str, **more: object
+    ) -> None:
+        detail = {"name": name, **how, "reason": reason, **more}
         self._tell(SignInFailed(client=asked.client, detail=detail))
 
     async def _find(self, asked: Asked, credentials: ICredentials) -> tuple[Any, float]:
@@ -186,7 +188,7 @@ class SignInPortal(Portal):
         guess = self.guesses.guess_of(key, password)
         return Asked(client, key, self._account_of(name), guess)
 
-    def _turn_away(self, asked: Asked, name: str) -> float:
+    def _turn_away(self, asked: Asked, name: str, how: dict[str, object]) -> float:
         """How long its address is blocked yet, where an owner may be there all the same.
 
         Raises:
@@ -197,7 +199,7 @@ class SignInPortal(Portal):
         if not left_s and blocked_s and self.guesses.is_crowded(asked):
             left_s = blocked_s
         if left_s:
-            self._tell_failed(asked, name, "blocked")
+            self._tell_failed(asked, name, how, "blocked")
             raise SignInBlocked.until(left_s)
         return blocked_s
 
@@ -216,13 +218,21 @@ class SignInPortal(Portal):
         """A wrong code after a right password: counted and answered like a wrong password."""
         asked = self._of(client, name)
         delay_s = self.guesses.failed(asked)
-        self._tell_failed(asked, _printable(name), reason, delay_s=round(delay_s, 1))
+        how: dict[str, object] = {"service": "web"}
+        self._tell_failed(asked, _printable(name), how, reason, delay_s=round(delay_s, 1))
         await deferLater(self._clock, delay_s)
 
-    def code_fitted(self, client: str, name: str, factor: str) -> None:
-        """A right code after a right password: somebody is signed in."""
+    def code_fitted(self, client: str, name: str, factor: str, device: str = "") -> None:
+        """A right code after a right password: somebody is signed in on the web.
+
+        Args:
+            device: what tells the browser from others.
+        """
         self.guesses.signed_in(self._of(client, name))
-        self._tell(SignedIn(client=client, detail={"account": name, "factor": factor}))
+        detail = {"account": name, "service": "web", "factor": factor}
+        if device:
+            detail["device"] = device
+        self._tell(SignedIn(client=client, detail=detail))
 
 
 def _kept(making: Deferred[Avatar]) -> Deferred[Avatar]:
@@ -247,6 +257,12 @@ def _kept(making: Deferred[Avatar]) -> Deferred[Avatar]:
 
 def _name_of(credentials: ICredentials) -> str:
     return _printable(getattr(credentials, "username", b""))
+
+
+def _how(credentials: ICredentials) -> dict[str, object]:
+    """By whom they were asked for, and what is known of the program that gave them."""
+    said = {name: getattr(credentials, name, "") for name in ("service", "device")}
+    return {name: _printable(value) for name, value in said.items() if value}
 
 
 def _printable(name: object) -> str:

@@ -46,9 +46,10 @@ def is_proved(author: Address, message: Message) -> bool | None:
     facts = next((each.facts for each in message.judgements if each.by == BY), None)
     if facts is None:
         return None
-    dmarc = facts.get("dmarc", "").partition(" ")[0]
+    dmarc, _, rest = facts.get("dmarc", "").partition(" ")
     if dmarc in ("pass", "fail"):
-        return dmarc == "pass"
+        # A From that is no list of addresses may have been read in another way there.
+        return dmarc == "pass" and rest.partition(" ")[0] == author.domain
     said = f"{facts.get('spf', '')},{facts.get('dkim', '')}".split(",")
     passed = [each.split()[1:2] for each in said if each.split()[:1] == ["pass"]]
     proved = {registrable(where.rpartition("@")[2]) for each in passed for where in each}

@@ -105,6 +105,11 @@ def read_mail(octets: bytes, whole: bool = True, sealing: bool = False) -> Exami
     return Examination(header, signatures, chain, authors, BodyHashes.of(kinds))
 
 
+def octets_of_authors(header: bytes) -> int:
+    """How much stands in its From fields."""
+    return sum(map(len, _FROM.findall(header)))
+
+
 @frozen
 class Authenticated:
     """What was found out of who sent a mail.

@@ -11,6 +11,8 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 _MOST_CHARACTERS = 253
+_MOST_OF_LABEL = 63
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # UTS 46 section 4
 # Letters of other alphabets that look like Latin ones in common fonts (Unicode's confusables, those
 # that registries let into domains).
 _LOOKS = {
@@ -36,6 +38,8 @@ def ascii_domain(text: str) -> str:
         return ""
     if text.isascii():
         return text if re.fullmatch(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", text) else ""
+    if max(map(len, _DOTS.split(text))) > _MOST_OF_LABEL:  # idna would take its square
+        return ""
     try:
         return idna.encode(text, uts46=True).decode()
     except (idna.IDNAError, UnicodeError, IndexError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from mailnode.addresses import Address, fold_local, parse_address, parse_domain
+from mailnode.audited import UNTOLD, Actor, Auditor
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, NotFound
 from mailnode.store.directory import CATCH_ALL, Directory
+from mailnode.store.domain_admins import DomainAdmins, read_domain_admins
 from mailnode.store.factors import FactorRows, read_factors
 from mailnode.store.outside import Outside, read_elsewhere
 from mailnode.store.people import Account, Alias, Domain
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Account", "Accounts", "Alias", "Directory", "Domain"]
 
 _SUBADDRESS = "+"
+NOBODY: Mapping[int, tuple[str, ...]] = {}
 
 _ACCOUNT = """
 SELECT account.id, account.local, domain.name, account.key, account.password_hash,
@@ -54,20 +58,33 @@ class Accounts:
         senders: whom accounts and domains allow and block.
         sign_in: what it keeps of sign-ins beside the hash.
         factors: what an account shows beside its password.
+        domain_admins: who looks after a domain.
+        auditor: is told of every change.
     """
 
     file: UsersFile
+    auditor: Auditor = UNTOLD
     outside: Outside = field(init=False)
     senders: Senders = field(init=False)
     sign_in: SignInRows = field(init=False)
     factors: FactorRows = field(init=False)
+    domain_admins: DomainAdmins = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.sign_in, self.factors = SignInRows(self.file), FactorRows(self.file)
-        self.outside, self.senders = Outside(self.file), Senders(self.file)
+        self.outside = Outside(self.file, self.auditor)
+        self.senders = Senders(self.file, self.auditor)
+        self.domain_admins = DomainAdmins(self.file, self.auditor, _find)
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = False, data: Path | None = None) -> Accounts:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = False,
+        data: Path | None = None,
+        auditor: Auditor = UNTOLD,
+    ) -> Accounts:
         """Open users.db and bring its schema up to date.
 
         Args:
@@ -80,7 +97,11 @@ class Accounts:
             StoreTooNew: a newer version of mailnode wrote it.
             StoreBroken: it can't be read, or isn't a users.db.
         """
-        return cls(UsersFile.open(path, create=create, data=data))
+        return cls(UsersFile.open(path, create=create, data=data), auditor)
+
+    def by(self, actor: Actor) -> Accounts:
+        """The same file, for what `actor` changes."""
+        return Accounts(self.file, self.auditor.of(actor))
 
     @property
     def path(self) -> Path:
@@ -107,6 +128,7 @@ class Accounts:
                 name,
                 time.time(),
             )
+        self.auditor.tell("domain-added", domain=name)
         return Domain(row[0], name, row[1])
 
     def domains(self) -> list[Domain]:
@@ -128,6 +150,7 @@ class Accounts:
                     raise AccountError(f"{name} still has {what} ({count}); delete them first")
             sql.execute("DELETE FROM domain WHERE id = ?", (domain_id,))
             forget_domain(sql, domain_id)
+        self.auditor.tell("domain-deleted", domain=parse_domain(name))
 
     # Accounts
 
@@ -165,7 +188,8 @@ class Accounts:
             )
             added = _account(one(sql, f"{_ACCOUNT} WHERE account.key = ?", key))
             keep_keys(sql, added.id, password, is_published=demo)
-            return added
+        self.auditor.tell("account-added", str(added.address), admin=admin, demo=demo)
+        return added
 
     def accounts(self, domain: str | None = None) -> list[Account]:
         """All of them, or those of one domain, oldest first."""
@@ -174,7 +198,8 @@ class Accounts:
                 return _accounts(sql)
             domain_id = find_domain(sql, domain)
             query = f"{_ACCOUNT} WHERE account.domain_id = ? ORDER BY account.id"
-            return [_account(row) for row in sql.execute(query, (domain_id,))]
+            looks_after = read_domain_admins(sql)
+            return [_account(row, looks_after) for row in sql.execute(query, (domain_id,))]
 
     def account(self, name: str) -> Account:
         """The account with this full address, or this local part in the first domain.
@@ -198,14 +223,16 @@ class Accounts:
             remember_former(sql, account, now)
             _set(sql, account, columns, hash_of(password), now, now)
             keep_keys(sql, account.id, password, is_published=False)
+        self.auditor.tell("password-changed", str(account.address))
 
     def set_disabled(self, name: str, disabled: bool) -> None:
         """A disabled account takes no mail and signs in nowhere; its mail stays."""
-        self._set(name, "disabled = ?, sign_in_changed_at = ?", disabled, time.time())
+        columns = "disabled = ?, sign_in_changed_at = ?"
+        self._set(name, columns, disabled, time.time(), disabled=disabled)
 
     def set_admin(self, name: str, admin: bool) -> None:
         """An administrator looks after the node, on the web too."""
-        self._set(name, "admin = ?", admin)
+        self._set(name, "admin = ?", admin, admin=admin)
 
     def set_junk(self, name: str, folder: str, tagged: bool = False) -> None:
         """Where its unwanted mail lies: in Junk, or marked in the INBOX.
@@ -213,15 +240,18 @@ class Accounts:
         Args:
             tagged: POP3 serves it under a Subject that begins with the tag.
         """
-        self._set(name, "junk = ?, tag_subject = ?", folder, tagged)
+        self._set(name, "junk = ?, tag_subject = ?", folder, tagged, junk=folder, tagged=tagged)
 
     def set_quota(self, name: str, *, octets: int | None, mails: int | None) -> None:
         """None is the node's default, 0 no limit."""
-        self._set(name, "quota_octets = ?, quota_mails = ?", octets, mails)
+        columns = "quota_octets = ?, quota_mails = ?"
+        self._set(name, columns, octets, mails, quota_octets=octets, quota_mails=mails)
 
-    def _set(self, name: str, columns: str, *values: object) -> None:
+    def _set(self, name: str, columns: str, *values: object, **told: object) -> None:
         with self.file.change() as sql:
-            _set(sql, _find(sql, name), columns, *values)
+            account = _find(sql, name)
+            _set(sql, account, columns, *values)
+        self.auditor.tell("account-changed", str(account.address), **told)
 
     def delete_account(self, name: str, *, force: bool = False) -> None:
         """The account is gone, its outside addresses with it; its id is never used again.
@@ -241,6 +271,8 @@ class Accounts:
             sql.executemany("DELETE FROM alias WHERE id = ?", [(alias.id,) for alias in leading])
             sql.execute("DELETE FROM account WHERE id = ?", (account.id,))
             forget_account(sql, account.id)
+        gone = [alias.source for alias in leading] or None
+        self.auditor.tell("account-deleted", str(account.address), aliases=gone)
 
     # Aliases
 
@@ -275,6 +307,7 @@ class Accounts:
                 str(whither),
                 time.time(),
             )
+        self.auditor.tell("alias-added", alias=str(where), target=str(whither))
         return Alias(row[0], str(where), str(whither))
 
     def aliases(self, domain: str | None = None) -> list[Alias]:
@@ -297,6 +330,7 @@ class Accounts:
             if not sql.execute(query, values).rowcount:
                 leads = f" to {target}" if target is not None else ""
                 raise NotFound(f"there is no alias {source}{leads}; see: mailnode alias list")
+        self.auditor.tell("alias-deleted", alias=str(where), target=target)
 
     # What a node reads
 
@@ -315,15 +349,18 @@ def _domains(sql: sqlite3.Connection) -> list[Domain]:
 
 
 def _accounts(sql: sqlite3.Connection) -> list[Account]:
-    return [_account(row) for row in sql.execute(f"{_ACCOUNT} ORDER BY account.id")]
+    looks_after = read_domain_admins(sql)
+    query = f"{_ACCOUNT} ORDER BY account.id"
+    return [_account(row, looks_after) for row in sql.execute(query)]
 
 
-def _account(row: tuple[Any, ...]) -> Account:
+def _account(row: tuple[Any, ...], looks_after: Mapping[int, tuple[str, ...]] = NOBODY) -> Account:
     account_id, local, domain, key, password_hash, disabled, demo, *rest = row
     whose = (account_id, Address(local, domain), key, password_hash, bool(disabled), bool(demo))
     octets, mails, created_at, changed_at, admin, since, junk, tag_subject, chosen_at = rest
     facts = (octets, mails, created_at, changed_at, bool(admin), since)
-    return Account(*whose, *facts, junk, bool(tag_subject), chosen_at)
+    domains = looks_after.get(account_id, ())
+    return Account(*whose, *facts, junk, bool(tag_subject), chosen_at, domains)
 
 
 def _set(sql: sqlite3.Connection, account: Account, columns: str, *values: object) -> None:
@@ -349,7 +386,7 @@ def _find(sql: sqlite3.Connection, name: str) -> Account:
         full = f"{name}@{first[0]}"
     with suppress(BadAddress):
         if row := one(sql, f"{_ACCOUNT} WHERE account.key = ?", parse_address(full).key):
-            return _account(row)
+            return _account(row, read_domain_admins(sql, row[0]))
     raise NotFound(f"there is no account {full}; see: mailnode user list")
 
 

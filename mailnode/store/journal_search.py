@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from mailnode.domain_stories import events_of_domains
 from mailnode.events import Event
 from mailnode.store.journal import read_row, read_trace
 
@@ -52,6 +53,8 @@ class Sought:
         subject: words of it, of mails that are still here.
         outcome: one of `OUTCOMES`, "" for any.
         since, until: UTC epoch seconds.
+        domains: whoever asks looks after them alone, and sees what concerns their accounts; None
+            for all.
     """
 
     words: str = ""
@@ -63,6 +66,7 @@ class Sought:
     outcome: str = ""
     since: float | None = None
     until: float | None = None
+    domains: tuple[str, ...] | None = None
 
 
 @frozen
@@ -99,6 +103,10 @@ class FoundPage:
 _OF_MAIL = """
     ({0} OR EXISTS (SELECT 1 FROM journal AS other
         WHERE other.mail_id = journal.mail_id AND {1}))
+"""
+_OF_DOMAIN = """
+    (substr(journal.recipient, -length(?)) = ? OR substr(journal.mailbox, -length(?)) = ?
+        OR substr(journal.sender, -length(?)) = ? OR instr(journal.detail, ? || '"') > 0)
 """
 _SUBJECT_HAS = """
     EXISTS (SELECT 1 FROM message
@@ -140,7 +148,7 @@ def search_journal(
             seen.add(mail_id)
             if _was_shown(connection, where, values, mail_id, top, ceiling):
                 continue
-        mail = _whole(connection, row_id, mail_id)
+        mail = _whole(connection, row_id, mail_id, sought.domains)
         if mail is not None:
             found.append(mail)
     older = connection.execute(
@@ -258,6 +266,10 @@ def _condition(sought: Sought) -> tuple[str, list[object]]:
             add_of_mail(text, *names)
         else:
             add(text.replace("{}", "journal"), *names)
+    if sought.domains is not None:
+        # More than they may see: what is found is looked at once more, as a whole.
+        said = " OR ".join([_OF_DOMAIN] * len(sought.domains)) or "0"
+        add(f"({said})", *(at for each in sought.domains for at in [f"@{each}"] * 7))
     add(f"journal.event NOT IN ({', '.join('?' * len(_NO_MAILS))})", *_NO_MAILS)
     return " AND ".join(texts), values
 
@@ -294,12 +306,24 @@ def _was_shown(
     return row is not None
 
 
-def _whole(connection: sqlite3.Connection, row_id: int, mail_id: str | None) -> FoundMail | None:
+def _whole(
+    connection: sqlite3.Connection,
+    row_id: int,
+    mail_id: str | None,
+    domains: Sequence[str] | None,
+) -> FoundMail | None:
     if mail_id is None:
         event = read_row(connection, row_id)
-        return None if event is None else FoundMail(row_id, "", "", (event,))
+        events = [event] if event is not None else []
+    else:
+        events = read_trace(connection, mail_id, sessions=False)
+    if domains is not None:
+        events = events_of_domains(events, domains)
+    if not events:
+        return None
+    if mail_id is None:
+        return FoundMail(row_id, "", "", tuple(events))
     subject = read_subject(connection, mail_id)
-    events = read_trace(connection, mail_id, sessions=False)
     return FoundMail(row_id, mail_id, subject, tuple(events))
 
 

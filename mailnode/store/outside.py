@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from attrs import define, evolve
 
 from mailnode.addresses import Address, parse_address, parse_domain
+from mailnode.audited import UNTOLD, Auditor
 from mailnode.errors import AccountError, AlreadyThere, BadAddress, BadRoute, NotFound
 from mailnode.routes import GEARS, Gear, Route, SendAs, checked, read_pattern
 from mailnode.store.elsewhere import ALGORITHMS, Elsewhere, SigningKey, bad_row
@@ -40,6 +41,7 @@ class Outside:
     """What an administrator, or an account's owner, set about mail for other hosts."""
 
     file: UsersFile
+    auditor: Auditor = UNTOLD
 
     # Routes
 
@@ -66,6 +68,7 @@ class Outside:
                     *(route.user, route.password_file, route.tls, time.time()),
                 ),
             )
+        self.auditor.tell("route-added", pattern=route.pattern, target=route.target)
 
     def routes(self) -> list[Route]:
         """All of them, oldest first."""
@@ -83,6 +86,7 @@ class Outside:
                 "DELETE FROM route WHERE pattern IN (?, ?)", (read, pattern)
             ).rowcount:
                 raise NotFound(f"{pattern} has no route of its own; see: mailnode route list")
+        self.auditor.tell("route-deleted", pattern=read)
 
     # Outside addresses
 
@@ -102,7 +106,7 @@ class Outside:
         """
         address = parse_address(entry.address)
         with self.file.change() as sql:
-            _refuse_taken(sql, entry.account_id, address)
+            owner = _refuse_taken(sql, entry.account_id, address)
             (send_as_id,) = one(
                 sql,
                 "INSERT INTO send_as (account_id, address, key, host, port, implicit_tls, user,"
@@ -110,6 +114,7 @@ class Outside:
                 *(entry.account_id, entry.address, address.key, entry.host, entry.port),
                 *(entry.implicit_tls, entry.user, entry.sealed_password, time.time()),
             )
+        self.auditor.tell("outside-address-added", owner, address=entry.address, host=entry.host)
         return evolve(entry, id=send_as_id)
 
     def require_free(self, account_id: int, address: Address) -> None:
@@ -135,6 +140,8 @@ class Outside:
                 raise NotFound(
                     f"{address} is no outside address of that account; see: mailnode send-as list"
                 )
+            owner = _owner(sql, account_id)
+        self.auditor.tell("outside-address-deleted", owner, address=str(address))
 
     # Keys that sign
 
@@ -166,6 +173,7 @@ class Outside:
                 (domain_id, selector, algorithm, sealed_key, public_key, now),
             )
         name = parse_domain(domain)
+        self.auditor.tell("key-added", domain=name, selector=selector, algorithm=algorithm)
         return SigningKey(selector, algorithm, sealed_key, name, public_key, True, now)
 
     def keys(self, domain: str | None = None) -> list[SigningKey]:
@@ -188,10 +196,12 @@ class Outside:
             NotFound: there is no such key, or domain.
         """
         self._at_key("UPDATE dkim_key SET active = ?", domain, selector, active)
+        self.auditor.tell("key-changed", domain=domain, selector=selector, active=active)
 
     def delete_key(self, domain: str, selector: str) -> None:
         """Raises NotFound: there is no such key, or domain."""
         self._at_key("DELETE FROM dkim_key", domain, selector)
+        self.auditor.tell("key-deleted", domain=domain, selector=selector)
 
     def _at_key(self, statement: str, domain: str, selector: str, *values: object) -> None:
         with self.file.change() as sql:
@@ -224,10 +234,24 @@ class Outside:
                 sql.execute(_SET, (_ALLOW, "\n".join(allowed)))
             else:
                 sql.execute("DELETE FROM setting WHERE name = ?", (_ALLOW,))
+        self.auditor.tell("gear-set", gear=gear.name, allowed=list(allowed) or None)
 
 
-def _refuse_taken(sql: sqlite3.Connection, account_id: int, address: Address) -> None:
-    if not one(sql, "SELECT 1 FROM account WHERE id = ?", account_id):
+def _owner(sql: sqlite3.Connection, account_id: int) -> str:
+    """Its address; "" where it is gone."""
+    row = one(
+        sql,
+        "SELECT account.local, domain.name FROM account"
+        " JOIN domain ON domain.id = account.domain_id WHERE account.id = ?",
+        account_id,
+    )
+    return str(Address(*row)) if row is not None else ""
+
+
+def _refuse_taken(sql: sqlite3.Connection, account_id: int, address: Address) -> str:
+    """Whose it may become."""
+    owner = _owner(sql, account_id)
+    if not owner:
         raise NotFound("That account is gone")
     if one(sql, "SELECT 1 FROM domain WHERE name = ?", address.domain):
         raise AccountError(
@@ -239,6 +263,7 @@ def _refuse_taken(sql: sqlite3.Connection, account_id: int, address: Address) ->
         raise AlreadyThere(
             f"{address} is an outside address of that account already; delete it first"
         )
+    return owner
 
 
 def _read_selector(text: str) -> str:

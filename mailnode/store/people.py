@@ -31,6 +31,7 @@ class Account:
         quota_octets, quota_mails: None is the node's default, 0 no limit.
         changed_at: UTC epoch seconds.
         admin: looks after the node.
+        looks_after: domains whose accounts it looks after.
         junk: the folder of its unwanted mail: Junk, or the INBOX.
         tag_subject: POP3 serves unwanted mail under a Subject that begins with the tag.
         sign_in_changed_at: UTC epoch seconds; who signed in before is signed in no more.
@@ -52,6 +53,15 @@ class Account:
     junk: str = JUNK
     tag_subject: bool = False
     password_changed_at: float = 0.0
+    looks_after: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """What it is, and may, in words."""
+        words = ["disabled"] if self.disabled else ["active"]
+        words += ["demo"] if self.demo else []
+        words += ["administrator"] if self.admin else []
+        return ", ".join([*words, *(f"administrator of {each}" for each in self.looks_after)])
 
 
 @frozen

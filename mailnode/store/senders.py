@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from attrs import define
 
 from mailnode.addresses import parse_address, parse_domain
+from mailnode.audited import UNTOLD, Auditor
 from mailnode.errors import AccountError, BadAddress, NotFound
 from mailnode.store.elsewhere import bad_row
 from mailnode.store.sender_rules import ALLOW, BLOCK, SenderRule, SenderRules
@@ -49,6 +50,7 @@ class Senders:
     """The rules in users.db."""
 
     file: UsersFile
+    auditor: Auditor = UNTOLD
 
     def set(self, owner: str, sender: str, verdict: str) -> SenderRule:
         """From now on that is the owner's verdict on the sender; one before it counts no more.
@@ -69,6 +71,7 @@ class Senders:
                 raise AccountError(f"{whose} has {MOST_RULES:,} rules already; remove some first")
             rules[pattern] = made = SenderRule(whose, pattern, verdict)
             _write(sql, name, rules)
+        self.auditor.tell("sender-rule-set", whose, sender=pattern, verdict=verdict)
         return made
 
     def remove(self, owner: str, sender: str) -> None:
@@ -80,6 +83,7 @@ class Senders:
             if rules.pop(pattern, None) is None:
                 raise NotFound(f"{whose} has no rule for {pattern}; see: mailnode sender list")
             _write(sql, name, rules)
+        self.auditor.tell("sender-rule-removed", whose, sender=pattern)
 
     def rules(self, owner: str | None = None) -> list[SenderRule]:
         """All, or those of one owner, by owner and pattern."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mailnode.cred.choosing import Choose
     from mailnode.settings import QuotaSettings
     from mailnode.store.accounts import Accounts
+    from mailnode.store.audit_lines import Line
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.guard import Ban, Block
     from mailnode.store.journal_search import FoundPage
@@ -41,6 +42,8 @@ class AdminDesk:
         queue: recipients elsewhere.
         search: (before, limit, what is known by the names of `Sought`) to a page of the journal.
         trace: a mail's subject, "" for none any more, and its events.
+        audit: (what is known by the names of `Wanted`, before, limit) to lines of the audit
+            stream, the newest first, and where the next piece begins.
         figures: the last hour.
         readiness: what keeps the node from taking mail, by part.
         warnings: what else is wrong, by part.
@@ -65,6 +68,7 @@ class AdminDesk:
     queue: QueueSight
     search: Callable[[int, int, Mapping[str, Any]], Awaitable[FoundPage]]
     trace: Callable[[str], Awaitable[tuple[str, Sequence[Any]]]]
+    audit: Callable[[Mapping[str, Any], int, int], Awaitable[tuple[Sequence[Line], int]]]
     figures: Figures
     readiness: Callable[[], Mapping[str, str]]
     warnings: Callable[[], Mapping[str, str]]
@@ -74,6 +78,10 @@ class AdminDesk:
     processes: int
     now: Callable[[], float]
     shelf: Callable[[Visit], Awaitable[Shelf]]
+
+    def accounts_of(self, visit: Visit) -> Accounts:
+        """users.db, for what who asks changes."""
+        return self.accounts.by(visit.actor)
 
     async def page(
         self, visit: Visit, template: str, status: int = 200, /, **values: Any

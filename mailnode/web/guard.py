@@ -39,12 +39,15 @@ if TYPE_CHECKING:
 
 COOKIE = "mailnode"
 VISIT = "mailnode-visit"
+DEVICE = "mailnode-device"
+DEVICE_S = 400 * 86400  # browsers keep none for longer
 HALF = "mailnode-half"
 CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf"
 _FORWARDED = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 OF_OLD_PASSWORDS = frozenset({"/settings", "/settings/password", "/sign-out"})
 MOST_SECRET_CHARACTERS = 200
+DEVICE_CHARACTERS = 32
 
 
 @frozen
@@ -204,6 +207,8 @@ class Guard:
             raise NotAllowed(f"That is for {scope} alone")
         if route.need is Need.ADMIN and not guest.is_admin:
             raise NotAllowed("That is for administrators alone")
+        if route.need is Need.DOMAIN_ADMIN and not guest.administers:
+            raise NotAllowed("That is for those who look after a domain, or the node")
         if guest.session is None or route.path in OF_OLD_PASSWORDS:
             return
         if self.is_over(guest.account):
@@ -219,6 +224,17 @@ class Guard:
     def session_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of a session; one that has no time left is taken away."""
         return _set_cookie(request, peer, COOKIE, secret, max_age_s, "Lax")
+
+    def device(self, request: WebRequest, peer: Peer) -> tuple[str, str]:
+        """What tells this browser from others at a sign-in, and the Set-Cookie that keeps it.
+
+        It lets nobody in: it is what makes a sign-in from elsewhere news to its owner or not.
+        """
+        said = self.cookie(request, peer, DEVICE)
+        if len(said) != DEVICE_CHARACTERS:
+            said = token_urlsafe(24)
+        known = sha256(said.encode("utf-8", "replace")).hexdigest()[:16]
+        return known, _set_cookie(request, peer, DEVICE, said, DEVICE_S, "Strict")
 
     def half_cookie(self, request: WebRequest, peer: Peer, secret: str, max_age_s: int) -> str:
         """Set-Cookie of half a sign-in, which no page of a stranger's brings along."""

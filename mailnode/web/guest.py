@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from zope.interface import Attribute, Interface, implementer
 
+from mailnode.audited import Actor
+
 if TYPE_CHECKING:
     from mailnode.store.directory import Account
     from mailnode.store.guests import Session
@@ -45,6 +47,27 @@ class Guest:
     def is_admin(self) -> bool:
         """An administrator, whose token says so where it came by one."""
         return self.account.admin and (self.token is None or "admin" in self.token.scopes)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains whose accounts it looks after, where a token doesn't keep it from that."""
+        administers = self.token is None or "admin" in self.token.scopes
+        return self.account.looks_after if administers else ()
+
+    @property
+    def administers(self) -> bool:
+        """Whether it looks after any account."""
+        return self.is_admin or bool(self.domains)
+
+    def looks_after(self, domain: str) -> bool:
+        return self.is_admin or domain in self.domains
+
+    @property
+    def actor(self) -> Actor:
+        """As the audit stream names it; where from, its visit says."""
+        token = self.token
+        way = "web" if token is None else f"token {token.id} ({token.name})"
+        return Actor(str(self.account.address), way)
 
     def may(self, scope: str | None) -> bool:
         """Whether what shows itself suffices for `scope`: a session does for all."""

@@ -19,11 +19,12 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class Need(IntEnum):
-    """Who may ask."""
+    """Who may ask, and whoever may more: who looks after some domain, or after all of the node."""
 
     NOBODY = 0
     USER = 1
-    ADMIN = 2
+    DOMAIN_ADMIN = 2
+    ADMIN = 3
 
 
 @frozen

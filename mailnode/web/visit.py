@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from mailnode.model import Client
 from mailnode.web.bodies import Form, InMemory, ToDisk, Uploads, read_form
 from mailnode.web.refusals import BadRequest, MustSignIn
 
 if TYPE_CHECKING:
+    from mailnode.audited import Actor
     from mailnode.web.guard import Admission, Peer
     from mailnode.web.guest import Guest
     from mailnode.web.requests import WebRequest
@@ -44,6 +45,11 @@ class Visit:
         if self.admission.guest is None:
             raise MustSignIn()
         return self.admission.guest
+
+    @property
+    def actor(self) -> Actor:
+        """Who does what is asked for, for the audit stream."""
+        return evolve(self.guest.actor, client=self.peer.client)
 
     @property
     def client(self) -> Client:

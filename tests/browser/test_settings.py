@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import poplib
+import re
 from contextlib import closing
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Open
 from tests.browser.visitor import DESKTOP, PHONE, Device, fill_sign_in, password_of, sign_in
 from tests.browser.watch import Watch
+from tests.live.node import Node
 
 NEW = "a longer horse 8"
 
@@ -92,3 +95,25 @@ def test_a_new_password_counts_and_ends_the_other_sessions(open_window: Open, wa
     expect(there.get_by_role("alert")).to_have_text("That name and password do not fit.")
     fill_sign_in(there, "dave", NEW)
     expect(there.get_by_role("heading", name="Settings", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda each: each.name)
+def test_where_one_signed_in_stands_there_with_when_and_by_what(
+    open_window: Open, node: Node, device: Device
+) -> None:
+    page = open_window(device=device)
+    sign_in(page, "carol")
+    client = poplib.POP3("127.0.0.1", node.port("pop3"), timeout=30)
+    client.user("carol")
+    client.pass_(password_of("carol"))
+    client.quit()
+    table = page.get_by_role("group", name="Table of sign-ins")
+    for words in ("a browser", "a mail program (POP3)"):
+        row = table.get_by_role("row").filter(has_text=words).first
+        for _ in range(20):  # the node takes it up within a second or two
+            page.goto("/settings")
+            if row.count():
+                break
+            page.wait_for_timeout(300)
+        expect(row).to_contain_text(re.compile("127.0.0.1|::1"))
+        expect(row.locator("time").first).to_be_visible()

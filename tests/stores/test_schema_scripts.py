@@ -21,6 +21,7 @@ DIGESTS = {
     "greylist/0001": "4c26f25ea3da",
     "guard/0001": "70507fc2c762",
     "index/0002": "2dccb0c72dc7",
+    "seen/0001": "1aeb87ba9bd6",
     "sqlite/0001": "159135cb5645",
     "sqlite/0002": "c39741bbae94",
     "sqlite/0003": "81767c44cb0a",

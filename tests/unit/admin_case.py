@@ -15,6 +15,7 @@ from mailnode.cred.stored import StoredPassword
 from mailnode.events import Event
 from mailnode.settings import PasswordSettings, QuotaSettings
 from mailnode.store.accounts import Account, Accounts
+from mailnode.store.audit_search import Wanted, find_lines
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.journal import insert_events, read_trace
 from mailnode.store.journal_search import Sought, read_subject, search_journal
@@ -88,6 +89,9 @@ class AdminCase(WebCase):
         async def trace(mail_id: str) -> Any:
             return read_subject(self.mail, mail_id), read_trace(self.mail, mail_id)
 
+        async def audit(wanted: Mapping[str, Any], before: int, limit: int) -> Any:
+            return find_lines(self.folder, Wanted(**wanted), limit, before=before)
+
         self.figures = Figures(lambda: dict(self.values), lambda: self.now)
         self.desk = AdminDesk(
             templates=self.templates,
@@ -103,6 +107,7 @@ class AdminCase(WebCase):
             queue=self.make_queue(),
             search=search,
             trace=trace,
+            audit=audit,
             figures=self.figures,
             readiness=lambda: self.faults,
             warnings=lambda: self.warned,

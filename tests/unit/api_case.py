@@ -9,7 +9,6 @@ from typing import Any
 from attrs import frozen
 from jsonschema import Draft202012Validator
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -108,16 +107,6 @@ class ApiCase(NodeCase):
         made = self.web.guests.make_token(account.id, "t", scopes or SCOPES, None)
         secret, _token = await self.done(made)
         return str(secret)
-
-    async def done(self, work: Any) -> Any:
-        """What it gives, while threads work and time goes on."""
-        deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
-        results: list[Any] = []
-        deferred.addBoth(results.append)
-        await self.until(lambda: bool(results))
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return results[0]
 
     def send_off(
         self,

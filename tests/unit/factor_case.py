@@ -64,7 +64,7 @@ class HalfwayPortal(MadeUpPortal):
     async def code_failed(self, client: str, name: str, reason: str) -> None:
         self.failed.append((client, name, reason))
 
-    def code_fitted(self, client: str, name: str, factor: str) -> None:
+    def code_fitted(self, client: str, name: str, factor: str, device: str = "") -> None:
         self.fitted.append((client, name, factor))
 
 

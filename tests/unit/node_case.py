@@ -13,6 +13,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from mailnode.addresses import parse_address
@@ -150,6 +151,16 @@ class NodeCase(TestCase):
         while not holds():
             await deferLater(reactor, 0.001, lambda: None)
             self.reactor.advance(0.001)
+
+    async def done(self, work: Any) -> Any:
+        """What it gives, while threads work and time goes on."""
+        deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        await self.until(lambda: bool(results))
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
 
     def accounts(self) -> Accounts:
         """users.db, as another process has it open."""

@@ -21,8 +21,10 @@ from mailnode.config import load_config
 from mailnode.house import NEED_A_RESTART
 from mailnode.measures import (
     describe,
+    describe_audit,
     describe_dmarc_reports,
     describe_lessons,
+    describe_notices,
     describe_resolver,
     describe_workers,
 )
@@ -209,6 +211,8 @@ class Health(SynchronousTestCase):
         describe_lessons(metrics, lessons=dict, last_at=type(None), known=type(None), octets=int)
         describe_resolver(metrics, any_)
         describe_dmarc_reports(metrics, any_)
+        describe_audit(metrics, any_)
+        describe_notices(metrics, any_)
         describe_workers(metrics, serving=any_, replaced=any_)
         there = set(re.findall(r"^# TYPE (\w+ \w+)$", metrics.text(), re.M))
         told = {

@@ -19,6 +19,7 @@ from mailnode.filters.authentication import (
     LIMIT_S,
     NOT_READ,
     PIECE_OCTETS,
+    SMALL_AUTHOR_OCTETS,
     SMALL_HEADER_OCTETS,
     SMALL_LINES,
     SMALL_OCTETS,
@@ -161,6 +162,9 @@ class ResultTests(AuthenticationCase):
         lines = self.signed(body=b"\r\n" * SMALL_LINES + BODY)
         wide = self.signed(b"X-Wide: " + b"x" * SMALL_HEADER_OCTETS + b"\r\n" + HEADER)
         large = self.signed(body=b"x" * SMALL_OCTETS + b"\r\n")
+        author = self.signed(HEADER + b"From: " + b"@" * SMALL_AUTHOR_OCTETS + b"\r\n")
+        folded = self.signed(HEADER + b"FROM\t:\r\n " + b"@" * SMALL_AUTHOR_OCTETS + b"\r\n")
+        beyond = self.signed(HEADER + "X-Beyond: ASCII \u0660\r\n".encode())
         signatures = small[: small.index(HEADER)] * FEW_SIGNATURES + small
         for mail, called in (
             (small, ["_read_whole"]),
@@ -171,6 +175,10 @@ class ResultTests(AuthenticationCase):
             self.called.clear()
             self.assertEqual("pass", self.examine(mail, checks=checks).dkim[0].result)
             self.assertEqual(called, self.called)
+        for mail in (author, folded, beyond):  # made to take long, small as they are
+            self.called.clear()
+            self.examine(mail, checks=checks)
+            self.assertIn("_read_whole", self.called)
 
     def test_the_null_sender_is_the_helo(self) -> None:
         found = self.examine(self.signed(), sender="")

@@ -109,6 +109,7 @@ class SendersTests(SynchronousTestCase):
             (PASSED, True),
             ({"spf": "fail x.example", "dkim": "pass other.example, pass shop.example"}, True),
             ({"spf": "none", "dkim": "none", "dmarc": "pass shop.example"}, True),
+            ({"spf": "none", "dkim": "none", "dmarc": "pass elsewhere.example"}, False),
             (None, True),
             ({"spf": "fail shop.example", "dkim": "fail shop.example"}, False),
             ({"spf": "pass other.example", "dkim": "none", "dmarc": "fail shop.example"}, False),
@@ -119,6 +120,17 @@ class SendersTests(SynchronousTestCase):
             found = self.judge(allowed, facts=facts)
             self.assertEqual(wanted, found[1].wanted, facts)
             self.assertEqual(not wanted, "it isn't proved" in found[1].reasons[0], facts)
+
+    def test_the_proof_is_of_the_author_who_is_read_here(self) -> None:
+        """DMARC may have read another one out of a From that people read in several ways."""
+        allowed = rules((ALICE, ALLOW, "info@shop.example"))
+        hidden = "info@shop.example" + " " * 4096 + "<evil@elsewhere.example>"
+        facts = {"spf": "pass elsewhere.example", "dmarc": "pass elsewhere.example (policy reject)"}
+        self.assertFalse(self.judge(allowed, author=hidden, facts=facts)[1].wanted)
+        beyond = rules((ALICE, ALLOW, "info@xn--bcher-kva.example"))
+        facts = {"dmarc": "pass xn--bcher-kva.example"}
+        found = self.judge(beyond, author="info@b\xfccher.example", facts=facts)
+        self.assertTrue(found[1].wanted)
 
     def test_of_several_authors_none_is_proved(self) -> None:
         allowed = rules((ALICE, ALLOW, "info@shop.example"))

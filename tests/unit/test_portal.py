@@ -92,7 +92,9 @@ class HalfTests(PortalCase):
         self.portal.code_fitted("192.0.2.1", "alice@example.test", "totp")
         (event,) = self.told
         self.assertEqual(SignedIn.name, event.name)
-        self.assertEqual({"account": "alice@example.test", "factor": "totp"}, event.detail)
+        self.assertEqual(
+            {"account": "alice@example.test", "service": "web", "factor": "totp"}, event.detail
+        )
 
     def test_a_wrong_code_is_told_and_as_slow_as_a_wrong_password(self) -> None:
         for delay_s in (0.5, 1.0, 2.0):

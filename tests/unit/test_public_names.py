@@ -35,7 +35,8 @@ CALLED = {
     "config.Config": (
         "(node=, listen=, tls=, limits=, quota=, store=, accounts=, journal=, log=, plugins=,"
         " sources=, path=, outbound=, web=, arrival=, judging=, harmful=, "
-        "clamd=, rspamd=, spamd=, milter=, learning=, guessing=, passwords=, second_factor=)"
+        "clamd=, rspamd=, spamd=, milter=, learning=, passwords=, second_factor=, guessing=, "
+        "audit=)"
     ),
     "config.ConfigError": "(*args)",
     "config.load_config": "(path=, environment=, options=)",

@@ -94,6 +94,18 @@ class ShortAnswerTests(SynchronousTestCase):
         made.flags |= dns.flags.TC
         self.assertIs(None, read_short(made.to_wire(), query))
 
+    def test_a_value_of_another_length_than_its_kind_has_makes_it_no_answer(self) -> None:
+        for kind, octets in (("A", 4), ("AAAA", 16)):
+            query, made = answered("example.org", kind)
+            wire = made.to_wire()
+            question = wire[: wire.index(b"\xc0\x0c")]
+            for other in (0, octets - 1, octets + 1):
+                value = other.to_bytes(2, "big") + b"\1" * other
+                record = b"\xc0\x0c" + int(query.question[0].rdtype).to_bytes(2, "big")
+                record += b"\0\1\0\0\0\x3c" + value
+                forged = question[:6] + b"\0\1\0\0\0\0" + question[12:] + record
+                self.assertIs(None, records.parse_answer(forged, query), (kind, other))
+
     @given(
         st.sampled_from(ASKED),
         st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3),

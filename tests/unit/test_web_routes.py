@@ -7,7 +7,7 @@ import re
 from tests.documents import DOCS, read
 from tests.unit.node_case import NodeCase
 
-WHO = ("nobody", "user", "administrator")
+WHO = ("nobody", "user", "domain administrator", "administrator")
 HEALTH = ("/livez", "/readyz", "/metrics")
 
 
@@ -15,7 +15,7 @@ class RoutesTests(NodeCase):
     def test_every_route_stands_in_its_page_with_who_may_ask_and_no_other(self) -> None:
         self.add_accounts()
         node = self.started(listen__http=("0",))
-        row = r"^``(/[^`]*)``\s{2,}([A-Z, ]+?)\s{2,}(nobody|user|administrator)\s{2,}(\S.*)$"
+        row = rf"^``(/[^`]*)``\s{{2,}}([A-Z, ]+?)\s{{2,}}({'|'.join(WHO)})\s{{2,}}(\S.*)$"
         told = {
             (path, verb.strip(), who, about)
             for path, verbs, who, about in re.findall(row, read(DOCS / "web.rst"), re.M)

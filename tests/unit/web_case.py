@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, providedBy
 
 from mailnode.addresses import parse_address
+from mailnode.audited import Actor
 from mailnode.cred.ageing import Ageing
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.policy import PasswordPolicy
@@ -230,13 +231,13 @@ class WebCase(SynchronousTestCase):
         account_id = visit.guest.account.id
         return Shelf([Folder(40 + account_id, account_id, INBOX, 7, 5, 90, modseq=1)])
 
-    async def set_password(self, account: Account, password: str) -> None:
+    async def set_password(self, account: Account, password: str, actor: Actor) -> None:
         PasswordPolicy(PasswordSettings).judge(password, account.address)
         self.passwords[account.id] = password
         await self.guests.end_sessions(account.id)
         self.accounts[account.id] = evolve(account, password_hash="h2")
 
-    async def set_junk(self, account: Account, folder: str, tagged: bool) -> None:
+    async def set_junk(self, account: Account, folder: str, tagged: bool, actor: Actor) -> None:
         self.accounts[account.id] = evolve(account, junk=folder, tag_subject=tagged)
 
     def connect(self, client: str = "127.0.0.1", tls: bool = False) -> tuple[Any, Wire]:

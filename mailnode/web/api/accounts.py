@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
+from mailnode.addresses import parse_address
 from mailnode.composing.people import read_address
 from mailnode.errors import BadAddress, MailError, WeakPassword
 from mailnode.routes import TLS_WISHES, read_route
@@ -32,6 +33,7 @@ from mailnode.web.api.schemas import (
     thing,
     whole,
 )
+from mailnode.web.rights import require_admin, require_changed, require_domain, require_seen
 from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     from mailnode.cred.stored import StoredPassword
     from mailnode.routes import Route
     from mailnode.store.accounts import Accounts as StoredAccounts
-    from mailnode.store.directory import Account
+    from mailnode.store.directory import Account, Alias
+    from mailnode.web.guest import Guest
 
 MOST_QUOTA = 1 << 50
 _ADDRESS = text(least=1, most=320, example="carol@example.org")
@@ -64,6 +67,7 @@ SCHEMAS: dict[str, Schema] = {
             "id": whole(example=3),
             "address": _ADDRESS,
             **_FLAGS,
+            "looks_after": list_of(_DOMAIN, "Domains whose accounts it looks after."),
             "demo": flag("Its password is published."),
             **_QUOTA,
             "octets": whole("That it keeps."),
@@ -105,8 +109,9 @@ class Accounts:
 
     def operations(self) -> Sequence[Operation]:
         whose: dict[str, Any] = {"scope": "admin", "need": Need.ADMIN}
-        account: dict[str, Any] = {"tag": "Accounts", **whose}
-        alias: dict[str, Any] = {"tag": "Aliases", **whose}
+        of_domain: dict[str, Any] = {"scope": "admin", "need": Need.DOMAIN_ADMIN}
+        account: dict[str, Any] = {"tag": "Accounts", **of_domain}
+        alias: dict[str, Any] = {"tag": "Aliases", **of_domain}
         domain: dict[str, Any] = {"tag": "Domains", **whose}
         route: dict[str, Any] = {"tag": "Routes", **whose}
         of_one: dict[str, Any] = {"places": {"address": _ADDRESS}}
@@ -205,21 +210,26 @@ class Accounts:
     # Accounts
 
     async def list_accounts(self, call: Call) -> Answer:
-        domain = call.query.get("domain")
+        domain, guest = call.query.get("domain"), call.visit.guest
         found = await self._ask(self.accounts.accounts, domain)
-        return answer_json({"items": [self._facts(each) for each in found]})
+        seen = [each for each in found if guest.looks_after(each.address.domain)]
+        return answer_json({"items": [self._facts(each) for each in seen]})
 
     async def show_account(self, call: Call) -> Answer:
         found = await self._ask(self.accounts.account, call.places["address"])
+        require_seen(call.visit.guest, found)
         return answer_json(self._facts(found))
 
     async def add_account(self, call: Call) -> Answer:
         body = call.body
         address = _address(body, "address")
+        require_domain(call.visit.guest, address.domain)
+        if body.get("admin"):
+            require_admin(call.visit.guest)
         password = await self._choose(body["password"], address)
 
         def add() -> Account:
-            return self.accounts.add_account(
+            return self._of(call).add_account(
                 address,
                 password,
                 admin=body.get("admin", False),
@@ -232,14 +242,18 @@ class Accounts:
 
     async def change_account(self, call: Call) -> Answer:
         """All that is asked for, or nothing where there is no such account."""
-        accounts, body = self.accounts, call.body
+        accounts, body, guest = self._of(call), call.body, call.visit.guest
         password: StoredPassword | None = None
+        known: Account = await self._ask(accounts.account, call.places["address"])
+        require_changed(guest, known)
+        if "admin" in body:
+            require_admin(guest)
         if "password" in body:
-            known: Account = await self._ask(accounts.account, call.places["address"])
             password = await self._choose(body["password"], known.address, known)
 
         def change() -> Account:
             account = accounts.account(call.places["address"])
+            require_changed(guest, account)
             if body.get("admin") is False or body.get("disabled"):
                 _require_another(call, account)
             name = str(account.address)
@@ -269,9 +283,13 @@ class Accounts:
 
     async def delete_account(self, call: Call) -> Answer:
         def delete() -> None:
-            account = self.accounts.account(call.places["address"])
+            accounts, guest = self._of(call), call.visit.guest
+            account = accounts.account(call.places["address"])
+            require_changed(guest, account)
             _require_another(call, account)
-            self.accounts.delete_account(str(account.address), force=call.query["force"])
+            if not guest.is_admin:
+                _require_own_aliases(guest, accounts.aliases(), account)
+            accounts.delete_account(str(account.address), force=call.query["force"])
 
         await self._change(delete)
         return NOTHING
@@ -279,19 +297,27 @@ class Accounts:
     # Aliases
 
     async def list_aliases(self, call: Call) -> Answer:
-        found = await self._ask(self.accounts.aliases, call.query.get("domain"))
-        return answer_json(
-            {"items": [{"source": each.source, "target": each.target} for each in found]}
+        found, guest = (
+            await self._ask(self.accounts.aliases, call.query.get("domain")),
+            call.visit.guest,
         )
+        items = [
+            {"source": each.source, "target": each.target}
+            for each in found
+            if guest.looks_after(_domain_of(each.source))
+        ]
+        return answer_json({"items": items})
 
     async def add_alias(self, call: Call) -> Answer:
         source, target = (str(_address(call.body, name)) for name in ("source", "target"))
-        made = await self._change(lambda: self.accounts.add_alias(source, target))
+        require_domain(call.visit.guest, _domain_of(source))
+        made = await self._change(lambda: self._of(call).add_alias(source, target))
         return answer_json({"source": made.source, "target": made.target}, 201)
 
     async def delete_alias(self, call: Call) -> Answer:
-        target = call.query.get("target")
-        await self._change(lambda: self.accounts.delete_alias(call.places["address"], target))
+        source, target = call.places["address"], call.query.get("target")
+        require_domain(call.visit.guest, _domain_of(source))
+        await self._change(lambda: self._of(call).delete_alias(source, target))
         return NOTHING
 
     # Domains
@@ -301,11 +327,11 @@ class Accounts:
         return answer_json({"items": [_domain_facts(each) for each in found]})
 
     async def add_domain(self, call: Call) -> Answer:
-        made = await self._change(lambda: self.accounts.add_domain(call.body["name"]), "name")
+        made = await self._change(lambda: self._of(call).add_domain(call.body["name"]), "name")
         return answer_json(_domain_facts(made), 201)
 
     async def delete_domain(self, call: Call) -> Answer:
-        await self._change(lambda: self.accounts.delete_domain(call.places["name"]))
+        await self._change(lambda: self._of(call).delete_domain(call.places["name"]))
         return NOTHING
 
     # Routes
@@ -317,14 +343,18 @@ class Accounts:
     async def add_route(self, call: Call) -> Answer:
         body = call.body
         route = read_route(body["pattern"], body["target"], tls=body.get("tls"))
-        await self._change(lambda: self.accounts.outside.add_route(route))
+        await self._change(lambda: self._of(call).outside.add_route(route))
         return answer_json(_route_facts(route), 201)
 
     async def delete_route(self, call: Call) -> Answer:
-        await self._change(lambda: self.accounts.outside.delete_route(call.places["pattern"]))
+        await self._change(lambda: self._of(call).outside.delete_route(call.places["pattern"]))
         return NOTHING
 
     # All of them
+
+    def _of(self, call: Call) -> StoredAccounts:
+        """users.db, for what who asks changes."""
+        return self.accounts.by(call.visit.actor)
 
     async def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self.in_thread(function, *arguments)
@@ -348,6 +378,7 @@ class Accounts:
             "id": account.id,
             "address": str(account.address),
             "admin": account.admin,
+            "looks_after": list(account.looks_after),
             "disabled": account.disabled,
             "demo": account.demo,
             "quota_octets": account.quota_octets,
@@ -366,6 +397,26 @@ def _require_another(call: Call, account: Account) -> None:
     """
     if account.id == call.account_id:
         raise Conflict("That is your own account: let another administrator do it")
+
+
+def _require_own_aliases(guest: Guest, aliases: Sequence[Alias], account: Account) -> None:
+    """
+    Raises:
+        Conflict: aliases of domains that the guest doesn't look after would go with it.
+    """
+    for each in aliases:
+        if parse_address(each.target).key == account.key and not guest.looks_after(
+            _domain_of(each.source)
+        ):
+            raise Conflict("Aliases of other domains lead to it: let an administrator do it")
+
+
+def _domain_of(address: str) -> str:
+    """As it is kept; "" where it is no address."""
+    try:
+        return parse_address(address).domain
+    except BadAddress:
+        return ""
 
 
 def _address(body: dict[str, Any], name: str) -> Address:

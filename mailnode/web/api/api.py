@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from mailnode.web.api import accounts, bans, captured, queue, searching, sending, shapes
+from mailnode.web.api import accounts, audit, bans, captured, queue, searching, sending, shapes
 from mailnode.web.api.operations import Operation
 from mailnode.web.api.schemas import Schema
 
@@ -23,6 +23,7 @@ SCHEMAS: Mapping[str, Schema] = {
     **accounts.SCHEMAS,
     **queue.SCHEMAS,
     **bans.SCHEMAS,
+    **audit.SCHEMAS,
 }
 
 

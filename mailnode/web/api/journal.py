@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from mailnode.addresses import parse_address
+from mailnode.domain_stories import events_of_domains
 from mailnode.errors import BadAddress, NoSuchMail
 from mailnode.stories import fates_of, tell_story
 from mailnode.web.api.operations import Call, Operation, Result, answer_json
@@ -40,7 +41,7 @@ class Journal:
     subaddress: str = "+"
 
     def operations(self) -> Sequence[Operation]:
-        whose: dict[str, Any] = {"tag": "Journal", "scope": "admin", "need": Need.ADMIN}
+        whose: dict[str, Any] = {"tag": "Journal", "scope": "admin", "need": Need.DOMAIN_ADMIN}
         return (
             Operation(
                 name="findStories", method="GET", path="/journal", answer=self.list_some,
@@ -66,13 +67,21 @@ class Journal:
             wanted |= {"to": _spelled(call.query["to"]), "subaddress": self.subaddress}
         if "from" in call.query:
             wanted["sender"] = _spelled(call.query["from"])
-        found = await self.find(wanted, call.query["limit"])
+        limit, guest = call.query["limit"], call.visit.guest
+        if guest.is_admin:
+            found = await self.find(wanted, limit)
+        else:
+            all_found = await self.find(wanted, MOST_STORIES)
+            seen = ((name, events_of_domains(each, guest.domains)) for name, each in all_found)
+            found = [(name, events) for name, events in seen if events][-limit:]
         return answer_json({"items": [_story(*each) for each in reversed(found)]})
 
     async def show(self, call: Call) -> Answer:
         await self.complete()
         mail_id = call.places["id"]
         events = await self.trace(mail_id)
+        if not call.visit.guest.is_admin:
+            events = events_of_domains(events, call.visit.guest.domains)
         if not events:
             raise NoSuchMail("The journal holds no such mail")
         return answer_json(_story(mail_id, events))

@@ -35,8 +35,13 @@ _TAGS = {
     "Queue": "Mail on its way to other hosts.",
     "Bans": "From where nobody signs in.",
     "Journal": "What happened to mails.",
+    "Audit": "Who was let in, and who changed what.",
     "Node": "The server itself.",
     "About": "This document.",
+}
+_WHOSE = {
+    Need.DOMAIN_ADMIN: " of an administrator, or of who looks after the domain,",
+    Need.ADMIN: " of an administrator",
 }
 _FAULTS = list_of(
     thing({"field": text(example="to[1]"), "detail": text(), "code": text(example="5.1.1")},
@@ -111,7 +116,7 @@ def _operation(each: Operation) -> dict[str, Any]:
     }
     more = [each.more] if each.more else []
     if each.scope:
-        whose = " of an administrator" if each.need is Need.ADMIN else ""
+        whose = _WHOSE.get(each.need, "")
         more.append(f"Needs a token{whose} with the scope `{each.scope}`.")
     if more:
         told["description"] = "\n\n".join(more)

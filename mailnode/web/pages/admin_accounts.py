@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 from mailnode.addresses import Address, parse_address
-from mailnode.errors import BadAddress, MailError, SignInBusy, WeakPassword
+from mailnode.errors import BadAddress, MailError, NotFound, SignInBusy, WeakPassword
 from mailnode.telling import count, size
-from mailnode.values import read_count, read_size
-from mailnode.web.pages.admin_forms import Typed, number_of
+from mailnode.web.pages.admin_forms import Typed, as_typed, number_of, read_quota
 from mailnode.web.refusals import NoSuchPage
+from mailnode.web.rights import may_change, require_changed, require_seen
 from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
     from mailnode.cred.stored import StoredPassword
+    from mailnode.store.accounts import Accounts
     from mailnode.store.directory import Account
     from mailnode.store.lists import Sums
     from mailnode.web.admin_desk import AdminDesk
+    from mailnode.web.guest import Guest
     from mailnode.web.visit import Visit
 
 PAGE_ACCOUNTS = 100
+NO_SUCH = "There is no such account, or none any more"
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
 _FIELDS = ("address", "quota", "quota_mails", "admin", "typed")
 
@@ -54,34 +57,48 @@ class AdminAccounts:
     desk: AdminDesk
 
     def routes(self) -> Sequence[Route]:
-        one = "/admin/accounts/<int:account_id>"
+        one, who = "/admin/accounts/<int:account_id>", Need.DOMAIN_ADMIN
         posts: tuple[tuple[str, Callable[..., Any], str], ...] = (
             ("/quota", self.set_quota, "Sets its quota: ``quota``, ``quota_mails``"),
             ("/password", self.set_password, "Sets its password: ``password``, or makes one"),
             ("/state", self.set_state, "Shuts it, or opens it again: ``disabled``"),
-            ("/admin", self.set_admin, "Makes it an administrator, or none: ``admin``"),
             ("/delete", self.delete, "Deletes it; asks first: ``sure``, ``aliases``"),
         )
         return (
-            Route("/admin/accounts", ("GET",), self.show, "Accounts: ``q``, ``after``", Need.ADMIN),
+            Route("/admin/accounts", ("GET",), self.show, "Accounts: ``q``, ``after``", who),
             Route(
                 "/admin/accounts",
                 ("POST",),
                 self.add,
                 "Makes an account: ``address``, ``password`` (or one is made), ``quota``, "
                 "``quota_mails``, ``admin``",
+                who,
+            ),
+            Route(one, ("GET",), self.show_one, "An account", who),
+            *(Route(one + path, ("POST",), do, about, who) for path, do, about in posts),
+            Route(
+                f"{one}/admin",
+                ("POST",),
+                self.set_admin,
+                "Makes it an administrator, or none: ``admin``",
                 Need.ADMIN,
             ),
-            Route(one, ("GET",), self.show_one, "An account", Need.ADMIN),
-            *(Route(one + path, ("POST",), do, about, Need.ADMIN) for path, do, about in posts),
+            Route(
+                f"{one}/domains",
+                ("POST",),
+                self.set_domains,
+                "Sets the domains that it looks after: ``domain`` (several)",
+                Need.ADMIN,
+            ),
         )
 
     # The list
 
     async def show(self, visit: Visit, typed: Typed | None = None, status: int = 200) -> Answer:
         wanted, after = visit.query("q").strip().lower(), number_of(visit.query("after"))
-        fit, total, sums = await self.desk.in_thread(self._look, wanted, after)
-        domain = self.desk.directory.first_domain
+        guest = visit.guest
+        fit, total, sums = await self.desk.in_thread(self._look, guest, wanted, after)
+        domain = self._first_domain(guest)
         return await self.desk.page(
             visit,
             "admin_accounts.html",
@@ -97,9 +114,17 @@ class AdminAccounts:
             sets_passwords=self.desk.sets_passwords,
         )
 
-    def _look(self, wanted: str, after: int) -> tuple[list[Account], int, Mapping[int, Sums]]:
+    def _first_domain(self, guest: Guest) -> str | None:
+        """What a bare name is at."""
+        first = self.desk.directory.first_domain
+        return first if guest.is_admin else next(iter(guest.domains), None)
+
+    def _look(
+        self, guest: Guest, wanted: str, after: int
+    ) -> tuple[list[Account], int, Mapping[int, Sums]]:
         """A page of those that fit, and one more; how many there are; what each keeps."""
-        known = self.desk.directory.accounts()
+        everybody = self.desk.directory.accounts()
+        known = [each for each in everybody if guest.looks_after(each.address.domain)]
         fit = (each for each in known if each.id > after and wanted in str(each.address).lower())
         return list(islice(fit, PAGE_ACCOUNTS + 1)), len(known), self.desk.sums()
 
@@ -115,7 +140,7 @@ class AdminAccounts:
         shares += [mails / most_mails] if most_mails else []
         return Line(
             account,
-            _state(account),
+            account.state,
             mails,
             octets,
             " and ".join(parts) or "no limit",
@@ -127,24 +152,24 @@ class AdminAccounts:
 
     async def add(self, visit: Visit) -> Answer:
         typed = Typed.of(visit.form, _FIELDS)
-        address = self._read_address(typed)
-        octets, mails = _read_quota(typed)
+        address = self._read_address(visit.guest, typed)
+        octets, mails = read_quota(typed)
         password = self._password(visit, typed)
         stored = await self._choose(typed, password, address) if address is not None else ""
         if not typed.is_right or address is None:
             return await self.show(visit, typed, 422)
 
-        def add() -> Account:
-            return self.desk.accounts.add_account(
+        def add(accounts: Accounts) -> Account:
+            return accounts.add_account(
                 address,
                 stored,
                 quota_octets=octets,
                 quota_mails=mails,
-                admin=typed.get("admin") == "yes",
+                admin=typed.get("admin") == "yes" and visit.guest.is_admin,
             )
 
         try:
-            added: Account = await self._change(add)
+            added: Account = await self._change(visit, add)
         except MailError as error:
             typed.mistake("address", error)
             return await self.show(visit, typed, 422)
@@ -154,8 +179,8 @@ class AdminAccounts:
             return see_other(f"/admin/accounts/{added.id}")
         return await self._page(visit, added, made=made)
 
-    def _read_address(self, typed: Typed) -> Address | None:
-        said, domain = typed.get("address"), self.desk.directory.first_domain
+    def _read_address(self, guest: Guest, typed: Typed) -> Address | None:
+        said, domain = typed.get("address"), self._first_domain(guest)
         if not said:
             typed.mistake("address", "An account has an address, such as carol@example.org")
             return None
@@ -166,7 +191,9 @@ class AdminAccounts:
         except BadAddress as error:
             typed.mistake("address", f"{error.text}; an address is such as carol@example.org")
             return None
-        if not self.desk.directory.is_local(address.domain):
+        if not guest.looks_after(address.domain):
+            typed.mistake("address", f"You look after {', '.join(guest.domains)} alone")
+        elif not self.desk.directory.is_local(address.domain):
             typed.mistake(
                 "address", f"{address.domain} is no domain here: add it on the page Domains first"
             )
@@ -195,7 +222,7 @@ class AdminAccounts:
     # One of them
 
     async def show_one(self, visit: Visit, account_id: int) -> Answer:
-        return await self._page(visit, self._find(account_id))
+        return await self._page(visit, self._seen(visit, account_id))
 
     async def _page(
         self,
@@ -208,12 +235,13 @@ class AdminAccounts:
         if typed is None:
             octets, mails = account.quota_octets, account.quota_mails
             values = {
-                "quota": "" if octets is None else _as_typed(octets),
+                "quota": "" if octets is None else as_typed(octets),
                 "quota_mails": "" if mails is None else str(mails),
             }
             typed = Typed(values)
         sums = await self.desk.in_thread(self.desk.sums)
-        aliases = await self._leading(account)
+        leading, guest = await self._leading(account), visit.guest
+        aliases = [each for each in leading if guest.looks_after(each.rpartition("@")[2])]
         return await self.desk.page(
             visit,
             "admin_account.html",
@@ -224,26 +252,29 @@ class AdminAccounts:
             aliases=aliases,
             typed=typed,
             made=made,
-            own=account.id == visit.guest.account.id,
+            own=account.id == guest.account.id,
+            changes=may_change(guest, account),
+            domains=self.desk.directory.domains if guest.is_admin else (),
             factors=self.desk.directory.factors(account.id),
             least=self.desk.least_characters(),
             sets_passwords=self.desk.sets_passwords,
         )
 
     async def set_quota(self, visit: Visit, account_id: int) -> Answer:
-        account = self._find(account_id)
+        account = self._changed(visit, account_id)
         typed = Typed.of(visit.form, ("quota", "quota_mails"))
-        octets, mails = _read_quota(typed)
+        octets, mails = read_quota(typed)
         if not typed.is_right:
             return await self._page(visit, account, typed, status=422)
         await self._change(
-            lambda: self.desk.accounts.set_quota(str(account.address), octets=octets, mails=mails)
+            visit,
+            lambda accounts: accounts.set_quota(str(account.address), octets=octets, mails=mails),
         )
         self._say(visit, f"The quota of {account.address} is set.")
         return see_other(f"/admin/accounts/{account_id}")
 
     async def set_password(self, visit: Visit, account_id: int) -> Answer:
-        account = self._find(account_id)
+        account = self._changed(visit, account_id)
         if account.id == visit.guest.account.id:
             self.desk.templates.flashes.add(
                 visit, "Your own password is changed in the settings.", "failed"
@@ -256,35 +287,61 @@ class AdminAccounts:
         stored = await self._choose(typed, password, account.address, account)
         if not typed.is_right:
             return await self._page(visit, account, typed, status=422)
-        await self._change(lambda: self.desk.accounts.set_password(str(account.address), stored))
+        await self._change(
+            visit, lambda accounts: accounts.set_password(str(account.address), stored)
+        )
         self._say(visit, f"{account.address} has a new password; it is signed out everywhere.")
         if _is_typed(visit, typed):
             return see_other(f"/admin/accounts/{account_id}")
         return await self._page(visit, self._find(account_id), made=password)
 
     async def set_state(self, visit: Visit, account_id: int) -> Answer:
-        account, disabled = self._find(account_id), visit.form.get("disabled") == "yes"
+        account, disabled = self._changed(visit, account_id), visit.form.get("disabled") == "yes"
         if disabled and account.id == visit.guest.account.id:
             return await self._refused(visit, account, "shut")
-        await self._change(lambda: self.desk.accounts.set_disabled(str(account.address), disabled))
+        await self._change(
+            visit, lambda accounts: accounts.set_disabled(str(account.address), disabled)
+        )
         told = "disabled: it takes no mail and signs in nowhere" if disabled else "enabled"
         self._say(visit, f"{account.address} is {told}.")
         return see_other(f"/admin/accounts/{account_id}")
 
     async def set_admin(self, visit: Visit, account_id: int) -> Answer:
-        account, admin = self._find(account_id), visit.form.get("admin") == "yes"
+        account, admin = self._changed(visit, account_id), visit.form.get("admin") == "yes"
         if not admin and account.id == visit.guest.account.id:
             return await self._refused(visit, account, "made no administrator")
-        await self._change(lambda: self.desk.accounts.set_admin(str(account.address), admin))
+        await self._change(visit, lambda accounts: accounts.set_admin(str(account.address), admin))
         told = "an administrator" if admin else "no administrator"
         self._say(visit, f"{account.address} is {told}.")
         return see_other(f"/admin/accounts/{account_id}")
 
+    async def set_domains(self, visit: Visit, account_id: int) -> Answer:
+        account, wanted = self._changed(visit, account_id), set(visit.form.all("domain"))
+        name = str(account.address)
+
+        def change(accounts: Accounts) -> None:
+            admins = accounts.domain_admins
+            for domain in self.desk.directory.domains:
+                if domain in wanted and domain not in account.looks_after:
+                    admins.add(name, domain)
+                elif domain not in wanted and domain in account.looks_after:
+                    admins.remove(name, domain)
+
+        await self._change(visit, change)
+        after = ", ".join(self._find(account_id).looks_after) or "no domain"
+        self._say(visit, f"{account.address} looks after {after}.")
+        return see_other(f"/admin/accounts/{account_id}")
+
     async def delete(self, visit: Visit, account_id: int) -> Answer:
-        account = self._find(account_id)
+        account = self._changed(visit, account_id)
         if account.id == visit.guest.account.id:
             return await self._refused(visit, account, "deleted")
         aliases, force = await self._leading(account), visit.form.get("aliases") == "yes"
+        for each in aliases:
+            if not visit.guest.looks_after(each.rpartition("@")[2]):
+                text = "Aliases of other domains lead to it: an administrator deletes it."
+                self.desk.templates.flashes.add(visit, text, "failed")
+                return await self._page(visit, account, status=422)
         if not visit.form.get("sure") or (aliases and not force):
             sums = await self.desk.in_thread(self.desk.sums)
             return await self.desk.page(
@@ -298,7 +355,7 @@ class AdminAccounts:
                 unsaid=bool(visit.form.get("sure")),
             )
         await self._change(
-            lambda: self.desk.accounts.delete_account(str(account.address), force=force)
+            visit, lambda accounts: accounts.delete_account(str(account.address), force=force)
         )
         self._say(visit, f"{account.address} is deleted; the node takes its mail out of the store.")
         return see_other("/admin/accounts")
@@ -314,10 +371,25 @@ class AdminAccounts:
 
     # All of them
 
+    def _seen(self, visit: Visit, account_id: int) -> Account:
+        """One that who asks looks after."""
+        account = self._find(account_id)
+        try:
+            require_seen(visit.guest, account)
+        except NotFound:
+            raise NoSuchPage(NO_SUCH) from None
+        return account
+
+    def _changed(self, visit: Visit, account_id: int) -> Account:
+        """One that who asks may change."""
+        account = self._seen(visit, account_id)
+        require_changed(visit.guest, account)
+        return account
+
     def _find(self, account_id: int) -> Account:
         account = self.desk.directory.find_by_id(account_id)
         if account is None:
-            raise NoSuchPage("There is no such account, or none any more")
+            raise NoSuchPage(NO_SUCH)
         return account
 
     async def _leading(self, account: Account) -> list[str]:
@@ -329,8 +401,8 @@ class AdminAccounts:
         leading = (each for each in aliases if parse_address(each.target).key == key)
         return list(dict.fromkeys(each.source for each in leading))
 
-    async def _change(self, function: Callable[[], Any]) -> Any:
-        done = await self.desk.in_thread(function)
+    async def _change(self, visit: Visit, function: Callable[[Accounts], Any]) -> Any:
+        done = await self.desk.in_thread(function, self.desk.accounts_of(visit))
         await self.desk.changed()
         return done
 
@@ -343,37 +415,6 @@ def make_password() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
-def _state(account: Account) -> str:
-    words = ["disabled"] if account.disabled else ["active"]
-    words += ["demo"] if account.demo else []
-    return ", ".join([*words, *(["administrator"] if account.admin else [])])
-
-
 def _is_typed(visit: Visit, typed: Typed) -> bool:
     """Whether its password stands in the form, whatever is ticked: what was typed is meant."""
     return typed.get("typed") == "yes" or bool(visit.form.get("password"))
-
-
-def _read_quota(typed: Typed) -> tuple[int | None, int | None]:
-    """Octets and mails; None where nothing was typed: as the node has it."""
-    octets = mails = None
-    try:
-        said = typed.get("quota")
-        if said:
-            octets = read_size(int(said) if said.isascii() and said.isdigit() else said)
-    except ValueError as error:
-        typed.mistake("quota", f"This is not {error}")
-    try:
-        if typed.get("quota_mails"):
-            mails = read_count(typed.get("quota_mails"))
-    except ValueError as error:
-        typed.mistake("quota_mails", f"This is not {error}")
-    return octets, mails
-
-
-def _as_typed(octets: int) -> str:
-    """As `read_size` reads it, without loss."""
-    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if octets and octets % (1 << power) == 0:
-            return f"{octets >> power} {unit}"
-    return str(octets)

@@ -12,12 +12,15 @@ from attrs import define, frozen
 from mailnode.addresses import parse_address, parse_domain
 from mailnode.errors import AccountError, BadAddress, MailError
 from mailnode.web.pages.admin_forms import Typed
+from mailnode.web.rights import require_domain
 from mailnode.web.routes import Answer, Need, Route, see_other
 from mailnode.web.templates import FlashForm
 
 if TYPE_CHECKING:
+    from mailnode.store.accounts import Accounts
     from mailnode.store.directory import Alias, Domain
     from mailnode.web.admin_desk import AdminDesk
+    from mailnode.web.guest import Guest
     from mailnode.web.visit import Visit
 
 MOST_TARGETS, MOST_LISTED = 200, 500
@@ -40,13 +43,16 @@ class AdminAddresses:
     desk: AdminDesk
 
     def routes(self) -> Sequence[Route]:
-        posts: tuple[tuple[str, Callable[..., Any], str], ...] = (
+        who = Need.DOMAIN_ADMIN
+        of_domains: tuple[tuple[str, Callable[..., Any], str], ...] = (
             ("/admin/domains", self.add_domain, "Serves a domain: ``name``"),
             (
                 "/admin/domains/delete",
                 self.delete_domain,
                 "Serves it no longer; asks first: ``name``, ``sure``",
             ),
+        )
+        of_aliases: tuple[tuple[str, Callable[..., Any], str], ...] = (
             (
                 "/admin/aliases",
                 self.add_alias,
@@ -60,8 +66,9 @@ class AdminAddresses:
         )
         return (
             Route("/admin/domains", ("GET",), self.show_domains, "Domains", Need.ADMIN),
-            Route("/admin/aliases", ("GET",), self.show_aliases, "Aliases", Need.ADMIN),
-            *(Route(path, ("POST",), do, about, Need.ADMIN) for path, do, about in posts),
+            *(Route(path, ("POST",), do, about, Need.ADMIN) for path, do, about in of_domains),
+            Route("/admin/aliases", ("GET",), self.show_aliases, "Aliases", who),
+            *(Route(path, ("POST",), do, about, who) for path, do, about in of_aliases),
         )
 
     # Domains
@@ -91,7 +98,7 @@ class AdminAddresses:
         typed = Typed.of(visit.form, ("name",))
         try:
             name = parse_domain(typed.get("name"))
-            await self._change(lambda: self.desk.accounts.add_domain(name))
+            await self._change(lambda: self.desk.accounts_of(visit).add_domain(name))
         except BadAddress as error:
             typed.mistake("name", f"{error.text}; a domain is such as example.org")
         except AccountError as error:
@@ -121,7 +128,7 @@ class AdminAddresses:
                 reason=None,
             )
         try:
-            await self._change(lambda: self.desk.accounts.delete_domain(name))
+            await self._change(lambda: self.desk.accounts_of(visit).delete_domain(name))
         except MailError as error:
             self.desk.templates.flashes.add(visit, f"{error.text}.", "failed")
             return await self.show_domains(visit, status=error.http_status)
@@ -134,7 +141,7 @@ class AdminAddresses:
         self, visit: Visit, typed: Typed | None = None, status: int = 200
     ) -> Answer:
         wanted = visit.query("q").strip().lower()
-        lines, total = await self.desk.in_thread(self._alias_lines, wanted)
+        lines, total = await self.desk.in_thread(self._alias_lines, visit.guest, wanted)
         return await self.desk.page(
             visit,
             "admin_aliases.html",
@@ -144,14 +151,22 @@ class AdminAddresses:
             total=total,
             q=wanted,
             typed=typed or Typed(),
-            domain=self.desk.directory.first_domain or "example.org",
+            domain=self._first_domain(visit.guest) or "example.org",
         )
 
-    def _alias_lines(self, wanted: str) -> tuple[list[tuple[str, list[str], list[str]]], int]:
+    def _first_domain(self, guest: Guest) -> str | None:
+        """What a bare name is at."""
+        first = self.desk.directory.first_domain
+        return first if guest.is_admin else next(iter(guest.domains), None)
+
+    def _alias_lines(
+        self, guest: Guest, wanted: str
+    ) -> tuple[list[tuple[str, list[str], list[str]]], int]:
         """Sources, targets, those of them that are elsewhere; and how many sources fit."""
         grouped: dict[str, list[str]] = {}
         for each in self.desk.accounts.aliases():
-            grouped.setdefault(each.source, []).append(each.target)
+            if guest.looks_after(each.source.rpartition("@")[2]):
+                grouped.setdefault(each.source, []).append(each.target)
         fit = [
             (source, targets)
             for source, targets in sorted(grouped.items())
@@ -168,17 +183,21 @@ class AdminAddresses:
 
     async def add_alias(self, visit: Visit) -> Answer:
         typed = Typed.of(visit.form, ("source", "targets"))
-        source = self._read_address(typed, "source", typed.get("source"))
+        accounts, guest = self.desk.accounts_of(visit), visit.guest
+        source = self._read_address(guest, typed, "source", typed.get("source"))
+        domain = source.rpartition("@")[2]
+        if source and domain in self.desk.directory.domains and not guest.looks_after(domain):
+            typed.mistake("source", f"You look after {', '.join(guest.domains)} alone")
         named = list(filter(None, _BETWEEN.split(typed.get("targets"))))
         if not named:
             typed.mistake("targets", "Name at least one address that the mail goes to")
         if len(named) > MOST_TARGETS:
             typed.mistake("targets", f"These are more than {MOST_TARGETS}; add the rest later")
-        targets = [self._read_address(typed, "targets", each) for each in named]
+        targets = [self._read_address(guest, typed, "targets", each) for each in named]
         if not typed.is_right:
             return await self.show_aliases(visit, typed, 422)
         try:
-            await self._change(lambda: self._add(source, targets))
+            await self._change(lambda: _add(accounts, source, targets))
         except MailError as error:
             at_source = source.partition("@")[2] not in self.desk.directory.domains
             taken = f"{source} is an account" in error.text
@@ -187,20 +206,8 @@ class AdminAddresses:
         self._say(visit, f"Mail for {source} goes to {', '.join(targets)}.")
         return see_other("/admin/aliases")
 
-    def _add(self, source: str, targets: Sequence[str]) -> None:
-        """All of them, or none."""
-        done: list[str] = []
-        try:
-            for target in targets:
-                self.desk.accounts.add_alias(source, target)
-                done.append(target)
-        except MailError:
-            for target in done:
-                self.desk.accounts.delete_alias(source, target)
-            raise
-
-    def _read_address(self, typed: Typed, name: str, said: str) -> str:
-        domain = self.desk.directory.first_domain
+    def _read_address(self, guest: Guest, typed: Typed, name: str, said: str) -> str:
+        domain = self._first_domain(guest)
         if said and "@" not in said and domain is not None:
             said = f"{said}@{domain}"
         try:
@@ -211,11 +218,13 @@ class AdminAddresses:
 
     async def delete_alias(self, visit: Visit) -> Answer:
         source, target = visit.form.get("source"), visit.form.get("target")
+        require_domain(visit.guest, source.rpartition("@")[2])
+        accounts = self.desk.accounts_of(visit)
         _domains, aliases = await self.desk.in_thread(self._read)
         gone = [
             each.target for each in aliases if each.source == source and target in ("", each.target)
         ]
-        await self._change(lambda: self.desk.accounts.delete_alias(source, target or None))
+        await self._change(lambda: accounts.delete_alias(source, target or None))
         undo = FlashForm("/admin/aliases", "Undo", {"source": source, "targets": "\n".join(gone)})
         text = f"Mail for {source} goes no longer to {', '.join(gone)}."
         self.desk.templates.flashes.add(visit, text, form=undo if gone else None)
@@ -228,3 +237,16 @@ class AdminAddresses:
 
     def _say(self, visit: Visit, text: str) -> None:
         self.desk.templates.flashes.add(visit, text)
+
+
+def _add(accounts: Accounts, source: str, targets: Sequence[str]) -> None:
+    """All of them, or none."""
+    done: list[str] = []
+    try:
+        for target in targets:
+            accounts.add_alias(source, target)
+            done.append(target)
+    except MailError:
+        for target in done:
+            accounts.delete_alias(source, target)
+        raise

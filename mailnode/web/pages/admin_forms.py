@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from mailnode.values import read_count, read_size
+
 if TYPE_CHECKING:
     from mailnode.errors import MailError
     from mailnode.web.bodies import Form
@@ -52,3 +54,28 @@ def number_of(said: str) -> int:
     if said.isascii() and said.isdigit() and len(said) < 20 and int(said) <= MOST_NUMBER:
         return int(said)
     return 0
+
+
+def read_quota(typed: Typed) -> tuple[int | None, int | None]:
+    """Octets and mails; None where nothing was typed: as the node has it."""
+    octets = mails = None
+    try:
+        said = typed.get("quota")
+        if said:
+            octets = read_size(int(said) if said.isascii() and said.isdigit() else said)
+    except ValueError as error:
+        typed.mistake("quota", f"This is not {error}")
+    try:
+        if typed.get("quota_mails"):
+            mails = read_count(typed.get("quota_mails"))
+    except ValueError as error:
+        typed.mistake("quota_mails", f"This is not {error}")
+    return octets, mails
+
+
+def as_typed(octets: int) -> str:
+    """As `read_size` reads it, without loss."""
+    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if octets and octets % (1 << power) == 0:
+            return f"{octets >> power} {unit}"
+    return str(octets)

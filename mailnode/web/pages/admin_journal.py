@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from attrs import define, frozen
 
 from mailnode.addresses import parse_address
+from mailnode.domain_stories import events_of_domains
 from mailnode.errors import BadAddress
 from mailnode.model import MAIL_ID_LENGTH
 from mailnode.stories import Fate, Line, fates_of, tell_story
@@ -78,14 +79,14 @@ class AdminJournal:
                 ("GET",),
                 self.show,
                 f"Finds mails by what is known of them: {filters}, ``before`` a row",
-                Need.ADMIN,
+                Need.DOMAIN_ADMIN,
             ),
             Route(
                 "/admin/journal/<mail_id>",
                 ("GET",),
                 self.tell,
                 "All that happened to a mail",
-                Need.ADMIN,
+                Need.DOMAIN_ADMIN,
             ),
         )
 
@@ -98,6 +99,8 @@ class AdminJournal:
         lines: list[StoryLine] = []
         older, reached_at = "", None
         if asked.is_right:
+            if not visit.guest.is_admin:
+                sought["domains"] = visit.guest.domains
             page = await self.desk.search(before, PAGE_MAILS, sought)
             lines = [_line(each) for each in page.mails]
             reached_at = page.reached_at
@@ -124,6 +127,8 @@ class AdminJournal:
         if not _is_mail_id(mail_id):
             raise NoSuchPage("A mail's id has 26 letters and digits")
         subject, events = await self.desk.trace(mail_id.upper())
+        if not visit.guest.is_admin:
+            events = events_of_domains(events, visit.guest.domains)
         if not events:
             raise NoSuchPage(
                 "The journal holds no such mail; it is kept as long as journal.keep says"

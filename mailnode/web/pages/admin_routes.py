@@ -116,7 +116,7 @@ class AdminRoutes:
         if route is not None:
             made = route
             try:
-                await self._change(lambda: self.desk.accounts.outside.add_route(made))
+                await self._change(lambda: self.desk.accounts_of(visit).outside.add_route(made))
             except AccountError as error:
                 typed.mistake("pattern", error)
         if route is None or not typed.is_right:
@@ -127,7 +127,7 @@ class AdminRoutes:
     async def delete(self, visit: Visit) -> Answer:
         pattern = visit.form.get("pattern")
         found: list[MailRoute] = await self.desk.in_thread(self.desk.accounts.outside.routes)
-        await self._change(lambda: self.desk.accounts.outside.delete_route(pattern))
+        await self._change(lambda: self.desk.accounts_of(visit).outside.delete_route(pattern))
         undo = None
         for each in found:
             if each.pattern == pattern and not each.user:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from mailnode.audited import Entry
 from mailnode.errors import AccountError, NotFound, SignInBusy, SignInRefused, WeakPassword
 from mailnode.model import INBOX, JUNK
 from mailnode.web.guest import IWebGuest
@@ -16,15 +17,19 @@ from mailnode.web.routes import Answer, Route, see_other
 from mailnode.web.templates import Templates
 
 if TYPE_CHECKING:
+    from mailnode.audited import Actor
     from mailnode.cred.ageing import Ageing
     from mailnode.store.directory import Account
     from mailnode.store.factors import Factor
     from mailnode.store.guests import Guests
+    from mailnode.store.seen_rows import SeenRow
+    from mailnode.store.tokens import Token
     from mailnode.web.pages.lists import Shelf
     from mailnode.web.visit import Visit
 
 TAGGED = "tagged"
 DAY_S = 86400.0
+WAYS = {"web": "a browser", "pop3": "a mail program (POP3)", "smtp": "a mail program (SMTP)"}
 MOST_DAYS = 3650
 SCOPES = {
     "read": "read mail",
@@ -35,14 +40,22 @@ SCOPES = {
 MAIL_SCOPES = {"pop3": "fetch mail (POP3)", "smtp": "send mail (SMTP)"}
 
 
+async def _nowhere(account_id: int) -> Sequence[SeenRow]:
+    return ()
+
+
+def _untold(entry: Entry) -> None:
+    """There is no stream."""
+
+
 @define(eq=False)
 class Settings:
     """The settings page, and what can be done there.
 
     Args:
         now: UTC epoch seconds.
-        set_password: gives an account a new password, and raises WeakPassword for one that may
-            not be set; everybody knows of it when the Deferred fires.
+        set_password: gives an account a new password, as done by an actor; raises WeakPassword
+            for one that may not be set; everybody knows of it when the Deferred fires.
         set_junk: files an account's unwanted mail in that folder from now on, and says whether POP3
             serves it under a tagged Subject; likewise.
         shelf: the folders of who asks, beside the page.
@@ -50,19 +63,23 @@ class Settings:
         least_characters: of a password.
         ageing: how old one may be; None where another checker judges them.
         factors_of: an account's second factors, by its id.
+        recent: where an account signed in from, the last one first.
+        tell: the audit stream, what changes here and not in users.db.
     """
 
     templates: Templates
     guests: Guests
     sign_ins: SignIns
     now: Callable[[], float]
-    set_password: Callable[[Account, str], Awaitable[None]]
-    set_junk: Callable[[Account, str, bool], Awaitable[None]]
+    set_password: Callable[[Account, str, Actor], Awaitable[None]]
+    set_junk: Callable[[Account, str, bool, Actor], Awaitable[None]]
     shelf: Callable[[Visit], Awaitable[Shelf]]
     passwords_here: bool = True
     least_characters: Callable[[], int] = field(default=lambda: 1)
     ageing: Ageing | None = None
     factors_of: Callable[[int], Sequence[Factor]] = field(default=lambda account_id: ())
+    recent: Callable[[int], Awaitable[Sequence[SeenRow]]] = field(default=_nowhere)
+    tell: Callable[[Entry], object] = field(default=_untold)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -109,7 +126,7 @@ class Settings:
         account_id = visit.guest.account.id
         tokens = await self.guests.tokens(account_id)
         may = [(scope, about) for scope, about in SCOPES.items() if scope != "admin"]
-        if visit.guest.is_admin:
+        if visit.guest.administers:
             may.append(("admin", SCOPES["admin"]))
         return self.templates.page(
             visit,
@@ -118,6 +135,8 @@ class Settings:
             title="Settings",
             shelf=await self.shelf(visit),
             sessions=await self.guests.sessions(account_id),
+            recent=await self.recent(account_id),
+            ways=WAYS,
             tokens=[each for each in tokens if not each.is_app_password],
             app_passwords=[each for each in tokens if each.is_app_password],
             scopes=may,
@@ -134,7 +153,7 @@ class Settings:
     async def choose_junk(self, visit: Visit) -> Answer:
         choice = visit.form.get("junk")
         folder = INBOX if choice in (INBOX, TAGGED) else JUNK
-        await self.set_junk(visit.guest.account, folder, choice == TAGGED)
+        await self.set_junk(visit.guest.account, folder, choice == TAGGED, visit.actor)
         words = {INBOX: "the inbox, marked", TAGGED: "the inbox, its subject tagged for POP3"}
         self._say(visit, f"Unwanted mail lies in {words.get(choice, 'Junk')}, from now on.")
         return see_other("/settings")
@@ -160,18 +179,19 @@ class Settings:
     async def make_token(self, visit: Visit) -> Answer:
         form, account = visit.form, visit.guest.account
         scopes = [each for each in form.all("scope") if each not in MAIL_SCOPES]
-        if "admin" in scopes and not visit.guest.is_admin:
+        if "admin" in scopes and not visit.guest.administers:
             return await self._refused(visit, "Only administrators have tokens that administer.")
         days = form.get("days", "90")
         if not (days.isascii() and days.isdigit()) or len(days) > 4 or int(days) > MOST_DAYS:
             return await self._refused(visit, f"A token ends within {MOST_DAYS} days, or never.")
         until = self.now() + int(days) * DAY_S if int(days) else None
         try:
-            secret, _token = await self.guests.make_token(
+            secret, token = await self.guests.make_token(
                 account.id, form.get("name"), scopes, until
             )
         except AccountError as error:
             return await self._refused(visit, f"{error.text}.")
+        self._tell_made(visit, token)
         return await self.show(visit, secret)
 
     async def make_app_password(self, visit: Visit) -> Answer:
@@ -180,11 +200,10 @@ class Settings:
         if not scopes:
             return await self._refused(visit, "Choose what the app password is for.")
         try:
-            secret, _token = await self.guests.make_token(
-                account.id, form.get("name"), scopes, None
-            )
+            secret, token = await self.guests.make_token(account.id, form.get("name"), scopes, None)
         except (AccountError, SignInBusy) as error:
             return await self._refused(visit, f"{error.text}.")
+        self._tell_made(visit, token)
         return await self.show(visit, app_password=secret)
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
@@ -193,6 +212,8 @@ class Settings:
         except NotFound:
             self._say(visit, "That token was revoked already.")
         else:
+            account = str(visit.guest.account.address)
+            self.tell(Entry("token-revoked", account, visit.actor, {"token": number}))
             self._say(visit, "The token lets nobody in any more.")
         return see_other("/settings")
 
@@ -214,7 +235,7 @@ class Settings:
         except SignInBusy as error:
             return await self._refused(visit, f"{error.text}.", 503)
         try:
-            await self.set_password(account, new)
+            await self.set_password(account, new, visit.actor)
         except WeakPassword as error:
             return await self._refused(visit, f"{error.text}.")
         except SignInBusy as error:
@@ -224,6 +245,10 @@ class Settings:
             return see_other("/sign-in")
         told = "The password is changed; other browsers are signed out, and tokens have ended."
         return await self.sign_ins.begin(visit, changed, "/settings", told)
+
+    def _tell_made(self, visit: Visit, token: Token) -> None:
+        detail = {"name": token.name, "scopes": list(token.scopes), "token": token.id}
+        self.tell(Entry("token-made", str(visit.guest.account.address), visit.actor, detail))
 
     def _say(self, visit: Visit, text: str) -> None:
         self.templates.flashes.add(visit, text)

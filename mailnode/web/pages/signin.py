@@ -34,6 +34,7 @@ class FormCredentials:
 
     Attributes:
         client: the address of the other end.
+        device: what tells its browser from others; "" where somebody is signed in already.
         service: to whom it was said.
         awaits_code: it was right, and a code of a second factor is still to come.
     """
@@ -43,6 +44,7 @@ class FormCredentials:
     username: bytes
     password: bytes = field(repr=False)
     client: str
+    device: str = ""
     awaits_code: bool = field(default=False, init=False)
 
     def checkPassword(self, password: bytes) -> bool:
@@ -105,7 +107,8 @@ class SignIns:
         password = form.get("password")
         if len(name) > MOST_NAME or len(password) > MOST_PASSWORD:
             return self.page(visit, 401, fault=WRONG, next=wanted)
-        typed = FormCredentials(name.encode(), password.encode(), visit.peer.client)
+        device, cookie = self.guard.device(visit.request, visit.peer)
+        typed = FormCredentials(name.encode(), password.encode(), visit.peer.client, device)
         try:
             _interface, avatar, _logout = await self.portal.login(typed, None, IWebGuest)
         except (SignInRefused, UnauthorizedLogin):
@@ -117,7 +120,8 @@ class SignIns:
             return self.page(visit, 401, fault=WRONG, name=name, next=wanted)
         if typed.awaits_code:
             return self.half(visit, account, wanted)
-        return await self.begin(visit, account, wanted or "/", self.notice(account))
+        begun = await self.begin(visit, account, wanted or "/", self.notice(account))
+        return begun.with_cookies(cookie)
 
     async def begin(self, visit: Visit, account: Account, path: str, told: str = "") -> Answer:
         """A new session, and there, where that is told first."""

@@ -124,10 +124,11 @@ class SignInCodes:
         if self._found(visit) is None:
             return self._over(visit)
         self.halves.drop(self._key(visit))
-        self.sign_ins.portal.code_fitted(client, name, how)
+        device, device_cookie = self.sign_ins.guard.device(visit.request, visit.peer)
+        self.sign_ins.portal.code_fitted(client, name, how, device)
         told = self.sign_ins.notice(account)
         answer = await self.sign_ins.begin(visit, account, half.wanted or "/", told)
-        return answer.with_cookies(self._no_cookie(visit))
+        return answer.with_cookies(self._no_cookie(visit), device_cookie)
 
     async def send(self, visit: Visit) -> Answer:
         found = self._found(visit)

@@ -1,0 +1,1 @@
+"""Mails that tell accounts what happened to their sign-in."""

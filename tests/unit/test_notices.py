@@ -1,0 +1,144 @@
+"""Mails to accounts about their sign-in: what they say, and that a node files them."""
+
+from __future__ import annotations
+
+from email import message_from_bytes, policy
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailnode.addresses import parse_address
+from mailnode.audited import Actor, Entry
+from mailnode.events import SignedIn
+from mailnode.notices.mails import make_notice
+from mailnode.service import Node
+from mailnode.store.audit_lines import read_back
+from tests.unit.node_case import NodeCase
+
+BOB = "bob@example.test"
+
+
+def notice(event: str, actor: Actor, is_last: bool = False, **detail: object) -> tuple[Any, str]:
+    octets = make_notice(
+        Entry(event, BOB, actor, detail, 1_800_000_000.0),
+        to=parse_address(BOB),
+        sender=parse_address("postmaster@example.test"),
+        mail_id="0" * 26,
+        hostname="mx.example.test",
+        is_last=is_last,
+    )
+    assert b"\n" not in octets.replace(b"\r\n", b"")
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    mail = message_from_bytes(octets, policy=policy.default)
+    return mail, mail.get_content()
+
+
+class WordsTests(SynchronousTestCase):
+    def test_a_sign_in_says_when_where_from_and_by_what_and_what_to_do(self) -> None:
+        mail, text = notice("signed-in", Actor(BOB, "pop3 by phone", "198.51.100.1"))
+        self.assertEqual("A new sign-in to your account", mail["subject"])
+        self.assertEqual("auto-generated", mail["auto-submitted"])
+        for words in ("198.51.100.1", "by POP3", "the app password phone", "2027-01-15 08:00 UTC",
+                      "password there", "nothing to do"):  # fmt: skip
+            self.assertIn(words, text)
+
+    def test_a_browser_that_is_new_is_called_so(self) -> None:
+        _mail, text = notice("signed-in", Actor(BOB, "web", "192.0.2.7"), device="x")
+        self.assertIn("a browser that is new", text)
+
+    def test_who_else_changed_it_is_named(self) -> None:
+        _mail, text = notice("password-changed", Actor("alice@example.test", "web", "192.0.2.1"))
+        self.assertIn("alice@example.test, who looks after the server", text)
+        self.assertIn("Ask the administrator", text)
+
+    def test_the_last_of_the_day_says_so(self) -> None:
+        _mail, text = notice("signed-in", Actor(BOB, "smtp", "192.0.2.7"), is_last=True)
+        self.assertIn("last such mail of today", text)
+
+    def test_what_somebody_called_a_token_breaks_no_line(self) -> None:
+        mail, text = notice("token-made", Actor(BOB, "web"), name="häßlich\u2028 \n.x" * 30)
+        self.assertEqual([], mail.defects)
+        self.assertIn("häßlich", text)
+
+    def test_each_event_that_is_noticed_has_its_words(self) -> None:
+        from mailnode.store.seen_rows import NOTICED
+
+        for event in (*NOTICED, "signed-in"):
+            self.assertTrue(notice(event, Actor("root", "command line"))[1])
+
+
+class NodeTests(NodeCase):
+    async def mails(self, node: Node) -> list[str]:
+        """Subjects in bob's inbox."""
+        account = node.directory.find(parse_address(BOB))
+        assert account is not None
+        found = await self.done(
+            node.database.read(
+                lambda sql: sql.execute(
+                    "SELECT subject FROM message JOIN delivery ON message_id = message.id"
+                    " JOIN folder ON folder.id = folder_id WHERE account_id = ?"
+                    " ORDER BY message.id",
+                    (account.id,),
+                ).fetchall()
+            )
+        )
+        return [str(subject) for (subject,) in found]
+
+    async def follow(self, node: Node) -> None:
+        await self.done(node.audit.flush())
+        assert node.notices is not None
+        await self.done(node.notices.run())
+
+    def sign_in(self, node: Node, client: str, **more: object) -> None:
+        detail = {"account": BOB, "service": "pop3", **more}
+        node.mail_log.tell(SignedIn(client=client, detail=detail))
+
+    async def test_a_sign_in_from_elsewhere_is_told_by_a_mail_and_the_first_is_not(self) -> None:
+        self.add_accounts("bob")
+        node = self.started()
+        await self.follow(node)
+        self.sign_in(node, "192.0.2.7")
+        await self.follow(node)
+        self.assertEqual([], await self.mails(node))
+        self.sign_in(node, "198.51.100.1")
+        await self.follow(node)
+        await self.follow(node)
+        self.assertEqual(["A new sign-in to your account"], await self.mails(node))
+        self.assertEqual({"signed-in": 1}, dict(node.notices.counts))  # type: ignore[union-attr]
+
+    async def test_a_password_that_was_set_beside_the_node_is_told(self) -> None:
+        self.add_accounts("bob")
+        node = self.started()
+        self.sign_in(node, "192.0.2.7")
+        await self.follow(node)
+        node.accounts.by(Actor("root", "command line")).set_password(BOB, "other hash")
+        await self.follow(node)
+        self.assertEqual(["Your password was changed"], await self.mails(node))
+
+    async def test_a_demo_account_is_told_nothing(self) -> None:
+        self.add_accounts("bob", demo=True)
+        node = self.started()
+        await self.follow(node)
+        self.sign_in(node, "192.0.2.7")
+        self.sign_in(node, "198.51.100.1")
+        await self.follow(node)
+        self.assertEqual([], await self.mails(node))
+
+    async def test_they_can_be_switched_off(self) -> None:
+        self.add_accounts("bob")
+        node = self.started(audit__notices=False)
+        await self.follow(node)
+        for client in ("192.0.2.7", "198.51.100.1"):
+            self.sign_in(node, client)
+            await self.follow(node)
+        self.assertEqual([], await self.mails(node))
+        account = node.directory.find(parse_address(BOB))
+        assert account is not None
+        self.assertEqual(2, len(await self.done(node.seen.recent(account.id))))
+
+    async def test_what_waits_at_the_stop_is_in_the_stream(self) -> None:
+        self.add_accounts("bob")
+        node = self.started()
+        self.sign_in(node, "192.0.2.7")
+        await self.done(node.stopService())
+        self.assertIn("signed-in", [each.entry.event for each in read_back(self.data)])
