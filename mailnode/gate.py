@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailnode.addresses import ip_address
 from mailnode.machine import address_key, is_loopback, plain_address
 from mailnode.proxy import BadHeader, ProxyHeader, read_header
 
@@ -59,7 +60,7 @@ class ProxyGate:
 
     def is_proxy(self, host: str) -> bool:
         try:
-            address = ipaddress.ip_address(plain_address(host))
+            address = ip_address(plain_address(host))
         except ValueError:  # a Unix socket
             return False
         return any(address in network for network in self.networks)

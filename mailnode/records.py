@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,7 +89,7 @@ def make_query(name: str, kind: str) -> dns.message.QueryMessage:
         asked = dns.name.from_text(name)
     except dns.exception.DNSException:
         raise NoSuchName(detail=f"{name!r} is no name of the DNS") from None
-    query = dns.message.QueryMessage()
+    query = dns.message.QueryMessage(int.from_bytes(os.urandom(2), "big"))
     # RFC 6840 section 5.7: AD without the signatures.
     query.flags = dns.flags.RD | dns.flags.AD
     of_kind = dns.rdatatype.from_text(kind)

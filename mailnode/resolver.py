@@ -88,7 +88,7 @@ class Kept:
 class Cache:
     """What was answered, until its time is over; what was used longest ago goes first."""
 
-    most: int = 10_000
+    most: int = 50_000
     most_octets: int = 16 * 1024 * 1024
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict, init=False)
     _octets: int = field(default=0, init=False)

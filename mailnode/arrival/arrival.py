@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
-from mailnode.addresses import Address
+from mailnode.addresses import Address, ip_address
 from mailnode.arrival.paces import Paces
 from mailnode.arrival.rules import PACE, Pace, Rules
 from mailnode.arrival.visit import Visit
@@ -71,7 +70,7 @@ class Arrival:
         if loopback or rules.asks_nothing:
             return None
         try:
-            ipaddress.ip_address(client)
+            ip_address(client)
         except ValueError:  # a test's, a socket's of another kind
             return None
         if rules.knows(client):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 
-from mailnode.addresses import parse_domain
+from mailnode.addresses import ip_address, parse_domain
 from mailnode.errors import BadAddress, LookupFailed, NoSuchName
 from mailnode.interfaces import IResolver
 from mailnode.machine import plain_address
@@ -34,7 +33,7 @@ async def judge_reverse(resolver: IResolver, client: str) -> tuple[str, str]:
         the DNS didn't say.
     """
     try:
-        names = await resolver.look_up(ipaddress.ip_address(client).reverse_pointer, "PTR")
+        names = await resolver.look_up(ip_address(client).reverse_pointer, "PTR")
     except NoSuchName:
         return NAMELESS, ""
     except LookupFailed:
@@ -67,8 +66,8 @@ async def judge_helo(
             literal = parse_domain(helo)[1:-1].removeprefix("IPv6:")
         except BadAddress:
             return MALFORMED
-        address = ipaddress.ip_address(plain_address(literal))
-        return OWN if address == ipaddress.ip_address(client) else PRETENDS
+        address = ip_address(plain_address(literal))
+        return OWN if address == ip_address(client) else PRETENDS
     name = ascii_domain(helo)
     if not name:
         return MALFORMED
@@ -80,7 +79,7 @@ async def judge_helo(
 
 async def _leads(resolver: IResolver, name: str, client: str) -> str:
     """Where a name leads: OWN is the client's address."""
-    address = ipaddress.ip_address(client)
+    address = ip_address(client)
     unknown = exists = False
     for kind in ("AAAA", "A") if address.version == 6 else ("A", "AAAA"):
         try:
@@ -91,7 +90,7 @@ async def _leads(resolver: IResolver, name: str, client: str) -> str:
             unknown = True
             continue
         exists = exists or bool(found.values)
-        if any(ipaddress.ip_address(each) == address for each in found.values):
+        if any(ip_address(each) == address for each in found.values):
             return OWN
     if exists:
         return ELSEWHERE

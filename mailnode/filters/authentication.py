@@ -48,7 +48,7 @@ FEW_SIGNATURES = 3
 NOT_READ = "the mail could not be read in time"
 
 _BLANK_LINE = b"\r\n\r\n"
-_chance = random.SystemRandom()
+_chance = random.Random()  # noqa: S311 (nobody gains by knowing which mails a policy is for)
 _log = Logger()
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from mailnode.addresses import parse_address_list
 from mailnode.errors import MailError, one_line
@@ -127,32 +127,38 @@ def _judge(
     """One author (RFC 9989 section 4.12)."""
     top = organization(domain, answers)
     found = _find_record(domain, top, answers)
-    about = DmarcResult("none", domain, organization=top)
     if found is None:
+        about = partial(DmarcResult, domain=domain, organization=top)
         if any(answers.find(*_question(name)).failed for name in walk(domain)):
-            return evolve(
-                about, result="temperror", reason=f"the policy of {domain} could not be looked up"
-            )
-        return evolve(about, reason=f"{domain} has no DMARC policy")
+            return about("temperror", reason=f"the policy of {domain} could not be looked up")
+        return about("none", reason=f"{domain} has no DMARC policy")
     policy_domain, record = found
-    about = evolve(about, policy_domain=policy_domain, record=record)
     aligned = partial(_is_aligned, domain, top, answers)
     by_dkim = [each for each in dkim if each.domain and aligned(each.domain, record.strict_dkim)]
     by_spf = bool(spf.domain) and aligned(spf.domain, record.strict_spf)
     dkim_passes = any(each.result == "pass" for each in by_dkim)
     spf_passes = by_spf and spf.result == "pass"
     asked = _policy(domain, policy_domain, record, answers)
-    about = evolve(about, policy=asked, dkim_aligned=dkim_passes, spf_aligned=spf_passes)
+    about = partial(
+        DmarcResult,
+        domain=domain,
+        organization=top,
+        policy_domain=policy_domain,
+        policy=asked,
+        record=record,
+        dkim_aligned=dkim_passes,
+        spf_aligned=spf_passes,
+    )
     if dkim_passes or spf_passes:
         ways = [word for word, passed in (("DKIM", dkim_passes), ("SPF", spf_passes)) if passed]
-        return evolve(about, result="pass", reason=f"{domain} is proved by {' and '.join(ways)}")
+        return about("pass", reason=f"{domain} is proved by {' and '.join(ways)}")
     unsure = [each.reason for each in by_dkim if each.result == "temperror"]
     unsure += [spf.reason] if by_spf and spf.result == "temperror" else []
     if unsure:
-        return evolve(about, result="temperror", reason=one_line(unsure[0]))
+        return about("temperror", reason=one_line(unsure[0]))
     apply, why = _apply(asked, record, roll)
     reason = f"neither SPF nor DKIM proves {domain}, whose policy is {asked}{why}"
-    return evolve(about, result="fail", reason=reason, apply=apply)
+    return about("fail", reason=reason, apply=apply)
 
 
 def _policy(domain: str, policy_domain: str, record: DmarcRecord, answers: Answers) -> str:

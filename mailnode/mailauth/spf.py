@@ -6,7 +6,6 @@ all is there that it needs. The limits of section 4.6.4 bound how much that can 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 from attrs import define, evolve, field, frozen
 
+from mailnode.addresses import IpAddress, ip_address
 from mailnode.errors import one_line
 from mailnode.mailauth.answers import Answer, Answers
 from mailnode.mailauth.spf_record import (
@@ -36,8 +36,6 @@ MOST_EXPANDED = 4096  # characters that a term's macros may become
 EXPLANATION_CHARACTERS = 400
 
 _LABELS = re.compile(r"(?:[^.]{1,63}\.)+[^.]{1,63}\.?")
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @frozen
@@ -69,7 +67,7 @@ class Sending:
         Raises:
             ValueError: the client's address is none.
         """
-        address = ipaddress.ip_address(client)
+        address = ip_address(client)
         local, _, domain = sender.rpartition("@")
         return cls(
             getattr(address, "ipv4_mapped", None) or address,

@@ -28,6 +28,7 @@ _LOOKS = {
 }
 _DIGITS = str.maketrans("013456789", "oleasbtbg")
 _PAIRS = (("rn", "m"), ("vv", "w"), ("cl", "d"), ("nn", "m"))
+_NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}", re.I)
 
 
@@ -37,7 +38,7 @@ def ascii_domain(text: str) -> str:
     if len(text) > _MOST_CHARACTERS or not text:
         return ""
     if text.isascii():
-        return text if re.fullmatch(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", text) else ""
+        return text if _NAME.fullmatch(text) else ""
     if max(map(len, _DOTS.split(text))) > _MOST_OF_LABEL:  # idna would take its square
         return ""
     try:

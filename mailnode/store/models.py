@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -21,6 +21,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from mailnode.durable import make_folder, own_as, write_durably
+from mailnode.giving_way import give_way
 from mailnode.learning.features import Likeness
 from mailnode.learning.form import (
     MOST_OCTETS,
@@ -206,7 +207,9 @@ class Changing:
     def teach(self, account_id: int, likeness: Likeness, label: str) -> bool:
         """An account's, or the node's, learns that such a mail is of that kind; False: it knew."""
         node = self.model(NODE) if account_id else None
-        return self.model(account_id).train(likeness, label, node)
+        is_new = self.model(account_id).train(likeness, label, node)
+        give_way()
+        return is_new
 
     def forget(self, account_id: int, likeness: Likeness) -> bool:
         """The lesson is taken back; False: there is none."""
@@ -279,6 +282,40 @@ class ModelShelf:
                 return any(entry.name.endswith(ENDING) for entry in entries)
         except OSError:
             return False
+
+    def at_hand(self, account_ids: Iterable[int]) -> dict[int, Model | None] | None:
+        """Of each what `model` gives, where no file must be read for it; else None.
+
+        A look at the name of a file at most, once a second: so the reactor's thread may call it.
+        """
+        if not self._lock.acquire(blocking=False):  # one reads
+            return None
+        try:
+            found: dict[int, Model | None] = {}
+            for account_id in account_ids:
+                kept = self._looked_at_anew(account_id)
+                if kept is None:
+                    return None
+                self._shelved.move_to_end(account_id)
+                found[account_id] = kept.model
+            return found
+        finally:
+            self._lock.release()
+
+    def _looked_at_anew(self, account_id: int) -> _Shelved | None:
+        """What is kept, if its file is still as it was; the lock is held."""
+        now = self.seconds()
+        kept = self._shelved.get(account_id)
+        if kept is not None and now - kept.looked_at < LOOK_S:
+            return kept
+        identity = _identity(self.files.path_of(account_id))
+        if kept is None and identity is None:
+            self._shelve(account_id, None, None, now)
+            return self._shelved[account_id]
+        if kept is None or identity != kept.identity:
+            return None
+        kept.looked_at = now
+        return kept
 
     def model(self, account_id: int) -> Model | None:
         """An account's, or the node's, as its file has it; None without one. Called in threads.

@@ -1,24 +1,31 @@
 """How long the reactor is held while mails are judged, lessons learned and full models written.
 
 `Watch` is a filter of [plugins]: inside a node that takes mail it notes how long each thing takes
-that the reactor does, the waits for other threads of the node among it. Meanwhile it teaches the
-node's model as a moved mail does, and writes it, again and again; `Learned` reads each new file.
-The node has a real-time priority, so that other programs of the machine don't hold it.
+that the reactor does. Meanwhile it teaches the node's model as a moved mail does, and writes it,
+again and again; `Learned` reads each new file.
+
+What counts is the node's own: from the beginning to the end of a call, its waits for other threads
+of the node and for the disk among it, less the time for which its thread could have run and other
+programs had the processors (`schedstat`). The node has a real-time priority besides, so that its
+other threads are not kept from running while the reactor's waits for one.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
+from heapq import heappush, heapreplace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import asdict, define, field, frozen
 from twisted.internet.threads import deferToThread
 from twisted.python import log
 from zope.interface import implementer
@@ -59,20 +66,50 @@ def write_full_model(path: Path) -> None:
     write_model(path, model)
 
 
+@frozen(order=True)
+class Hold:
+    """One time.
+
+    Attributes:
+        own_s: how long it was held by the node itself.
+        cpu_s: for how much of that its thread ran; for the rest it waited for other threads, or
+            for the disk.
+        delayed_s: for how long others had the processors besides.
+        garbage_s: what the collection of garbage took.
+        what: was called.
+    """
+
+    own_s: float
+    cpu_s: float
+    delayed_s: float
+    garbage_s: float
+    what: str
+
+
 @define(eq=False)
 class Held:
     """What is noted of one reactor.
 
     Attributes:
         times: how often it did anything.
-        seconds: how long it was held, the times of more than a millisecond.
+        holds: the longest times, a heap: the shortest of them first.
+        longest_s: by the whole clock, whoever had the processors.
     """
 
     times: int = 0
-    seconds: list[float] = field(factory=list)
+    holds: list[Hold] = field(factory=list)
+    longest_s: float = 0.0
+    _collected_s: float = 0.0
+    _collecting_since: float = 0.0
+    _schedstat: int = -1
 
     def watch(self, reactor: Any) -> None:
-        """From now on each event, each call that is due, and each call from a thread is timed."""
+        """From now on each event, each call that is due, and each call from a thread is timed.
+
+        It is called on the reactor's thread.
+        """
+        self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        gc.callbacks.append(self._collect)
         call_later = reactor.callLater
         reactor.callLater = lambda delay_s, call, *args, **named: call_later(
             delay_s, self._timed, call, *args, **named
@@ -82,14 +119,30 @@ class Held:
         log.callWithLogger = lambda *args, **named: self._timed(call_event, *args, **named)
 
     def _timed(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        began = time.perf_counter()
+        collected_s, delayed_s = self._collected_s, self._delayed_s()
+        cpu_s, began = time.thread_time(), time.perf_counter()
         try:
             return call(*args, **named)
         finally:
-            took_s = time.perf_counter() - began
+            took_s, cpu_s = time.perf_counter() - began, time.thread_time() - cpu_s
+            delayed_s = self._delayed_s() - delayed_s
             self.times += 1
-            if took_s > LEAST_S:
-                self.seconds.append(took_s)
+            self.longest_s = max(self.longest_s, took_s)
+            own_s = took_s - delayed_s
+            if own_s > LEAST_S and (len(self.holds) < MOST_TOLD or own_s > self.holds[0].own_s):
+                garbage_s = self._collected_s - collected_s
+                hold = Hold(own_s, cpu_s, delayed_s, garbage_s, repr((call, *args))[:300])
+                (heappush if len(self.holds) < MOST_TOLD else heapreplace)(self.holds, hold)
+
+    def _delayed_s(self) -> float:
+        """For how long this thread could have run so far, and didn't."""
+        return int(os.pread(self._schedstat, 100, 0).split()[1]) / 1e9
+
+    def _collect(self, phase: str, _about: object) -> None:
+        if phase == "start":
+            self._collecting_since = time.perf_counter()
+        else:
+            self._collected_s += time.perf_counter() - self._collecting_since
 
 
 class _Queue(list[Any]):
@@ -127,24 +180,16 @@ class Watch:
 
     def begin(self) -> None:
         self.held.watch(self.reactor)
-        self.tell()
         background(self.learn(), "learning")
 
-    def tell(self) -> None:
-        self.reactor.callLater(1, self.tell)
-        for thread in map(int, os.listdir("/proc/self/task")):
-            priority = 1 + (thread == os.getpid())  # two that work must not keep the reactor's away
-            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
-        longest = sorted(self.held.seconds, reverse=True)[:MOST_TOLD]
-        found = {"times": self.held.times, "longest": longest, "written": self.written}
-        self.told.write_text(json.dumps(found))
-
     async def learn(self) -> None:
+        await deferToThread(self.tell)
         for turn in count():
             at = turn * LESSONS % len(self.likenesses)
             some = self.likenesses[at : at + LESSONS]
             await deferToThread(self.teach, some, UNWANTED if turn & 1 else WANTED)
             self.written += 1
+            await deferToThread(self.tell)
             await deferToThread(time.sleep, PAUSE_S)
 
     def teach(self, some: list[Likeness], label: str) -> None:
@@ -153,3 +198,18 @@ class Watch:
             for each in some:
                 changing.teach(NODE, each, label)
             changing.write(NODE)
+
+    def tell(self) -> None:
+        """In a thread: it takes long itself."""
+        for thread in map(int, os.listdir("/proc/self/task")):
+            priority = 1 + (thread == os.getpid())  # two that work must not keep the reactor's away
+            with suppress(ProcessLookupError):  # a thread that has ended
+                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
+        longest = [asdict(each) for each in sorted(list(self.held.holds), reverse=True)]
+        found = {
+            "times": self.held.times,
+            "longest": longest,
+            "longest_s": self.held.longest_s,
+            "written": self.written,
+        }
+        self.told.write_text(json.dumps(found))

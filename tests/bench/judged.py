@@ -229,6 +229,8 @@ def table(results: Results) -> Iterator[str]:
         ]
         rows.append([name.removesuffix("-judged"), *map(spread, figures)])
     yield simple_table(["side", "mails/s", "p50 ms", "CPU ms a mail, all processes"], rows)
+    if (spared := results.ratio(CELL.name, THEIRS, OURS, "cpu_1000")) is not None:
+        yield f"For each mail Postfix's side needs {spread(spared)} times the processor time.\n"
     rows = [
         [what, wanted, is_, "yes" if kept else "**no**"]
         for what, wanted, is_, kept in aims(results)
@@ -244,11 +246,14 @@ def aims(results: Results) -> Iterator[tuple[str, str, str, bool]]:
         wanted = f"at least {LEAST_RATIO:g} x"
         yield "mails/s, to Postfix's", wanted, told, ratio.median >= LEAST_RATIO
     for record in results.of("held"):
-        longest = max(record["longest"])
+        longest = max(record["longest"], key=lambda hold: hold["own_s"])
         about = f"the reactor held, longest of {record['times']:,} times"
-        told = f"{1000 * longest:.1f} ms, {record['written']} full models written"
+        told = (
+            f"{1000 * longest['own_s']:.1f} ms, {1000 * longest['cpu_s']:.1f} of them at work;"
+            f" {record['written']} full models written"
+        )
         wanted = f"at most {1000 * MOST_HELD_S:g} ms"
-        yield about, wanted, told, longest <= MOST_HELD_S
+        yield about, wanted, told, longest["own_s"] <= MOST_HELD_S
 
 
 def describe(results: Results) -> str:

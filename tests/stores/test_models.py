@@ -143,6 +143,36 @@ class ShelfTests(ModelCase):
         self.assertEqual(((0, 1), (0, 2)), (before.mails, after.mails))
         self.assertIs(after, self.shelf.model(NODE))
 
+    def test_what_is_at_hand_is_given_at_once_and_no_file_is_read_for_it(self) -> None:
+        self.teach(NODE, 1)
+        with patch.object(models, "_read", side_effect=AssertionError):
+            self.assertIsNone(self.shelf.at_hand([NODE, 1]))
+            self.assertEqual({7: None}, self.shelf.at_hand([7]))
+        kept = {each: self.shelf.model(each) for each in (NODE, 1, 7)}
+        with patch.object(models, "_read", side_effect=AssertionError):
+            self.assertEqual(kept, self.shelf.at_hand(kept))
+            self.clock.advance(LOOK_S)
+            self.assertEqual(kept, self.shelf.at_hand(kept))
+            self.teach(1, text="other words")
+            self.assertEqual(kept, self.shelf.at_hand(kept))
+            self.clock.advance(LOOK_S)
+            self.assertIsNone(self.shelf.at_hand(kept))
+        self.assertEqual((0, 2), self.shelf.model(1).mails)  # type: ignore[union-attr]
+        self.assertEqual(3, len(self.shelf.at_hand(kept) or {}))
+
+    def test_while_one_reads_for_the_first_time_nothing_is_at_hand(self) -> None:
+        self.teach(NODE)
+        self.assertEqual({1: None}, self.shelf.at_hand([1]))
+        during: list[object] = []
+
+        def reading(path: Path) -> Model | None:
+            during.append(self.shelf.at_hand([1]))
+            return None
+
+        with patch.object(models, "_read", reading):
+            self.shelf.model(NODE)
+        self.assertEqual([None], during)
+
     def test_lessons_are_not_even_read(self) -> None:
         self.teach(1)
         with patch.object(form, "_lessons", side_effect=AssertionError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.records import Reading, make_query, parse_answer, read_answer
+from tests.bench import held as held_module
 from tests.bench.held import Held
 from tests.bench.judged import OURS, THEIRS, aims, table
 from tests.bench.judged_dns import answer, wire_zone
@@ -66,12 +70,38 @@ class HeldTests(SynchronousTestCase):
         self.patch(log, "callWithLogger", lambda logger, call, *args: call(*args))
         reactor, held, made = FakeReactor(), Held(), list[int]()
         held.watch(reactor)
+        self.addCleanup(os.close, held._schedstat)
+        self.addCleanup(gc.callbacks.remove, held._collect)
         reactor.callLater(1, made.append, 1)
         reactor.threadCallQueue.append((made.append, (2,), {}))
         for call, args, named in [*reactor.later, *reactor.threadCallQueue]:
             call(*args, **named)
         log.callWithLogger(self, made.append, 3)
         self.assertEqual(([1, 2, 3], 3), (made, held.times))
+
+    def test_the_time_for_which_others_had_the_processors_is_not_its_own(self) -> None:
+        wall, cpu = iter([0.0, 0.050]), iter([1.0, 1.002])
+        fake = SimpleNamespace(perf_counter=wall.__next__, thread_time=cpu.__next__)
+        self.patch(held_module, "time", fake)
+        self.patch(Held, "_delayed_s", iter([7.0, 7.040]).__next__)
+        held = Held()
+        held._timed(list)
+        (hold,) = held.holds
+        found = [round(each, 6) for each in (hold.own_s, hold.cpu_s, hold.delayed_s)]
+        self.assertEqual([0.010, 0.002, 0.040], found)
+        self.assertEqual(0.050, held.longest_s)
+
+    def test_the_longest_are_kept(self) -> None:
+        self.patch(Held, "_delayed_s", lambda _self: 0.0)
+        took = [each / 100 for each in (5, 9, 1, 7, 8, 2)]
+        clock = [when for each in took for when in (0.0, each)]
+        fake = SimpleNamespace(perf_counter=iter(clock).__next__, thread_time=lambda: 0.0)
+        self.patch(held_module, "time", fake)
+        self.patch(held_module, "MOST_TOLD", 3)
+        held = Held()
+        for _ in took:
+            held._timed(list)
+        self.assertEqual([0.07, 0.08, 0.09], sorted(each.own_s for each in held.holds))
 
 
 class AimsTests(SynchronousTestCase):
@@ -82,7 +112,8 @@ class AimsTests(SynchronousTestCase):
                 figures = {"arrived_rate": rate, "cpu_1000": 3.0, "p50_ms": 200.0}
                 record = {"kind": "judged", "cell": "j4k", "target": name, "repeat": repeat}
                 told.add(record | figures)
-        held = {"longest": [0.001, longest_s], "times": 1000, "written": 4}
+        longest = [{"own_s": each, "cpu_s": each / 2} for each in (0.001, longest_s)]
+        held = {"longest": longest, "times": 1000, "written": 4}
         told.add({"kind": "held", "cell": "held", "target": OURS} | held)
         return told
 
@@ -95,5 +126,6 @@ class AimsTests(SynchronousTestCase):
 
     def test_the_tables_have_the_figures(self) -> None:
         text = "\n".join(table(self.results(300.0, 120.0, 0.0042)))
-        for words in ("2.50 x", "4.2 ms, 4 full models written", "mailnode", "postfix"):
+        told = "4.2 ms, 2.1 of them at work; 4 full models written"
+        for words in ("2.50 x", told, "needs 1 (1 to 1) times", "mailnode", "postfix"):
             self.assertIn(words, text)

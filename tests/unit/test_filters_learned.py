@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from attrs import evolve
@@ -11,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from mailnode.addresses import parse_address
 from mailnode.errors import StoreBroken
-from mailnode.filters.learned import MOST_OWN, Learned
+from mailnode.filters.learned import FEW_ACCOUNTS, MOST_OWN, SMALL_OCTETS, Learned
 from mailnode.interfaces import ILateFilter, ISomeMailFilter
 from mailnode.learning import judging
 from mailnode.learning.facts import facts_of
@@ -28,6 +29,10 @@ class FakeShelf:
     def __init__(self, **models: Model) -> None:
         self.models = {int(name[1:]): model for name, model in models.items()}
         self.asked: list[int] = []
+        self.are_at_hand = False
+
+    def at_hand(self, account_ids: Iterable[int]) -> dict[int, Model | None] | None:
+        return {each: self.model(each) for each in account_ids} if self.are_at_hand else None
 
     @property
     def is_empty(self) -> bool:
@@ -181,6 +186,38 @@ class LearnedTests(SynchronousTestCase):
             verdict = self.judge(learned, to(1), message(BAD))
             self.assertEqual((False, "accept"), (verdict.unwanted, verdict.action))
             self.assertIn("it was not judged", verdict.reasons[0])
+
+    def test_a_small_mail_is_judged_without_a_thread_by_models_that_are_at_hand(self) -> None:
+        shelf = FakeShelf(_0=taught(), _1=taught())
+        threads: list[object] = []
+
+        def in_thread(function: Any, *args: Any) -> Any:
+            threads.append(function)
+            return execute(function, *args)
+
+        learned = self.learned(shelf, in_thread=in_thread)
+        small = message(BAD)
+        by_thread = self.judge(learned, to(1, 2), small)
+        self.assertEqual(1, len(threads))
+        shelf.are_at_hand = True
+        self.assertEqual(by_thread, self.judge(learned, to(1, 2), small))
+        self.assertEqual(1, len(threads))
+        self.judge(learned, to(*range(1, FEW_ACCOUNTS + 2)), small)
+        assert isinstance(small.body, bytes)
+        more = small.body + b"more words\r\n" * SMALL_OCTETS
+        for field in (
+            b"Content-Type: multipart/mixed",
+            b"Content-Transfer-Encoding: base64",
+            b"Content-Type: text/plain; charset=utf-7",
+            b"From: " + b"a@b.example, " * 100,
+            "X-Name: \u4e00".encode(),
+        ):
+            more_fields = small.body.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n", 1)
+            self.judge(learned, to(1), evolve(small, body=more_fields))
+        self.judge(learned, to(1), evolve(small, body=more))
+        usual = b'\r\nContent-Type: text/plain; charset="utf-8"\r\n\r\n'
+        self.judge(learned, to(1), evolve(small, body=small.body.replace(b"\r\n\r\n", usual, 1)))
+        self.assertEqual(8, len(threads))
 
     def test_so_many_recipients_models_are_asked_and_no_more(self) -> None:
         shelf = FakeShelf(_0=taught())
