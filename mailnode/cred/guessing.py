@@ -268,6 +268,12 @@ class Guesses:
             return wait_s
         return max(wait_s, self._unanswered_name.wait_s(asked.name))
 
+    def pace_s(self, asked: Asked) -> float:
+        """How long the news that too many ask waits for one whose address failed lately: told at
+        once, a guesser would ask again at once."""
+        there = self._digest("address", asked.address)
+        return self.addresses.delay_s(there) if self.addresses.recent(there) > 0.5 else 0.0
+
     def guess_of(self, name: str, password: bytes) -> bytes | None:
         """What tells it from another; it can't be turned back."""
         if not password:

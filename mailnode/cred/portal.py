@@ -116,30 +116,21 @@ class SignInPortal(Portal):
     async def _sign_in(
         self, credentials: ICredentials, mind: object, interfaces: tuple[type[Interface], ...]
     ) -> Avatar:
-        began_s, waited_s = self._clock.seconds(), 0.0
-        name, guesses = _name_of(credentials), self.guesses
+        began_s = self._clock.seconds()
+        name, how, guesses = _name_of(credentials), _how(credentials), self.guesses
         asked = self._asked(name, credentials)
-        blocked_s = self._turn_away(asked, name)
-        how = _how(credentials)
+        blocked_s = self._turn_away(asked, name, how)
         try:
-            async with self.turns.turn(first=guesses.is_known(asked)):
-                avatar_id = await self._avatar_id(credentials)
-            if not guesses.lets_in(asked):
-                raise SignInDenied(detail="too many guesses from there")
-            if waited_s := guesses.wait_s(asked):
-                await deferLater(self._clock, waited_s)
-                avatar_id = await self._avatar_id(credentials)  # it may have changed meanwhile
+            avatar_id, waited_s = await self._find(asked, credentials)
             made = self.realm.requestAvatar(avatar_id, mind, *interfaces)
             avatar = await _kept(made) if isinstance(made, Deferred) else made
         except PasswordTooOld as error:  # it was right: no guess
-            told = {"name": name, **how, "reason": error.text}
-            self._tell(SignInFailed(client=asked.client, detail=told))
+            self._tell_failed(asked, name, how, error.text)
             raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
             delay_s = guesses.failed(asked)
-            detail = {"name": name, **how, "reason": reason, "delay_s": round(delay_s, 1)}
-            self._tell(SignInFailed(client=asked.client, detail=detail))
+            self._tell_failed(asked, name, how, reason, delay_s=round(delay_s, 1))
             await deferLater(self._clock, max(0.0, began_s + delay_s - self._clock.seconds()))
             if blocked_s:
                 raise SignInBlocked.until(blocked_s) from error
@@ -147,8 +138,9 @@ class SignInPortal(Portal):
                 raise
             raise SignInDenied(detail=reason) from error
         except SignInBusy as error:
-            detail = {"name": name, **how, "reason": error.detail}
-            self._tell(SignInFailed(client=asked.client, detail=detail))
+            self._tell_failed(asked, name, how, error.detail)
+            if pace_s := guesses.pace_s(asked):
+                await deferLater(self._clock, pace_s)
             raise
         if getattr(credentials, "awaits_code", False):
             return avatar  # half of a sign-in: whoever asked tells of it
@@ -159,14 +151,44 @@ class SignInPortal(Portal):
         self._tell(SignedIn(client=asked.client, detail=facts))
         return avatar
 
+    def _tell_failed(
+        self, asked: Asked, name: str, how: dict[str, object], reason: str, **more: object
+    ) -> None:
+        detail = {"name": name, **how, "reason": reason, **more}
+        self._tell(SignInFailed(client=asked.client, detail=detail))
+
+    async def _find(self, asked: Asked, credentials: ICredentials) -> tuple[Any, float]:
+        """Whose credentials these are, once that may be told, and how long it had to wait.
+
+        Raises:
+            PasswordTooOld: they are right, which is told no sooner.
+        """
+        guesses, too_old = self.guesses, None
+        try:
+            async with self.turns.turn(first=guesses.is_known(asked)):
+                avatar_id = await self._avatar_id(credentials)
+        except PasswordTooOld as error:
+            too_old = error
+        if not guesses.lets_in(asked):
+            raise SignInDenied(detail="too many guesses from there")
+        if waited_s := guesses.wait_s(asked):
+            await deferLater(self._clock, waited_s)
+            return await self._avatar_id(credentials), waited_s  # it may have changed meanwhile
+        if too_old is not None:
+            raise too_old
+        return avatar_id, 0.0
+
     def _asked(self, name: str, credentials: ICredentials) -> Asked:
-        key = self._sign_in_key(name) or _same(name)
-        password = getattr(credentials, "password", b"")
-        guess = self.guesses.guess_of(key, password) if isinstance(password, bytes) else None
         client = str(getattr(credentials, "client", "") or "")
+        password = getattr(credentials, "password", b"")
+        return self._of(client, name, password if isinstance(password, bytes) else b"")
+
+    def _of(self, client: str, name: str, password: bytes = b"") -> Asked:
+        key = self._sign_in_key(name) or _same(name)
+        guess = self.guesses.guess_of(key, password)
         return Asked(client, key, self._account_of(name), guess)
 
-    def _turn_away(self, asked: Asked, name: str) -> float:
+    def _turn_away(self, asked: Asked, name: str, how: dict[str, object]) -> float:
         """How long its address is blocked yet, where an owner may be there all the same.
 
         Raises:
@@ -177,9 +199,7 @@ class SignInPortal(Portal):
         if not left_s and blocked_s and self.guesses.is_crowded(asked):
             left_s = blocked_s
         if left_s:
-            self._tell(
-                SignInFailed(client=asked.client, detail={"name": name, "reason": "blocked"})
-            )
+            self._tell_failed(asked, name, how, "blocked")
             raise SignInBlocked.until(left_s)
         return blocked_s
 
@@ -196,11 +216,10 @@ class SignInPortal(Portal):
 
     async def code_failed(self, client: str, name: str, reason: str) -> None:
         """A wrong code after a right password: counted and answered like a wrong password."""
-        asked = Asked(client, self._sign_in_key(name) or _same(name), self._account_of(name))
+        asked = self._of(client, name)
         delay_s = self.guesses.failed(asked)
-        told = {"name": _printable(name), "service": "web"}
-        detail = told | {"reason": reason, "delay_s": round(delay_s, 1)}
-        self._tell(SignInFailed(client=client, detail=detail))
+        how: dict[str, object] = {"service": "web"}
+        self._tell_failed(asked, _printable(name), how, reason, delay_s=round(delay_s, 1))
         await deferLater(self._clock, delay_s)
 
     def code_fitted(self, client: str, name: str, factor: str, device: str = "") -> None:
@@ -209,8 +228,7 @@ class SignInPortal(Portal):
         Args:
             device: what tells the browser from others.
         """
-        key = self._sign_in_key(name) or _same(name)
-        self.guesses.signed_in(Asked(client, key, self._account_of(name)))
+        self.guesses.signed_in(self._of(client, name))
         detail = {"account": name, "service": "web", "factor": factor}
         if device:
             detail["device"] = device

@@ -16,7 +16,7 @@ from mailnode.cred.checkers import AccountChecker, SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.guessing import Guesses
 from mailnode.cred.portal import SignInPortal
-from mailnode.errors import SignInBlocked, SignInBusy
+from mailnode.errors import PasswordTooOld, SignInBlocked, SignInBusy
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.settings import GuessingSettings
 from mailnode.store.directory import Directory, Domain, LiveDirectory
@@ -151,6 +151,17 @@ class BlockedTests(GuessedCase):
         self.assertNoResult(right_of_bob)
         self.end([wrong, right_of_bob], SignInBlocked)
 
+    def test_a_right_password_that_is_too_old_tells_a_guesser_nothing(self) -> None:
+        self.sign_in(HOME, "alice")
+        self.end(self.guess(5, HOME, "bob"))
+        old = self.login(HOME, "bob")
+        self.checker.asked.pop()[1].errback(PasswordTooOld())
+        self.assertNoResult(old)
+        self.end([old], SignInBlocked)
+        of_alice = self.login(HOME, "alice")
+        self.checker.asked.pop()[1].errback(PasswordTooOld())
+        self.failureResultOf(of_alice, PasswordTooOld)
+
     def test_not_more_than_ten_at_a_time_are_asked_about_there(self) -> None:
         self.sign_in(HOME, "alice")
         self.end(self.guess(5, HOME, "bob"))
@@ -206,6 +217,20 @@ class TurnTests(GuessedCase):
         self.assertIsInstance(self.told[-1], SignInFailed)
         while self.checker.asked:
             self.checker.answer_all()
+        for each in line:
+            self.successResultOf(each)
+
+    def test_who_failed_lately_hears_late_that_too_many_ask(self) -> None:
+        self.end(self.guess(1))
+        self.portal.turns.most_waiting = 0
+        line = [self.login(f"203.0.113.{n}", f"user{n}") for n in range(turns.AT_ONCE)]
+        self.failureResultOf(self.login("203.0.113.99", "carol"), SignInBusy)
+        guess = self.login(password="another")
+        self.clock.advance(0.9)
+        self.assertNoResult(guess)
+        self.clock.advance(0.1)
+        self.failureResultOf(guess, SignInBusy)
+        self.checker.answer_all()
         for each in line:
             self.successResultOf(each)
 
