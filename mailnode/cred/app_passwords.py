@@ -93,7 +93,7 @@ class AppPasswords:
     async def whose(self, credentials: Any) -> Account | None:
         """The account that shows one of its own, for the service that it is for.
 
-        The credentials have in `token_id` which one it was.
+        The credentials have in `token_id` and `token_name` which one it was.
 
         Raises:
             WrongService: it is one for something else.
@@ -111,7 +111,7 @@ class AppPasswords:
         if credentials.service not in token.scopes:
             raise WrongService(detail=f"an app password that is not for {credentials.service}")
         self._tokens.note_token(token, getattr(credentials, "client", ""))
-        credentials.token_id = token.id
+        credentials.token_id, credentials.token_name = token.id, token.name
         return account
 
     def _account(self, credentials: Any) -> Account | None:

@@ -36,7 +36,7 @@ class PasswordCredentials:
         client: the address of the other end in text, "" when it has none.
         service: to whom it was said: smtp or pop3.
         channel: the TLS connection that it came by (`sasl.SaslDialog`).
-        token_id: of the app password that let them in; None where it was no such.
+        token_id, token_name: of the app password that let them in; None where it was no such.
     """
 
     username: bytes = b""
@@ -45,6 +45,7 @@ class PasswordCredentials:
     service: str = ""
     channel: Any = field(default=None, repr=False)
     token_id: int | None = field(default=None, init=False)
+    token_name: str | None = field(default=None, init=False)
 
     def checkPassword(self, password: object) -> bool:
         """Whether `password` is the one that was given; compared in constant time."""

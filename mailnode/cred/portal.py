@@ -146,6 +146,8 @@ class SignInPortal(Portal):
             return avatar  # half of a sign-in: whoever asked tells of it
         guesses.signed_in(asked)
         facts: dict[str, object] = {"account": _printable(avatar_id)} | how
+        if (token_name := getattr(credentials, "token_name", None)) is not None:
+            facts["token"] = token_name
         if waited_s:
             facts["delay_s"] = round(waited_s, 1)
         self._tell(SignedIn(client=asked.client, detail=facts))

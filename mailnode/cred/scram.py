@@ -74,7 +74,7 @@ class ScramCredentials:
         channel: what it may be bound to: None in clear.
         last_words: what is sent before the success, once the portal lets the client in.
         wrong: why no proof counts, "" while one may.
-        token_id: of the app password that was proved; None where it was no such.
+        token_id, token_name: of the app password that was proved; None where it was no such.
     """
 
     initial_first = True
@@ -89,6 +89,7 @@ class ScramCredentials:
     last_words: bytes | None = field(default=None, init=False, repr=False)
     wrong: str = field(default="", init=False)
     token_id: int | None = field(default=None, init=False)
+    token_name: str | None = field(default=None, init=False)
     _nonce: str = field(factory=lambda: token_urlsafe(NONCE_OCTETS))
     _first: re.Match[str] | None = field(default=None, init=False)
     _final: re.Match[str] | None = field(default=None, init=False)

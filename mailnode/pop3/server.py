@@ -49,6 +49,7 @@ class UsernamePassword(credentials.UsernamePassword):
 
     client, service = "", "pop3"
     token_id: int | None = None
+    token_name: str | None = None
 
 
 class Pop3Server(Sending, LineSession, pop3.POP3):

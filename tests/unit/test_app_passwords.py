@@ -177,7 +177,7 @@ class GateTests(GateCase):
         secret = self.make("pop3")
         whose, credentials = self.asks(secret.replace("-", "").upper())
         self.assertEqual("alice@example.test", whose)
-        self.assertEqual(1, credentials.token_id)
+        self.assertEqual((1, "phone"), (credentials.token_id, credentials.token_name))
         self.assertEqual([(1, "192.0.2.7")], self.tokens.used)
         self.assertEqual([], self.inner.asked)
 

@@ -81,6 +81,15 @@ class PortalCase(SynchronousTestCase):
         return self.wait_of(self.login(name, b"guess", client), SignInDenied)
 
 
+class AppPasswordTests(PortalCase):
+    def test_by_which_one_somebody_is_signed_in_is_told(self) -> None:
+        credentials = UsernamePassword(b"alice", b"sesame")
+        credentials.token_name = "phone"
+        self.successResultOf(self.portal.login(credentials, None, IPost))
+        (event,) = self.told
+        self.assertEqual("phone", event.detail["token"])
+
+
 class HalfTests(PortalCase):
     """On the web a right password may be half of a sign-in."""
 
