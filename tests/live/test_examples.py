@@ -227,5 +227,5 @@ def test_a_node_in_a_tac_says_why_it_can_not_start(folder: Path, examples: Path)
     node = tac(folder, examples, MAILNODE_LISTEN__SMTP="99999")
     with pytest.raises(AssertionError, match="the node ended: "):
         node.start()
-    node.wait_for_log("the node can't start: --smtp: there is no port 99999")
+    node.wait_for_log("the node can't start: MAILNODE_LISTEN__SMTP: there is no port 99999")
     node.assert_quiet_log()
