@@ -2,8 +2,8 @@
 
 The trial test cases run in one pytest call, those with pytest-twisted's fixtures in another: the
 two break each other in one process, and those in a browser in a third, whose event loop is the
-browser's. The live ones wait for others most of the time: beside them the trial test cases run and
-then the browser's, and what these say is shown behind.
+browser's. The live ones wait for others most of the time: beside them the trial test cases run,
+then the browser's and then those live ones that sign in, and what these say is shown behind.
 
 Each call has a session of its own: Ctrl-C and SIGTERM reach this program alone, which lets each
 clean up as after a Ctrl-C of its own, and then ends whatever is left of it.
@@ -26,6 +26,10 @@ from attrs import define, field
 ROOT = Path(__file__).parents[1]
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 NO_TWISTED = ("-p", "no:pytest_twisted")
+SIGNING_IN = tuple(
+    f"tests/live/test_{name}.py"
+    for name in ("app_passwords", "audit", "auth", "guessing", "second_factor", "sign_in")
+)
 LOOK_S = 0.2
 CLEAN_UP_S = 15.0
 
@@ -133,12 +137,12 @@ def main() -> int:
 
 
 def run_all(folder: Path, interrupted: Interruptions) -> int:
-    """Run the three calls, and say how they ended; the exit code."""
+    """Run the four calls, and say how they ended; the exit code."""
     began = time.monotonic()
     live = Call(
         "live tests",
         "live tests: a real twistd, and clients that others wrote",
-        [*PYTEST, "tests/live"],
+        [*PYTEST, *(f"--ignore={each}" for each in SIGNING_IN), "tests/live"],
     )
     cases = Call(
         "trial test cases",
@@ -152,16 +156,23 @@ def run_all(folder: Path, interrupted: Interruptions) -> int:
         [*PYTEST, *NO_TWISTED, "tests/browser"],
         folder / "browser",
     )
+    signing_in = Call(
+        "sign-in tests",
+        "live tests of who signs in: each mechanism and factor, guesses, and what is told of it",
+        [*PYTEST, *SIGNING_IN],
+        folder / "signing-in",
+    )
+    beside = [cases, browser, signing_in]
     live.say()
-    if not run([[live], [cases, browser]], interrupted):
+    if not run([[live], beside], interrupted):
         return 130
-    cases.say()
-    browser.say()
+    for each in beside:
+        each.say()
     print()
-    for each in (cases, live, browser):
+    for each in (live, *beside):
         print(f"{each.name + ':':<17} {'passed' if each.code == 0 else 'FAILED'}")
     print(f"took {time.monotonic() - began:.0f} s")
-    return 0 if all(each.code == 0 for each in (live, cases, browser)) else 1
+    return 0 if all(each.code == 0 for each in (live, *beside)) else 1
 
 
 if __name__ == "__main__":
