@@ -167,6 +167,8 @@ class RelayTests(SynchronousTestCase):
         return relaying, arrived
 
     def mount_small_disk(self, disk: Path) -> Path:
+        """In the place of a folder, with what commands have put there."""
+        before = disk.rename(disk.with_name("before"))
         disk.mkdir(0o700)
         mount = ["mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "none", str(disk)]
         done = subprocess.run(mount, capture_output=True, text=True)
@@ -174,4 +176,5 @@ class RelayTests(SynchronousTestCase):
             raise SkipTest(f"needs the right to mount a file system: {done.stderr.strip()}")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.addCleanup(subprocess.run, ["umount", str(disk)], check=True)
+        shutil.copytree(before, disk, dirs_exist_ok=True)
         return disk
