@@ -1,4 +1,4 @@
-"""A browser that runs no scripts: it signs in, keeps its cookie, and asks for pages."""
+"""A browser that runs no scripts: it signs in, keeps its cookies, and asks for pages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Browser:
     """Of one account; each request is a connection of its own."""
 
     node: Node
-    cookie: str = ""
+    cookies: dict[str, str] = field(factory=dict)
     csrf: str = field(default="", init=False)
 
     def ask(self, path: str, verb: str = "GET", body: bytes | None = None, **headers: str) -> Page:
@@ -53,8 +53,8 @@ class Browser:
     ) -> tuple[_Client, http.client.HTTPResponse]:
         """An answer of which nothing is read yet."""
         client = _Client("127.0.0.1", self.node.port("http"), timeout=60)
-        if self.cookie:
-            headers["Cookie"] = self.cookie
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={said}" for name, said in self.cookies.items())
         client.request(verb, path, body, headers)
         return client, client.getresponse()
 
@@ -75,7 +75,8 @@ class Browser:
 
     def _keep(self, page: Page) -> None:
         for cookie in page.fields.get_all("Set-Cookie") or ():
-            self.cookie = cookie.partition(";")[0]
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
         for said in re.findall(r'name="csrf" (?:value|content)="([^"]*)"', page.text):
             self.csrf = said
 
