@@ -125,6 +125,7 @@ ADMIN_SCENES = (
     Scene("captured-source", "alice", _captured_tab("Source"), (f"{_ONE}/raw",)),
     Scene("journal", "alice", _journal, ("/admin/journal",)),
     Scene("life", "alice", _life, ("/admin/journal/<mail_id>",)),
+    Scene("audit", "alice", path_to("/admin/audit", "signed-in"), ("/admin/audit",), long=True),
     Scene("sessions", "alice", path_to("/admin/sessions", "SMTP"), ("/admin/sessions",)),
     Scene("not-admin", "bob", path_to("/admin", "administrators"), (), expects=("status of 403",)),
 )
