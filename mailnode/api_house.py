@@ -56,10 +56,6 @@ def make_api(
         # Behind what was flushed, in the same queue.
         await database.transact("complete journal", lambda connection: None)
 
-    async def changed() -> None:
-        await house.watch.take_up()
-        house.bell.ring("accounts")
-
     async def find_mails(wanted: Mapping[str, Any], limit: int) -> list[tuple[str, list[Event]]]:
         return await database.read(lambda connection: read_mails(connection, wanted, limit))
 
@@ -88,7 +84,7 @@ def make_api(
             Accounts(
                 house.accounts,
                 house._in_thread,
-                changed,
+                house.watch.changed,
                 passwords.choosing.choose,
                 house.messages.usage,
             ),

@@ -149,20 +149,16 @@ def _settings(
         ageing: None where another checker judges passwords.
     """
 
-    async def changed() -> None:
-        await house.watch.take_up()
-        house.bell.ring("accounts")
-
     async def set_password(account: Account, password: str, actor: Actor) -> None:
         stored = await passwords.choosing.choose(password, account.address, account)
         change, name = house.accounts.by(actor).set_password, str(account.address)
         await house._in_thread(change, name, stored)
-        await changed()
+        await house.watch.changed()
 
     async def set_junk(account: Account, folder: str, tagged: bool, actor: Actor) -> None:
         accounts, name = house.accounts.by(actor), str(account.address)
         await house._in_thread(accounts.set_junk, name, folder, tagged)
-        await changed()
+        await house.watch.changed()
 
     return Settings(
         sign_ins.templates,
