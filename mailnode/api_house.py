@@ -87,6 +87,7 @@ def make_api(
                 house.watch.changed,
                 passwords.choosing.choose,
                 house.messages.usage,
+                house.directory.owner_of,
             ),
             Queue(steering, QueueFilter),
             Bans(house.guard),

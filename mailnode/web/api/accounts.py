@@ -33,7 +33,13 @@ from mailnode.web.api.schemas import (
     thing,
     whole,
 )
-from mailnode.web.rights import require_admin, require_changed, require_domain, require_seen
+from mailnode.web.rights import (
+    require_address,
+    require_admin,
+    require_changed,
+    require_domain,
+    require_seen,
+)
 from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
@@ -99,6 +105,7 @@ class Accounts:
         choose_password: a new one for an address, and the account that has it, if any, as
             users.db keeps it; raises WeakPassword.
         usage: octets and mails of an account.
+        owner_of: the account that an address is a subaddress of.
     """
 
     accounts: StoredAccounts
@@ -106,6 +113,7 @@ class Accounts:
     changed: Callable[[], Awaitable[object]]
     choose_password: Choose
     usage: Callable[[int], tuple[int, int]]
+    owner_of: Callable[[Address], Account | None]
 
     def operations(self) -> Sequence[Operation]:
         whose: dict[str, Any] = {"scope": "admin", "need": Need.ADMIN}
@@ -223,7 +231,7 @@ class Accounts:
     async def add_account(self, call: Call) -> Answer:
         body = call.body
         address = _address(body, "address")
-        require_domain(call.visit.guest, address.domain)
+        require_address(call.visit.guest, address, self.owner_of(address))
         if body.get("admin"):
             require_admin(call.visit.guest)
         password = await self._choose(body["password"], address)
@@ -309,9 +317,9 @@ class Accounts:
         return answer_json({"items": items})
 
     async def add_alias(self, call: Call) -> Answer:
-        source, target = (str(_address(call.body, name)) for name in ("source", "target"))
-        require_domain(call.visit.guest, _domain_of(source))
-        made = await self._change(lambda: self._of(call).add_alias(source, target))
+        source, target = (_address(call.body, name) for name in ("source", "target"))
+        require_address(call.visit.guest, source, self.owner_of(source))
+        made = await self._change(lambda: self._of(call).add_alias(str(source), str(target)))
         return answer_json({"source": made.source, "target": made.target}, 201)
 
     async def delete_alias(self, call: Call) -> Answer:
