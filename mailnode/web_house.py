@@ -74,7 +74,6 @@ if TYPE_CHECKING:
     from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
-    from mailnode.store.directory import Account
     from mailnode.store.whys import Why
     from mailnode.tls import Certificate
     from mailnode.web.templates import Templates
