@@ -19,6 +19,7 @@ from mailnode.web.api.captured import Captured as CapturedMail
 from mailnode.web.api.folders import Folders
 from mailnode.web.api.happenings import Happenings
 from mailnode.web.api.journal import Journal, NodeState
+from mailnode.web.api.mail_routes import MailRoutes
 from mailnode.web.api.messages import Messages
 from mailnode.web.api.queue import Queue
 from mailnode.web.api.reference import Reference
@@ -89,6 +90,7 @@ def make_api(
                 house.messages.usage,
                 house.directory.owner_of,
             ),
+            MailRoutes(house.accounts, house._in_thread, house.watch.changed),
             Queue(steering, QueueFilter),
             Bans(house.guard),
             Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),
