@@ -1088,6 +1088,7 @@ class Told(SmtpCase):
             "C: EHLO ",
             "S: 250-PIPELINING",
             "C: AUTH (secret)",
+            "S: 334 (secret)",
             "S: 235 2.7.0 ",
         ):
             self.assertIn(line, dialog)
@@ -1095,6 +1096,7 @@ class Told(SmtpCase):
         self.assertIn("S: 250 2.1.5 Ok", dialog)
         self.assertTrue(dialog.endswith(f"C: (the mail, 3 octets)\nS: {said.strip()}"), dialog)
         self.assertNotIn(PLAIN, dialog)
+        self.assertNotIn(base64.b64encode(b"Username:").decode(), dialog)
 
     def test_a_dialog_is_the_sessions_and_its_own_mails(self) -> None:
         self.open(rules=SmtpRules(keep_dialog=True))
