@@ -889,6 +889,16 @@ class ForgedTests(SmtpCase):
                     (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
                 )
 
+    def test_nor_do_they_where_nobody_finds_out_who_sent_a_mail(self) -> None:
+        for blob_over in (256 << 10, 10):  # X-Spam-Flag would say more, too
+            self.house.counter.blob_over = blob_over
+            message = self.sent(b" NO\r\n" + self.FORGED)
+            wanted = b"X-Stray-Lines:\r\n NO\r\n" + self.FORGED
+            wanted += self.BODY.removesuffix(b".\r\n")
+            self.assertEqual(
+                (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
+            )
+
     def test_who_writes_none_cuts_none(self) -> None:
         message = self.sent(self.FORGED)
         self.assertEqual(self.FORGED + self.BODY.removesuffix(b".\r\n"), message.body)
