@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailnode.audited import Actor, Entry
-from mailnode.events import Event, SignedIn, SignInFailed
+from mailnode.events import Banned, Event, SignedIn, SignInFailed
 from mailnode.machine import address_key
 from mailnode.settings import AuditSettings
 from mailnode.store.audit_file import AuditFile
@@ -38,6 +38,9 @@ _log = Logger(namespace="mailnode")
 def entry_of(event: Event) -> Entry:
     """What the stream says of an event that is audited."""
     detail = dict(event.detail)
+    if isinstance(event, Banned):  # by the node itself, for guessing
+        detail.pop("by", None)
+        return Entry(event.name, detail={"network": event.client} | detail, at=event.at)
     account = str(detail.pop("account", "") or detail.pop("name", ""))
     way = str(detail.pop("service", ""))
     if "token" in detail:

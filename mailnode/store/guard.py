@@ -116,6 +116,18 @@ def short(network: str) -> str:
     return network.removesuffix("/32" if ":" not in network else "/128")
 
 
+def ban_detail(ban: Ban, for_s: float | None) -> dict[str, object]:
+    """As the audit stream has it, beside who made it."""
+    told = {"network": short(ban.network), "for_s": for_s, "reason": ban.reason or None}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def lifted_detail(network: str, lifted: Lifted) -> dict[str, object]:
+    """The same of what was lifted there; `blocks` counts those that may guess again."""
+    blocks = {"blocks": len(lifted.addresses)} if lifted.addresses else {}
+    return {"network": short(network), **blocks}
+
+
 @define(eq=False)
 class GuardFile:
     """One thread's way to it; all of it blocks.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from unittest.mock import patch
 
+from mailnode.audited import Actor
+from mailnode.cli.node import operator
+from mailnode.store.audit_lines import read_back
 from mailnode.store.guard import GuardFile
 from tests.unit.cli_case import CommandCase
 
@@ -48,6 +51,28 @@ class BanTests(CommandCase):
         self.assertIn("of alice@example.test", listed)
         self.run_command("ban remove 192.0.2.0/24")
         self.assertEqual([], self.run_json("ban list")["blocks"])
+
+    def test_the_audit_stream_has_who_banned_and_lifted_which_network(self) -> None:
+        self.block("192.0.2.9")
+        self.run_command("ban add 192.0.2.0/24 --for 7d --reason why")
+        self.run_command("ban add 198.51.100.7")
+        self.run_command("ban remove 192.0.2.0/24 198.51.100.7")
+        told = [each.entry for each in read_back(self.folder / "var")][::-1]
+        self.assertEqual(
+            [
+                ("banned", {"network": "192.0.2.0/24", "for_s": 604800, "reason": "why"}),
+                ("banned", {"network": "198.51.100.7"}),
+                ("unbanned", {"network": "192.0.2.0/24", "blocks": 1}),
+                ("unbanned", {"network": "198.51.100.7"}),
+            ],
+            [(each.event, dict(each.detail)) for each in told],
+        )
+        self.assertEqual({Actor(operator(), "command line")}, {each.actor for each in told})
+
+    def test_of_several_those_that_were_lifted_before_a_fault_are_in_the_audit_stream(self) -> None:
+        self.run_command("ban add 192.0.2.0/24")
+        self.refusal("ban remove 192.0.2.0/24 198.51.100.7", 67)
+        self.assertEqual("unbanned", next(read_back(self.folder / "var")).entry.event)
 
     def test_a_running_node_is_rung(self) -> None:
         with patch("mailnode.cli.bans.ring_from_outside") as rings:
