@@ -19,6 +19,7 @@ from mailnode.web.api.captured import Captured as CapturedMail
 from mailnode.web.api.folders import Folders
 from mailnode.web.api.happenings import Happenings
 from mailnode.web.api.journal import Journal, NodeState
+from mailnode.web.api.mail_routes import MailRoutes
 from mailnode.web.api.messages import Messages
 from mailnode.web.api.queue import Queue
 from mailnode.web.api.reference import Reference
@@ -56,10 +57,6 @@ def make_api(
         # Behind what was flushed, in the same queue.
         await database.transact("complete journal", lambda connection: None)
 
-    async def changed() -> None:
-        await house.watch.take_up()
-        house.bell.ring("accounts")
-
     async def find_mails(wanted: Mapping[str, Any], limit: int) -> list[tuple[str, list[Event]]]:
         return await database.read(lambda connection: read_mails(connection, wanted, limit))
 
@@ -88,10 +85,12 @@ def make_api(
             Accounts(
                 house.accounts,
                 house._in_thread,
-                changed,
+                house.watch.changed,
                 passwords.choosing.choose,
                 house.messages.usage,
+                house.directory.owner_of,
             ),
+            MailRoutes(house.accounts, house._in_thread, house.watch.changed),
             Queue(steering, QueueFilter),
             Bans(house.guard),
             Journal(find_mails, desk.journal.trace, complete, house.config.accounts.subaddress),

@@ -23,19 +23,20 @@ def events_of_domains(events: Sequence[Event], domains: Collection[str]) -> list
     elsewhere = {
         each.recipient for each in events if each.recipient and is_ours(each.detail.get("alias"))
     }
-    ours = [
-        each
-        for each in events
-        if is_ours(each.recipient)
-        or is_ours(each.detail.get("mailbox"))
-        or is_ours(each.detail.get("account"))
-        or each.recipient in elsewhere
-        or (sent and each.recipient is not None and each.folder_id is None)
-        or (sent and each.name == "delivered")
-    ]
-    if not ours:
+
+    def concerns(each: Event) -> bool:
+        return (
+            is_ours(each.recipient)
+            or is_ours(each.detail.get("mailbox"))
+            or is_ours(each.detail.get("account"))
+            or each.recipient in elsewhere
+            or (sent and each.recipient is not None and each.folder_id is None)
+            or (sent and each.name == "delivered")
+        )
+
+    if not any(map(concerns, events)):
         return []
-    told = [each for each in events if each in ours or each.name == "accepted"]
+    told = [each for each in events if each.name == "accepted" or concerns(each)]
     return [_without_others(each, domains) for each in told]
 
 

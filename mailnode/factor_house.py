@@ -44,21 +44,17 @@ def factor_desk(house: House, factors: SecondFactors) -> FactorDesk:
     """What the pages change."""
     rows, in_thread = house.accounts.factors, house._in_thread
 
-    async def changed() -> None:
-        await house.watch.take_up()
-        house.bell.ring("accounts")
-
     async def add(account: Account, enrolment: Enrolment) -> Factor:
         sealed = factors.sealed(enrolment, account.id)
         factor = await in_thread(
             rows.add, account.id, enrolment.kind, enrolment.name, enrolment.target, sealed
         )
-        await changed()
+        await house.watch.changed()
         return factor
 
     async def remove(account_id: int, factor_ids: Sequence[int]) -> list[Factor]:
         gone = await in_thread(rows.remove, account_id, factor_ids)
-        await changed()
+        await house.watch.changed()
         return gone
 
     async def set_recovery(account_id: int, hashes: list[bytes]) -> None:

@@ -203,6 +203,7 @@ class House(Premises):
         self._call_every(FOLDERS_S, self._folders_changed, now=False)
         self.bell.on("guests", self.guests.forget)
         self.bell.on("mail", self._folders_changed)
+        self.watch.told = partial(self.bell.ring, "accounts")
         self.bell.on("accounts", self.watch.look)
         self.bell.on("journal", self._complete_journal)
 

@@ -97,11 +97,15 @@ class LineOutput:
     def beginOutput(self) -> None:
         self._out = []
 
-    def sendLine(self, line: bytes) -> None:
+    def sendLine(self, line: bytes, shown: bytes | None = None) -> None:
+        """
+        Args:
+            shown: what the dialog has in its place.
+        """
         self._out.append(line + b"\r\n")
         self._out_octets += len(line) + 2
         if self._dialog is not None:
-            self._dialog.note(said(line))
+            self._dialog.note(said(line if shown is None else shown))
         if not (self._working or self._busy) or self._out_octets > OUTPUT_OCTETS:
             self._flush()
 

@@ -58,8 +58,7 @@ class PasswordHouse:
         async def keep(made: list[tuple[Account, StoredPassword]]) -> None:
             renewals = [Renewal(account, password) for account, password in made]
             await house._in_thread(house.accounts.sign_in.renew, renewals)
-            await house.watch.take_up()
-            house.bell.ring("accounts")
+            await house.watch.changed()
 
         queue = house.config.limits.sign_in_queue
         passwords = Passwords(house.reactor, house.seal, most_waiting=queue)

@@ -201,8 +201,9 @@ class Node(House):
         factories: Any = {IMessageDeliveryFactory: self.taking.postbox}
         factories[IMailboxPOP3] = self.maildrops.open
         if self._serves_web:
-            from mailnode.web.guest import IWebGuest  # 0.4 s that a node without a web is spared
-            from mailnode.web_house import web_guest
+            # 0.4 s that a node without a web is spared
+            from mailnode.sign_in_house import web_guest
+            from mailnode.web.guest import IWebGuest
 
             factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None

@@ -54,10 +54,6 @@ def admin_desk_of(
         values: the metrics of the node.
     """
 
-    async def changed() -> None:
-        await house.watch.take_up()
-        house.bell.ring("accounts")
-
     async def complete() -> None:
         """What happened stands in the journal."""
         house.bell.ring("journal")
@@ -82,7 +78,7 @@ def admin_desk_of(
         accounts=house.accounts,
         directory=house.directory,
         in_thread=house._in_thread,
-        changed=changed,
+        changed=house.watch.changed,
         choose_password=passwords.choosing.choose,
         least_characters=lambda: house.config.passwords.least_characters,
         sets_passwords=sets_passwords,

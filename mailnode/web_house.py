@@ -11,21 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailnode.api_house import make_api
 from mailnode.background import background
-from mailnode.cred.checkers import CheckersInTurn, judge_passwords
-from mailnode.cred.portal import SignInPortal
-from mailnode.cred.realm import Realm
-from mailnode.factor_house import factor_desk, second_factors
+from mailnode.cred.checkers import judge_passwords
 from mailnode.gate import ProxyGate
 from mailnode.machine import http_room
 from mailnode.outbound.mx import find_hosts
 from mailnode.resolver import Resolver
+from mailnode.sign_in_house import SignInHouse
 from mailnode.store.answers import Answers
 from mailnode.store.blobs import FileBlobs
 from mailnode.store.captured import CapturedMails
@@ -38,15 +35,12 @@ from mailnode.store.lessons import find_mail
 from mailnode.store.whys import explain
 from mailnode.threads import Threads
 from mailnode.web.api.happenings import Happenings
-from mailnode.web.assets import Assets
 from mailnode.web.captured_watch import CapturedWatch
 from mailnode.web.changes import Changes
 from mailnode.web.channel import BoundedFactory, Crowd
 from mailnode.web.desk import Desk
 from mailnode.web.events import Events
 from mailnode.web.figures import EVERY_S, Figures
-from mailnode.web.guard import Guard
-from mailnode.web.guest import IWebGuest, SignedIn
 from mailnode.web.health import Refresh, nothing
 from mailnode.web.letters import AT_ONCE, MOST_WAITING, Letters
 from mailnode.web.pages.addressing import Addressing
@@ -54,7 +48,6 @@ from mailnode.web.pages.admin_captured import AdminCaptured
 from mailnode.web.pages.admin_factors import AdminFactors
 from mailnode.web.pages.attaching import Attaching
 from mailnode.web.pages.captured_mail import CapturedMail
-from mailnode.web.pages.factors import FactorPages
 from mailnode.web.pages.first import First
 from mailnode.web.pages.lists import Lists, shelf_of
 from mailnode.web.pages.mail_pages import MailPages
@@ -65,45 +58,29 @@ from mailnode.web.pages.rearranging import Rearranging
 from mailnode.web.pages.search import Searches
 from mailnode.web.pages.sending import Sending
 from mailnode.web.pages.sent import SentMail
-from mailnode.web.pages.settings import Settings
-from mailnode.web.pages.signin import SignIns
-from mailnode.web.pages.signin_code import SignInCodes
 from mailnode.web.pages.writing import Writing
 from mailnode.web.pages.writing_files import Files
 from mailnode.web.site import make_site
-from mailnode.web.templates import Templates
 from mailnode.web.web import Pages, Web
 from mailnode.web_admin import admin_desk_of, admin_pages
 
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.admission import Sessions
-    from mailnode.audited import Actor
-    from mailnode.cred.ageing import Ageing
+    from mailnode.cred.portal import SignInPortal
     from mailnode.events import Event
     from mailnode.house import House
     from mailnode.password_house import PasswordHouse
     from mailnode.settings import LimitSettings
     from mailnode.smtp.posting import PostOffice
     from mailnode.store.correspondents import Correspondent
-    from mailnode.store.directory import Account
     from mailnode.store.whys import Why
     from mailnode.tls import Certificate
+    from mailnode.web.templates import Templates
 
 SWEEP_S = 3600.0
 
 _log = Logger(namespace="mailnode")
-
-
-def web_guest(account: Account | None) -> tuple[SignedIn, Callable[[], None]]:
-    """The realm's factory of `IWebGuest`.
-
-    Raises:
-        UnauthorizedLogin: nobody signed in.
-    """
-    if account is None:
-        raise UnauthorizedLogin("nobody is signed in")
-    return SignedIn(account.id), lambda: None
 
 
 async def _explain(house: House, account_id: int, mail_id: str) -> Why | None:
@@ -117,25 +94,6 @@ async def _explain(house: House, account_id: int, mail_id: str) -> Why | None:
     data, models = house.config.data_path, house.models
     why: Why | None = await house._in_thread(explain, mail, data, models, account_id, unwanted_from)
     return why
-
-
-def web_portal(house: House, passwords: PasswordHouse, others: Sequence[Any]) -> SignInPortal:
-    """A portal for the web alone, where no mail server has one.
-
-    Args:
-        others: credential checkers; passwords of users.db count when none of them judges any.
-    """
-    create = house.config.accounts.create_on_sign_in
-    make = house.watch.make_account if create else None
-    return SignInPortal(
-        Realm(house.directory, {IWebGuest: web_guest}, make),
-        [passwords.gate(passwords.checker), passwords.gate(CheckersInTurn(others))],
-        clock=house.reactor,
-        tell=house.mail_log.tell,
-        sign_in_key=house.directory.sign_in_key,
-        account_of=house.guard.account_of,
-        guesses=house.guard.guesses,
-    )
 
 
 @define(eq=False)
@@ -191,73 +149,22 @@ class WebHouse:
         events = Events(desk.changes, house.reactor, captured, is_admin)
         guests = house.guests
         gate = ProxyGate.of(house.reactor, config.listen.proxy_from)
-        sets_passwords = not judge_passwords(others)
-        ageing = passwords.ageing if sets_passwords else None
-        guesses = house.guard.guesses
-        guard = Guard(
-            guests,
-            directory.find_by_id,
-            frozenset({house.hostname, *config.web.names}),
-            gate.is_proxy,
-            is_over=ageing.is_over if ageing is not None else _never,
-            turn_away=guesses.turn_away,
-            bad_token=guesses.bad_token,
+        sign_in = SignInHouse.of(
+            house,
+            portal=portal,
+            passwords=passwords,
+            post_office=post_office,
+            is_proxy=gate.is_proxy,
+            shelf=partial(shelf_of, desk),
+            sets_passwords=not judge_passwords(others),
         )
-        templates = Templates(Assets.read(house.hostname), guard, house.hostname)
-        sign_ins = SignIns(
-            templates,
-            guard,
-            guests,
-            portal,
-            directory.find_by_id,
-            lambda: directory.demo_accounts,
-            partial(_notice, ageing),
-        )
-
-        async def set_password(account: Account, password: str, actor: Actor) -> None:
-            stored = await passwords.choosing.choose(password, account.address, account)
-            change, name = house.accounts.by(actor).set_password, str(account.address)
-            await house._in_thread(change, name, stored)
-            await house.watch.take_up()
-            house.bell.ring("accounts")
-
-        async def set_junk(account: Account, folder: str, tagged: bool, actor: Actor) -> None:
-            accounts, name = house.accounts.by(actor), str(account.address)
-            await house._in_thread(accounts.set_junk, name, folder, tagged)
-            await house.watch.take_up()
-            house.bell.ring("accounts")
-
-        settings = Settings(
-            templates,
-            guests,
-            sign_ins,
-            time.time,
-            set_password,
-            set_junk,
-            partial(shelf_of, desk),
-            sets_passwords,
-            lambda: house.config.passwords.least_characters,
-            ageing,
-            directory.factors,
-            house.seen.recent,
-            house.audit.tell,
-        )
-        factors = second_factors(house, post_office)
-        codes = SignInCodes(sign_ins, factors, house.mail_log.tell, house.reactor.seconds)
-        sign_ins.half = codes.begin
-        own_factors = FactorPages(
-            sign_ins,
-            factors,
-            factor_desk(house, factors),
-            partial(shelf_of, desk),
-            house.reactor.seconds,
-        )
+        guard, templates = sign_in.guard, sign_in.templates
         admin = admin_desk_of(
             house,
             desk,
             templates,
             passwords=passwords,
-            sets_passwords=sets_passwords,
+            sets_passwords=sign_in.sets_passwords,
             sessions=sessions,
             values=values or house.metrics.values,
         )
@@ -270,8 +177,8 @@ class WebHouse:
         )
         pages: list[Pages] = [
             templates.assets,
-            sign_ins,
-            codes,
+            sign_in.sign_ins,
+            sign_in.codes,
             First("/mail"),
             Lists(templates, desk),
             Rearranging(templates, desk),
@@ -295,12 +202,12 @@ class WebHouse:
             templates,
             [
                 *pages,
-                settings,
-                own_factors,
+                sign_in.settings,
+                sign_in.factors,
                 events,
                 api,
                 *admin_pages(admin),
-                AdminFactors(admin, own_factors.desk, guests.end_sessions),
+                AdminFactors(admin, sign_in.factors.desk, guests.end_sessions),
                 AdminCaptured(desk, admin),
                 CapturedMail(desk, admin, letters, mail_pages),
             ],
@@ -374,21 +281,6 @@ class WebHouse:
             factory.close_all()
         self._reading.stop()
         self.desk.drafts.files.close()
-
-
-def _never(account: Account) -> bool:
-    return False
-
-
-def _notice(ageing: Ageing | None, account: Account) -> str:
-    """What an account is told at its sign-in of a password that gets old."""
-    ends_at = ageing.ends_at(account) if ageing is not None else None
-    if ageing is None or ends_at is None or not ageing.is_soon(account):
-        return ""
-    if ageing.is_over(account):
-        return "Your password is too old: choose another."
-    day = time.strftime("%Y-%m-%d", time.gmtime(ends_at))
-    return f"Your password counts until {day}: change it in the settings before."
 
 
 def _writing_pages(house: House, desk: Desk, templates: Templates) -> list[Pages]:

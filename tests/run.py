@@ -2,8 +2,9 @@
 
 The trial test cases run in one pytest call, those with pytest-twisted's fixtures in another: the
 two break each other in one process, and those in a browser in a third, whose event loop is the
-browser's. The live ones wait for others most of the time: beside them the trial test cases run,
-then the browser's and then those live ones that sign in, and what these say is shown behind.
+browser's. The live ones wait for others most of the time, so two calls run side by side: the live
+ones and the trial test cases, and whenever one has ended the next, the browser's and those live
+ones that sign in. What the live ones say is shown as they say it, what the others do behind.
 
 Each call has a session of its own: Ctrl-C and SIGTERM reach this program alone, which lets each
 clean up as after a Ctrl-C of its own, and then ends whatever is left of it.
@@ -30,6 +31,7 @@ SIGNING_IN = tuple(
     f"tests/live/test_{name}.py"
     for name in ("app_passwords", "audit", "auth", "guessing", "second_factor", "sign_in")
 )
+SIDE_BY_SIDE = 2
 LOOK_S = 0.2
 CLEAN_UP_S = 15.0
 
@@ -95,22 +97,21 @@ class Interruptions:
             signal.signal(number, self.note)
 
 
-def run(rows: Sequence[Sequence[Call]], interrupted: Interruptions) -> bool:
-    """Run rows of calls side by side, those of a row one after the other.
+def run(calls: Sequence[Call], interrupted: Interruptions) -> bool:
+    """Run calls side by side, some at a time; the next one begins when one has ended.
 
     Returns:
         Whether all have ended by themselves; otherwise nothing of them runs any more.
     """
     while not interrupted.count:
-        waiting = [next((each for each in row if each.code is None), None) for row in rows]
-        left = [each for each in waiting if each is not None]
-        if not left:
+        running = [each for each in calls if each.runs()]
+        waiting = [each for each in calls if each.process is None]
+        if not running and not waiting:
             return True
-        for each in left:
-            if not each.runs() and each.code is None:
-                each.start()
+        for each in waiting[: SIDE_BY_SIDE - len(running)]:
+            each.start()
         time.sleep(LOOK_S)
-    end([each for row in rows for each in row if each.runs()], interrupted)
+    end([each for each in calls if each.runs()], interrupted)
     return False
 
 
@@ -162,17 +163,17 @@ def run_all(folder: Path, interrupted: Interruptions) -> int:
         [*PYTEST, *SIGNING_IN],
         folder / "signing-in",
     )
-    beside = [cases, browser, signing_in]
+    calls = [live, cases, browser, signing_in]
     live.say()
-    if not run([[live], beside], interrupted):
+    if not run(calls, interrupted):
         return 130
-    for each in beside:
+    for each in calls[1:]:
         each.say()
     print()
-    for each in (live, *beside):
+    for each in calls:
         print(f"{each.name + ':':<17} {'passed' if each.code == 0 else 'FAILED'}")
     print(f"took {time.monotonic() - began:.0f} s")
-    return 0 if all(each.code == 0 for each in (live, *beside)) else 1
+    return 0 if all(each.code == 0 for each in calls) else 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate
 
 from mailnode.addresses import Address
@@ -30,7 +30,8 @@ def make_notice(
         entry: of an account's, with an event that is told.
         is_last: no more are sent today.
     """
-    mail = EmailMessage(policy=SMTP)
+    is_ascii = f"{to}{sender}".isascii()
+    mail = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
     mail["Date"] = formatdate(entry.at, localtime=True)
     mail["From"] = f"Mail server {hostname} <{sender}>"
     mail["To"] = f"<{to}>"

@@ -100,12 +100,13 @@ class Incoming:
         return bool(self.counter.authserv_id) and self.account is None
 
     def _without_forged(self, octets: bytes) -> bytes:
-        """A mail's begin without the results of checks that a stranger tells in our name."""
-        if not self._may_be_forged:
-            return octets
-        if octets.startswith((b" ", b"\t")):
+        """A mail's begin without what a stranger says in our name: results of checks, or words that
+        would go on with the last field of ours."""
+        if self.account is None and octets.startswith((b" ", b"\t")):
             self._size += len(STRAY)
             octets = STRAY + octets
+        if not self._may_be_forged:
+            return octets
         header = header_of(octets, FORGED_OCTETS)
         kept = without_forged(header, (self.counter.authserv_id,))
         if kept == header:

@@ -57,7 +57,8 @@ class SigningIn(BodyReading):
         return self.beginSasl(credentials_, words[1] if len(words) == 2 else None)
 
     def saslChallenge(self, encoded: bytes) -> None:
-        self.sendLine(b"334 " + encoded)
+        # By what SCRAM says here passwords could be tried, and keys for that are kept under a seal.
+        self.sendLine(b"334 " + encoded, shown=b"334 (secret)" if encoded else None)
 
     def saslFinished(self, credentials_: Any) -> object:
         portal: Any = self.portal

@@ -212,17 +212,24 @@ class Directory:
         """The account, or the key of the alias, that takes mail for `address`; else None."""
         if address.domain not in self._local:
             return None
-        keys = [address.key]
-        base, separator, _ = address.local.partition(self._subaddress or "\0")
-        if base and separator:
-            keys.append(address.with_local(base).key)
-        for key in keys:
+        base = self._base_of(address)
+        for key in (address.key, base) if base is not None else (address.key,):
             if account := self._by_key.get(key):
                 return account
             if key in self._aliases:
                 return key
         catch_all = f"{CATCH_ALL}@{address.domain}"
         return catch_all if catch_all in self._aliases else None
+
+    def _base_of(self, address: Address) -> str | None:
+        """The key of what it is a subaddress of; None for what is none."""
+        base, separator, _ = address.local.partition(self._subaddress or "\0")
+        return address.with_local(base).key if base and separator else None
+
+    def owner_of(self, subaddress: Address) -> Account | None:
+        """The account that it is a subaddress of, whatever else takes mail for it."""
+        base = self._base_of(subaddress)
+        return None if base is None else self._by_key.get(base)
 
     def _postmaster(self, address: Address) -> Account | None:
         """Who stands in when `address` is postmaster's and nobody was named for it."""
@@ -361,6 +368,9 @@ class LiveDirectory:
 
     def find_sign_in(self, name: str) -> Account | None:
         return self.current.find_sign_in(name)
+
+    def owner_of(self, subaddress: Address) -> Account | None:
+        return self.current.owner_of(subaddress)
 
     def scram_keys(self, account_id: int) -> KeptKeys | None:
         return self.current.scram_keys.get(account_id)

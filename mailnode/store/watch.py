@@ -19,6 +19,10 @@ _log = Logger(namespace="mailnode")
 UNREAD = -1
 
 
+def _nobody() -> None:
+    """There is one process."""
+
+
 @define(eq=False)
 class AccountsWatch:
     """Keeps a `LiveDirectory` at what users.db says; look-ups go on with what was known before.
@@ -26,11 +30,13 @@ class AccountsWatch:
     Attributes:
         subaddress: what parts `alice` from `alice+detail`.
         in_thread: runs a function in a thread: (function, *arguments) to a Deferred.
+        told: called when users.db was changed here, for the other processes of the node.
     """
 
     accounts: Accounts
     subaddress: str
     in_thread: Callable[..., Deferred[Any]]
+    told: Callable[[], object] = field(default=_nobody, init=False)
     directory: LiveDirectory = field(factory=LiveDirectory, init=False)
     _version: int = field(default=UNREAD, init=False)
     _fault: str = field(default="", init=False)
@@ -60,6 +66,7 @@ class AccountsWatch:
         """Read all of it in a thread."""
         async with self._reading:
             try:
+                self._version = self.accounts.data_version()  # this is it, for the looks behind it
                 directory = await self.in_thread(self.accounts.load_directory, self.subaddress)
             except Exception as error:
                 self._version = UNREAD
@@ -67,6 +74,11 @@ class AccountsWatch:
                 return
             self._fault = ""
             self.directory.replace(directory)
+
+    async def changed(self) -> None:
+        """It was changed here: this process knows it, and everybody else will."""
+        await self.take_up()
+        self.told()
 
     def make_account(self, address: Address) -> Deferred[Account]:
         """An account without a password of its own, for an id that only `--auth` knows.

@@ -13,6 +13,7 @@ from mailnode.errors import NotFound
 from mailnode.web.refusals import NotAllowed
 
 if TYPE_CHECKING:
+    from mailnode.addresses import Address
     from mailnode.store.people import Account
     from mailnode.web.guest import Guest
 
@@ -50,6 +51,20 @@ def require_domain(guest: Guest, domain: str) -> None:
     """
     if not guest.looks_after(domain):
         raise NotAllowed(f"You don't look after {domain}")
+
+
+def require_address(guest: Guest, address: Address, owner: Account | None) -> None:
+    """Mail for an address may be given to somebody.
+
+    Args:
+        owner: the account that it is a subaddress of: what has just that address takes it away.
+
+    Raises:
+        NotAllowed: it is of a domain, or an account, that the guest may not change.
+    """
+    require_domain(guest, address.domain)
+    if owner is not None and not may_change(guest, owner):
+        raise NotAllowed(f"It belongs to {owner.address}, which administrators change")
 
 
 def require_admin(guest: Guest) -> None:

@@ -138,7 +138,8 @@ class Supervisor(House):
 
     def _build_web(self) -> None:
         """The web is served here, for a page may show what any of the workers did."""
-        from mailnode.web_house import WebHouse, web_portal  # 0.4 s that others are spared
+        from mailnode.sign_in_house import web_portal  # 0.4 s that others are spared
+        from mailnode.web_house import WebHouse
 
         checkers = find_checkers(self.config.plugins.checkers)
         checkers += [mended(makeChecker(each)) for each in self.auth]

@@ -6,8 +6,9 @@ again and again; `Learned` reads each new file.
 
 What counts is the node's own: from the beginning to the end of a call, its waits for other threads
 of the node and for the disk among it, less the time for which its thread could have run and other
-programs had the processors (`schedstat`). The node has a real-time priority besides, so that its
-other threads are not kept from running while the reactor's waits for one.
+programs had the processors (`schedstat`). The node goes before those besides, so that its other
+threads are hardly kept from running while the reactor's waits for one. What that waits for between
+two calls is in no hold: it shows in how long a mail takes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import random
 import time
 from array import array
 from collections.abc import Callable
-from contextlib import suppress
 from heapq import heappush, heapreplace
 from itertools import count
 from pathlib import Path
@@ -76,7 +76,7 @@ class Hold:
             for the disk.
         delayed_s: for how long others had the processors besides.
         garbage_s: what the collection of garbage took.
-        what: was called.
+        what: was called, with what kinds of things.
     """
 
     own_s: float
@@ -114,7 +114,9 @@ class Held:
         reactor.callLater = lambda delay_s, call, *args, **named: call_later(
             delay_s, self._timed, call, *args, **named
         )
-        reactor.threadCallQueue = _Queue(self._timed)
+        waiting, reactor.threadCallQueue = reactor.threadCallQueue, _Queue(self._timed)
+        for entry in waiting:
+            reactor.threadCallQueue.append(entry)
         call_event = log.callWithLogger
         log.callWithLogger = lambda *args, **named: self._timed(call_event, *args, **named)
 
@@ -131,7 +133,8 @@ class Held:
             own_s = took_s - delayed_s
             if own_s > LEAST_S and (len(self.holds) < MOST_TOLD or own_s > self.holds[0].own_s):
                 garbage_s = self._collected_s - collected_s
-                hold = Hold(own_s, cpu_s, delayed_s, garbage_s, repr((call, *args))[:300])
+                what = ", ".join(map(_name_of, (call, *args)))
+                hold = Hold(own_s, cpu_s, delayed_s, garbage_s, what)
                 (heappush if len(self.holds) < MOST_TOLD else heapreplace)(self.holds, hold)
 
     def _delayed_s(self) -> float:
@@ -143,6 +146,12 @@ class Held:
             self._collecting_since = time.perf_counter()
         else:
             self._collected_s += time.perf_counter() - self._collecting_since
+
+
+def _name_of(thing: Any) -> str:
+    """Of a function or a kind: to show what that is bound to, all of a node, would take seconds."""
+    name: str = getattr(thing, "__qualname__", "") or type(thing).__name__
+    return name
 
 
 class _Queue(list[Any]):
@@ -201,10 +210,6 @@ class Watch:
 
     def tell(self) -> None:
         """In a thread: it takes long itself."""
-        for thread in map(int, os.listdir("/proc/self/task")):
-            priority = 1 + (thread == os.getpid())  # two that work must not keep the reactor's away
-            with suppress(ProcessLookupError):  # a thread that has ended
-                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
         longest = [asdict(each) for each in sorted(list(self.held.holds), reverse=True)]
         found = {
             "times": self.held.times,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -22,11 +21,13 @@ from tests.browser.visitor import (
     address_of,
     fill_sign_in,
     password_of,
+    shown_secret,
     sign_in,
     sign_out,
 )
 from tests.browser.watch import Watch
-from tests.live.node import Node, command, environment
+from tests.live.mpop import is_let_in
+from tests.live.node import Node, command
 
 PAGE = "/settings/second-factor"
 
@@ -37,22 +38,8 @@ def add_account(node: Node, name: str) -> None:
 
 def by_mpop(node: Node, folder: Path, name: str, password: str) -> bool:
     """Whether mpop is let in, by the best mechanism that both know."""
-    rc = folder / "mpoprc"
-    rc.write_text(
-        f"account default\nhost localhost\nport {node.port('pop3')}\nuser {address_of(name)}\n"
-        f'password "{password}"\nauth on\ntls off\ndelivery mbox {folder / "mbox"}\nkeep on\n'
-        f"uidls_file {folder / 'uidls'}\n"
-    )
-    rc.chmod(0o600)
-    done = subprocess.run(
-        ["mpop", f"--file={rc}", "--quiet"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode in (0, 77), done.stderr
-    return done.returncode == 0
+    port, user = f"port {node.port('pop3')}", f"user {address_of(name)}"
+    return is_let_in(folder, port, user, f'password "{password}"', "auth on", "tls off")
 
 
 def next_code(device: pyotp.TOTP, used: list[str]) -> str:
@@ -102,10 +89,7 @@ def make_app_password(page: Page, name: str) -> str:
     page.goto("/settings")
     page.get_by_label("Program", exact=True).fill(name)
     page.get_by_role("button", name="Make an app password").click()
-    shown = page.locator("code.secret")
-    expect(shown).to_be_visible()
-    expect(shown).to_be_in_viewport()
-    return shown.inner_text()
+    return shown_secret(page)
 
 
 @pytest.mark.parametrize(

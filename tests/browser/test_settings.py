@@ -12,7 +12,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
-from tests.browser.visitor import DESKTOP, PHONE, Device, fill_sign_in, password_of, sign_in
+from tests.browser.visitor import (
+    DESKTOP,
+    PHONE,
+    Device,
+    fill_sign_in,
+    password_of,
+    shown_secret,
+    sign_in,
+)
 from tests.browser.watch import Watch
 from tests.live.node import Node
 
@@ -32,10 +40,7 @@ def make_token(page: Page, name: str) -> str:
     page.goto("/settings")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_role("button", name="Make a token").click()
-    secret = page.locator("code.secret")
-    expect(secret).to_be_visible()
-    expect(secret).to_be_in_viewport()
-    return secret.inner_text()
+    return shown_secret(page)
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda each: each.name)

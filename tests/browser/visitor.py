@@ -67,3 +67,11 @@ def sign_in(page: Page, name: str, password: str = "") -> None:
 def sign_out(page: Page) -> None:
     page.get_by_role("button", name="Sign out", exact=True).first.click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def shown_secret(page: Page) -> str:
+    """What the page shows this once, where nobody overlooks it."""
+    secret = page.locator("code.secret")
+    expect(secret).to_be_visible()
+    expect(secret).to_be_in_viewport()
+    return secret.inner_text()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import poplib
 import smtplib
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.node import DOMAIN, PASSWORD, Node, command, environment
+from tests.live.mpop import is_let_in
+from tests.live.node import DOMAIN, PASSWORD, Node, command
 from tests.live.test_fetchers import USER
 from tests.live.test_second_factor import until_it_ends
 
@@ -46,24 +46,17 @@ def revoke(node: Node, name: str) -> None:
 
 
 def by_mpop(node: Node, folder: Path, password: str, auth: str) -> bool:
-    """Whether mpop is let in inside TLS; what it fetches stays there."""
-    rc = folder / "mpoprc"
-    rc.write_text(
-        f"account default\nhost localhost\nport {node.port('pop3s')}\nuser {USER}\n"
-        f'password "{password}"\nauth {auth}\ntls on\ntls_starttls off\n'
-        f"tls_trust_file {node.certificate}\ndelivery mbox {folder / 'mbox'}\nkeep on\n"
-        f"uidls_file {folder / 'uidls'}\n"
+    """Whether mpop is let in inside TLS."""
+    return is_let_in(
+        folder,
+        f"port {node.port('pop3s')}",
+        f"user {USER}",
+        f'password "{password}"',
+        f"auth {auth}",
+        "tls on",
+        "tls_starttls off",
+        f"tls_trust_file {node.certificate}",
     )
-    rc.chmod(0o600)
-    done = subprocess.run(
-        ["mpop", f"--file={rc}", "--quiet"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode in (0, 77), done.stderr
-    return done.returncode == 0
 
 
 def pop3(node: Node, password: str) -> poplib.POP3:

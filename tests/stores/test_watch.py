@@ -53,6 +53,24 @@ class WatchTests(SynchronousTestCase):
         self.watch.look()
         self.assertTrue(self.disabled())
 
+    def test_what_this_process_changed_is_read_once_and_the_others_are_told(self) -> None:
+        read, told = [], []
+        in_thread = self.watch.in_thread
+
+        def counted(function: Any, *args: Any) -> Deferred[Any]:
+            read.append(function)
+            return in_thread(function, *args)
+
+        self.watch.in_thread = counted
+        self.watch.told = lambda: told.append(self.disabled())
+        self.accounts.set_disabled("alice", True)
+        self.successResultOf(Deferred.fromCoroutine(self.watch.changed()))
+        self.watch.look()
+        self.assertEqual((1, [True]), (len(read), told))
+        self.admin.set_disabled("alice", False)
+        self.watch.look()
+        self.assertFalse(self.disabled())
+
     def test_a_change_that_could_not_be_read_is_read_at_a_later_look(self) -> None:
         self.admin.set_disabled("alice", True)
         self.broken = StoreBusy(detail="somebody writes")

@@ -63,12 +63,21 @@ class FakeReactor:
         self.later.append((call, args, named))
 
 
+class Whole:
+    def __repr__(self) -> str:
+        raise AssertionError("it takes seconds, and the reactor is held for as long")
+
+    def call(self, _other: object) -> None:
+        """Something is done."""
+
+
 class HeldTests(SynchronousTestCase):
     def test_calls_of_all_kinds_are_timed_and_made(self) -> None:
         from twisted.python import log
 
         self.patch(log, "callWithLogger", lambda logger, call, *args: call(*args))
         reactor, held, made = FakeReactor(), Held(), list[int]()
+        reactor.threadCallQueue.append((made.append, (0,), {}))  # nothing that waits is lost
         held.watch(reactor)
         self.addCleanup(os.close, held._schedstat)
         self.addCleanup(gc.callbacks.remove, held._collect)
@@ -77,7 +86,7 @@ class HeldTests(SynchronousTestCase):
         for call, args, named in [*reactor.later, *reactor.threadCallQueue]:
             call(*args, **named)
         log.callWithLogger(self, made.append, 3)
-        self.assertEqual(([1, 2, 3], 3), (made, held.times))
+        self.assertEqual(([1, 0, 2, 3], 4), (made, held.times))
 
     def test_the_time_for_which_others_had_the_processors_is_not_its_own(self) -> None:
         wall, cpu = iter([0.0, 0.050]), iter([1.0, 1.002])
@@ -90,6 +99,15 @@ class HeldTests(SynchronousTestCase):
         found = [round(each, 6) for each in (hold.own_s, hold.cpu_s, hold.delayed_s)]
         self.assertEqual([0.010, 0.002, 0.040], found)
         self.assertEqual(0.050, held.longest_s)
+
+    def test_what_was_called_is_named_and_nothing_is_shown_of_what_it_is_bound_to(self) -> None:
+        self.patch(Held, "_delayed_s", lambda _self: 0.0)
+        clock = iter([0.0, 1.0])
+        fake = SimpleNamespace(perf_counter=clock.__next__, thread_time=lambda: 0.0)
+        self.patch(held_module, "time", fake)
+        held = Held()
+        held._timed(Whole().call, Whole())
+        self.assertEqual(["Whole.call, Whole"], [each.what for each in held.holds])
 
     def test_the_longest_are_kept(self) -> None:
         self.patch(Held, "_delayed_s", lambda _self: 0.0)
@@ -105,7 +123,7 @@ class HeldTests(SynchronousTestCase):
 
 
 class AimsTests(SynchronousTestCase):
-    def results(self, workers: float, theirs: float, longest_s: float) -> Results:
+    def results(self, workers: float, theirs: float, longest_s: float, acked: int) -> Results:
         told = Results()
         for repeat in range(3):
             for name, rate in ((OURS, 200.0), (WORKERS, workers), (THEIRS, theirs)):
@@ -114,18 +132,25 @@ class AimsTests(SynchronousTestCase):
                 told.add(record | figures)
         longest = [{"own_s": each, "cpu_s": each / 2} for each in (0.001, longest_s)]
         held = {"longest": longest, "times": 1000, "written": 4}
+        held |= {"offered": 1250.0, "acked": acked, "p99_ms": 104.6}
         told.add({"kind": "held", "cell": "held", "target": OURS} | held)
         return told
 
-    def kept(self, *figures: float) -> list[bool]:
-        return [kept for _, wanted, _, kept in aims(self.results(*figures)) if wanted != "none"]
+    def kept(self, *figures: float, acked: int) -> list[bool]:
+        told = aims(self.results(*figures, acked))
+        return [kept for _, wanted, _, kept in told if wanted != "none"]
 
-    def test_both_are_held_against_what_was_measured(self) -> None:
-        self.assertEqual([True, True], self.kept(300.0, 150.0, 0.010))
-        self.assertEqual([False, False], self.kept(299.0, 150.0, 0.011))
+    def test_each_is_held_against_what_was_measured(self) -> None:
+        self.assertEqual([True, True, True], self.kept(300.0, 150.0, 0.010, acked=1250))
+        self.assertEqual([False, False, True], self.kept(299.0, 150.0, 0.011, acked=1250))
+
+    def test_a_node_that_stood_still_keeps_no_aim_by_that(self) -> None:
+        self.assertEqual([True, True, False], self.kept(300.0, 150.0, 0.009, acked=352))
 
     def test_the_tables_have_the_figures(self) -> None:
-        text = "\n".join(table(self.results(300.0, 120.0, 0.0042)))
-        told = "4.2 ms, 2.1 of them at work; 4 full models written"
-        for words in ("2.50 x", told, "needs 1 (1 to 1) times", "mailnode, two workers", "Postfix"):
+        text = "\n".join(table(self.results(300.0, 120.0, 0.0042, 1250)))
+        held = "4.2 ms, 2.1 of them at work; 4 full models written"
+        taken = "1,250, 99 of 100 within 105 ms"
+        both = "mailnode, two workers", "Postfix"
+        for words in ("2.50 x", held, taken, "needs 1 (1 to 1) times", *both):
             self.assertIn(words, text)

@@ -93,6 +93,11 @@ class Pages(SynchronousTestCase):
         layers = "".join(f"    {layer}\n" for layer in kept["contracts"][0]["layers"])
         self.assertIn(layers, read(DOCS / "hacking.rst"))
 
+    def test_every_room_is_in_the_layout(self) -> None:
+        told = section(DOCS / "hacking.rst", "The layout")
+        for path in (ROOT / "mailnode").glob("*/__init__.py"):
+            self.assertRegex(told, rf"``(mailnode/)?{path.parent.name}/``")
+
     def test_every_dependency_has_its_reason(self) -> None:
         import configparser
 

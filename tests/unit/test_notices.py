@@ -60,6 +60,17 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual([], mail.defects)
         self.assertIn("häßlich", text)
 
+    def test_an_address_beyond_ascii_stands_in_the_field_as_it_is(self) -> None:
+        octets = make_notice(
+            Entry("signed-in", "юзер@example.test", Actor("", "pop3"), {}, 1_800_000_000.0),
+            to=parse_address("юзер@example.test"),
+            sender=parse_address("postmaster@example.test"),
+            mail_id="0" * 26,
+            hostname="mx.example.test",
+            is_last=False,
+        )
+        self.assertIn("\r\nTo: <юзер@example.test>\r\n", octets.decode())
+
     def test_each_event_that_is_noticed_has_its_words(self) -> None:
         from mailnode.store.seen_rows import NOTICED
 

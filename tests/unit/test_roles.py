@@ -225,6 +225,20 @@ class RoleTests(ApiCase):
                     if need == "O" or "another" not in role:
                         await self.walk(route, verb, role, need in lets_in)
 
+    async def test_an_endpoint_gives_nobody_the_subaddress_of_an_account_that_may_do_more(
+        self,
+    ) -> None:
+        await self.begin()
+        self.node_.accounts.add_account(parse_address(f"dora@{OWN}"), "h", admin=True)
+        await self.done(self.node_.watch.take_up())
+        address = f"dora+reset@{OWN}"
+        for path, order in (
+            ("/aliases", {"source": address, "target": f"carol@{OWN}"}),
+            ("/accounts", {"address": address, "password": "seven sleepy owls"}),
+        ):
+            said = await self.ask("POST", path, order, token="carol")
+            self.assertEqual(403, said.status, said)
+
     def tell_mails(self) -> None:
         """One mail to each domain stands in the journal."""
         for domain, mail_id in MAILS.items():

@@ -30,6 +30,15 @@ except KeyboardInterrupt:
     pathlib.Path(sys.argv[1] + ".tidied").touch()
 """
 
+WAITS_FOR_NEXT = """
+import pathlib, sys, time
+until = time.monotonic() + 30
+while not pathlib.Path(sys.argv[1]).with_name("next").exists():
+    if time.monotonic() > until:
+        sys.exit(1)
+    time.sleep(0.01)
+"""
+
 
 def is_there(pid: int) -> bool:
     """Whether it runs: what nobody has waited for yet runs no more."""
@@ -62,19 +71,18 @@ class RunTests(SynchronousTestCase):
         command = [sys.executable, "-c", program, str(self.folder / name)]
         return Call(name, name, command, Path(self.mktemp()))
 
-    def test_rows_go_side_by_side_and_each_code_is_kept(self) -> None:
-        note = "import sys, pathlib; pathlib.Path(sys.argv[1]).touch(); sys.exit({})"
-        first, second = self.call("first", note.format(0)), self.call("second", note.format(3))
-        other = self.call("other", note.format(0))
-        self.assertTrue(run([[first, second], [other]], Interruptions()))
-        self.assertEqual([0, 3, 0], [each.code for each in (first, second, other)])
-        began = [(self.folder / name).stat().st_mtime_ns for name in ("first", "second")]
-        self.assertEqual(sorted(began), began)
+    def test_the_next_begins_when_one_has_ended_and_each_code_is_kept(self) -> None:
+        waiting = self.call("long", WAITS_FOR_NEXT)
+        short = self.call("short", "import sys; sys.exit(3)")
+        following = self.call("next", "import sys, pathlib; pathlib.Path(sys.argv[1]).touch()")
+        self.assertTrue(run([waiting, short, following], Interruptions()))
+        self.assertEqual([0, 3, 0], [each.code for each in (waiting, short, following)])
 
     def test_who_is_interrupted_cleans_up_and_what_would_begin_does_not(self) -> None:
+        self.patch(run_module, "SIDE_BY_SIDE", 1)
         tidy, next_one = self.call("tidy", TIDY), self.call("next", TIDY)
         interrupted: Any = OnceThere(self.folder / "tidy")
-        self.assertFalse(run([[tidy, next_one]], interrupted))
+        self.assertFalse(run([tidy, next_one], interrupted))
         self.assertEqual(
             ["tidy", "tidy.tidied"], sorted(each.name for each in self.folder.iterdir())
         )
@@ -82,7 +90,7 @@ class RunTests(SynchronousTestCase):
     def test_nothing_is_left_of_who_would_not_end_nor_of_what_it_started(self) -> None:
         stubborn = self.call("stubborn", STUBBORN)
         interrupted: Any = OnceThere(self.folder / "stubborn", hurry=True)
-        self.assertFalse(run([[stubborn]], interrupted))
+        self.assertFalse(run([stubborn], interrupted))
         pids = list(map(int, (self.folder / "stubborn").read_text().split()))
         self.assertEqual(2, len(pids))
         until = time.monotonic() + 10

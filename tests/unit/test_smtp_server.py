@@ -889,6 +889,16 @@ class ForgedTests(SmtpCase):
                     (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
                 )
 
+    def test_nor_do_they_where_nobody_finds_out_who_sent_a_mail(self) -> None:
+        for blob_over in (256 << 10, 10):  # X-Spam-Flag would say more, too
+            self.house.counter.blob_over = blob_over
+            message = self.sent(b" NO\r\n" + self.FORGED)
+            wanted = b"X-Stray-Lines:\r\n NO\r\n" + self.FORGED
+            wanted += self.BODY.removesuffix(b".\r\n")
+            self.assertEqual(
+                (len(wanted), sha256(wanted).digest()), (message.size_octets, message.digest)
+            )
+
     def test_who_writes_none_cuts_none(self) -> None:
         message = self.sent(self.FORGED)
         self.assertEqual(self.FORGED + self.BODY.removesuffix(b".\r\n"), message.body)
@@ -1088,6 +1098,7 @@ class Told(SmtpCase):
             "C: EHLO ",
             "S: 250-PIPELINING",
             "C: AUTH (secret)",
+            "S: 334 (secret)",
             "S: 235 2.7.0 ",
         ):
             self.assertIn(line, dialog)
@@ -1095,6 +1106,7 @@ class Told(SmtpCase):
         self.assertIn("S: 250 2.1.5 Ok", dialog)
         self.assertTrue(dialog.endswith(f"C: (the mail, 3 octets)\nS: {said.strip()}"), dialog)
         self.assertNotIn(PLAIN, dialog)
+        self.assertNotIn(base64.b64encode(b"Username:").decode(), dialog)
 
     def test_a_dialog_is_the_sessions_and_its_own_mails(self) -> None:
         self.open(rules=SmtpRules(keep_dialog=True))

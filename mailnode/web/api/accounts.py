@@ -1,4 +1,4 @@
-"""/accounts, /aliases, /domains, /routes: who has mail here, and which way the rest goes."""
+"""/accounts, /aliases, /domains: who has mail here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from attrs import define
 from mailnode.addresses import parse_address
 from mailnode.composing.people import read_address
 from mailnode.errors import BadAddress, MailError, WeakPassword
-from mailnode.routes import TLS_WISHES, read_route
 from mailnode.web.api.operations import (
+    GONE,
     NOTHING,
     Call,
     Content,
     Operation,
     Result,
     answer_json,
+    list_result,
     time_of,
 )
 from mailnode.web.api.problems import Conflict, Fault, Faulty
@@ -26,21 +27,25 @@ from mailnode.web.api.schemas import (
     flag,
     instant,
     list_of,
-    one_of,
     or_null,
     ref,
     text,
     thing,
     whole,
 )
-from mailnode.web.rights import require_admin, require_changed, require_domain, require_seen
+from mailnode.web.rights import (
+    require_address,
+    require_admin,
+    require_changed,
+    require_domain,
+    require_seen,
+)
 from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
     from mailnode.addresses import Address
     from mailnode.cred.choosing import Choose
     from mailnode.cred.stored import StoredPassword
-    from mailnode.routes import Route
     from mailnode.store.accounts import Accounts as StoredAccounts
     from mailnode.store.directory import Account, Alias
     from mailnode.web.guest import Guest
@@ -48,10 +53,6 @@ if TYPE_CHECKING:
 MOST_QUOTA = 1 << 50
 _ADDRESS = text(least=1, most=320, example="carol@example.org")
 _DOMAIN = text(least=1, most=255, example="example.org")
-_PATTERN = text(
-    "An address, a domain, `.DOMAIN` for what lies under it, or `*`.",
-    least=1, most=320, example="example.com",
-)  # fmt: skip
 _QUOTA = {
     "quota_octets": or_null(whole("Null: the node's; 0: no limit.", 0, MOST_QUOTA)),
     "quota_mails": or_null(whole("Likewise.", 0, MOST_QUOTA)),
@@ -78,14 +79,6 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Alias": thing({"source": _ADDRESS, "target": _ADDRESS}),
     "Domain": thing({"name": _DOMAIN, "created_at": or_null(instant())}),
-    "Route": thing(
-        {
-            "pattern": _PATTERN,
-            "target": text(example="smtps://carol@relay.example.net:465"),
-            "tls": one_of("", TLS_WISHES),
-            "password_file": text(),
-        }
-    ),
 }
 
 
@@ -99,6 +92,7 @@ class Accounts:
         choose_password: a new one for an address, and the account that has it, if any, as
             users.db keeps it; raises WeakPassword.
         usage: octets and mails of an account.
+        owner_of: the account that an address is a subaddress of.
     """
 
     accounts: StoredAccounts
@@ -106,6 +100,7 @@ class Accounts:
     changed: Callable[[], Awaitable[object]]
     choose_password: Choose
     usage: Callable[[int], tuple[int, int]]
+    owner_of: Callable[[Address], Account | None]
 
     def operations(self) -> Sequence[Operation]:
         whose: dict[str, Any] = {"scope": "admin", "need": Need.ADMIN}
@@ -113,14 +108,13 @@ class Accounts:
         account: dict[str, Any] = {"tag": "Accounts", **of_domain}
         alias: dict[str, Any] = {"tag": "Aliases", **of_domain}
         domain: dict[str, Any] = {"tag": "Domains", **whose}
-        route: dict[str, Any] = {"tag": "Routes", **whose}
         of_one: dict[str, Any] = {"places": {"address": _ADDRESS}}
         made: dict[str, Any] = {"failures": [400, 404, 409]}
         return (
             Operation(
                 name="listAccounts", method="GET", path="/accounts", answer=self.list_accounts,
                 about="All accounts", query={"domain": _DOMAIN},
-                results=[_list_of("Account")], failures=[404], **account,
+                results=[list_result("Account")], failures=[404], **account,
             ),
             Operation(
                 name="addAccount", method="POST", path="/accounts", answer=self.add_account,
@@ -148,12 +142,12 @@ class Accounts:
                 name="deleteAccount", method="DELETE", path="/accounts/{address}",
                 answer=self.delete_account, about="Deletes an account and its mail",
                 query={"force": flag("The aliases that lead to it go too.", default=False)},
-                results=[_GONE], failures=[400, 404, 409], **of_one, **account,
+                results=[GONE], failures=[400, 404, 409], **of_one, **account,
             ),
             Operation(
                 name="listAliases", method="GET", path="/aliases", answer=self.list_aliases,
                 about="All aliases, a target a line", query={"domain": _DOMAIN},
-                results=[_list_of("Alias")], failures=[404], **alias,
+                results=[list_result("Alias")], failures=[404], **alias,
             ),
             Operation(
                 name="addAlias", method="POST", path="/aliases", answer=self.add_alias,
@@ -165,12 +159,12 @@ class Accounts:
             Operation(
                 name="deleteAlias", method="DELETE", path="/aliases/{address}",
                 answer=self.delete_alias, about="An alias leads nowhere, or no more to `target`",
-                query={"target": _ADDRESS}, results=[_GONE], failures=[404],
+                query={"target": _ADDRESS}, results=[GONE], failures=[404],
                 **of_one, **alias,
             ),
             Operation(
                 name="listDomains", method="GET", path="/domains", answer=self.list_domains,
-                about="All domains, the first one first", results=[_list_of("Domain")], **domain,
+                about="All domains, the first one first", results=[list_result("Domain")], **domain,
             ),
             Operation(
                 name="addDomain", method="POST", path="/domains", answer=self.add_domain,
@@ -181,29 +175,7 @@ class Accounts:
             Operation(
                 name="deleteDomain", method="DELETE", path="/domains/{name}",
                 answer=self.delete_domain, about="Mail to a domain is refused; it must be empty",
-                places={"name": _DOMAIN}, results=[_GONE], failures=[400, 404], **domain,
-            ),
-            Operation(
-                name="listRoutes", method="GET", path="/routes", answer=self.list_routes,
-                about="The ways of mail for elsewhere; what none names goes by MX",
-                results=[_list_of("Route")], **route,
-            ),
-            Operation(
-                name="addRoute", method="POST", path="/routes", answer=self.add_route,
-                about="Mail for `pattern` goes to `target`",
-                more="A target is mx, smtp://HOST:PORT, smtps://USER@HOST:PORT, lmtp://HOST:PORT, "
-                "lmtp:///PATH, discard, refuse or hold. A route with a sign-in is made by the "
-                "command line, which knows the file of its password.",
-                bodies=[Content(JSON, thing({"pattern": _PATTERN, "target": text(least=1,
-                        most=1000, example="smtp://relay.example.net:25"),
-                        "tls": one_of("", TLS_WISHES)}, needs=("pattern", "target")),
-                        {"pattern": "example.com", "target": "hold"})],
-                results=[Result(201, "It.", ref("Route"))], **made, **route,
-            ),
-            Operation(
-                name="deleteRoute", method="DELETE", path="/routes/{pattern}",
-                answer=self.delete_route, about="A pattern has no route of its own any more",
-                places={"pattern": _PATTERN}, results=[_GONE], failures=[404], **route,
+                places={"name": _DOMAIN}, results=[GONE], failures=[400, 404], **domain,
             ),
         )  # fmt: skip
 
@@ -223,7 +195,7 @@ class Accounts:
     async def add_account(self, call: Call) -> Answer:
         body = call.body
         address = _address(body, "address")
-        require_domain(call.visit.guest, address.domain)
+        require_address(call.visit.guest, address, self.owner_of(address))
         if body.get("admin"):
             require_admin(call.visit.guest)
         password = await self._choose(body["password"], address)
@@ -309,9 +281,9 @@ class Accounts:
         return answer_json({"items": items})
 
     async def add_alias(self, call: Call) -> Answer:
-        source, target = (str(_address(call.body, name)) for name in ("source", "target"))
-        require_domain(call.visit.guest, _domain_of(source))
-        made = await self._change(lambda: self._of(call).add_alias(source, target))
+        source, target = (_address(call.body, name) for name in ("source", "target"))
+        require_address(call.visit.guest, source, self.owner_of(source))
+        made = await self._change(lambda: self._of(call).add_alias(str(source), str(target)))
         return answer_json({"source": made.source, "target": made.target}, 201)
 
     async def delete_alias(self, call: Call) -> Answer:
@@ -332,22 +304,6 @@ class Accounts:
 
     async def delete_domain(self, call: Call) -> Answer:
         await self._change(lambda: self._of(call).delete_domain(call.places["name"]))
-        return NOTHING
-
-    # Routes
-
-    async def list_routes(self, call: Call) -> Answer:
-        found = await self._ask(self.accounts.outside.routes)
-        return answer_json({"items": [_route_facts(each) for each in found]})
-
-    async def add_route(self, call: Call) -> Answer:
-        body = call.body
-        route = read_route(body["pattern"], body["target"], tls=body.get("tls"))
-        await self._change(lambda: self._of(call).outside.add_route(route))
-        return answer_json(_route_facts(route), 201)
-
-    async def delete_route(self, call: Call) -> Answer:
-        await self._change(lambda: self._of(call).outside.delete_route(call.places["pattern"]))
         return NOTHING
 
     # All of them
@@ -428,19 +384,3 @@ def _address(body: dict[str, Any], name: str) -> Address:
 
 def _domain_facts(domain: Any) -> dict[str, Any]:
     return {"name": domain.name, "created_at": time_of(domain.created_at)}
-
-
-def _route_facts(route: Route) -> dict[str, Any]:
-    return {
-        "pattern": route.pattern,
-        "target": route.target,
-        "tls": route.tls,
-        "password_file": route.password_file,
-    }
-
-
-def _list_of(name: str) -> Result:
-    return Result(200, "They.", thing({"items": list_of(ref(name))}))
-
-
-_GONE = Result(204, "It is gone.", None, "")

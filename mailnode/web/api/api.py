@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from mailnode.web.api import accounts, audit, bans, captured, queue, searching, sending, shapes
+from mailnode.web.api import (
+    accounts,
+    audit,
+    bans,
+    captured,
+    mail_routes,
+    queue,
+    searching,
+    sending,
+    shapes,
+)
 from mailnode.web.api.operations import Operation
 from mailnode.web.api.schemas import Schema
 
@@ -21,6 +31,7 @@ SCHEMAS: Mapping[str, Schema] = {
     **searching.SCHEMAS,
     **captured.SCHEMAS,
     **accounts.SCHEMAS,
+    **mail_routes.SCHEMAS,
     **queue.SCHEMAS,
     **bans.SCHEMAS,
     **audit.SCHEMAS,

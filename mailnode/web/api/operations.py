@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from mailnode.web.api.checking import checked, faults_of, read_json, unknown
 from mailnode.web.api.problems import Fault, Faulty, UnknownKind
-from mailnode.web.api.schemas import NUMBER, Schema, thing
+from mailnode.web.api.schemas import NUMBER, Schema, list_of, ref, thing
 from mailnode.web.refusals import BadRequest, NoSuchPage
 from mailnode.web.routes import JSON, Answer, Need, Route, Taken
 
@@ -195,6 +195,12 @@ def answer_json(value: Any, status: int = 200, headers: tuple[tuple[str, str], .
 
 
 NOTHING = Answer(status=204, kind=JSON)
+GONE = Result(204, "It is gone.", None, "")
+
+
+def list_result(name: str) -> Result:
+    """All of a kind, by the name of its schema."""
+    return Result(200, "They.", thing({"items": list_of(ref(name))}))
 
 
 def time_of(at: float | None) -> str | None:

@@ -13,8 +13,8 @@ from mailnode.addresses import Address, parse_address
 from mailnode.errors import BadAddress, MailError, NotFound, SignInBusy, WeakPassword
 from mailnode.telling import count, size
 from mailnode.web.pages.admin_forms import Typed, as_typed, number_of, read_quota
-from mailnode.web.refusals import NoSuchPage
-from mailnode.web.rights import may_change, require_changed, require_seen
+from mailnode.web.refusals import NoSuchPage, NotAllowed
+from mailnode.web.rights import may_change, require_address, require_changed, require_seen
 from mailnode.web.routes import Answer, Need, Route, see_other
 
 if TYPE_CHECKING:
@@ -191,9 +191,12 @@ class AdminAccounts:
         except BadAddress as error:
             typed.mistake("address", f"{error.text}; an address is such as carol@example.org")
             return None
-        if not guest.looks_after(address.domain):
-            typed.mistake("address", f"You look after {', '.join(guest.domains)} alone")
-        elif not self.desk.directory.is_local(address.domain):
+        try:
+            require_address(guest, address, self.desk.directory.owner_of(address))
+        except NotAllowed as error:
+            typed.mistake("address", error)
+            return address
+        if not self.desk.directory.is_local(address.domain):
             typed.mistake(
                 "address", f"{address.domain} is no domain here: add it on the page Domains first"
             )
@@ -266,9 +269,10 @@ class AdminAccounts:
         octets, mails = read_quota(typed)
         if not typed.is_right:
             return await self._page(visit, account, typed, status=422)
-        await self._change(
+        await self._change_one(
             visit,
-            lambda accounts: accounts.set_quota(str(account.address), octets=octets, mails=mails),
+            account,
+            lambda accounts, name: accounts.set_quota(name, octets=octets, mails=mails),
         )
         self._say(visit, f"The quota of {account.address} is set.")
         return see_other(f"/admin/accounts/{account_id}")
@@ -287,8 +291,8 @@ class AdminAccounts:
         stored = await self._choose(typed, password, account.address, account)
         if not typed.is_right:
             return await self._page(visit, account, typed, status=422)
-        await self._change(
-            visit, lambda accounts: accounts.set_password(str(account.address), stored)
+        await self._change_one(
+            visit, account, lambda accounts, name: accounts.set_password(name, stored)
         )
         self._say(visit, f"{account.address} has a new password; it is signed out everywhere.")
         if _is_typed(visit, typed):
@@ -299,8 +303,8 @@ class AdminAccounts:
         account, disabled = self._changed(visit, account_id), visit.form.get("disabled") == "yes"
         if disabled and account.id == visit.guest.account.id:
             return await self._refused(visit, account, "shut")
-        await self._change(
-            visit, lambda accounts: accounts.set_disabled(str(account.address), disabled)
+        await self._change_one(
+            visit, account, lambda accounts, name: accounts.set_disabled(name, disabled)
         )
         told = "disabled: it takes no mail and signs in nowhere" if disabled else "enabled"
         self._say(visit, f"{account.address} is {told}.")
@@ -310,16 +314,17 @@ class AdminAccounts:
         account, admin = self._changed(visit, account_id), visit.form.get("admin") == "yes"
         if not admin and account.id == visit.guest.account.id:
             return await self._refused(visit, account, "made no administrator")
-        await self._change(visit, lambda accounts: accounts.set_admin(str(account.address), admin))
+        await self._change_one(
+            visit, account, lambda accounts, name: accounts.set_admin(name, admin)
+        )
         told = "an administrator" if admin else "no administrator"
         self._say(visit, f"{account.address} is {told}.")
         return see_other(f"/admin/accounts/{account_id}")
 
     async def set_domains(self, visit: Visit, account_id: int) -> Answer:
         account, wanted = self._changed(visit, account_id), set(visit.form.all("domain"))
-        name = str(account.address)
 
-        def change(accounts: Accounts) -> None:
+        def change(accounts: Accounts, name: str) -> None:
             admins = accounts.domain_admins
             for domain in self.desk.directory.domains:
                 if domain in wanted and domain not in account.looks_after:
@@ -327,7 +332,7 @@ class AdminAccounts:
                 elif domain not in wanted and domain in account.looks_after:
                     admins.remove(name, domain)
 
-        await self._change(visit, change)
+        await self._change_one(visit, account, change)
         after = ", ".join(self._find(account_id).looks_after) or "no domain"
         self._say(visit, f"{account.address} looks after {after}.")
         return see_other(f"/admin/accounts/{account_id}")
@@ -354,8 +359,8 @@ class AdminAccounts:
                 aliases=aliases,
                 unsaid=bool(visit.form.get("sure")),
             )
-        await self._change(
-            visit, lambda accounts: accounts.delete_account(str(account.address), force=force)
+        await self._change_one(
+            visit, account, lambda accounts, name: accounts.delete_account(name, force=force)
         )
         self._say(visit, f"{account.address} is deleted; the node takes its mail out of the store.")
         return see_other("/admin/accounts")
@@ -400,6 +405,18 @@ class AdminAccounts:
         aliases = self.desk.accounts.aliases()
         leading = (each for each in aliases if parse_address(each.target).key == key)
         return list(dict.fromkeys(each.source for each in leading))
+
+    async def _change_one(
+        self, visit: Visit, account: Account, function: Callable[[Accounts, str], Any]
+    ) -> None:
+        """By what users.db says: since the page was asked for it may have got more rights."""
+        guest, name = visit.guest, str(account.address)
+
+        def change(accounts: Accounts) -> None:
+            require_changed(guest, accounts.account(name))
+            function(accounts, name)
+
+        await self._change(visit, change)
 
     async def _change(self, visit: Visit, function: Callable[[Accounts], Any]) -> Any:
         done = await self.desk.in_thread(function, self.desk.accounts_of(visit))

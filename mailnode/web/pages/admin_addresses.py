@@ -12,7 +12,8 @@ from attrs import define, frozen
 from mailnode.addresses import parse_address, parse_domain
 from mailnode.errors import AccountError, BadAddress, MailError
 from mailnode.web.pages.admin_forms import Typed
-from mailnode.web.rights import require_domain
+from mailnode.web.refusals import NotAllowed
+from mailnode.web.rights import require_address, require_domain
 from mailnode.web.routes import Answer, Need, Route, see_other
 from mailnode.web.templates import FlashForm
 
@@ -185,9 +186,12 @@ class AdminAddresses:
         typed = Typed.of(visit.form, ("source", "targets"))
         accounts, guest = self.desk.accounts_of(visit), visit.guest
         source = self._read_address(guest, typed, "source", typed.get("source"))
-        domain = source.rpartition("@")[2]
-        if source and domain in self.desk.directory.domains and not guest.looks_after(domain):
-            typed.mistake("source", f"You look after {', '.join(guest.domains)} alone")
+        if source:
+            address = parse_address(source)
+            try:
+                require_address(guest, address, self.desk.directory.owner_of(address))
+            except NotAllowed as error:
+                typed.mistake("source", error)
         named = list(filter(None, _BETWEEN.split(typed.get("targets"))))
         if not named:
             typed.mistake("targets", "Name at least one address that the mail goes to")
