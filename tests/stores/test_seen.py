@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.audited import Actor, Entry
+from mailnode.errors import StoreBroken
 from mailnode.store.audit_file import AuditFile
 from mailnode.store.audit_lines import Head, Line
 from mailnode.store.seen import NAME, News, People, Seen
@@ -203,7 +204,7 @@ class FollowingTests(SynchronousTestCase):
         self.seen._file.close()
         (self.data / NAME).write_bytes(b"x" * 8192)
         self.append("192.0.2.8")
-        with self.assertRaises(sqlite3.DatabaseError):
+        with self.assertRaises(StoreBroken):
             self.look()
         self.assertIsNone(self.look())
         self.append("192.0.2.9")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from email import message_from_bytes, policy
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.audited import Actor, Entry
+from mailnode.errors import StoreFull
 from mailnode.events import SignedIn
+from mailnode.model import Envelope, Message
 from mailnode.notices.mails import make_notice
+from mailnode.notices.notices import AGAIN_S, Notices
 from mailnode.service import Node
 from mailnode.store.audit_lines import read_back
+from mailnode.store.seen import Seen
 from tests.unit.node_case import NodeCase
 
 BOB = "bob@example.test"
@@ -78,6 +85,12 @@ class WordsTests(SynchronousTestCase):
             self.assertTrue(notice(event, Actor("root", "command line"))[1])
 
 
+def full_disk(*_args: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[misc]
+    raise error
+
+
 class NodeTests(NodeCase):
     async def mails(self, node: Node) -> list[str]:
         """Subjects in bob's inbox."""
@@ -99,6 +112,15 @@ class NodeTests(NodeCase):
         await self.done(node.audit.flush())
         assert node.notices is not None
         await self.done(node.notices.run())
+
+    async def signed_in_once(self) -> tuple[Node, Notices]:
+        self.add_accounts("bob")
+        node = self.started()
+        await self.follow(node)
+        self.sign_in(node, "192.0.2.7")
+        await self.follow(node)
+        assert node.notices is not None
+        return node, node.notices
 
     def sign_in(self, node: Node, client: str, **more: object) -> None:
         detail = {"account": BOB, "service": "pop3", **more}
@@ -125,6 +147,43 @@ class NodeTests(NodeCase):
         node.accounts.by(Actor("root", "command line")).set_password(BOB, "other hash")
         await self.follow(node)
         self.assertEqual(["Your password was changed"], await self.mails(node))
+
+    async def test_on_a_full_disk_what_was_told_is_told_once_and_the_log_has_a_warning(
+        self,
+    ) -> None:
+        node, notices = await self.signed_in_once()
+        for told, method in enumerate(("_keep", "_find"), 1):
+            broken = self.patch(Seen, method, full_disk)
+            self.sign_in(node, f"198.51.{told}.1")
+            await self.follow(node)
+            self.assertEqual(1, len([each for each in self.lines if "are told later" in each]))
+            self.lines.clear()
+            await self.follow(node)  # it is not looked at again at once
+            self.assertEqual([], [each for each in self.lines if "are told later" in each])
+            broken.restore()
+            now = notices.now() + AGAIN_S
+            notices.now = lambda now=now: now  # type: ignore[misc]
+            await self.follow(node)
+            self.assertEqual(told, len(await self.mails(node)))
+        self.assertEqual([], self.flushLoggedErrors())
+
+    async def test_when_one_mail_finds_no_room_the_ones_before_it_are_filed_once(self) -> None:
+        node, notices = await self.signed_in_once()
+        file, filed = notices.file, []
+
+        def file_one(envelope: Envelope, message: Message) -> Deferred[Any]:
+            filed.append(envelope)
+            return fail(StoreFull()) if len(filed) == 2 else file(envelope, message)
+
+        notices.file = file_one
+        self.sign_in(node, "198.51.100.1")
+        self.sign_in(node, "203.0.113.1")
+        await self.follow(node)
+        self.assertEqual(1, len(await self.mails(node)))
+        notices.now = lambda: time.time() + AGAIN_S
+        await self.follow(node)
+        self.assertEqual(2, len(await self.mails(node)))
+        self.assertEqual({"signed-in": 2}, dict(notices.counts))
 
     async def test_a_demo_account_is_told_nothing(self) -> None:
         self.add_accounts("bob", demo=True)
