@@ -94,7 +94,7 @@ def ban_add(
         auditor = auditor_of(config_of(ctx))
         for each in made:
             file.ban(each)
-            auditor.tell("banned", **ban_detail(each, for_s))
+            auditor.tell("banned", "", **ban_detail(each, for_s))
     if not answer_json(ctx, [_ban_facts(each) for each in made]):
         for each in made:
             output.say(f"nobody signs in from {short(each.network)}, {_until(each.until)}")
@@ -110,7 +110,7 @@ def ban_remove(ctx: click.Context, networks: tuple[str, ...]) -> None:
         auditor = auditor_of(config_of(ctx))
         for each in wanted:
             lifted = file.lift(each, time.time())
-            auditor.tell("unbanned", **lifted_detail(each, lifted))
+            auditor.tell("unbanned", "", **lifted_detail(each, lifted))
     if not answer_json(ctx, {"removed": wanted}):
         for each in wanted:
             output.say(f"whoever is at {short(each)} may sign in again")
