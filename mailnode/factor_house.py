@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mailnode.addresses import Address, parse_address
 from mailnode.cred.second_factor import Enrolment, SecondFactors, Send
 from mailnode.errors import MailError, NotSent
+from mailnode.mime import WRITTEN, WRITTEN_UTF8
 from mailnode.model import Client
 from mailnode.store.code_use import CodeUse
 from mailnode.texting import TextFailed, send_text
@@ -110,7 +110,7 @@ def _senders(house: House, post_office: PostOffice) -> dict[str, Send]:
 
 def _mail(account: Account, target: str, code: str, hostname: str) -> bytes:
     is_ascii = f"{account.address}{target}".isascii()
-    mail = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    mail = EmailMessage(policy=WRITTEN if is_ascii else WRITTEN_UTF8)
     mail["From"] = str(account.address)
     mail["To"] = target
     mail["Subject"] = f"Your code for {hostname}"
