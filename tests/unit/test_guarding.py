@@ -65,7 +65,6 @@ class GuardingCase(NodeCase):
         node.mail_log.tell_late()
         return node.mail_log.counts[name]
 
-
     async def audited(self, node: Node) -> list[tuple[str, Actor, dict[str, object]]]:
         """Of the audit stream, the oldest first."""
         flushed = node.audit.flush()
