@@ -25,7 +25,7 @@ from mailnode.store.audit_lines import (
     verify,
 )
 from mailnode.store.audit_search import Wanted, find_lines
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration, unit_hint
 
 WRITTEN_S = 0.3
 
@@ -40,13 +40,14 @@ def _read_since(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if value is None:
         return None
     try:
-        return time.time() - read_duration(value)
+        return time.time() - read_typed_duration(value)
     except ValueError:
         pass
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no time, such as 7d or 2027-01-31") from None
+        hint = f"; {meant}" if (meant := unit_hint(value)) else ""
+        raise click.BadParameter(f"{value!r} is no time, such as 7d or 2027-01-31{hint}") from None
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 

@@ -30,7 +30,7 @@ from mailnode.config import Config
 from mailnode.store.arrived import count_between
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.lists import open_mail
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration, unit_hint
 
 if TYPE_CHECKING:
     from mailnode.cli.replaying import Change, Replay, Sums
@@ -130,13 +130,14 @@ def _span(since: str, until: str | None) -> tuple[float, float]:
 def _moment(option: str, typed: str, now: float) -> float:
     """When that was: so long ago, or a local day or moment."""
     try:
-        return now - read_duration(typed)
+        return now - read_typed_duration(typed)
     except ValueError:
         pass
     try:
         return datetime.fromisoformat(typed.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise Mistake(f"{option} {typed}: that is not {_MOMENTS}", EX_USAGE) from None
+        hint = f"; {meant}" if (meant := unit_hint(typed)) else ""
+        raise Mistake(f"{option} {typed}: that is not {_MOMENTS}{hint}", EX_USAGE) from None
 
 
 @define
