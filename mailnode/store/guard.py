@@ -11,7 +11,9 @@ import ipaddress
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -278,8 +280,19 @@ class GuardFile:
             )
         lifted = Lifted([network] if done else [], addresses)
         if not lifted:
-            raise NotFound(f"{short(network)} is not banned; see: mailnode ban list")
+            around = [short(each) for each in self._bans_around(network, now)]
+            said = f"its network is: {', '.join(around)}" if around else "see: mailnode ban list"
+            raise NotFound(f"{short(network)} is not banned; {said}")
         return lifted
+
+    def _bans_around(self, network: str, now: float) -> list[str]:
+        inner: Any = ipaddress.ip_network(network)
+        with self._using() as connection:
+            there = [each for each in select_bans(connection) if (each.until or inf) > now]
+        outer = [ipaddress.ip_network(each.network) for each in there]
+        return [
+            str(each) for each in outer if each.version == inner.version and inner.subnet_of(each)
+        ]
 
 
 def _is_in(block: Block, network: str) -> bool:

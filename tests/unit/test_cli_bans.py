@@ -85,9 +85,16 @@ class BanTests(CommandCase):
         self.assertIn("this machine", self.refusal("ban add 127.0.0.1", 65))
         self.refusal("ban add 192.0.2.1 --for never", 64)
         self.refusal("ban add 192.0.2.1 --for 0", 64)
+        self.assertIn("no unit; 7d?", self.refusal("ban add 192.0.2.1 --for 7", 64))
         self.refusal(f"ban add 192.0.2.1 --reason '{'x' * 201}'", 65)
         self.assertIn("ban list", self.refusal("ban remove 192.0.2.1", 67))
         self.assertEqual([], self.run_json("ban list")["bans"])
+
+    def test_of_an_address_in_a_network_that_is_banned_the_network_is_named(self) -> None:
+        self.run_command("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.0/24")
+        said = self.refusal("ban remove 192.0.2.7", 67)
+        self.assertIn("192.0.2.7 is not banned; its network is: 192.0.2.0/24", said)
+        self.assertEqual(3, len(self.run_json("ban list")["bans"]))
 
     def test_without_a_node_there_is_nothing_to_ban_it_from(self) -> None:
         (self.folder / "var").rmdir()
