@@ -56,8 +56,9 @@ _MOMENTS = 'a span such as 7d, or a day or moment such as 2026-11-20 or "2026-11
 def replay(ctx: click.Context, since: str, until: str | None, account: str | None) -> None:
     """List the mails whose verdict would be another one now.
 
-    Mail that is kept is judged again, by the settings that --config names or else those of the
-    node, and by what is learned now. Nothing is changed, and the node may run meanwhile. Who sent
+    Mail that is kept is judged again, by the settings that this command finds (--config, or else
+    MAILNODE_CONFIG and the environment of this shell, which the node may not have), and by what is
+    learned now. Nothing is changed, and the node may run meanwhile. Who sent
     a mail (SPF, DKIM, DMARC) is as it was found when it came. Programs that the settings name, such
     as rspamd, are asked about each mail; filters of [plugins] are not.
     """
