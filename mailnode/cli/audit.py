@@ -141,11 +141,16 @@ def _read_head(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     "--expect",
     callback=_read_head,
     metavar="HEAD",
-    help="A head that was kept elsewhere: that line must be there as it was.",
+    help="NUMBER:HASH as an earlier `audit verify` told it and somebody kept elsewhere: the line of"
+    " that number must be there still, with that hash.",
 )
 @click.pass_context
 def audit_verify(ctx: click.Context, expect: Head | None) -> None:
-    """Tell whether a line was changed, cut out or put in, and the head: keep that elsewhere."""
+    """Tell whether a line was changed, cut out or put in, and the head.
+
+    The head is the number and hash of the last line. Keep it where nobody who may write to the data
+    folder gets at it: given to --expect later, it shows even a stream that was made anew whole.
+    """
     config = config_of(ctx)
     with _nobody_appends(config):
         found = verify(config.data_path, expect)

@@ -270,7 +270,7 @@ def verify(data: Path, expected: Head | None = None) -> Verified:
         wrong(first[1], 1, f"what came before number {first[0].number + 1} is gone, and not pruned")
     _compare_heads(data, head, count, wrong)
     if expected is not None and not met and expected != Head():
-        wrong("", 0, f"line {expected.number} is not the one that was expected")
+        wrong("", 0, f"line {expected.number} is not the one that was expected: changed, or gone")
     return Verified(count, head, tuple(faults))
 
 
