@@ -134,7 +134,9 @@ class ChainTests(AuditCase):
             path.unlink()
         self.append("account-added", "domain-added")
         self.assertEqual(self.faults(), [])
-        self.assertEqual(self.faults(head), ["line 2 is not the one that was expected"])
+        self.assertEqual(
+            self.faults(head), ["line 2 is not the one that was expected: changed, or gone"]
+        )
 
     def test_a_head_of_before_is_still_there_later(self) -> None:
         head = self.append("account-added", "gear-set")
