@@ -11,7 +11,9 @@ import ipaddress
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
 
@@ -114,6 +116,18 @@ def read_network(text: str) -> str:
 def short(network: str) -> str:
     """For people: of an address without the length of its prefix."""
     return network.removesuffix("/32" if ":" not in network else "/128")
+
+
+def ban_detail(ban: Ban, for_s: float | None) -> dict[str, object]:
+    """As the audit stream has it, beside who made it."""
+    told = {"network": short(ban.network), "for_s": for_s, "reason": ban.reason or None}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def lifted_detail(network: str, lifted: Lifted) -> dict[str, object]:
+    """The same of what was lifted there; `blocks` counts those that may guess again."""
+    blocks = {"blocks": len(lifted.addresses)} if lifted.addresses else {}
+    return {"network": short(network), **blocks}
 
 
 @define(eq=False)
@@ -266,8 +280,19 @@ class GuardFile:
             )
         lifted = Lifted([network] if done else [], addresses)
         if not lifted:
-            raise NotFound(f"{short(network)} is not banned; see: mailnode ban list")
+            around = [short(each) for each in self._bans_around(network, now)]
+            said = f"its network is: {', '.join(around)}" if around else "see: mailnode ban list"
+            raise NotFound(f"{short(network)} is not banned; {said}")
         return lifted
+
+    def _bans_around(self, network: str, now: float) -> list[str]:
+        inner: Any = ipaddress.ip_network(network)
+        with self._using() as connection:
+            there = [each for each in select_bans(connection) if (each.until or inf) > now]
+        outer = [ipaddress.ip_network(each.network) for each in there]
+        return [
+            str(each) for each in outer if each.version == inner.version and inner.subnet_of(each)
+        ]
 
 
 def _is_in(block: Block, network: str) -> bool:

@@ -21,6 +21,7 @@ from mailnode.web.api.schemas import Schema, instant, list_of, or_null, ref, tex
 from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
+    from mailnode.audited import Actor
     from mailnode.store.guard import Ban, Block
 
 MOST_BAN_S = 10 * 366 * 86400
@@ -52,8 +53,10 @@ class KeepingOut(Protocol):
     """`guarding.Guard`."""
 
     def kept_out(self) -> tuple[list[Ban], list[Block]]: ...
-    def ban(self, network: str, for_s: float | None, reason: str, by: str) -> Awaitable[Ban]: ...
-    def lift(self, network: str, by: str) -> Awaitable[None]: ...
+    def ban(
+        self, network: str, for_s: float | None, reason: str, actor: Actor
+    ) -> Awaitable[Ban]: ...
+    def lift(self, network: str, actor: Actor) -> Awaitable[None]: ...
 
 
 @define(eq=False)
@@ -100,12 +103,12 @@ class Bans:
         reason = call.body.get("reason", "")
         if reason and not reason.isprintable():
             raise Faulty([Fault("reason", "must be one line of words")])
-        by = str(call.account.address)
-        made = await self.guard.ban(call.body["network"], call.body.get("for_s"), reason, by)
+        network, for_s = call.body["network"], call.body.get("for_s")
+        made = await self.guard.ban(network, for_s, reason, call.visit.actor)
         return answer_json(_ban_facts(made), 201)
 
     async def lift(self, call: Call) -> Answer:
-        await self.guard.lift(call.places["network"], str(call.account.address))
+        await self.guard.lift(call.places["network"], call.visit.actor)
         return NOTHING
 
 
