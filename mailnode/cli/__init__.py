@@ -4,48 +4,67 @@ from __future__ import annotations
 
 import sys
 
-from mailnode.cli.accounts import domain, user
-from mailnode.cli.aliases import alias
-from mailnode.cli.audit import audit
-from mailnode.cli.backup import backup
-from mailnode.cli.backups import backups
-from mailnode.cli.bans import ban
-from mailnode.cli.check import check
-from mailnode.cli.clock import clock
-from mailnode.cli.dkim import dkim
-from mailnode.cli.dmarc import dmarc
-from mailnode.cli.dns import dns
-from mailnode.cli.doctor import doctor
-from mailnode.cli.domain_admins import user_admin
-from mailnode.cli.export import export_mail
-from mailnode.cli.factors import factor
 from mailnode.cli.frame import RootGroup
-from mailnode.cli.gear import gear
-from mailnode.cli.import_mail import import_mail
-from mailnode.cli.index import index
-from mailnode.cli.learn import learn
-from mailnode.cli.mailbox import mailbox
-from mailnode.cli.maildrop import delete, list_mails, read, save, stat
-from mailnode.cli.queue import queue
-from mailnode.cli.repair import repair
-from mailnode.cli.replay import replay
-from mailnode.cli.restore import restore
-from mailnode.cli.rollback import rollback
-from mailnode.cli.routes import route
-from mailnode.cli.search import search
-from mailnode.cli.send import send
-from mailnode.cli.send_as import send_as
-from mailnode.cli.senders import sender
-from mailnode.cli.sendmail import sendmail
-from mailnode.cli.settings import config, init, verify, version
-from mailnode.cli.shell import shell
-from mailnode.cli.tokens import token
-from mailnode.cli.trace import trace
-from mailnode.cli.user_import import user_import
-from mailnode.cli.watching import watch
 
+# What each is, in a module of this package: `module:command`, or both names alike.
+COMMANDS = {
+    "Mail": {
+        "shell": "shell",
+        "send": "send",
+        "list": "maildrop:list_mails",
+        "read": "maildrop:read",
+        "save": "maildrop:save",
+        "delete": "maildrop:delete",
+        "stat": "maildrop:stat",
+        "watch": "watching:watch",
+        "check": "check",
+        "sendmail": "sendmail",
+    },
+    "People": {
+        "init": "settings:init",
+        "domain": "accounts:domain",
+        "user": "user",
+        "alias": "aliases:alias",
+        "mailbox": "mailbox",
+        "search": "search",
+        "import": "import_mail",
+        "export": "export:export_mail",
+        "learn": "learn",
+        "sender": "senders:sender",
+        "send-as": "send_as",
+        "token": "tokens:token",
+    },
+    "Other hosts": {
+        "gear": "gear",
+        "route": "routes:route",
+        "queue": "queue",
+        "dkim": "dkim",
+        "dns": "dns",
+        "dmarc": "dmarc",
+        "clock": "clock",
+    },
+    "The node": {
+        "config": "settings:config",
+        "doctor": "doctor",
+        "trace": "trace",
+        "replay": "replay",
+        "audit": "audit",
+        "ban": "bans:ban",
+        "version": "settings:version",
+    },
+    "Its data": {
+        "backup": "backup",
+        "backups": "backups",
+        "restore": "restore",
+        "verify": "settings:verify",
+        "repair": "repair",
+        "rollback": "rollback",
+        "index": "index",
+    },
+}
 main = RootGroup(
     "mailnode",
+    sections=COMMANDS,
     example="mailnode user add carol@example.org",
     help="""Look after a mailnode, its accounts, its mail, its health; send and read mail anywhere.
 
@@ -55,35 +74,8 @@ main = RootGroup(
     mailnode.toml is read when --config or MAILNODE_CONFIG names it, never by itself.
     """,
 )
-COMMANDS = {
-    "Mail": (shell, send, list_mails, read, save, delete, stat, watch, check, sendmail),
-    "People": (
-        init,
-        domain,
-        user,
-        alias,
-        mailbox,
-        search,
-        import_mail,
-        export_mail,
-        learn,
-        sender,
-        send_as,
-        token,
-    ),
-    "Other hosts": (gear, route, queue, dkim, dns, dmarc, clock),
-    "The node": (config, doctor, trace, replay, audit, ban, version),
-    "Its data": (backup, backups, restore, verify, repair, rollback, index),
-}
-user.add_command(user_import)
-user.add_command(factor)
-for section, commands in COMMANDS.items():
-    main.add_section(section, commands)
 
 
 def sendmail_program() -> None:
     """`mailnode-sendmail`, which can stand where programs look for sendmail."""
     main(["sendmail", *sys.argv[1:]])
-
-
-__all__ = ["main", "sendmail_program", "user_admin"]

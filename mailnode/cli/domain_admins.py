@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from mailnode.cli import output
-from mailnode.cli.accounts import account_facts, user
+from mailnode.cli.accounts import account_facts
 from mailnode.cli.frame import NodeCommand, answer_json
 from mailnode.cli.node import open_accounts, read_domain
 
 _EXAMPLE = "mailnode user admin carol@example.org --domain example.org"
 
 
-@user.command("admin", cls=NodeCommand, example=f"{_EXAMPLE}\n{_EXAMPLE} --remove")
+@click.command("admin", cls=NodeCommand, example=f"{_EXAMPLE}\n{_EXAMPLE} --remove")
 @click.argument("name")
 @click.option(
     "--domain",

@@ -7,7 +7,9 @@ import errno
 import json
 import os
 import sys
+from collections import ChainMap, UserDict
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +211,22 @@ def _write_example(example: str, formatter: click.HelpFormatter) -> None:
 _STARTED = "the server is started by `twistd -n mailnode`, or by its supervisor"
 
 
+class Commands(UserDict[str, Any]):
+    """Commands by their names, each read when it is asked for: one needs little of what all do."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, _, attribute = self.data[name].partition(":")
+        found: click.Command = getattr(import_module(f"mailnode.cli.{module}"), attribute or module)
+        return found
+
+
 class RootGroup(NodeGroup):
-    """The program: every mistake becomes one line and an exit code of sysexits.h."""
+    """The program: every mistake becomes one line and an exit code of sysexits.h.
+
+    Args:
+        sections: commands that stand under one heading in the help, in this order, by their names:
+            `module:command` in `mailnode.cli`, or what both are called.
+    """
 
     elsewhere: Mapping[str, str] = {
         **dict.fromkeys(("start", "run", "serve"), _STARTED),
@@ -221,25 +237,22 @@ class RootGroup(NodeGroup):
         **dict.fromkeys(("log", "logs", "journal"), "did you mean `mailnode trace`?"),
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Mapping[str, str]], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self._sections: dict[str, Sequence[click.Command]] = {}
-
-    def add_section(self, name: str, commands: Sequence[click.Command]) -> None:
-        """Commands that stand under one heading in the help, in this order."""
-        self._sections[name] = commands
-        for command in commands:
-            self.add_command(command)
+        self._sections = sections
+        self.commands = Commands(ChainMap(*map(dict, sections.values())))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(len(name) for name in self.commands)
         limit = formatter.width - longest - 6
-        for section, commands in self._sections.items():
+        for section, names in self._sections.items():
             with formatter.section(section):
                 formatter.write_dl(
                     [
-                        (f"{each.name:{longest}}", each.get_short_help_str(limit))
-                        for each in commands
+                        (f"{name:{longest}}", self.commands[name].get_short_help_str(limit))
+                        for name in names
                     ]
                 )
 

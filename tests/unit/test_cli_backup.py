@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mailnode.addresses import parse_address
+from mailnode.cli import backup as module
 from mailnode.cli import belongings
 from mailnode.model import Remote
 from mailnode.store.blobs import blob_path
@@ -19,8 +19,6 @@ from mailnode.store.restored import UIDS_LEFT_OUT
 from mailnode.store.sqlite import schema_scripts
 from mailnode.store.verify import verify
 from tests.unit.backup_case import ALICE, BOB, LARGE, MAILS, BackupCase
-
-module: Any = sys.modules["mailnode.cli.backup"]  # the package has its command by that name
 
 
 class RestoredTests(BackupCase):

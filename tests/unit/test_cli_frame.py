@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +58,20 @@ class EveryCommand(SynchronousTestCase):
         for path, command in all_commands():
             missing = set(SHARED) - set(options_of(command))
             self.assertEqual(missing, set(), " ".join(path))
+
+    def test_each_has_the_name_under_which_it_is_listed(self) -> None:
+        for path, command in all_commands():
+            self.assertEqual(path[-1], command.name)
+
+    def test_one_is_read_without_the_others(self) -> None:
+        asked = (
+            "import sys; from mailnode.cli import main; main.commands['trace']; print(*sys.modules)"
+        )
+        said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+        there = said.stdout.split()
+        self.assertIn("mailnode.cli.trace", there, said.stderr)
+        others = {"doctor", "accounts", "queue", "shell", "send"}
+        self.assertEqual(set(), {each for each in others if f"mailnode.cli.{each}" in there})
 
     def test_each_says_the_version_and_has_a_short_way_to_its_help(self) -> None:
         for path, _ in all_commands():
