@@ -19,6 +19,7 @@ from mailnode.audited import Actor, Entry
 from mailnode.cred.guessing import Asked, Blocked, Guesses
 from mailnode.errors import MailError
 from mailnode.events import Banned, Event, Unbanned
+from mailnode.networks import read_network, short
 from mailnode.store.guard import (
     Ban,
     Block,
@@ -26,8 +27,6 @@ from mailnode.store.guard import (
     Kept,
     ban_detail,
     lifted_detail,
-    read_network,
-    short,
 )
 from mailnode.threads import Threads
 

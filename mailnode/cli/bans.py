@@ -21,6 +21,7 @@ from mailnode.cli.frame import (
     config_of,
 )
 from mailnode.cli.node import auditor_of, ease_full_disk, open_accounts, read_some_time
+from mailnode.networks import MOST_REASON, read_network, short
 from mailnode.store.guard import (
     Ban,
     Block,
@@ -28,12 +29,9 @@ from mailnode.store.guard import (
     ban_detail,
     lifted_detail,
     read_kept_out,
-    read_network,
-    short,
 )
 
 MADE_BY = "command"
-MOST_REASON = 200
 
 
 @click.group(cls=NodeGroup, example="mailnode ban add 192.0.2.0/24 --for 7d")

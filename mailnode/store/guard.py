@@ -17,8 +17,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from mailnode.errors import AccountError, NotFound
-from mailnode.machine import is_loopback
+from mailnode.errors import NotFound
+from mailnode.networks import BadBan, short
 from mailnode.store.own_file import Kind, OwnFile
 from mailnode.store.sqlite import DAMAGED, damage_error, execute_rows, reading
 
@@ -32,10 +32,6 @@ GUESSERS_KEEP_S = 7 * 86400.0
 FailureRow = tuple[str, bytes, float, float]
 GuesserRow = tuple[str, int, int, float, float, int]
 KnownRow = tuple[int, bytes, float]
-
-
-class BadBan(AccountError):
-    """What can't be banned, and why."""
 
 
 @frozen
@@ -90,32 +86,6 @@ class Lifted:
 
     def __bool__(self) -> bool:
         return bool(self.networks or self.addresses)
-
-
-def read_network(text: str) -> str:
-    """An address or network in its usual form.
-
-    Raises:
-        BadBan: it is none, or is or has this machine's own.
-    """
-    try:
-        network = ipaddress.ip_network(text.strip(), strict=False)
-    except ValueError:
-        raise BadBan(
-            f"{text[:60]!r} is neither an address nor a network such as 192.0.2.0/24"
-        ) from None
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:
-        network = ipaddress.ip_network((mapped, network.prefixlen - 96), strict=False)
-    loopback = ipaddress.ip_network("127.0.0.0/8" if network.version == 4 else "::1/128")
-    if is_loopback(str(network.network_address)) or network.overlaps(loopback):
-        raise BadBan("this machine's own addresses are never banned")
-    return str(network)
-
-
-def short(network: str) -> str:
-    """For people: of an address without the length of its prefix."""
-    return network.removesuffix("/32" if ":" not in network else "/128")
 
 
 def ban_detail(ban: Ban, for_s: float | None) -> dict[str, object]:

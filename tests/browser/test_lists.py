@@ -44,7 +44,7 @@ def test_a_mail_is_chosen_deleted_and_brought_back(
     line_of(page, subject).get_by_role("checkbox").check()
     page.get_by_role("button", name=re.compile("^(Delete|Move to Trash)$")).click()
     expect(line_of(page, subject)).to_have_count(0)
-    page.get_by_role("status").get_by_role("button", name="Undo").click()
+    page.locator("#flash").get_by_role("button", name="Undo").click()
     expect(line_of(page, subject)).to_be_visible()
 
 
@@ -91,12 +91,12 @@ def test_what_was_found_is_opened_chosen_deleted_and_brought_back(
     page.get_by_role("checkbox", name="Choose all on this page").check()
     expect(found.nth(1).get_by_role("checkbox")).to_be_checked()
     page.get_by_role("button", name=re.compile("^(Delete|Move to Trash)$")).click()
-    expect(page.get_by_role("status")).to_contain_text("2 mails moved to Trash.")
+    expect(page.locator("#flash")).to_contain_text("2 mails moved to Trash.")
     expect(page).to_have_url(re.compile(rf"/search\?q={word}$"))
     expect(found).to_have_count(2)
     expect(found.first).to_contain_text("Trash")
-    page.get_by_role("status").get_by_role("button", name="Undo").click()
-    expect(page.get_by_role("status")).to_contain_text("2 mails moved back.")
+    page.locator("#flash").get_by_role("button", name="Undo").click()
+    expect(page.locator("#flash")).to_contain_text("2 mails moved back.")
     expect(found.first).to_contain_text("Inbox")
 
 
@@ -108,7 +108,7 @@ def test_keys_choose_and_throw_away_what_was_found(open_window: Open, visitors: 
     wait_until_found(page, 2)
     for key in ("j", "x", "j", "x", "#"):
         page.keyboard.press(key)
-    expect(page.get_by_role("status")).to_contain_text("2 mails moved to Trash.")
+    expect(page.locator("#flash")).to_contain_text("2 mails moved to Trash.")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Search results")).to_be_visible()
@@ -146,7 +146,7 @@ def test_a_folder_with_a_long_name_breaks_no_page(
     page.get_by_label("Move to the folder").select_option(there.rpartition("/")[2])
     is_whole()
     page.get_by_role("button", name="Move", exact=True).click()
-    expect(page.get_by_role("status")).to_contain_text("1 mail moved to")
+    expect(page.locator("#flash")).to_contain_text("1 mail moved to")
     is_whole()
     page.goto(there)
     line_of(page, "Into the long one").get_by_role("link").click()

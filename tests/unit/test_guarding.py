@@ -17,9 +17,10 @@ from mailnode.cred.guessing import Asked
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import NotFound, SignInBlocked
 from mailnode.guarding import BELL
+from mailnode.networks import BadBan
 from mailnode.service import Node
 from mailnode.store.audit_lines import read_back
-from mailnode.store.guard import BadBan, Ban, GuardFile, read_kept_out
+from mailnode.store.guard import Ban, GuardFile, read_kept_out
 from tests.unit.node_case import NodeCase
 
 THERE, HOME = "198.51.100.7", "192.0.2.1"

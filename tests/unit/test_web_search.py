@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from attrs import evolve
 
 from mailnode.model import SEEN
+from mailnode.store.index_asking import Progress
 from mailnode.web.pages.lists import PAGE_MAILS
 from mailnode.web.pages.search import HELP
 from tests.unit.mail_case import MailCase, link_of, subjects_of
@@ -47,6 +51,23 @@ class SearchTests(MailCase):
         for before in ("9" * 19, "9" * 30, "9" * 5000, "-1", "0", "x"):
             page = await self.page(f"/search?q=plans&before={before}")
             self.assertEqual(seen[:PAGE_MAILS], subjects_of(page), before[:30])
+
+    async def test_while_the_index_is_behind_it_is_told_what_may_lack(self) -> None:
+        await self.begin()
+        indexes = type(self.web.desk.indexes)
+        search, ahead = indexes.search, list[Progress]()
+
+        async def searched(of: Any, *args: Any, **named: Any) -> Any:
+            return evolve(await search(of, *args, **named), progress=ahead.pop(0))
+
+        self.patch(indexes, "search", searched)
+        ahead += Progress(3, 1200), Progress(14, 14), Progress(14, 14, is_done=True)
+        for told in (
+            "3 of 1,200 mails are known. What came before may lack here.",
+            "what came or was moved just now may lack here.",
+        ):
+            self.assertIn(told, await self.page("/search?q=plans"))
+        self.assertNotIn("may lack", await self.page("/search?q=plans"))
 
     async def test_nothing_typed_leads_back_and_nothing_found_is_told_with_what_there_is(self):
         await self.begin()

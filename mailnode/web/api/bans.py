@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
+from mailnode.networks import MOST_REASON
 from mailnode.web.api.operations import (
     NOTHING,
     Call,
@@ -21,12 +22,12 @@ from mailnode.web.api.schemas import Schema, instant, list_of, or_null, ref, tex
 from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
-    from mailnode.audited import Actor
     from mailnode.store.guard import Ban, Block
+    from mailnode.web.keeping_out import KeepingOut
 
 MOST_BAN_S = 10 * 366 * 86400
 _NETWORK = text("An address or a network.", least=1, most=64, example="192.0.2.0/24")
-_REASON = text("For administrators.", most=200, example="guessed for a week")
+_REASON = text("For administrators.", most=MOST_REASON, example="guessed for a week")
 SCHEMAS: dict[str, Schema] = {
     "Ban": thing(
         {
@@ -47,16 +48,6 @@ SCHEMAS: dict[str, Schema] = {
         "An address that guessed too often.",
     ),
 }
-
-
-class KeepingOut(Protocol):
-    """`guarding.Guard`."""
-
-    def kept_out(self) -> tuple[list[Ban], list[Block]]: ...
-    def ban(
-        self, network: str, for_s: float | None, reason: str, actor: Actor
-    ) -> Awaitable[Ban]: ...
-    def lift(self, network: str, actor: Actor) -> Awaitable[None]: ...
 
 
 @define(eq=False)

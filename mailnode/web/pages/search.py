@@ -16,7 +16,7 @@ from mailnode.web.templates import Templates, folder_title
 
 if TYPE_CHECKING:
     from mailnode.store.folder_lists import Copy, Folder
-    from mailnode.store.index_asking import Hit
+    from mailnode.store.index_asking import Hit, Progress
     from mailnode.web.desk import Desk
     from mailnode.web.visit import Visit
 
@@ -101,7 +101,7 @@ class Searches:
             if found.before is not None:
                 older = evolve(sought, before=str(found.before)).path
             if not found.progress.is_done:
-                behind = f"{found.progress.indexed:,} of {found.progress.mails:,}"
+                behind = _told(found.progress)
         return self.templates.page(
             visit,
             "search.html",
@@ -144,6 +144,14 @@ class Searches:
             back=found.beside(f"/mail/{folder_id}/{uid}"),
             where={f.folder_id: folder_title(f.name) for f in shelf.folders},
         )
+
+
+def _told(progress: Progress) -> str:
+    """To somebody who searches while the index isn't done."""
+    if progress.indexed < progress.mails:
+        known = f"{progress.indexed:,} of {progress.mails:,} mails are known"
+        return f"The mail is still being read: {known}. What came before may lack here."
+    return "Mail is still being read: what came or was moved just now may lack here."
 
 
 def _best(copies: Sequence[Copy], trash: set[int]) -> Copy:
