@@ -137,7 +137,7 @@ ADMIN_SCENES = (
     Scene("journal", "alice", _journal, ("/admin/journal",)),
     Scene("life", "alice", _life, ("/admin/journal/<mail_id>",)),
     Scene("audit", "alice", path_to("/admin/audit", "signed-in"), ("/admin/audit",), long=True),
-    Scene("bans", "alice", _banned, ("/admin/bans",)),
+    Scene("bans", "alice", _banned, ("/admin/bans",), picture=True, lively=True),
     Scene("sessions", "alice", path_to("/admin/sessions", "SMTP"), ("/admin/sessions",)),
     Scene("not-admin", "bob", path_to("/admin", "administrators"), (), expects=("status of 403",)),
 )

@@ -35,7 +35,7 @@ class BanTests(AdminCase):
 
     def test_a_network_is_banned_for_a_time_and_lifted(self) -> None:
         page = self.ban(reason="guessed for a week")
-        self.assertIn("Nobody signs in from 198.51.100.0/24 any more, until", page)
+        self.assertIn("Nobody signs in from 198.51.100.0/24 any more, for a day.", page)
         (ban,) = self.keeping_out.bans
         kept = ban.network, ban.until, ban.reason, ban.made_by
         self.assertEqual(
@@ -46,7 +46,10 @@ class BanTests(AdminCase):
         self.assertEqual(["198.51.100.0/24 by alice@example.test"], self.keeping_out.told)
 
     def test_one_can_hold_until_it_is_lifted(self) -> None:
-        self.assertIn("Nobody signs in from 192.0.2.1 any more.", self.ban("192.0.2.1", ""))
+        self.assertIn(
+            "Nobody signs in from 192.0.2.1 any more, until it is lifted.",
+            self.ban("192.0.2.1", ""),
+        )
         self.assertEqual([None], [each.until for each in self.keeping_out.bans])
 
     def test_what_is_no_ban_is_told_at_its_field_and_stays_as_typed(self) -> None:

@@ -9,7 +9,6 @@ from attrs import define, frozen
 
 from mailnode.errors import NotFound
 from mailnode.networks import MOST_REASON, BadBan, holds, read_network, short
-from mailnode.telling import when
 from mailnode.web.pages.admin_forms import Typed
 from mailnode.web.routes import Answer, Need, Route, see_other
 
@@ -37,12 +36,13 @@ class KeptOutLine:
     Attributes:
         network: that lifts it.
         whom: the account that is meant alone, "" for all.
+        until: UTC epoch seconds; None until it is lifted.
     """
 
     network: str
     why: str
     whom: str
-    until: str
+    until: float | None
 
     @property
     def name(self) -> str:
@@ -96,7 +96,7 @@ class AdminBans:
         account = self.desk.directory.find_by_id(block.account_id) if block.account_id else None
         whom = "" if not block.account_id else str(account.address) if account else "an account"
         times = f", {block.times} times by now" if block.times > 1 else ""
-        return KeptOutLine(block.address, f"guessed passwords{times}", whom, when(block.until))
+        return KeptOutLine(block.address, f"guessed passwords{times}", whom, block.until)
 
     async def add(self, visit: Visit) -> Answer:
         typed = Typed.of(visit.form, ("network", "for", "reason"))
@@ -117,9 +117,9 @@ class AdminBans:
             return await self.show(visit, typed, 422)
         for_s = float(chosen) if chosen else None
         ban = await self.guard.ban(network, for_s, reason, visit.actor)
-        told = f"Nobody signs in from {short(ban.network)} any more"
-        until = f", until {when(ban.until)}" if ban.until is not None else ""
-        self.desk.templates.flashes.add(visit, f"{told}{until}.")
+        how_long = f"for {TIMES[chosen]}" if chosen else TIMES[chosen]
+        text = f"Nobody signs in from {short(ban.network)} any more, {how_long}."
+        self.desk.templates.flashes.add(visit, text)
         return see_other("/admin/bans")
 
     async def lift(self, visit: Visit) -> Answer:
@@ -135,9 +135,7 @@ class AdminBans:
 
 def _banned(ban: Ban) -> KeptOutLine:
     why = f"{ban.reason or 'banned'}, by {ban.made_by}"
-    return KeptOutLine(
-        ban.network, why, "", when(ban.until) if ban.until is not None else "it is lifted"
-    )
+    return KeptOutLine(ban.network, why, "", ban.until)
 
 
 def _sentence(error: BadBan | NotFound) -> str:
