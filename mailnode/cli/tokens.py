@@ -185,7 +185,7 @@ def token_revoke(ctx: click.Context, numbers: tuple[int, ...]) -> None:
         auditor_of(config).tell("token-revoked", owner, name=each.name, token=each.id)
     if not answer_json(ctx, {"revoked": [each.id for each in gone]}):
         for each in gone:
-            output.say(f"token {each.id}, {each.name}, lets nobody in any more")
+            output.say(f"{each.called} {each.id}, {each.name}, lets nobody in any more")
 
 
 def _facts(token: Token, account: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ MOST_FAILURES = 6.0  # the sixth is past ten seconds; what counts on would only 
 MOST_KEYS = 10_000
 MOST_UNANSWERED = 10  # failures of an address or a name, from which on a right password waits, too
 MOST_WAIT_HERE_S = 2.0  # for a right password of this machine, which has other ways to guess
+GUESS_OCTETS = 8
 FOR_EVER_S = 86400.0  # what is said of a ban that has no end
 
 FailureRow = tuple[str, bytes, float, float]
@@ -279,7 +280,7 @@ class Guesses:
         if not password:
             return None
         said = name.encode("utf-8", "replace") + b"\0" + password
-        return blake2b(said, digest_size=8, key=self.secret, person=b"guess").digest()
+        return blake2b(said, digest_size=GUESS_OCTETS, key=self.secret, person=b"guess").digest()
 
     def _is_anybodys(self, client: str) -> bool:
         return bool(self.rules.known) and self.known.anybody(self.known.key_of(client))
@@ -318,17 +319,25 @@ class Guesses:
         self._unanswered_there.add(address, delay_s)
         self._unanswered_name.add(asked.name, delay_s)
         if self.decides and self.rules.failures and not self.is_spared(asked.client):
-            self._count((address, 0), asked)
-            if asked.account_id is not None and self.is_known(asked):  # else the address does
-                self._count((address, asked.account_id), asked)
+            owns = asked.account_id is not None and self.is_known(asked)
+            of_owner = who[:GUESS_OCTETS] if owns else None
+            self._count((address, 0), asked.guess or of_owner)
+            if asked.account_id is not None and owns:  # else the address does
+                self._count((address, asked.account_id), asked.guess)
         return delay_s
 
-    def _count(self, key: tuple[str, int], asked: Asked) -> None:
+    def _count(self, key: tuple[str, int], guess: bytes | None) -> None:
+        """
+        Args:
+            guess: None where it may be another one or the same again, as a proof may: it counts.
+                So the owner's own program blocks its pair; at the address, which he shares, all
+                of one account are one guess.
+        """
         if self.guessers.left_s(key):
             return
         self._fresh.guessers.add(key)
         rules = self.rules
-        if self.guessers.add(key, asked.guess, rules.window) >= rules.failures:
+        if self.guessers.add(key, guess, rules.window) >= rules.failures:
             for_s = self.guessers.block(key, rules.block, rules.longest)
             ((*_, times),) = self.guessers.rows([key], self.now())
             self.on_blocked(Blocked(*key, for_s, times))

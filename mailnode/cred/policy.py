@@ -81,4 +81,4 @@ def require_text(password: str) -> None:
 def _advice(feedback: dict[str, Any]) -> str:
     told = [feedback["warning"], *feedback["suggestions"]]
     said = " ".join(part if part.endswith(".") else f"{part}." for part in told if part)
-    return f": {said.removesuffix('.')}" if said else ""
+    return f". {said.removesuffix('.')}" if said else ""

@@ -292,17 +292,18 @@ class Guests:
         """Those of an account, oldest first."""
         return await self._database.read(lambda connection: select_tokens(connection, account_id))
 
-    async def end_token(self, account_id: int, token_id: int) -> None:
-        """It lets nobody in any more.
+    async def end_token(self, account_id: int, token_id: int) -> Token:
+        """It lets nobody in any more; which one it was.
 
         Raises:
             NotFound: the account has none of that number.
         """
-        await self._database.transact(
+        gone = await self._database.transact(
             "end token", lambda connection: delete_token(connection, token_id, account_id)
         )
         self.forget((account_id,))
         self.told()
+        return gone
 
     # Ends
 

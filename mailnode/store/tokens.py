@@ -56,7 +56,12 @@ class Token:
     @property
     def is_app_password(self) -> bool:
         """Whether mail programs show it."""
-        return any(scope in MAIL_SCOPES for scope in self.scopes)
+        return _are_of_mail(self.scopes)
+
+    @property
+    def called(self) -> str:
+        """For people."""
+        return _called(self.scopes)
 
     def is_over(self, now: float) -> bool:
         return self.expires_at is not None and now >= self.expires_at
@@ -68,6 +73,14 @@ _TOKEN = (
 )
 
 
+def _are_of_mail(scopes: Collection[str]) -> bool:
+    return any(scope in MAIL_SCOPES for scope in scopes)
+
+
+def _called(scopes: Collection[str]) -> str:
+    return "app password" if _are_of_mail(scopes) else "token"
+
+
 def hash_secret(secret: str) -> bytes:
     """What the database has of it."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
@@ -75,7 +88,7 @@ def hash_secret(secret: str) -> bytes:
 
 def make_secret(scopes: Collection[str]) -> str:
     """What is shown once of a token: an app password, where a mail program is to show it."""
-    if not any(scope in MAIL_SCOPES for scope in scopes):
+    if not _are_of_mail(scopes):
         return TOKEN_PREFIX + secrets.token_urlsafe(32)
     letters = [secrets.choice(APP_LETTERS) for _ in range(APP_GROUPS * APP_GROUP)]
     return _grouped("".join(letters))
@@ -137,13 +150,16 @@ def insert_token(
     """
     name = " ".join(name.split())
     if not name or len(name) > NAME_CHARACTERS or not name.isprintable():
-        raise AccountError(f"a token needs a name of 1 to {NAME_CHARACTERS} characters")
+        what = "an app password" if _are_of_mail(scopes) else "a token"
+        raise AccountError(f"{what} needs a name of 1 to {NAME_CHARACTERS} characters")
     chosen = read_scopes(scopes)
     (there,) = connection.execute(
         "SELECT count(*) FROM token WHERE account_id = ?", (account_id,)
     ).fetchone()
     if there >= MOST_TOKENS:
-        raise AccountError(f"an account has {MOST_TOKENS} tokens at most; revoke one first")
+        raise AccountError(
+            f"an account has {MOST_TOKENS} tokens and app passwords at most; revoke one"
+        )
     values = hash_secret(secret), account_id, name, " ".join(chosen), made_at, expires_at
     row = connection.execute(
         "INSERT INTO token (key_hash, account_id, name, scopes, made_at, expires_at, proof_keys)"

@@ -42,7 +42,7 @@ def demo_folder(folder: Path) -> Path:
         command(folder, "user", "add", f"{name}@example.test", stdin=f"{PASSWORD}\n")
     with closing(Accounts.open(folder / "users.db", data=folder / "var")) as accounts:
         account = accounts.account(f"{WITH_FACTOR}@example.test")
-        accounts.factors.add(account.id, "mail", "Mail", "frida@elsewhere.example")
+        accounts.factors.add(account.id, "mail", "Mail", f"frida@{LATER}")
     command(folder, "route", "add", LATER, "smtp://127.0.0.1:1")
     command(folder, "gear", "set", "allow-list", "--allow", LATER)
     return folder

@@ -134,7 +134,7 @@ def test_a_device_is_set_up_signs_in_and_mail_programs_have_passwords_of_their_o
     row = page.get_by_role("row").filter(has_text="phone")
     expect(row).to_contain_text("127.0.0.1")
     page.get_by_role("button", name="Revoke phone").click()
-    expect(page.get_by_role("status")).to_contain_text("lets nobody in any more")
+    expect(page.get_by_role("status")).to_contain_text("The app password lets nobody in any more")
     assert not by_mpop(node, tmp_path, name, secret)
 
     sign_out(page)

@@ -25,6 +25,13 @@ from tests.browser.watch import Watch
 from tests.live.node import Node
 
 NEW = "a longer horse 8"
+WHOLE = """
+button => {
+  const own = button.getBoundingClientRect();
+  const by = button.closest(".scroll").getBoundingClientRect();
+  return own.left >= by.left && own.top >= by.top
+    && own.right <= by.right && own.bottom <= by.bottom;
+}"""
 
 
 def ask(origin: str, path: str, token: str) -> int:
@@ -56,7 +63,7 @@ def test_a_token_is_shown_once_and_counts_until_it_is_revoked(
     assert token not in page.content()
     expect(page.get_by_role("row").filter(has_text=name)).to_have_count(1)
     page.get_by_role("button", name=f"Revoke {name}").click()
-    expect(page.get_by_role("status")).to_contain_text("lets nobody in any more")
+    expect(page.get_by_role("status")).to_contain_text("The token lets nobody in any more")
     expect(page.get_by_role("row").filter(has_text=name)).to_have_count(0)
     nobodys = ask(watch.origin, "/settings", "mailnode_nobodys")
     assert ask(watch.origin, "/settings", token) == nobodys != 403
@@ -122,3 +129,18 @@ def test_where_one_signed_in_stands_there_with_when_and_by_what(
             page.wait_for_timeout(300)
         expect(row).to_contain_text(re.compile("127.0.0.1|::1"))
         expect(row.locator("time").first).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=lambda each: each.name)
+def test_what_was_made_is_in_sight_and_its_button_is_whole(
+    open_window: Open, device: Device
+) -> None:
+    page = open_window("alice", device)
+    for field, button in (("Program", "Make an app password"), ("Name", "Make a token")):
+        page.goto("/settings")
+        page.get_by_label(field, exact=True).fill(f"seen at {device.name}")
+        page.get_by_role("button", name=button).click()
+        expect(page.locator("code.secret")).to_be_in_viewport(ratio=1)
+        expect(page.locator("article:has(code.secret)")).to_be_focused()
+    for revoke in page.get_by_role("button", name="Revoke seen at").all():
+        assert revoke.evaluate(WHOLE), revoke.get_attribute("aria-label")

@@ -72,6 +72,23 @@ class BlockTests(GuessesCase):
             self.guesses.failed(self.asked())
         self.assertGreater(self.guesses.closed_s(THERE), 0)
 
+    def test_proofs_of_an_owner_s_old_password_block_nobody_s_office(self) -> None:
+        """A proof is another one each time, so each counts, and only for him."""
+        self.guesses.signed_in(self.asked(HOME))
+        for _ in range(50):
+            self.guesses.failed(self.asked(HOME))
+        self.assertEqual([Blocked(HOME, 1, 900.0, 1)], self.blocked)
+        self.assertFalse(self.guesses.lets_in(self.asked(HOME)))
+        self.assertTrue(self.guesses.lets_in(self.asked(HOME, "bob", 2)))
+        self.assertTrue(self.guesses.lets_in(self.asked(ELSEWHERE)))
+
+    def test_proofs_of_many_owners_there_block_the_address(self) -> None:
+        for number in range(1, 6):
+            owner = f"user{number}", number
+            self.guesses.signed_in(self.asked(HOME, *owner))
+            self.guesses.failed(self.asked(HOME, *owner))
+        self.assertEqual([Blocked(HOME, 0, 900.0, 1)], self.blocked)
+
     def test_who_comes_again_is_blocked_twice_as_long_each_time_up_to_a_day(self) -> None:
         lengths = []
         for _ in range(9):

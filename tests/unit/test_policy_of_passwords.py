@@ -44,7 +44,8 @@ class PolicyTests(SynchronousTestCase):
             "abcabcabcabc",
         ):
             why = self.why_not(password)
-            self.assertIn("easy to guess: ", why)
+            self.assertIn("easy to guess. ", why)
+            self.assertNotIn(":", why)
             self.assertFalse(why.endswith("."), why)
 
     def test_the_name_and_the_address_are_refused_and_what_is_made_of_them(self) -> None:

@@ -96,11 +96,10 @@ class MadeUpGuests:
     async def tokens(self, account_id: int) -> list[Token]:
         return [each for each in self.tokens_by.values() if each.account_id == account_id]
 
-    async def end_token(self, account_id: int, number: int) -> None:
+    async def end_token(self, account_id: int, number: int) -> Token:
         for key, each in list(self.tokens_by.items()):
             if (each.account_id, each.id) == (account_id, number):
-                del self.tokens_by[key]
-                return
+                return self.tokens_by.pop(key)
         raise NotFound("There is none")
 
 

@@ -208,13 +208,14 @@ class Settings:
 
     async def revoke_token(self, visit: Visit, number: int) -> Answer:
         try:
-            await self.guests.end_token(visit.guest.account.id, number)
+            gone = await self.guests.end_token(visit.guest.account.id, number)
         except NotFound:
-            self._say(visit, "That token was revoked already.")
+            self._say(visit, "That one was revoked already.")
         else:
             account = str(visit.guest.account.address)
-            self.tell(Entry("token-revoked", account, visit.actor, {"token": number}))
-            self._say(visit, "The token lets nobody in any more.")
+            detail = {"name": gone.name, "token": number}
+            self.tell(Entry("token-revoked", account, visit.actor, detail))
+            self._say(visit, f"The {gone.called} lets nobody in any more.")
         return see_other("/settings")
 
     async def change_password(self, visit: Visit) -> Answer:
@@ -243,7 +244,10 @@ class Settings:
         changed = self.sign_ins.find_account(account.id)
         if changed is None:
             return see_other("/sign-in")
-        told = "The password is changed; other browsers are signed out, and tokens have ended."
+        told = (
+            "The password is changed; other browsers are signed out, and tokens and app passwords"
+            " have ended."
+        )
         return await self.sign_ins.begin(visit, changed, "/settings", told)
 
     def _tell_made(self, visit: Visit, token: Token) -> None:
