@@ -468,8 +468,21 @@ class OwnTests(FactorCase):
 
     def test_two_of_one_name_are_told_apart_before(self) -> None:
         self.set_up()
-        self.assertEqual(422, self.begin().status)
-        self.assertEqual(200, self.begin(name="the other").status)
+        self.now += 30
+        self.assertEqual(422, self.begin(code=self.code()).status)
+        self.assertEqual(200, self.begin(name="the other", code=self.code()).status)
+
+    def test_another_needs_a_code_of_what_is_on_beside_the_password(self) -> None:
+        self.assertNotIn('name="code"', self.ask(OWN_PAGE).text)
+        self.set_up()
+        self.now += 30
+        for more in ({}, {"code": self.wrong_code()}):
+            reply = self.begin(name="mine", **more)
+            self.assertEqual(422, reply.status)
+            self.assertNotIn("otpauth:", reply.text)
+            self.assertEqual(422, self.begin("mail", target="a@elsewhere.example", **more).status)
+        self.assertEqual([], self.sent)
+        self.assertIn("otpauth:", self.begin(name="mine", code=self.code()).text)
 
     def test_the_settings_page_leads_there(self) -> None:
         self.assertIn("Off: your password alone", self.ask("/settings").text)
