@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from mailnode.errors import NotSent, TooManyCodes, WrongCode
+from mailnode.errors import NotSent, SignInBlocked, TooManyCodes, WrongCode
 from mailnode.events import CodeAwaited, Event
 from mailnode.web.guard import HALF
 from mailnode.web.passing import Passing
@@ -106,6 +106,7 @@ class SignInCodes:
 
     async def sign_in(self, visit: Visit) -> Answer:
         """Signed in, with a session of its own."""
+        self._require_let_in(visit)
         found = self._found(visit)
         if found is None:
             return self._over(visit)
@@ -131,6 +132,7 @@ class SignInCodes:
         return answer.with_cookies(self._no_cookie(visit), device_cookie)
 
     async def send(self, visit: Visit) -> Answer:
+        self._require_let_in(visit)
         found = self._found(visit)
         if found is None:
             return self._over(visit)
@@ -144,6 +146,14 @@ class SignInCodes:
         except NotSent as error:
             return self._page(visit, half, account, error.http_status, fault=f"{error.text}.")
         return self._page(visit, half, account)
+
+    def _require_let_in(self, visit: Visit) -> None:
+        """
+        Raises:
+            SignInBlocked: its address guessed too often, or was banned, since the password came.
+        """
+        if left_s := self.sign_ins.guard.turn_away(visit.peer.client):
+            raise SignInBlocked.until(left_s)
 
     def _found(self, visit: Visit) -> tuple[Half, Account] | None:
         """What this browser is in the middle of, while its account's sign-in is as it was."""
