@@ -253,6 +253,12 @@ class AttackTests(ScramCase):
         again.setResponse(final)
         failure = self.failureResultOf(self.checker.requestAvatarId(again), SignInDenied)
         self.assertEqual("another sign-in's nonce", failure.value.detail)
+        as_new = self.begin()
+        as_new.setResponse(client.first())
+        nonce, seen_nonce = (each.getChallenge().partition(b",")[0] for each in (as_new, seen))
+        as_new.setResponse(final.replace(seen_nonce, nonce))
+        failure = self.failureResultOf(self.checker.requestAvatarId(as_new), SignInDenied)
+        self.assertEqual("wrong password", failure.value.detail)
 
     def test_the_clients_own_nonce_alone_is_none(self) -> None:
         client = ScramClient("alice", "pencil")
@@ -278,6 +284,12 @@ class AttackTests(ScramCase):
             "bound to another connection",
             self.refusal(ScramClient("alice", "pencil"), self.begin(tls=True), channel=b"y,,"),
         )
+        client, server = ScramClient("alice", "pencil", "y"), self.begin(tls=True)
+        server.setResponse(client.first().replace(b"y,,", b"n,,"))
+        final = client.final(server.getChallenge())
+        server.setResponse(final.replace(b"c=eSws", b"c=biws"))  # what the client says of it, too
+        failure = self.failureResultOf(self.checker.requestAvatarId(server), SignInDenied)
+        self.assertEqual("wrong password", failure.value.detail)
 
     def test_plus_that_was_taken_out_of_the_offer_is_noticed(self) -> None:
         downgraded = ScramClient("alice", "pencil", "y")
