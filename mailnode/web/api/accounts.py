@@ -133,6 +133,7 @@ class Accounts:
                 name="changeAccount", method="PATCH", path="/accounts/{address}",
                 answer=self.change_account,
                 about="Sets a password, quota, whether it is an administrator's, or shut",
+                more="One's own password is changed on the settings page, by who knows it.",
                 bodies=[Content(JSON, thing({"password": _PASSWORD, **_FLAGS, **_QUOTA}, needs=(),
                         least=1), {"admin": True})],
                 results=[Result(200, "It.", ref("Account"))], failures=[404, 409], **of_one,
@@ -221,6 +222,8 @@ class Accounts:
         if "admin" in body:
             require_admin(guest)
         if "password" in body:
+            if known.id == call.account_id:
+                raise Conflict("Your own password is changed in the settings, by who knows it")
             password = await self._choose(body["password"], known.address, known)
 
         def change() -> Account:
