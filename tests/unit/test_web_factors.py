@@ -226,6 +226,19 @@ class SignInTests(FactorCase):
         reply = self.ask(CODE_PAGE, form=form, client="192.0.2.1")
         self.assertEqual(403, reply.status)
 
+    def test_who_begins_again_and_again_pushes_out_nobody_elses_half(self) -> None:
+        self.turn_on()
+        self.add_factor("mail", "mail", "b@elsewhere.example", account_id=2)
+        self.half_sign_in()
+        alices, self.jar = self.jar, {}
+        for _ in range(signin_code.MOST_HALVES + 5):
+            csrf = self.ask("/sign-in").csrf
+            self.ask("/sign-in", form={"csrf": csrf, "name": "bob", "password": PASSWORD})
+            self.jar.clear()
+        self.assertEqual(1 + signin_code.MOST_HALVES, len(self.codes.halves))
+        self.jar = alices
+        self.assertEqual(303, self.say(self.code()).status)
+
     def test_halves_are_no_more_than_a_bound(self) -> None:
         self.turn_on()
         self.codes.halves._most = 3
