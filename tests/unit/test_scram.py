@@ -27,7 +27,7 @@ from mailnode.cred.scram import (
     ScramCredentials,
     ScramMechanism,
 )
-from mailnode.cred.stored import ScramKeys, StoredPassword
+from mailnode.cred.stored import ScramKeys, StoredPassword, store_password
 from mailnode.errors import MailError, PasswordTooOld
 from mailnode.sealing import Seal
 from mailnode.settings import PasswordSettings
@@ -234,6 +234,22 @@ class AttackTests(ScramCase):
             self.assertEqual(3, len({nonce for _, nonce in asked}))
         salts = {self.book.keys_for(name).salt for name in ("carol", "dora", "emil")}
         self.assertEqual(3, len(salts), "each name has its own")
+
+    def test_the_salt_of_a_name_stays_when_it_gets_an_account_or_password_or_is_shut(self) -> None:
+        def take_up(*accounts: Account, **keys: Any) -> bytes:
+            domains = [Domain(1, "example.test", 0.0)]
+            self.live.replace(Directory.of(domains, accounts, **keys))
+            return self.book.keys_for("Alice@Example.Test").salt
+
+        salts = {take_up()}
+        for password in ("pencil", "another pencil"):
+            stored = store_password(password, self.alice.address, SEAL)
+            assert stored.scram is not None
+            kept = KeptKeys(stored.scram.salt, 100_000, stored.kept_keys(1, is_published=False))
+            salts.add(take_up(self.alice, scram_keys={1: kept}))
+            self.assertEqual(stored.scram, self.book.keys_of(self.alice))
+            salts.add(take_up(evolve(self.alice, disabled=True), scram_keys={1: kept}))
+        self.assertEqual(1, len(salts))
 
     def test_nothing_fits_the_keys_for_show(self) -> None:
         server, client = self.begin(), ScramClient("dora", "pencil")
