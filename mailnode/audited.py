@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import Factory, field, frozen
 
+AGAIN = "signed-in-again"  # summed up
+
 EVENTS: Mapping[str, str] = {
     "signed-in": "an account is signed in",
+    AGAIN: "a mail program did so many more times within the hour, and when last",
     "sign-in-failed": "somebody was not let in",
     "sign-ins-failed": "so many more were not let in, within a minute",
     "password-changed": "it has another password, and is signed out everywhere else",

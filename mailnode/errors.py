@@ -311,6 +311,12 @@ class NotSent(MailError):
     text = "The code could not be sent; try again later, or use another way"
 
 
+class NothingLeaves(NotSent):
+    """Whoever reads the captured mail would read the code."""
+
+    text = "This server sends no mail to that address at present; use another way"
+
+
 class TooManySent(NotSent):
     http_status = 429
     text = "Too many codes were sent: wait an hour, or use another way"

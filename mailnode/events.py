@@ -177,14 +177,12 @@ class Banned(Event):
     """
 
     name = "banned"
-    audited = True
 
 
 class Unbanned(Event):
     """A ban was lifted before its time; detail has `by` whom where that is known."""
 
     name = "unbanned"
-    audited = True
 
 
 class Imported(Event):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mailnode.addresses import Address, parse_address
 from mailnode.cred.second_factor import Enrolment, SecondFactors, Send
-from mailnode.errors import MailError, NotSent
-from mailnode.model import Client
+from mailnode.errors import MailError, NothingLeaves, NotSent
+from mailnode.mime import WRITTEN, WRITTEN_UTF8
+from mailnode.model import Client, Remote
 from mailnode.store.code_use import CodeUse
 from mailnode.texting import TextFailed, send_text
 from mailnode.web.pages.factors import FactorDesk
@@ -20,6 +20,7 @@ from mailnode.web.pages.factors import FactorDesk
 if TYPE_CHECKING:
     from mailnode.house import House
     from mailnode.smtp.posting import PostOffice
+    from mailnode.store.directory import LiveDirectory
     from mailnode.store.factors import Factor
     from mailnode.store.people import Account
 
@@ -82,6 +83,8 @@ def factor_desk(house: House, factors: SecondFactors) -> FactorDesk:
 def _senders(house: House, post_office: PostOffice) -> dict[str, Send]:
     async def by_mail(account: Account, target: str, code: str) -> None:
         """By the door of all mail, as the account itself."""
+        if not _arrives(house.directory, parse_address(target)):
+            raise NothingLeaves(detail=f"gear {house.directory.gear}")
         posting = await post_office.begin(account, _BY)
         ended = False
         try:
@@ -108,9 +111,18 @@ def _senders(house: House, post_office: PostOffice) -> dict[str, Send]:
     return senders
 
 
+def _arrives(directory: LiveDirectory, address: Address) -> bool:
+    """Whether a mail for it comes to anybody, and is not captured."""
+    if not directory.is_local(address.domain):
+        return directory.may_leave(address)
+    reached = directory.expand(address)
+    return any(not isinstance(each, Remote) or directory.may_leave(each.address)
+               for each in reached)  # fmt: skip
+
+
 def _mail(account: Account, target: str, code: str, hostname: str) -> bytes:
     is_ascii = f"{account.address}{target}".isascii()
-    mail = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    mail = EmailMessage(policy=WRITTEN if is_ascii else WRITTEN_UTF8)
     mail["From"] = str(account.address)
     mail["To"] = target
     mail["Subject"] = f"Your code for {hostname}"

@@ -1,5 +1,7 @@
 """Keeps what is known of those who guess, takes up bans, and tells of both.
 
+Who bans or lifts tells the audit stream: a ban that is found in the file has been told.
+
 One process of a node owns the file and decides who is blocked: the node, or the supervisor of
 several. Workers are told what failed elsewhere and who is blocked, and read the bans themselves.
 """
@@ -13,14 +15,24 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from mailnode.audited import Actor, Entry
 from mailnode.cred.guessing import Asked, Blocked, Guesses
 from mailnode.errors import MailError
 from mailnode.events import Banned, Event, Unbanned
-from mailnode.store.guard import Ban, Block, GuardFile, Kept, read_network, short
+from mailnode.networks import read_network, short
+from mailnode.store.guard import (
+    Ban,
+    Block,
+    GuardFile,
+    Kept,
+    ban_detail,
+    lifted_detail,
+)
 from mailnode.threads import Threads
 
 if TYPE_CHECKING:
     from mailnode.house import House
+    from mailnode.store.audit import Audit
     from mailnode.store.directory import LiveDirectory
 
 BELL = "bans"
@@ -53,6 +65,7 @@ class Guard:
     _threads: Threads
     _directory: LiveDirectory
     _tell: Callable[[Event], object]
+    _audit: Audit
     _ring: Callable[[str], object]
     bans: list[Ban] = field(factory=list, init=False)
     on_blocked: Callable[[Blocked], object] = field(default=lambda blocked: None, init=False)
@@ -75,6 +88,7 @@ class Guard:
             Threads(house.reactor.callFromThread, most_threads=1),
             house.directory,
             house.mail_log.tell,
+            house.audit,
             house.bell.ring,
         )
         guesses.on_blocked = guard._blocked
@@ -214,7 +228,9 @@ class Guard:
         detail |= {"by": DECIDED_BY_NODE, "failures": self.guesses.rules.failures}
         if blocked.account_id:
             detail["account_id"] = blocked.account_id
-        self._tell(Banned(client=blocked.address, detail=detail))
+        banned = Banned(client=blocked.address, detail=detail)
+        self._tell(banned)
+        self._audit.hear(banned)
         self.on_blocked(blocked)
 
     def _lift(self, key: tuple[str, int]) -> None:
@@ -237,7 +253,7 @@ class Guard:
         bans, blocks = self.kept_out()
         return {"ban": len(bans), "block": len(blocks)}
 
-    async def ban(self, network: str, for_s: float | None, reason: str, by: str) -> Ban:
+    async def ban(self, network: str, for_s: float | None, reason: str, actor: Actor) -> Ban:
         """Nobody signs in from there, with any process once it is answered.
 
         Raises:
@@ -246,14 +262,15 @@ class Guard:
         """
         now = self.guesses.now()
         until = now + for_s if for_s is not None else None
-        ban = Ban(read_network(network), now, until, reason, by)
+        ban = Ban(read_network(network), now, until, reason, actor.by)
         await self._threads.run(self._file.ban, ban)
         self._take_bans([*(each for each in self.bans if each.network != ban.network), ban],
                         tell=True)  # fmt: skip
         self._ring(BELL)
+        await self._keep(Entry("banned", actor=actor, detail=ban_detail(ban, for_s)))
         return ban
 
-    async def lift(self, network: str, by: str) -> None:
+    async def lift(self, network: str, actor: Actor) -> None:
         """Whoever is there may try again.
 
         Raises:
@@ -266,10 +283,16 @@ class Guard:
         lifted = await self._threads.run(self._file.lift, name, self.guesses.now())
         if lifted.networks:
             self._take_bans([each for each in self.bans if each.network != name])
-            self._tell(Unbanned(client=short(name), detail={"by": by}))
+            self._tell(Unbanned(client=short(name), detail={"by": actor.by}))
         for key in lifted.addresses:
             self._lift(key)
         self._ring(BELL)
+        await self._keep(Entry("unbanned", actor=actor, detail=lifted_detail(name, lifted)))
+
+    async def _keep(self, entry: Entry) -> None:
+        """The audit stream has it."""
+        self._audit.tell(entry)
+        await self._audit.flush()
 
     # Between processes
 

@@ -161,7 +161,7 @@ class House(Premises):
         self.blobs = FileBlobs(data, call_in_reactor=clock.callFromThread, reserve=reserve)
         self.messages = SharedMessages(self.database, self.blobs, self.mail_log)
         self.models = ModelShelf(ModelFiles(data), clock.seconds)
-        self.indexes = Indexes(data, clock.callFromThread, lambda: self.database.stats.jobs)
+        self.indexes = Indexes(data, clock.callFromThread, lambda: self.messages.writes)
         self.queue = Queue(self.database, self.messages)
         self.forwarding = Forwarding(self.directory, self.seal.secret_for(b"srs"), self.due.now)
         self.reports = Reports(self.directory, self.hostname, self.forwarding.reverse)

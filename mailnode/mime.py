@@ -11,7 +11,7 @@ from email.header import decode_header, make_header
 from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.parser import BytesFeedParser, BytesParser
-from email.policy import SMTP, EmailPolicy
+from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from io import BytesIO
 from typing import Any
 
@@ -27,6 +27,11 @@ UNREAD_CHARACTERS = 256  # of a field that came when the work was used up
 # Its parsers need the square of a field's length: so much of that for one mail, some seconds.
 WORK = 2 << 30
 FIELD_WORK = 128  # characters for which a field counts, however short
+
+MOST_ENCODED = 76  # characters of an encoded line (RFC 2045); `email` takes its policy's for it
+
+WRITTEN = SMTP.clone(max_line_length=MOST_ENCODED)  # what mails of ours are written by
+WRITTEN_UTF8 = SMTPUTF8.clone(max_line_length=MOST_ENCODED)  # with addresses beyond ASCII
 
 _SUBJECT = re.compile(rb"subject:[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.I)
 _UNSTRUCTURED = HeaderRegistry(use_default_map=False)

@@ -49,6 +49,20 @@ def read_duration(value: object) -> float:
     raise ValueError('a duration such as "30m"')
 
 
+def read_typed_duration(text: str) -> float:
+    """The same of what a person types at a command, who may mean days by a bare number."""
+    if (hint := unit_hint(text)) and float(text):
+        raise ValueError(f"a duration: it has no unit; {hint}")
+    return read_duration(text)
+
+
+def unit_hint(text: str) -> str:
+    """What may be meant by a bare number, as a question; "" for what is none."""
+    if not re.fullmatch(r"\d{1,15}(\.\d+)?", text.strip()):
+        return ""
+    return f"{text.strip()}{'s' if '.' in text else 'd'}?"
+
+
 def read_count(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
         value = int(value)

@@ -18,6 +18,7 @@ from mailnode.web.figures import Figures
 from mailnode.web.pages.admin_accounts import AdminAccounts
 from mailnode.web.pages.admin_addresses import AdminAddresses
 from mailnode.web.pages.admin_audit import AdminAudit
+from mailnode.web.pages.admin_bans import AdminBans
 from mailnode.web.pages.admin_dashboard import AdminDashboard
 from mailnode.web.pages.admin_journal import AdminJournal
 from mailnode.web.pages.admin_queue import AdminQueue
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mailnode.password_house import PasswordHouse
     from mailnode.store.queue_desk import QueueRow
     from mailnode.web.desk import Desk
+    from mailnode.web.keeping_out import KeepingOut
     from mailnode.web.templates import Templates
     from mailnode.web.web import Pages
 
@@ -92,7 +94,6 @@ def admin_desk_of(
         readiness=house.readiness,
         warnings=house.warnings,
         sessions=sessions,
-        kept_out=house.guard.kept_out,
         metrics=values,
         processes=house.config.node.workers,
         now=house.due.now,
@@ -137,7 +138,7 @@ def _queue_of(house: House) -> QueueSight:
     )
 
 
-def admin_pages(desk: AdminDesk) -> list[Pages]:
+def admin_pages(desk: AdminDesk, guard: KeepingOut) -> list[Pages]:
     """All but those of captured mail, which are made of what reads mail."""
     return [
         AdminDashboard(desk),
@@ -147,5 +148,6 @@ def admin_pages(desk: AdminDesk) -> list[Pages]:
         AdminQueue(desk),
         AdminJournal(desk),
         AdminSessions(desk),
+        AdminBans(desk, guard),
         AdminAudit(desk),
     ]

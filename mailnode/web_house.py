@@ -206,7 +206,7 @@ class WebHouse:
                 sign_in.factors,
                 events,
                 api,
-                *admin_pages(admin),
+                *admin_pages(admin, house.guard),
                 AdminFactors(admin, sign_in.factors.desk, guests.end_sessions),
                 AdminCaptured(desk, admin),
                 CapturedMail(desk, admin, letters, mail_pages),

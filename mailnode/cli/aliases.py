@@ -6,10 +6,8 @@ import click
 
 from mailnode.addresses import parse_address
 from mailnode.cli import output
-from mailnode.cli.frame import Mistake, NodeCommand, NodeGroup, answer_json
+from mailnode.cli.frame import NodeCommand, NodeGroup, answer_json
 from mailnode.cli.node import open_accounts, read_address, read_domain, with_domain
-from mailnode.errors import MailError
-from mailnode.store.accounts import Alias
 
 
 @click.group(cls=NodeGroup, example="mailnode alias add sales@example.org carol@example.org")
@@ -35,14 +33,7 @@ def alias_add(ctx: click.Context, source: str, targets: tuple[str, ...]) -> None
     with open_accounts(ctx, change=True) as accounts:
         source, *targets_meant = (with_domain(accounts, name) for name in (source, *targets))
         wanted = str(read_address(source))
-        added: list[Alias] = []
-        try:
-            for target in map(str, map(read_address, targets_meant)):
-                added.append(accounts.add_alias(wanted, target))
-        except (MailError, Mistake):
-            for done in added:
-                accounts.delete_alias(done.source, done.target)
-            raise
+        added = accounts.add_aliases(wanted, [str(read_address(each)) for each in targets_meant])
         local = {found.name for found in accounts.domains()}
     if answer_json(ctx, {"source": source, "targets": targets_meant}):
         return

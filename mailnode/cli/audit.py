@@ -25,7 +25,7 @@ from mailnode.store.audit_lines import (
     verify,
 )
 from mailnode.store.audit_search import Wanted, find_lines
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration, unit_hint
 
 WRITTEN_S = 0.3
 
@@ -40,13 +40,14 @@ def _read_since(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if value is None:
         return None
     try:
-        return time.time() - read_duration(value)
+        return time.time() - read_typed_duration(value)
     except ValueError:
         pass
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no time, such as 7d or 2027-01-31") from None
+        hint = f"; {meant}" if (meant := unit_hint(value)) else ""
+        raise click.BadParameter(f"{value!r} is no time, such as 7d or 2027-01-31{hint}") from None
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
@@ -140,11 +141,16 @@ def _read_head(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     "--expect",
     callback=_read_head,
     metavar="HEAD",
-    help="A head that was kept elsewhere: that line must be there as it was.",
+    help="NUMBER:HASH as an earlier `audit verify` told it and somebody kept elsewhere: the line of"
+    " that number must be there still, with that hash.",
 )
 @click.pass_context
 def audit_verify(ctx: click.Context, expect: Head | None) -> None:
-    """Tell whether a line was changed, cut out or put in, and the head: keep that elsewhere."""
+    """Tell whether a line was changed, cut out or put in, and the head.
+
+    The head is the number and hash of the last line. Keep it where nobody who may write to the data
+    folder gets at it: given to --expect later, it shows even a stream that was made anew whole.
+    """
     config = config_of(ctx)
     with _nobody_appends(config):
         found = verify(config.data_path, expect)

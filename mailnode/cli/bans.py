@@ -20,11 +20,18 @@ from mailnode.cli.frame import (
     answer_json,
     config_of,
 )
-from mailnode.cli.node import ease_full_disk, open_accounts, read_some_time
-from mailnode.store.guard import Ban, Block, GuardFile, read_kept_out, read_network, short
+from mailnode.cli.node import auditor_of, ease_full_disk, open_accounts, read_some_time
+from mailnode.networks import MOST_REASON, read_network, short
+from mailnode.store.guard import (
+    Ban,
+    Block,
+    GuardFile,
+    ban_detail,
+    lifted_detail,
+    read_kept_out,
+)
 
 MADE_BY = "command"
-MOST_REASON = 200
 
 
 @click.group(cls=NodeGroup, example="mailnode ban add 192.0.2.0/24 --for 7d")
@@ -82,8 +89,10 @@ def ban_add(
     until = now + for_s if for_s is not None else None
     made = [Ban(each, now, until, reason, MADE_BY) for each in wanted]
     with _writing(ctx) as file:
+        auditor = auditor_of(config_of(ctx))
         for each in made:
             file.ban(each)
+            auditor.tell("banned", "", **ban_detail(each, for_s))
     if not answer_json(ctx, [_ban_facts(each) for each in made]):
         for each in made:
             output.say(f"nobody signs in from {short(each.network)}, {_until(each.until)}")
@@ -96,8 +105,10 @@ def ban_remove(ctx: click.Context, networks: tuple[str, ...]) -> None:
     """Lift the ban of NETWORK, and let addresses in it try again that are blocked for guessing."""
     wanted = [read_network(each) for each in networks]
     with _writing(ctx) as file:
+        auditor = auditor_of(config_of(ctx))
         for each in wanted:
-            file.lift(each, time.time())
+            lifted = file.lift(each, time.time())
+            auditor.tell("unbanned", "", **lifted_detail(each, lifted))
     if not answer_json(ctx, {"removed": wanted}):
         for each in wanted:
             output.say(f"whoever is at {short(each)} may sign in again")

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from attrs import frozen
 from cryptography import x509
@@ -102,7 +103,7 @@ def _check_leaf(
 ) -> Iterator[Finding]:
     mend = "renew it; a changed file is taken up without a restart"
     if made_here:
-        mend = f"delete {cert} and start the node again: it makes a new one"
+        mend = f"rm {quote(str(cert))}; the node makes a new one at its next start"
     ends, begins = leaf.not_valid_after_utc, leaf.not_valid_before_utc
     left_s = ends.timestamp() - time.time()
     if left_s < 0:
@@ -118,10 +119,13 @@ def _check_leaf(
             "set tls.cert and tls.key to one from a certificate authority",
         )
     if not _names_host(leaf, name):
+        made = f"have one made for {name}"
+        if made_here:
+            made = f"rm {quote(str(cert))}; the node makes one for {name} at its next start"
         yield warning(
             "tls",
             f"{cert} is not for the host name {name}, by which the node greets",
-            f"have one made for {name}, or set node.hostname to the name that it is for",
+            f"{made}, or set node.hostname to the name that it is for",
         )
     elif left_s >= SOON_S:
         yield good("tls", f"{cert} is for {name} and valid until {ends:%Y-%m-%d}")

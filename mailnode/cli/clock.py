@@ -21,7 +21,7 @@ from mailnode.cli.frame import (
 )
 from mailnode.cli.node import running_node
 from mailnode.due import CLOCK, read_clock, write_clock
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration
 
 TICK_S = 0.05
 
@@ -53,7 +53,7 @@ def advance(ctx: click.Context, duration: str, wait_s: float) -> None:
     For tests: only a node that was started with --clock=manual does so.
     """
     try:
-        by_s = read_duration(duration)
+        by_s = read_typed_duration(duration)
     except ValueError as error:
         raise Mistake(f"{duration} is not {error}", EX_USAGE) from None
     config = config_of(ctx)

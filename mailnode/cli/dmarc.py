@@ -103,7 +103,8 @@ def dmarc_report(ctx: click.Context, domain: str, day: str | None) -> None:
     """Print the XML that a domain would be sent for a day, or was; nothing is sent by that.
 
     A domain that changed its policy in that day gets a report for each; they stand one behind the
-    other.
+    other. Whom they say they are from is by the settings that this command finds: --config, or else
+    MAILNODE_CONFIG and the environment of this shell, which the node may not have.
     """
     config, name, day = config_of(ctx), read_domain(domain), day or day_of(time.time())
     with _open_counts(config) as connection:

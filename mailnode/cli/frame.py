@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,14 @@ class NodeCommand(click.Command):
 
 
 class NodeGroup(click.Group):
-    """A group with the same; an unknown subcommand is answered with the nearest."""
+    """A group with the same; an unknown subcommand is answered with the nearest.
+
+    Attributes:
+        elsewhere: what is no subcommand, and what does it.
+    """
 
     command_class = NodeCommand
+    elsewhere: Mapping[str, str] = {}
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or ()), *node_options()]
@@ -173,6 +178,8 @@ class NodeGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if hint := self.elsewhere.get(name, ""):
+            raise click.UsageError(f"there is no `{ctx.command_path} {name}`; {hint}", ctx)
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
             near = [each for each in _OTHERWISE.get(name, ()) if each in known]
@@ -199,8 +206,20 @@ def _write_example(example: str, formatter: click.HelpFormatter) -> None:
             formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
+_STARTED = "the server is started by `twistd -n mailnode`, or by its supervisor"
+
+
 class RootGroup(NodeGroup):
     """The program: every mistake becomes one line and an exit code of sysexits.h."""
+
+    elsewhere: Mapping[str, str] = {
+        **dict.fromkeys(("start", "run", "serve"), _STARTED),
+        "restart": f"{_STARTED}; a SIGTERM ends it",
+        "stop": "a SIGTERM to the server ends it, or its supervisor does",
+        "reload": "a SIGHUP to the server has it read its settings again",
+        **dict.fromkeys(("status", "health"), "did you mean `mailnode doctor`?"),
+        **dict.fromkeys(("log", "logs", "journal"), "did you mean `mailnode trace`?"),
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -31,7 +31,7 @@ from mailnode.store.audit_file import AuditFile
 from mailnode.store.locks import lock_blobs, lock_folder
 from mailnode.store.reserve import NAME as RESERVE
 from mailnode.store.reserve import Reserve
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration
 
 CHANGE_OCTETS = 256 << 10  # a change of a database and the journal of its pages need less
 
@@ -120,7 +120,7 @@ def read_some_time(_ctx: click.Context, _param: click.Parameter, value: str | No
     if value is None:
         return None
     try:
-        seconds = read_duration(value)
+        seconds = read_typed_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not {error}") from None
     if not seconds:

@@ -40,7 +40,7 @@ from mailnode.store.queue_desk import (
     count_rows,
     list_rows,
 )
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration
 
 Function = Callable[..., Any]
 BOUNCE_REASON = "The administrator of the sending server gave it up"
@@ -93,7 +93,7 @@ def _read_age(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     if value is None:
         return None
     try:
-        return read_duration(value)
+        return read_typed_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not {error}", ctx, param) from None
 

@@ -30,7 +30,7 @@ from mailnode.config import Config
 from mailnode.store.arrived import count_between
 from mailnode.store.directory import LiveDirectory
 from mailnode.store.lists import open_mail
-from mailnode.values import read_duration
+from mailnode.values import read_typed_duration, unit_hint
 
 if TYPE_CHECKING:
     from mailnode.cli.replaying import Change, Replay, Sums
@@ -56,8 +56,9 @@ _MOMENTS = 'a span such as 7d, or a day or moment such as 2026-11-20 or "2026-11
 def replay(ctx: click.Context, since: str, until: str | None, account: str | None) -> None:
     """List the mails whose verdict would be another one now.
 
-    Mail that is kept is judged again, by the settings that --config names or else those of the
-    node, and by what is learned now. Nothing is changed, and the node may run meanwhile. Who sent
+    Mail that is kept is judged again, by the settings that this command finds (--config, or else
+    MAILNODE_CONFIG and the environment of this shell, which the node may not have), and by what is
+    learned now. Nothing is changed, and the node may run meanwhile. Who sent
     a mail (SPF, DKIM, DMARC) is as it was found when it came. Programs that the settings name, such
     as rspamd, are asked about each mail; filters of [plugins] are not.
     """
@@ -130,13 +131,14 @@ def _span(since: str, until: str | None) -> tuple[float, float]:
 def _moment(option: str, typed: str, now: float) -> float:
     """When that was: so long ago, or a local day or moment."""
     try:
-        return now - read_duration(typed)
+        return now - read_typed_duration(typed)
     except ValueError:
         pass
     try:
         return datetime.fromisoformat(typed.strip()).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise Mistake(f"{option} {typed}: that is not {_MOMENTS}", EX_USAGE) from None
+        hint = f"; {meant}" if (meant := unit_hint(typed)) else ""
+        raise Mistake(f"{option} {typed}: that is not {_MOMENTS}{hint}", EX_USAGE) from None
 
 
 @define

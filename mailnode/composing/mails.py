@@ -19,6 +19,7 @@ from mailnode.addresses import Address
 from mailnode.composing.drafts import Draft, Enclosure
 from mailnode.composing.headers import ids_of, octets_of, undecoded
 from mailnode.errors import Refused
+from mailnode.mime import MOST_ENCODED
 
 LINE_OCTETS = 57  # of a file that are one line of base64
 PIECE_OCTETS = LINE_OCTETS * 1024
@@ -91,8 +92,9 @@ def compose(draft: Draft) -> Composed:
     for name, value in draft.headers:
         mail[name] = undecoded(value)
     mail["MIME-Version"] = "1.0"
+    encoding = policy.clone(max_line_length=MOST_ENCODED)
     enclosures = (*map(Enclosure.of_file, draft.files), *draft.enclosures)
-    parts = [octets_of(mail).removesuffix(b"\r\n"), *_content(draft, policy, enclosures)]
+    parts = [octets_of(mail).removesuffix(b"\r\n"), *_content(draft, encoding, enclosures)]
     size = sum(len(part) if isinstance(part, bytes) else _octets(part) for part in parts)
     return Composed(message_id, in_utf8, size, parts)
 

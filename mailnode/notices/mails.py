@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate
+from textwrap import fill
 
 from mailnode.addresses import Address
 from mailnode.audited import Entry
+from mailnode.mime import WRITTEN, WRITTEN_UTF8
+
+WIDTH = 72
 
 _SUBJECTS = {
     "signed-in": "A new sign-in to your account",
@@ -18,6 +21,17 @@ _SUBJECTS = {
     "recovery-codes-made": "New recovery codes were made for your account",
     "token-made": "A token or app password was made for your account",
 }
+_ASK = (
+    "If it was not: somebody else can read your mail now. Ask the administrator of your mail server"
+    " at once for a new password, by telephone or in person."
+)
+_CHANGE = (
+    "If it was not: sign in to the web of your mail server and open the settings. Change the"
+    " password there: that signs out everybody else, and ends all tokens and app passwords. Then"
+    ' look at "Recent sign-ins", and remove second factors that are not yours.'
+)
+_LAST = "This is the last such mail of today, whatever else happens: the settings show the rest. "
+_WRITTEN_BY = "This mail was written by the server; it does not ask for any password."
 _WAYS = {"web": "on the web, by a browser", "pop3": "by POP3", "smtp": "by SMTP"}
 
 
@@ -31,34 +45,31 @@ def make_notice(
         is_last: no more are sent today.
     """
     is_ascii = f"{to}{sender}".isascii()
-    mail = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    mail = EmailMessage(policy=WRITTEN if is_ascii else WRITTEN_UTF8)
     mail["Date"] = formatdate(entry.at, localtime=True)
     mail["From"] = f"Mail server {hostname} <{sender}>"
     mail["To"] = f"<{to}>"
     mail["Subject"] = _SUBJECTS[entry.event]
     mail["Message-ID"] = f"<{mail_id}@{hostname}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content("\n".join([*_words(entry, to), *_what_to_do(entry), *_end(is_last)]) + "\n")
+    said = (_happened(entry), _facts(entry, to), *_what_to_do(entry), _end(is_last))
+    mail.set_content("\n\n".join(said) + "\n")
     return mail.as_bytes()
-
-
-def _words(entry: Entry, to: Address) -> list[str]:
-    lines = [f"{_happened(entry)}:", "", f"    account   {to}"]
-    lines += [f"    when      {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(entry.at))}"]
-    lines += [f"    {name:9} {value}" for name, value in _facts(entry)]
-    return [*lines, ""]
 
 
 def _happened(entry: Entry) -> str:
     if entry.event == "signed-in":
         new = "a browser" if entry.detail.get("device") else "an address"
-        return f"Somebody signed in to your mail account from {new} that is new"
-    return f"{_SUBJECTS[entry.event]}"
+        return f"Somebody signed in to your mail account from {new} that is new:"
+    return f"{_SUBJECTS[entry.event]}:"
 
 
-def _facts(entry: Entry) -> list[tuple[str, str]]:
+def _facts(entry: Entry, to: Address) -> str:
+    """A line each, that reads well in whatever letters it is shown."""
     actor, detail = entry.actor, entry.detail
-    facts = [("from", actor.client or "the server itself")]
+    facts = [("account", str(to))]
+    facts += [("when", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry.at)))]
+    facts += [("from", actor.client or "the server itself")]
     if entry.event == "signed-in":
         service, by, name = actor.way.partition(" by ")
         facts.append(("how", _WAYS.get(service, service) or "unknown"))
@@ -75,30 +86,15 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         scopes = detail["scopes"]
         may = ", ".join(map(str, scopes)) if isinstance(scopes, list) else str(scopes)
         facts.append(("may", may[:100]))
-    return facts
+    return "\n".join(f"    {name}: {value}" for name, value in facts)
 
 
 def _what_to_do(entry: Entry) -> list[str]:
-    known = ["If that was you, or somebody you asked, there is nothing to do.", ""]
+    known = "If that was you, or somebody you asked, there is nothing to do."
     if entry.event == "password-changed":
-        return [
-            *known,
-            "If it was not: somebody else can read your mail now. Ask the administrator of your",
-            "mail server at once for a new password, by telephone or in person.",
-        ]
-    return [
-        *known,
-        "If it was not: sign in to the web of your mail server and open the settings. Change the",
-        "password there: that signs out everybody else, and ends all tokens and app passwords.",
-        'Then look at "Recent sign-ins", and remove second factors that are not yours.',
-    ]
+        return [known, fill(_ASK, WIDTH)]
+    return [known, fill(_CHANGE, WIDTH)]
 
 
-def _end(is_last: bool) -> list[str]:
-    if not is_last:
-        return ["", "This mail was written by the server; it does not ask for any password."]
-    return [
-        "",
-        "This is the last such mail of today, whatever else happens: the settings show the rest.",
-        "It was written by the server, and does not ask for any password.",
-    ]
+def _end(is_last: bool) -> str:
+    return fill(f"{_LAST if is_last else ''}{_WRITTEN_BY}", WIDTH)

@@ -2,6 +2,7 @@
 
 So it is one place for all, whoever did it: a browser, a worker, a command beside the node. A mail
 is filed before the stream is known to be followed so far: a crash tells twice, and never nothing.
+Where the place can't be kept, on a full disk, what was filed is remembered until it can.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Notices:
     now: Callable[[], float]
     counts: Counter[str] = field(factory=Counter, init=False)
     _again_at: float = field(default=0.0, init=False)
+    _told: set[tuple[int, int]] = field(factory=set, init=False)  # (account, line), not kept yet
     _stopping: bool = field(default=False, init=False)
     _one: Together = field(factory=Together, init=False)
 
@@ -87,19 +89,25 @@ class Notices:
     async def _run(self) -> None:
         if self.now() < self._again_at:
             return
+        try:
+            await self._take_up()
+        except MailError as error:  # a disk that is full, say
+            self._again_at = self.now() + AGAIN_S
+            _log.warn("accounts are told later: {error}", error=error)
+
+    async def _take_up(self) -> None:
         settings, people = self.settings(), self._people()
         most = settings.notices_a_day if settings.notices else 0
         news = await self.seen.look(people, most)
         if news is None:
             return
-        try:
-            for notice in news.notices:
+        for notice in news.notices:
+            key = notice.account_id, notice.line.head.number
+            if key not in self._told:
                 await self._tell(notice)
-        except MailError as error:  # a disk that is full, say
-            self._again_at = self.now() + AGAIN_S
-            _log.warn("accounts are told later: {error}", error=error)
-            return
+                self._told.add(key)
         await self.seen.keep(news, people, most)
+        self._told.clear()
 
     def _people(self) -> People:
         directory = self.directory.current

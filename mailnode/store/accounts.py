@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -288,27 +288,19 @@ class Accounts:
             AlreadyThere: an account has the source's address, or that alias exists.
             AccountError: the target is unknown or the source itself.
         """
-        where, whither = parse_address(source), _folded(parse_address(target))
+        (added,) = self.add_aliases(source, [target])
+        return added
+
+    def add_aliases(self, source: str, targets: Sequence[str]) -> list[Alias]:
+        """`add_alias` for each target, or for none where one can't be."""
+        where = parse_address(source)
         with self.file.change() as sql:
             domain_id = find_domain(sql, where.domain)
             _refuse_taken(sql, where.key, str(where), accounts=True, aliases=False)
-            _check_target(sql, where, whither)
-            if one(
-                sql, "SELECT 1 FROM alias WHERE key = ? AND target = ?", where.key, str(whither)
-            ):
-                raise AlreadyThere(f"{where} leads to {whither} already")
-            row = one(
-                sql,
-                "INSERT INTO alias (domain_id, local, key, target, created_at)"
-                " VALUES (?, ?, ?, ?, ?) RETURNING id",
-                domain_id,
-                where.local,
-                where.key,
-                str(whither),
-                time.time(),
-            )
-        self.auditor.tell("alias-added", alias=str(where), target=str(whither))
-        return Alias(row[0], str(where), str(whither))
+            added = [_add_alias(sql, domain_id, where, each) for each in targets]
+        for each in added:
+            self.auditor.tell("alias-added", alias=each.source, target=each.target)
+        return added
 
     def aliases(self, domain: str | None = None) -> list[Alias]:
         """All of them, or those of one domain, oldest first."""
@@ -414,6 +406,21 @@ def _check_target(sql: sqlite3.Connection, source: Address, target: Address) -> 
             if one(sql, f"SELECT 1 FROM {table} WHERE key = ?", key):
                 return
     raise NotFound(f"{target} is no account or alias; add it with: mailnode user add {target}")
+
+
+def _add_alias(sql: sqlite3.Connection, domain_id: int, where: Address, target: str) -> Alias:
+    whither = _folded(parse_address(target))
+    _check_target(sql, where, whither)
+    if one(sql, "SELECT 1 FROM alias WHERE key = ? AND target = ?", where.key, str(whither)):
+        raise AlreadyThere(f"{where} leads to {whither} already")
+    values = domain_id, where.local, where.key, str(whither), time.time()
+    row = one(
+        sql,
+        "INSERT INTO alias (domain_id, local, key, target, created_at)"
+        " VALUES (?, ?, ?, ?, ?) RETURNING id",
+        *values,
+    )
+    return Alias(row[0], str(where), str(whither))
 
 
 def _folded(address: Address) -> Address:

@@ -2,8 +2,8 @@
 
 No stranger can fill a disk through it: past ten failures a minute from an address, or thirty in
 all, the rest of the minute is one line. Neither can a mail program that looks every minute: that an
-account signed in is told once an hour for each address and way, and then how often. And neither can
-who has an account: its sign-ins past sixty an hour, wherever they are from, are one line.
+account signed in is told once an hour for each address and way, and then how often it did again.
+Nor can somebody who has an account: its sign-ins past sixty an hour, wherever from, are one line.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailnode.audited import Actor, Entry
-from mailnode.events import Event, SignedIn, SignInFailed
+from mailnode.audited import AGAIN, Actor, Entry
+from mailnode.events import Banned, Event, SignedIn, SignInFailed
 from mailnode.machine import address_key
 from mailnode.settings import AuditSettings
 from mailnode.store.audit_file import AuditFile
+from mailnode.store.audit_lines import stamp
 from mailnode.threads import Threads
 
 MOST_WAITING = 10_000
@@ -40,6 +41,9 @@ _log = Logger(namespace="mailnode")
 def entry_of(event: Event) -> Entry:
     """What the stream says of an event that is audited."""
     detail = dict(event.detail)
+    if isinstance(event, Banned):  # by the node itself, for guessing
+        detail.pop("by", None)
+        return Entry(event.name, detail={"network": event.client} | detail, at=event.at)
     account = str(detail.pop("account", "") or detail.pop("name", ""))
     way = str(detail.pop("service", ""))
     if "token" in detail:
@@ -159,10 +163,12 @@ class Audit:
         return self._sign_ins[account] <= SIGN_INS_OF_ACCOUNT
 
     def _sum_up(self, key: tuple[str, str, str]) -> None:
+        """Told at the time when it is told: the lines of the stream are in the order of theirs."""
         again = self._again.pop(key)
         if again.times:
-            detail = {**again.last.detail, "times": again.times}
-            self.tell(evolve(again.last, detail=detail))
+            detail = {**again.last.detail, "times": again.times, "last": stamp(again.last.at)}
+            at = max(self.file.now(), again.last.at)
+            self.tell(evolve(again.last, event=AGAIN, detail=detail, at=at))
 
     def each_second(self) -> None:
         """What waits is written; what is over is summed."""

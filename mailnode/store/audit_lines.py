@@ -83,7 +83,7 @@ def write_lines(entries: Sequence[Entry], head: Head) -> tuple[bytes, Head]:
 
 
 def _line(entry: Entry, head: Head) -> bytes:
-    row: dict[str, object] = {"n": head.number + 1, "at": _stamp(entry.at), "event": entry.event}
+    row: dict[str, object] = {"n": head.number + 1, "at": stamp(entry.at), "event": entry.event}
     actor = entry.actor
     said = ("account", entry.account), ("by", actor.by), ("way", actor.way)
     row |= {name: value[:400] for name, value in (*said, ("client", actor.client)) if value}
@@ -98,7 +98,8 @@ def hash_of(line: bytes) -> str:
     return sha256(line).hexdigest()
 
 
-def _stamp(at: float) -> str:
+def stamp(at: float) -> str:
+    """A time as the stream has it."""
     told = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     return told.replace("+00:00", "Z")
 
@@ -124,7 +125,7 @@ def facts_of(line: Line) -> dict[str, object]:
     entry = line.entry
     return {
         "number": line.head.number,
-        "at": _stamp(entry.at),
+        "at": stamp(entry.at),
         "event": entry.event,
         "account": entry.account,
         "by": entry.actor.by,
@@ -269,7 +270,7 @@ def verify(data: Path, expected: Head | None = None) -> Verified:
         wrong(first[1], 1, f"what came before number {first[0].number + 1} is gone, and not pruned")
     _compare_heads(data, head, count, wrong)
     if expected is not None and not met and expected != Head():
-        wrong("", 0, f"line {expected.number} is not the one that was expected")
+        wrong("", 0, f"line {expected.number} is not the one that was expected: changed, or gone")
     return Verified(count, head, tuple(faults))
 
 

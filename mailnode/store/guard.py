@@ -11,12 +11,14 @@ import ipaddress
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field, frozen
 
-from mailnode.errors import AccountError, NotFound
-from mailnode.machine import is_loopback
+from mailnode.errors import NotFound
+from mailnode.networks import BadBan, short
 from mailnode.store.own_file import Kind, OwnFile
 from mailnode.store.sqlite import DAMAGED, damage_error, execute_rows, reading
 
@@ -30,10 +32,6 @@ GUESSERS_KEEP_S = 7 * 86400.0
 FailureRow = tuple[str, bytes, float, float]
 GuesserRow = tuple[str, int, int, float, float, int]
 KnownRow = tuple[int, bytes, float]
-
-
-class BadBan(AccountError):
-    """What can't be banned, and why."""
 
 
 @frozen
@@ -90,30 +88,16 @@ class Lifted:
         return bool(self.networks or self.addresses)
 
 
-def read_network(text: str) -> str:
-    """An address or network in its usual form.
-
-    Raises:
-        BadBan: it is none, or is or has this machine's own.
-    """
-    try:
-        network = ipaddress.ip_network(text.strip(), strict=False)
-    except ValueError:
-        raise BadBan(
-            f"{text[:60]!r} is neither an address nor a network such as 192.0.2.0/24"
-        ) from None
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:
-        network = ipaddress.ip_network((mapped, network.prefixlen - 96), strict=False)
-    loopback = ipaddress.ip_network("127.0.0.0/8" if network.version == 4 else "::1/128")
-    if is_loopback(str(network.network_address)) or network.overlaps(loopback):
-        raise BadBan("this machine's own addresses are never banned")
-    return str(network)
+def ban_detail(ban: Ban, for_s: float | None) -> dict[str, object]:
+    """As the audit stream has it, beside who made it."""
+    told = {"network": short(ban.network), "for_s": for_s, "reason": ban.reason or None}
+    return {name: value for name, value in told.items() if value is not None}
 
 
-def short(network: str) -> str:
-    """For people: of an address without the length of its prefix."""
-    return network.removesuffix("/32" if ":" not in network else "/128")
+def lifted_detail(network: str, lifted: Lifted) -> dict[str, object]:
+    """The same of what was lifted there; `blocks` counts those that may guess again."""
+    blocks = {"blocks": len(lifted.addresses)} if lifted.addresses else {}
+    return {"network": short(network), **blocks}
 
 
 @define(eq=False)
@@ -266,8 +250,19 @@ class GuardFile:
             )
         lifted = Lifted([network] if done else [], addresses)
         if not lifted:
-            raise NotFound(f"{short(network)} is not banned; see: mailnode ban list")
+            around = [short(each) for each in self._bans_around(network, now)]
+            said = f"its network is: {', '.join(around)}" if around else "see: mailnode ban list"
+            raise NotFound(f"{short(network)} is not banned; {said}")
         return lifted
+
+    def _bans_around(self, network: str, now: float) -> list[str]:
+        inner: Any = ipaddress.ip_network(network)
+        with self._using() as connection:
+            there = [each for each in select_bans(connection) if (each.until or inf) > now]
+        outer = [ipaddress.ip_network(each.network) for each in there]
+        return [
+            str(each) for each in outer if each.version == inner.version and inner.subnet_of(each)
+        ]
 
 
 def _is_in(block: Block, network: str) -> bool:

@@ -6,9 +6,10 @@ import hashlib
 import time
 from collections.abc import Iterable
 from email.message import EmailMessage
-from email.policy import SMTP
 
 from attrs import frozen
+
+from mailnode.mime import WRITTEN
 
 MARK = "X-Mailnode-Damaged"
 PIECE_OCTETS = 1 << 20
@@ -41,7 +42,7 @@ def measure(pieces: Iterable[bytes]) -> Measured:
 def note_of(mail_id: str, sender: str, subject: str, received_at: float) -> bytes:
     """A mail that tells its reader which one is lost."""
     when = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(received_at))
-    note = EmailMessage(policy=SMTP)
+    note = EmailMessage(policy=WRITTEN)
     note["From"] = "mailnode <postmaster@localhost>"
     note["Subject"] = "A mail that was lost" + (f": {_line(subject)}" if subject else "")
     note["Date"] = when

@@ -26,7 +26,7 @@ from mailnode.store.seen_rows import (
     set_followed,
     take_lines,
 )
-from mailnode.store.sqlite import DAMAGED
+from mailnode.store.sqlite import DAMAGED, damage_error
 from mailnode.threads import Threads
 
 T = TypeVar("T")
@@ -85,7 +85,11 @@ class Seen:
         self._threads = Threads(self._call_in_reactor, most_threads=1)
 
     def look(self, people: People, most: int) -> Deferred[News | None]:
-        """What is new, and nothing is kept of it yet; None for nothing."""
+        """What is new, and nothing is kept of it yet; None for nothing.
+
+        Errors:
+            StoreBusy, StoreFull, StoreBroken: of `keep` and `recent`, too.
+        """
         return self._threads.run(self._look, people, most)
 
     def keep(self, news: News, people: People, most: int) -> Deferred[None]:
@@ -162,7 +166,10 @@ class Seen:
             return work(*args)
         except DAMAGED as error:
             self._file.mend(error)
-            raise
+            raise damage_error(error) from error
+        except OSError as error:
+            self._file.close()
+            raise damage_error(error) from error
 
 
 def _end_of(data: Path) -> End:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
 from attrs import frozen
 
+from mailnode.audited import AGAIN, Entry
 from mailnode.machine import network_of
 from mailnode.store.audit_lines import Line
 
@@ -103,7 +105,7 @@ def take_lines(
         if account_id is None:
             continue
         is_news = line.entry.event in NOTICED
-        if line.entry.event == "signed-in":
+        if line.entry.event in ("signed-in", AGAIN):
             is_news = _take_sign_in(connection, account_id, line)
         late = abs(now - line.entry.at) > TOLD_LATE_S
         if is_news and not late and is_told(account_id):
@@ -122,7 +124,8 @@ def _take_sign_in(connection: sqlite3.Connection, account_id: int, line: Line) -
         return False
     times = detail.get("times", 1)
     count = times if isinstance(times, int) and not isinstance(times, bool) else 1
-    connection.execute(_SEE, (account_id, way, client, device, entry.at, entry.at, max(1, count)))
+    at = _last_at(entry)
+    connection.execute(_SEE, (account_id, way, client, device, at, at, max(1, count)))
     network = network_of(client) if client else "this machine"
     had_any = _has(connection, account_id)
     was_there = _has(connection, account_id, "network", network)
@@ -131,10 +134,18 @@ def _take_sign_in(connection: sqlite3.Connection, account_id: int, line: Line) -
     if device:  # a browser that is known may be anywhere
         is_known = _has(connection, account_id, "device", device)
         is_new = not is_known and (had_device or is_new)
-        connection.execute(_KNOW, (account_id, "device", device, entry.at))
-    connection.execute(_KNOW, (account_id, "network", network, entry.at))
+        connection.execute(_KNOW, (account_id, "device", device, at))
+    connection.execute(_KNOW, (account_id, "network", network, at))
     _make_room(connection, account_id)
     return is_new
+
+
+def _last_at(entry: Entry) -> float:
+    """When it was; of what is summed up, the last time."""
+    try:
+        return datetime.fromisoformat(str(entry.detail["last"])).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return entry.at
 
 
 def _has(connection: sqlite3.Connection, account_id: int, kind: str = "", name: str = "") -> bool:

@@ -29,6 +29,12 @@ class SharedMessages(Messages):
     _meanwhile: set[int] = field(factory=set, init=False)
     _again: set[int] = field(factory=set, init=False)
     _all_again: bool = field(default=False, init=False)
+    _elsewhere: int = field(default=0, init=False)
+
+    @property
+    def writes(self) -> int:
+        """How much was written so far: by jobs of this process, and by others as it is read."""
+        return self.database.stats.jobs + self._elsewhere
 
     def _accepted(self, note: AcceptNote) -> None:
         super()._accepted(note)
@@ -86,6 +92,8 @@ class SharedMessages(Messages):
             self._reading = False
         for use in changed:
             if not self._is_late(use.folder_id):
+                before = self._folders.get(use.folder_id)
+                self._elsewhere += max(abs(use.mails - (before.mails if before else 0)), 1)
                 self._set_use(use)
         for folder_id in gone:
             if not self._is_late(folder_id):

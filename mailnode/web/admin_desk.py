@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mailnode.store.accounts import Accounts
     from mailnode.store.audit_lines import Line
     from mailnode.store.directory import LiveDirectory
-    from mailnode.store.guard import Ban, Block
     from mailnode.store.journal_search import FoundPage
     from mailnode.store.lists import Sums
     from mailnode.store.queue_desk import Changed, Destination, QueueFilter, QueueRow
@@ -48,7 +47,6 @@ class AdminDesk:
         readiness: what keeps the node from taking mail, by part.
         warnings: what else is wrong, by part.
         sessions: by server, of this process; none in the supervisor of several.
-        kept_out: networks that are banned, and addresses that are blocked for guessing.
         metrics: their values now.
         processes: of the node that serve mail.
         now: UTC epoch seconds.
@@ -73,7 +71,6 @@ class AdminDesk:
     readiness: Callable[[], Mapping[str, str]]
     warnings: Callable[[], Mapping[str, str]]
     sessions: Callable[[], Mapping[str, Sessions]]
-    kept_out: Callable[[], tuple[Sequence[Ban], Sequence[Block]]]
     metrics: Callable[[], Mapping[str, Any]]
     processes: int
     now: Callable[[], float]

@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import quote_plus, urlencode
 
@@ -28,8 +27,9 @@ from attrs import define, field
 
 from mailnode.addresses import Address
 from mailnode.store.accounts import Accounts
-from tests.bench.measuring import build_load, load
-from tests.bench.processes import MIB, Peak, cpu_s, family, memory, proportional_octets
+from tests.bench.beside import P99_TIMES, measure_pairs, p99_of
+from tests.bench.measuring import build_load
+from tests.bench.processes import MIB, Peak, family, memory, proportional_octets
 from tests.bench.results import describe_run
 from tests.bench.search import fill, standing_of
 from tests.bench.targets import Trouble, password_hash
@@ -43,7 +43,7 @@ STREAMS_EACH = STREAMS // USERS
 FILE_MIB = 50
 RATE = 500
 INDEXED_S = 900.0
-PAGE_MS, SEARCH_MS, TELLS_S, P99_TIMES = 50, 100, 1.0, 2.0
+PAGE_MS, SEARCH_MS, TELLS_S = 50, 100, 1.0
 MORE_MIB, FIRST_KIB = 32, 200
 QUERIES = (
     ("a rare word", "w15000"), ("a word of nearly all mails", "w1"), ("two words", "w5 w9"),
@@ -224,44 +224,19 @@ def crowd(bench: Bench) -> None:
     """The same mail with and without browsers that look, in turn: pairs of the p99 of accept."""
     build_load()
     looking = Crowd(bench.users(BROWSERS))
-    arguments = ("-p", bench.node.port("smtp"), "-s", 20, "-k", "-R", RATE, "-T", bench.seconds,
-                 "-u", USERS)  # fmt: skip
-    load("smtpload", *arguments)
-    ratios, alone, beside, cpu_ms = [], [], [], []
-    refused = 0
-    for number in range(bench.pairs):
-        pair = {}
-        for with_them in (False, True) if number % 2 else (True, False):
-            cpu, pages_before = cpu_s(bench.pids()), len(looking.took_ms)
-            with looking.looking() if with_them else nullcontext():
-                record = load("smtpload", *arguments)
-            record["cpu_s"] = cpu_s(bench.pids()) - cpu
-            record["pages"] = len(looking.took_ms) - pages_before
-            refused += record["failed"] + record["connfail"]
-            pair[with_them] = record
-        alone.append(pair[False]["p99_ms"])
-        beside.append(pair[True]["p99_ms"])
-        ratios.append(pair[True]["p99_ms"] / pair[False]["p99_ms"])
-        more_s = pair[True]["cpu_s"] - pair[False]["cpu_s"]
-        cpu_ms.append(more_s * 1000 / max(1, pair[True]["pages"]))
-        print(
-            f"# pair {number + 1}: p50 {pair[False]['p50_ms']:.1f} and {pair[True]['p50_ms']:.1f},"
-            f" p99 {alone[-1]:.1f} and {beside[-1]:.1f} ms; {pair[True]['acked']} mails, load"
-            f" {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
-    ratio = statistics.median(ratios)
-    figure = (
-        f"{statistics.median(alone):.1f} and {statistics.median(beside):.1f} ms: {ratio:.2f}"
-        f" ({min(ratios):.2f} to {max(ratios):.2f}) x"
-    )
+    mail = ("-p", bench.node.port("smtp"), "-s", 20, "-k", "-R", RATE, "-T", bench.seconds,
+            "-u", USERS)  # fmt: skip
+    pairs = measure_pairs(bench.pairs, mail, bench.pids, looking.looking)
+    figure, met = p99_of(pairs)
     what = f"p99 of accept at {RATE}/s, without and with browsers"
-    bench.tell(what, figure, f"at most {P99_TIMES:.0f} x", ratio <= P99_TIMES)
+    bench.tell(what, figure, f"at most {P99_TIMES:.0f} x", met)
+    refused = sum(pair.refused for pair in pairs)
     bench.tell("mails refused, with and without", str(refused), "none", not refused)
     took = sorted(looking.took_ms)
     figure = f"{statistics.median(took):.1f} ms, p99 {took[int(len(took) * 0.99)]:.1f}, {len(took)}"
     bench.tell(f"list pages of {BROWSERS} browsers beside it", figure)
-    bench.tell("CPU of such a page", f"{statistics.median(cpu_ms):.1f} ms")
+    cpu_ms = 1000 * sum(pair.more_cpu_s for pair in pairs) / max(1, len(took))
+    bench.tell("CPU of such a page", f"{cpu_ms:.1f} ms")
     refusals = looking.refused
     bench.tell("pages refused", f"{len(refusals)} {refusals[:1]}", "none", not refusals)
 

@@ -67,6 +67,17 @@ def _account(page: Page) -> None:
     expect(page.locator("main")).to_contain_text("carol@")
 
 
+def _banned(page: Page) -> None:
+    """Somebody is kept out, which a page of each width and each light may do again."""
+    page.goto("/admin/bans")
+    page.get_by_label("Address or network").fill("198.51.100.0/24")
+    page.locator("select[name=for]").select_option("a day")
+    page.get_by_label("Reason").fill("guessed for a week")
+    page.get_by_role("button", name="Ban it").click()
+    expect(page.locator("#flash")).to_contain_text("Nobody signs in from 198.51.100.0/24 any more")
+    expect(page.get_by_role("button", name="Lift it for 198.51.100.0/24")).to_be_visible()
+
+
 def _captured(page: Page) -> None:
     page.goto("/admin/captured")
     expect(page.locator("#list .line")).to_have_count(7)
@@ -126,6 +137,7 @@ ADMIN_SCENES = (
     Scene("journal", "alice", _journal, ("/admin/journal",)),
     Scene("life", "alice", _life, ("/admin/journal/<mail_id>",)),
     Scene("audit", "alice", path_to("/admin/audit", "signed-in"), ("/admin/audit",), long=True),
+    Scene("bans", "alice", _banned, ("/admin/bans",), picture=True, lively=True),
     Scene("sessions", "alice", path_to("/admin/sessions", "SMTP"), ("/admin/sessions",)),
     Scene("not-admin", "bob", path_to("/admin", "administrators"), (), expects=("status of 403",)),
 )

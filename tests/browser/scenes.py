@@ -255,7 +255,14 @@ SCENES = (
         path_to("/settings/second-factor", "your password alone"),
         ("/settings/second-factor",),
     ),
-    Scene("factor-begun", "bob", _factor_begun, ("/settings/second-factor",)),
+    Scene(
+        "factor-begun",
+        "bob",
+        _factor_begun,
+        ("/settings/second-factor",),
+        picture=True,
+        lively=True,
+    ),
     Scene("api", "bob", path_to("/api/v1", "The API"), ("/api/v1",), long=True),
     Scene("missing", "bob", path_to("/nowhere", "There is nothing here"), (), expects=_404),
 )

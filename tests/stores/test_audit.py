@@ -29,6 +29,7 @@ from mailnode.store.audit_lines import (
     lines_back,
     read_back,
     read_head_text,
+    stamp,
     verify,
 )
 
@@ -139,7 +140,9 @@ class ChainTests(AuditCase):
             path.unlink()
         self.append("account-added", "domain-added")
         self.assertEqual(self.faults(), [])
-        self.assertEqual(self.faults(head), ["line 2 is not the one that was expected"])
+        self.assertEqual(
+            self.faults(head), ["line 2 is not the one that was expected: changed, or gone"]
+        )
 
     def test_a_head_of_before_is_still_there_later(self) -> None:
         head = self.append("account-added", "gear-set")
@@ -316,7 +319,18 @@ class HearingTests(AuditCase):
         self.minute()
         first, again = self.written()
         self.assertNotIn("times", first.detail)
-        self.assertEqual(again.detail["times"], 59)
+        self.assertEqual(("signed-in-again", 59), (again.event, again.detail["times"]))
+
+    def test_a_summary_has_the_time_when_it_is_made_and_says_when_the_last_sign_in_was(
+        self,
+    ) -> None:
+        for _ in range(3):
+            self.sign_in()
+            self.minute()
+        for _ in range(60):
+            self.minute()
+        _first, again = self.written()
+        self.assertEqual((AT + 3600, stamp(AT + 120)), (again.at, again.detail["last"]))
 
     def test_another_address_or_program_is_told_at_once(self) -> None:
         self.sign_in()

@@ -7,8 +7,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.errors import MailError, NotFound
+from mailnode.networks import BadBan, read_network
 from mailnode.store import guard
-from mailnode.store.guard import NAME, BadBan, Ban, Block, GuardFile, read_kept_out, read_network
+from mailnode.store.guard import NAME, Ban, Block, GuardFile, read_kept_out
 
 AT = 1_700_000_000.0
 DAY_S = 86400.0

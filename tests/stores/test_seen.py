@@ -8,8 +8,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.audited import Actor, Entry
+from mailnode.errors import StoreBroken
 from mailnode.store.audit_file import AuditFile
-from mailnode.store.audit_lines import Head, Line
+from mailnode.store.audit_lines import Head, Line, stamp
 from mailnode.store.seen import NAME, News, People, Seen
 from mailnode.store.seen_rows import (
     MOST_KNOWN,
@@ -132,6 +133,10 @@ class BoundsTests(SeenCase):
         self.take(sign_in("192.0.2.7"), sign_in("192.0.2.7", at=AT + 60, times=59))
         (row,) = recent_of(self.sql, 2)
         self.assertEqual((AT, AT + 60, 60), (row.first_at, row.last_at, row.times))
+        actor = Actor(BOB, "pop3", "192.0.2.7")
+        self.take(line("signed-in-again", actor, AT + 3600, times=5, last=stamp(AT + 120)))
+        (row,) = recent_of(self.sql, 2)
+        self.assertEqual((AT, AT + 120, 65), (row.first_at, row.last_at, row.times))
 
     def test_of_accounts_that_are_gone_nothing_is_kept(self) -> None:
         self.take(sign_in("192.0.2.7"), sign_in("192.0.2.7", account=CAROL))
@@ -203,7 +208,7 @@ class FollowingTests(SynchronousTestCase):
         self.seen._file.close()
         (self.data / NAME).write_bytes(b"x" * 8192)
         self.append("192.0.2.8")
-        with self.assertRaises(sqlite3.DatabaseError):
+        with self.assertRaises(StoreBroken):
             self.look()
         self.assertIsNone(self.look())
         self.append("192.0.2.9")

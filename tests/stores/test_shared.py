@@ -49,6 +49,21 @@ class SharedMessagesTests(StoreCase):
         await self.here.catch_up()
         self.assertEqual((0, 0), self.here.usage(1))
 
+    async def test_what_others_write_counts_as_writing_so_the_index_rests_for_it_too(self):
+        for number in range(30):
+            await self.there.file_message(envelope(1 + number % 2), message())
+        before = self.here.writes
+        self.here.changed_elsewhere(self.there.tell_changed())
+        await self.here.catch_up()
+        self.assertEqual(before + 30, self.here.writes)
+        (copy,) = await self.here.file_message(envelope(1), message())
+        self.assertGreater(self.here.writes, before + 30)
+        await self.there.delete_mails(copy.folder_id, [copy.uid])
+        before = self.here.writes
+        self.here.changed_elsewhere(self.there.tell_changed())
+        await self.here.catch_up()
+        self.assertEqual(before + 1, self.here.writes)
+
     async def test_uids_and_ids_are_given_once_by_whoever_commits(self):
         copies = []
         for _ in range(20):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attrs import define, field
+
 from mailnode.addresses import Address, parse_address
 from mailnode.admission import Sessions
+from mailnode.audited import Actor
 from mailnode.cred.policy import PasswordPolicy
 from mailnode.cred.stored import StoredPassword
+from mailnode.errors import NotFound
 from mailnode.events import Event
+from mailnode.networks import read_network
 from mailnode.settings import PasswordSettings, QuotaSettings
 from mailnode.store.accounts import Account, Accounts
 from mailnode.store.audit_search import Wanted, find_lines
 from mailnode.store.directory import LiveDirectory
+from mailnode.store.guard import Ban, Block
 from mailnode.store.journal import insert_events, read_trace
 from mailnode.store.journal_search import Sought, read_subject, search_journal
 from mailnode.store.lists import Sums
@@ -33,6 +39,31 @@ from mailnode.web.admin_desk import AdminDesk, QueueSight
 from mailnode.web.figures import Figures
 from mailnode.web_admin import admin_pages
 from tests.unit.web_case import AT, Reply, WebCase
+
+
+@define
+class KeepingOut:
+    """Bans as `guarding.Guard` keeps them, in memory, and who made and lifted them."""
+
+    now: Callable[[], float]
+    bans: list[Ban] = field(factory=list)
+    blocks: list[Block] = field(factory=list)
+    told: list[str] = field(factory=list)
+
+    def kept_out(self) -> tuple[list[Ban], list[Block]]:
+        return self.bans, self.blocks
+
+    async def ban(self, network: str, for_s: float | None, reason: str, actor: Actor) -> Ban:
+        until = None if for_s is None else self.now() + for_s
+        self.bans.append(Ban(read_network(network), self.now(), until, reason, actor.by))
+        return self.bans[-1]
+
+    async def lift(self, network: str, actor: Actor) -> None:
+        name = read_network(network)
+        if name not in [each.network for each in self.bans]:
+            raise NotFound(f"nobody is banned or blocked at {network}")
+        self.bans = [each for each in self.bans if each.network != name]
+        self.told.append(f"{name} by {actor.by}")
 
 
 class AdminCase(WebCase):
@@ -57,7 +88,7 @@ class AdminCase(WebCase):
         self.warned: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.sessions: dict[str, Sessions] = {}
-        self.kept_out: tuple[list[Any], list[Any]] = [], []
+        self.keeping_out = KeepingOut(lambda: self.now)
         self.done: list[Any] = []
         self.now = AT
         self.take_up()
@@ -71,7 +102,7 @@ class AdminCase(WebCase):
 
     @property
     def more_pages(self) -> Sequence[Any]:  # type: ignore[override]
-        return admin_pages(self.make_desk())
+        return admin_pages(self.make_desk(), self.keeping_out)
 
     def make_desk(self) -> AdminDesk:
         async def changed() -> None:
@@ -112,7 +143,6 @@ class AdminCase(WebCase):
             readiness=lambda: self.faults,
             warnings=lambda: self.warned,
             sessions=lambda: self.sessions,
-            kept_out=lambda: self.kept_out,
             metrics=lambda: self.values,
             processes=1,
             now=lambda: self.now,

@@ -14,6 +14,7 @@ from mailnode.cred.passwords import password_matches
 from mailnode.cred.stored import ScramKeys, read_kept
 from mailnode.sealing import Seal
 from mailnode.store.accounts import Accounts
+from mailnode.store.audit_lines import read_back
 from tests.unit.cli_case import CommandCase
 
 PASSWORD = "correct horse"
@@ -307,6 +308,8 @@ class Aliases(AccountCase):
     def test_when_one_target_is_unknown_none_is_added(self) -> None:
         self.refusal("alias add sales@example.org alice@example.org nobody@example.org", 67)
         self.assertEqual(self.run_json("alias list"), [])
+        told = {each.entry.event for each in read_back(self.folder / "var")}
+        self.assertFalse({"alias-added", "alias-deleted"} & told)
 
     def test_one_that_is_not_there_is_67(self) -> None:
         self.refusal("alias delete sales@example.org", 67)

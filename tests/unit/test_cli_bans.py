@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from unittest.mock import patch
 
+from mailnode.audited import Actor
+from mailnode.cli.node import operator
+from mailnode.store.audit_lines import read_back
 from mailnode.store.guard import GuardFile
 from tests.unit.cli_case import CommandCase
 
@@ -49,6 +52,28 @@ class BanTests(CommandCase):
         self.run_command("ban remove 192.0.2.0/24")
         self.assertEqual([], self.run_json("ban list")["blocks"])
 
+    def test_the_audit_stream_has_who_banned_and_lifted_which_network(self) -> None:
+        self.block("192.0.2.9")
+        self.run_command("ban add 192.0.2.0/24 --for 7d --reason why")
+        self.run_command("ban add 198.51.100.7")
+        self.run_command("ban remove 192.0.2.0/24 198.51.100.7")
+        told = [each.entry for each in read_back(self.folder / "var")][::-1]
+        self.assertEqual(
+            [
+                ("banned", {"network": "192.0.2.0/24", "for_s": 604800, "reason": "why"}),
+                ("banned", {"network": "198.51.100.7"}),
+                ("unbanned", {"network": "192.0.2.0/24", "blocks": 1}),
+                ("unbanned", {"network": "198.51.100.7"}),
+            ],
+            [(each.event, dict(each.detail)) for each in told],
+        )
+        self.assertEqual({Actor(operator(), "command line")}, {each.actor for each in told})
+
+    def test_of_several_those_that_were_lifted_before_a_fault_are_in_the_audit_stream(self) -> None:
+        self.run_command("ban add 192.0.2.0/24")
+        self.refusal("ban remove 192.0.2.0/24 198.51.100.7", 67)
+        self.assertEqual("unbanned", next(read_back(self.folder / "var")).entry.event)
+
     def test_a_running_node_is_rung(self) -> None:
         with patch("mailnode.cli.bans.ring_from_outside") as rings:
             self.run_command("ban add 192.0.2.7")
@@ -60,9 +85,16 @@ class BanTests(CommandCase):
         self.assertIn("this machine", self.refusal("ban add 127.0.0.1", 65))
         self.refusal("ban add 192.0.2.1 --for never", 64)
         self.refusal("ban add 192.0.2.1 --for 0", 64)
+        self.assertIn("no unit; 7d?", self.refusal("ban add 192.0.2.1 --for 7", 64))
         self.refusal(f"ban add 192.0.2.1 --reason '{'x' * 201}'", 65)
         self.assertIn("ban list", self.refusal("ban remove 192.0.2.1", 67))
         self.assertEqual([], self.run_json("ban list")["bans"])
+
+    def test_of_an_address_in_a_network_that_is_banned_the_network_is_named(self) -> None:
+        self.run_command("ban add 192.0.2.0/24 2001:db8::/32 198.51.100.0/24")
+        said = self.refusal("ban remove 192.0.2.7", 67)
+        self.assertIn("192.0.2.7 is not banned; its network is: 192.0.2.0/24", said)
+        self.assertEqual(3, len(self.run_json("ban list")["bans"]))
 
     def test_without_a_node_there_is_nothing_to_ban_it_from(self) -> None:
         (self.folder / "var").rmdir()

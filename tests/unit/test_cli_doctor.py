@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mailnode.cli import checkup_dns, checkup_files, checkup_judging, checkup_network
 from mailnode.cli.checkup_network import Listening, beyond_loopback, read_endpoint
 from mailnode.nameserver import Server
+from mailnode.tls import make_self_signed
 from tests.unit.cli_case import CommandCase
 
 NAME = "mx.example.org"
@@ -301,6 +302,13 @@ class Certificates(DoctorCase):
         self.assertIn(f"not for the host name {NAME}", self.warning("tls"))
         self.make_pair(name="*.example.org")
         self.assertNotIn("tls", self.found("warning"))
+
+    def test_for_one_of_our_making_the_mend_is_a_command(self) -> None:
+        del os.environ["MAILNODE_TLS__CERT"], os.environ["MAILNODE_TLS__KEY"]
+        make_self_signed(Path("var/tls"), "other.example.org")
+        said = self.warning("tls")
+        self.assertIn("not for the host name", said)
+        self.assertRegex(said, f"rm .*var/tls/cert.pem; the node makes one for {NAME} at its next")
 
     def test_none_set_is_good_for_one_is_made(self) -> None:
         del os.environ["MAILNODE_TLS__CERT"], os.environ["MAILNODE_TLS__KEY"]

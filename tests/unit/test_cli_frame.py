@@ -136,6 +136,15 @@ class Mistakes(CommandCase):
         self.assertIn("did you mean `mailnode user`?", self.refusal("usr", 64))
         self.assertIn("did you mean `mailnode user list`?", self.refusal("user lst", 64))
         self.assertIn("did you mean `mailnode sender list`?", self.refusal("sender show", 64))
+        for name, said in (
+            ("start", "twistd -n mailnode"),
+            ("restart", "SIGTERM"),
+            ("stop", "SIGTERM"),
+            ("reload", "SIGHUP"),
+            ("status", "did you mean `mailnode doctor`?"),
+            ("logs", "did you mean `mailnode trace`?"),
+        ):
+            self.assertRegex(self.refusal(name, 64), f"there is no `mailnode {name}`; .*{said}")
         told = self.refusal("sender zzz", 64)
         self.assertIn("; there are allow, block, list, remove (see", told)
 

@@ -298,6 +298,7 @@ class FailureTests(ReplayCase):
         self.came(CAROL)
         for more, words in (
             ("--since soon", "--since soon: that is not a span such as 7d"),
+            ("--since 90", 'such as 2026-11-20 or "2026-11-20 14:30"; 90d?'),
             ("--since 1h --until 2h", "nothing came in that span"),
             ("--since 2999-01-01", "nothing came in that span"),
             ("--since 99999-01-01", "that is not a span"),

@@ -47,6 +47,7 @@ class TokenTests(CommandCase):
             "",
             "--scope read --expires never",
             "--scope read --expires 0",
+            "--scope read --expires 90",
         ):
             self.refusal(f"token add alice app {line}", 64)
         self.refusal("token add nobody app --scope read", 67)

@@ -19,6 +19,7 @@ from mailnode.composing.drafts import Draft, Enclosure, fatal, look_over
 from mailnode.composing.mails import PIECE_OCTETS, FileUnreadable, compose
 from mailnode.composing.people import Mailbox, parse_groups, read_address, read_mailboxes
 from mailnode.errors import BadAddress
+from mailnode.findings import NOTE, find
 
 BOB = read_mailboxes("Bob <bob@example.test>")[0]
 
@@ -258,6 +259,12 @@ class MailTests(SynchronousTestCase):
         self.assertTrue(made.letter.smtputf8)
         with made.letter.open() as file:
             self.assertIn("пётр@example.test".encode(), file.read())
+
+    def test_a_long_paragraph_is_encoded_as_no_reader_cuts_it_off(self) -> None:
+        words = "Grüße " * 100 + "\n" + "word " * 300
+        for more in ({"text": words}, {"text": "x", "html": f"<p>{words}</p>"}):
+            made = octets_of(draft(subject="s", **more))
+            self.assertEqual([], [each for each in find(made) if each.severity != NOTE])
 
     def test_what_looks_encoded_adds_no_field_and_no_body(self) -> None:
         for ends in ("=0D=0A", "=0D=0A=0D=0A", "=0A", "=0D"):

@@ -11,16 +11,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from mailnode.addresses import parse_address
+from mailnode.audited import THE_NODE, Actor
 from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.guessing import Asked
 from mailnode.cred.passwords import Passwords
 from mailnode.errors import NotFound, SignInBlocked
 from mailnode.guarding import BELL
+from mailnode.networks import BadBan
 from mailnode.service import Node
-from mailnode.store.guard import BadBan, Ban, GuardFile, read_kept_out
+from mailnode.store.audit_lines import read_back
+from mailnode.store.guard import Ban, GuardFile, read_kept_out
 from tests.unit.node_case import NodeCase
 
 THERE, HOME = "198.51.100.7", "192.0.2.1"
+ALICE = Actor("alice@example.test", "token 1 (wall)", "192.0.2.200")
 
 
 class GuardingCase(NodeCase):
@@ -61,6 +65,17 @@ class GuardingCase(NodeCase):
     def told(self, node: Node, name: str) -> int:
         node.mail_log.tell_late()
         return node.mail_log.counts[name]
+
+    async def audited(self, node: Node) -> list[tuple[str, Actor, dict[str, object]]]:
+        """Of the audit stream, the oldest first."""
+        flushed = node.audit.flush()
+        await self.until(lambda: flushed.called)
+        entries = [each.entry for each in read_back(self.data)][::-1]
+        return [
+            (each.event, each.actor, dict(each.detail))
+            for each in entries
+            if each.event in ("banned", "unbanned")
+        ]
 
 
 class KeepingTests(GuardingCase):
@@ -131,10 +146,29 @@ class BanTests(GuardingCase):
         self.reactor.advance(6)  # without a bell it is seen as well
         await self.until(lambda: node.guard.guesses.closed_s(THERE) == 0)
         self.assertEqual(1, self.told(node, "unbanned"))
+        self.assertEqual([], await self.audited(node))  # the command has told it
+
+    async def test_the_audit_stream_has_who_banned_and_lifted_by_the_node_once(self) -> None:
+        node = self.begun()
+        self.guess(node)
+        await self.done(node.guard.ban("198.51.100.0/24", 60, "why", ALICE))
+        node.guard.take_up()
+        await self.until(lambda: node.guard._working is None)
+        await self.done(node.guard.lift("198.51.100.0/24", ALICE))
+        network = {"network": "198.51.100.0/24"}
+        failures = {"failures": 3, "for_s": 900, "reason": "guessing"}
+        self.assertEqual(
+            [
+                ("banned", THE_NODE, {"network": THERE} | failures),
+                ("banned", ALICE, network | {"for_s": 60, "reason": "why"}),
+                ("unbanned", ALICE, network | {"blocks": 1}),
+            ],
+            await self.audited(node),
+        )
 
     async def test_a_ban_that_was_there_at_the_start_is_not_told_again(self) -> None:
         node = self.begun()
-        await self.done(node.guard.ban(THERE, 60, "why", "alice@example.test"))
+        await self.done(node.guard.ban(THERE, 60, "why", ALICE))
         node = await self.again(node)
         self.assertGreater(node.guard.guesses.closed_s(THERE), 0)
         node.guard.take_up()
@@ -157,10 +191,10 @@ class BanTests(GuardingCase):
     async def test_an_administrator_lifts_a_block_that_was_not_written_yet(self) -> None:
         node = self.begun()
         self.guess(node)
-        await self.done(node.guard.lift(THERE, "alice@example.test"))
+        await self.done(node.guard.lift(THERE, ALICE))
         self.assertEqual(0, node.guard.guesses.closed_s(THERE))
         with self.assertRaises(NotFound):
-            await self.done(node.guard.lift(THERE, "alice@example.test"))
+            await self.done(node.guard.lift(THERE, ALICE))
 
     async def test_settings_are_taken_up_while_it_runs(self) -> None:
         node = self.begun()

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from email import message_from_bytes, policy
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.addresses import parse_address
 from mailnode.audited import Actor, Entry
+from mailnode.errors import StoreFull
 from mailnode.events import SignedIn
-from mailnode.notices.mails import make_notice
+from mailnode.findings import NOTE, find
+from mailnode.model import Envelope, Message
+from mailnode.notices.mails import WIDTH, make_notice
+from mailnode.notices.notices import AGAIN_S, Notices
 from mailnode.service import Node
 from mailnode.store.audit_lines import read_back
+from mailnode.store.seen import Seen
+from mailnode.store.seen_rows import NOTICED
 from tests.unit.node_case import NodeCase
 
 BOB = "bob@example.test"
@@ -28,7 +37,8 @@ def notice(event: str, actor: Actor, is_last: bool = False, **detail: object) ->
         is_last=is_last,
     )
     assert b"\n" not in octets.replace(b"\r\n", b"")
-    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    bad = [each for each in find(octets, at=1_800_000_000.0) if each.severity != NOTE]
+    assert not bad, bad
     mail = message_from_bytes(octets, policy=policy.default)
     return mail, mail.get_content()
 
@@ -49,7 +59,7 @@ class WordsTests(SynchronousTestCase):
     def test_who_else_changed_it_is_named(self) -> None:
         _mail, text = notice("password-changed", Actor("alice@example.test", "web", "192.0.2.1"))
         self.assertIn("alice@example.test, who looks after the server", text)
-        self.assertIn("Ask the administrator", text)
+        self.assertIn("telephone", text)
 
     def test_the_last_of_the_day_says_so(self) -> None:
         _mail, text = notice("signed-in", Actor(BOB, "smtp", "192.0.2.7"), is_last=True)
@@ -72,10 +82,22 @@ class WordsTests(SynchronousTestCase):
         self.assertIn("\r\nTo: <юзер@example.test>\r\n", octets.decode())
 
     def test_each_event_that_is_noticed_has_its_words(self) -> None:
-        from mailnode.store.seen_rows import NOTICED
-
         for event in (*NOTICED, "signed-in"):
             self.assertTrue(notice(event, Actor("root", "command line"))[1])
+
+    def test_prose_is_wrapped_and_what_must_be_encoded_has_lines_of_76_octets(self) -> None:
+        for event in (*NOTICED, "signed-in"):
+            for name in ("phone", "häßlich " * 40, "x" * 400):
+                for is_last in (False, True):
+                    _, text = notice(event, Actor(BOB, f"pop3 by {name}"), is_last, name=name)
+                    prose = [each for each in text.splitlines() if not each.startswith("    ")]
+                    self.assertLessEqual(max(map(len, prose)), WIDTH)
+
+
+def full_disk(*_args: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[misc]
+    raise error
 
 
 class NodeTests(NodeCase):
@@ -99,6 +121,15 @@ class NodeTests(NodeCase):
         await self.done(node.audit.flush())
         assert node.notices is not None
         await self.done(node.notices.run())
+
+    async def signed_in_once(self) -> tuple[Node, Notices]:
+        self.add_accounts("bob")
+        node = self.started()
+        await self.follow(node)
+        self.sign_in(node, "192.0.2.7")
+        await self.follow(node)
+        assert node.notices is not None
+        return node, node.notices
 
     def sign_in(self, node: Node, client: str, **more: object) -> None:
         detail = {"account": BOB, "service": "pop3", **more}
@@ -125,6 +156,43 @@ class NodeTests(NodeCase):
         node.accounts.by(Actor("root", "command line")).set_password(BOB, "other hash")
         await self.follow(node)
         self.assertEqual(["Your password was changed"], await self.mails(node))
+
+    async def test_on_a_full_disk_what_was_told_is_told_once_and_the_log_has_a_warning(
+        self,
+    ) -> None:
+        node, notices = await self.signed_in_once()
+        for told, method in enumerate(("_keep", "_find"), 1):
+            broken = self.patch(Seen, method, full_disk)
+            self.sign_in(node, f"198.51.{told}.1")
+            await self.follow(node)
+            self.assertEqual(1, len([each for each in self.lines if "are told later" in each]))
+            self.lines.clear()
+            await self.follow(node)  # it is not looked at again at once
+            self.assertEqual([], [each for each in self.lines if "are told later" in each])
+            broken.restore()
+            now = notices.now() + AGAIN_S
+            notices.now = lambda now=now: now  # type: ignore[misc]
+            await self.follow(node)
+            self.assertEqual(told, len(await self.mails(node)))
+        self.assertEqual([], self.flushLoggedErrors())
+
+    async def test_when_one_mail_finds_no_room_the_ones_before_it_are_filed_once(self) -> None:
+        node, notices = await self.signed_in_once()
+        file, filed = notices.file, []
+
+        def file_one(envelope: Envelope, message: Message) -> Deferred[Any]:
+            filed.append(envelope)
+            return fail(StoreFull()) if len(filed) == 2 else file(envelope, message)
+
+        notices.file = file_one
+        self.sign_in(node, "198.51.100.1")
+        self.sign_in(node, "203.0.113.1")
+        await self.follow(node)
+        self.assertEqual(1, len(await self.mails(node)))
+        notices.now = lambda: time.time() + AGAIN_S
+        await self.follow(node)
+        self.assertEqual(2, len(await self.mails(node)))
+        self.assertEqual({"signed-in": 2}, dict(notices.counts))
 
     async def test_a_demo_account_is_told_nothing(self) -> None:
         self.add_accounts("bob", demo=True)

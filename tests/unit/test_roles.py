@@ -99,6 +99,8 @@ PAGES = {
     "/admin/journal": {"GET": "D"},
     "/admin/journal/<mail_id>": {"GET": "O"},
     "/admin/sessions": {"GET": "A"},
+    "/admin/bans": {"GET": "A", "POST": "A"},
+    "/admin/bans/lift": {"POST": "A"},
     "/admin/audit": {"GET": "A"},
     "/admin/captured": {"GET": "A"},
     "/admin/captured/delete": {"POST": "A"},

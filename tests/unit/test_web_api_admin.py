@@ -235,6 +235,11 @@ class Bans(ApiCase):
         self.assertEqual({"bans": [], "blocks": []}, await self.get("/bans"))
         self.assertEqual(0, guesses.closed_s("198.51.100.7"))
         self.assertEqual(404, (await self.ask("DELETE", "/bans/192.0.2.0%2F24")).status)
+        told = (await self.get("/audit?event=unbanned"))["items"]
+        self.assertEqual(3, len(told))
+        self.assertEqual({ALICE}, {each["by"] for each in told})
+        self.assertTrue(all(each["way"].startswith("token ") for each in told))
+        self.assertEqual({"network": "198.51.100.7", "blocks": 1}, told[0]["detail"])
 
     async def test_what_can_not_be_banned_is_said(self) -> None:
         await self.begin()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
+from mailnode.networks import MOST_REASON
 from mailnode.web.api.operations import (
     NOTHING,
     Call,
@@ -22,10 +23,11 @@ from mailnode.web.routes import JSON, Answer, Need
 
 if TYPE_CHECKING:
     from mailnode.store.guard import Ban, Block
+    from mailnode.web.keeping_out import KeepingOut
 
 MOST_BAN_S = 10 * 366 * 86400
 _NETWORK = text("An address or a network.", least=1, most=64, example="192.0.2.0/24")
-_REASON = text("For administrators.", most=200, example="guessed for a week")
+_REASON = text("For administrators.", most=MOST_REASON, example="guessed for a week")
 SCHEMAS: dict[str, Schema] = {
     "Ban": thing(
         {
@@ -46,14 +48,6 @@ SCHEMAS: dict[str, Schema] = {
         "An address that guessed too often.",
     ),
 }
-
-
-class KeepingOut(Protocol):
-    """`guarding.Guard`."""
-
-    def kept_out(self) -> tuple[list[Ban], list[Block]]: ...
-    def ban(self, network: str, for_s: float | None, reason: str, by: str) -> Awaitable[Ban]: ...
-    def lift(self, network: str, by: str) -> Awaitable[None]: ...
 
 
 @define(eq=False)
@@ -100,12 +94,12 @@ class Bans:
         reason = call.body.get("reason", "")
         if reason and not reason.isprintable():
             raise Faulty([Fault("reason", "must be one line of words")])
-        by = str(call.account.address)
-        made = await self.guard.ban(call.body["network"], call.body.get("for_s"), reason, by)
+        network, for_s = call.body["network"], call.body.get("for_s")
+        made = await self.guard.ban(network, for_s, reason, call.visit.actor)
         return answer_json(_ban_facts(made), 201)
 
     async def lift(self, call: Call) -> Answer:
-        await self.guard.lift(call.places["network"], str(call.account.address))
+        await self.guard.lift(call.places["network"], call.visit.actor)
         return NOTHING
 
 

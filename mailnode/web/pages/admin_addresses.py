@@ -18,7 +18,6 @@ from mailnode.web.routes import Answer, Need, Route, see_other
 from mailnode.web.templates import FlashForm
 
 if TYPE_CHECKING:
-    from mailnode.store.accounts import Accounts
     from mailnode.store.directory import Alias, Domain
     from mailnode.web.admin_desk import AdminDesk
     from mailnode.web.guest import Guest
@@ -201,7 +200,7 @@ class AdminAddresses:
         if not typed.is_right:
             return await self.show_aliases(visit, typed, 422)
         try:
-            await self._change(lambda: _add(accounts, source, targets))
+            await self._change(lambda: accounts.add_aliases(source, targets))
         except MailError as error:
             at_source = source.partition("@")[2] not in self.desk.directory.domains
             taken = f"{source} is an account" in error.text
@@ -241,16 +240,3 @@ class AdminAddresses:
 
     def _say(self, visit: Visit, text: str) -> None:
         self.desk.templates.flashes.add(visit, text)
-
-
-def _add(accounts: Accounts, source: str, targets: Sequence[str]) -> None:
-    """All of them, or none."""
-    done: list[str] = []
-    try:
-        for target in targets:
-            accounts.add_alias(source, target)
-            done.append(target)
-    except MailError:
-        for target in done:
-            accounts.delete_alias(source, target)
-        raise

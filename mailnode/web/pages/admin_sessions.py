@@ -1,4 +1,4 @@
-"""Who is connected by SMTP and POP3 at this moment, and who can't sign in."""
+"""Who is connected by SMTP and POP3 at this moment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from mailnode.telling import age, when
+from mailnode.telling import age
 from mailnode.web.routes import Answer, Need, Route
 
 if TYPE_CHECKING:
@@ -42,15 +42,6 @@ class ServerLines:
     lines: Sequence[SessionLine]
 
 
-@frozen
-class KeptOutLine:
-    """A network from which nobody signs in."""
-
-    network: str
-    why: str
-    until: str
-
-
 @define(eq=False)
 class AdminSessions:
     """The page, which asks for itself again."""
@@ -63,7 +54,7 @@ class AdminSessions:
                 "/admin/sessions",
                 ("GET",),
                 self.show,
-                "SMTP and POP3 sessions as they are now, and who is kept out",
+                "SMTP and POP3 sessions as they are now",
                 Need.ADMIN,
             ),
         )
@@ -94,22 +85,4 @@ class AdminSessions:
             servers=servers,
             elsewhere=not sessions,
             processes=self.desk.processes,
-            kept_out=self._kept_out(),
         )
-
-    def _kept_out(self) -> list[KeptOutLine]:
-        bans, blocks = self.desk.kept_out()
-        banned = [
-            KeptOutLine(
-                each.network,
-                f"{each.reason or 'banned'}, by {each.made_by}",
-                when(each.until) if each.until is not None else "it is lifted",
-            )
-            for each in bans
-        ]
-        blocked = [
-            KeptOutLine(each.address, "guessing", when(each.until))
-            for each in blocks
-            if not each.account_id
-        ]
-        return [*banned, *blocked][:MOST_SHOWN]
