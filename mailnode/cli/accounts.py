@@ -167,7 +167,7 @@ def user_add(
             password = read_foreign(foreign)
         else:
             asked = ask_new_password(ctx, f"Password for {wanted}", wanted, demo=demo)
-            password = keep_password(config_of(ctx), asked, demo=demo)
+            password = keep_password(config_of(ctx), asked, wanted, demo=demo)
         added = accounts.add_account(
             wanted,
             password,
@@ -293,7 +293,8 @@ def user_passwd(ctx: click.Context, name: str) -> None:
         former = [account.password_hash, *accounts.sign_in.former_passwords(account.id)]
         prompt = f"New password for {account.address}"
         password = ask_new_password(ctx, prompt, account.address, former=former)
-        accounts.set_password(name, keep_password(config_of(ctx), password))
+        kept = keep_password(config_of(ctx), password, account.address)
+        accounts.set_password(name, kept)
         account = accounts.account(name)
     if not answer_json(ctx, account_facts(account)):
         output.say(f"{account.address} has a new password")

@@ -61,9 +61,11 @@ def policy_of(config: Config) -> PasswordPolicy:
     return PasswordPolicy(lambda: config.passwords)
 
 
-def keep_password(config: Config, password: str, *, demo: bool = False) -> StoredPassword:
+def keep_password(
+    config: Config, password: str, address: Address, *, demo: bool = False
+) -> StoredPassword:
     """What users.db keeps of it; a demo account's is kept open, under no key of this folder."""
-    return store_password(password, None if demo else Seal.open(config.data_path))
+    return store_password(password, address, None if demo else Seal.open(config.data_path))
 
 
 def _ask_twice(prompt: str, judge: Callable[[str], object]) -> str:

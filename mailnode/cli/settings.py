@@ -77,7 +77,7 @@ def init(ctx: click.Context, domain: str | None, address: str | None) -> None:
                 accounts.add_domain(name)
                 made.append(f"domain {name}")
         if user:
-            accounts.add_account(user, keep_password(config, password))
+            accounts.add_account(user, keep_password(config, password, user))
             made.append(f"account {user}")
         domains = [found.name for found in accounts.domains()]
         gear = accounts.outside.gear().name

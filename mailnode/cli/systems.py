@@ -152,7 +152,7 @@ def _make(
         except WeakPassword:
             system.weak.append(str(address))
         if not wish.dry_run:
-            kept = keep_password(config, password)
+            kept = keep_password(config, password, address)
     if wish.dry_run:
         made = Account(-1 - len(system.made), address, address.key, NO_PASSWORD)
     else:

@@ -48,4 +48,4 @@ class Choosing:
         if account is not None:
             former = [account.password_hash, *await self._find_former(account.id)]
         await self._passwords.in_thread(self._policy.judge, password, address, former)
-        return await self._passwords.store(password)
+        return await self._passwords.store(password, address)

@@ -389,8 +389,8 @@ class Guesses:
         """Rows to keep of what is new since the last call, for `take`; of bounded number."""
         fresh, self._fresh = self._fresh, Fresh()
         now = self.now()
-        failures = [(what, key, self._failures_of(what).recent(key), now)
-                    for what, key in fresh.failures]  # fmt: skip
+        failures = [(what, key, count, now) for what, key in fresh.failures
+                    if (count := self._failures_of(what).recent(key))]  # fmt: skip
         return (
             failures,
             self.guessers.rows(fresh.guessers, now),

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from hashlib import blake2b
 
 from attrs import define, field
 
-from mailnode.machine import plain_address
+from mailnode.machine import network_of
 
 MOST_OF_AN_ACCOUNT = 50
 NOTED_EVERY_S = 86400.0
 
 KnownRow = tuple[int, bytes, float]
-
-
-def network_of(client: str) -> str:
-    """Where a client is likely to come from next: a /24, a /64 of IPv6."""
-    client = plain_address(client)
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return client
-    length = 24 if address.version == 4 else 64
-    return str(ipaddress.ip_network((address, length), strict=False))
 
 
 @define(eq=False)

@@ -12,7 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
@@ -23,6 +23,9 @@ from mailnode.cred.hashes import DUMMY_HASH, hash_password, password_matches
 from mailnode.cred.stored import StoredPassword, store_password
 from mailnode.errors import SignInBusy
 from mailnode.sealing import Seal
+
+if TYPE_CHECKING:
+    from mailnode.addresses import Address
 
 __all__ = ["DUMMY_HASH", "Passwords", "hash_password", "password_matches"]
 
@@ -80,13 +83,16 @@ class Passwords:
     _under_way: dict[bytes, list[Deferred[bool]]] = field(factory=dict, init=False, repr=False)
     _stopped: Deferred[None] | None = field(default=None, init=False)
 
-    def store(self, password: str) -> Deferred[StoredPassword]:
+    def store(self, password: str, address: Address) -> Deferred[StoredPassword]:
         """All that users.db keeps of it.
+
+        Args:
+            address: of the account that gets it.
 
         Raises:
             SignInBusy: the queue is full.
         """
-        return self.in_thread(store_password, password, self._seal)
+        return self.in_thread(store_password, password, address, self._seal)
 
     def verify(
         self, password_hash: str, password: str, whose: int | str | None = None

@@ -31,7 +31,7 @@ from zope.interface import implementer
 
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import BadResponse
-from mailnode.cred.stored import ITERATIONS, KEY_OCTETS, SALT_OCTETS, ScramKeys, read_kept
+from mailnode.cred.stored import ITERATIONS, KEY_OCTETS, ScramKeys, read_kept, salt_of
 from mailnode.sasl import strict_base64
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class ScramBook:
     _secret: bytes = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._secret = self._seal.secret_for(b"scram salt")
+        self._secret = self._seal.secret_for(b"scram keys of nobody")
 
     def keys_for(self, name: str) -> ScramKeys:
         """Of an account that may sign in, or for show."""
@@ -241,9 +241,9 @@ class ScramBook:
 
     def _for_show(self, name: str) -> ScramKeys:
         """Each name's own, at every time and in every spelling."""
-        key = (self._directory.sign_in_key(name) or name).encode()
-        made = [hmac.digest(self._secret, part + key, "sha256") for part in (b"s", b"k", b"v")]
-        return ScramKeys(made[0][:SALT_OCTETS], ITERATIONS, *made[1:])
+        key = self._directory.sign_in_key(name) or name
+        made = [hmac.digest(self._secret, part + key.encode(), "sha256") for part in (b"k", b"v")]
+        return ScramKeys(salt_of(key, self._seal), ITERATIONS, *made)
 
 
 @implementer(ICredentialsChecker)

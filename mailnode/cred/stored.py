@@ -19,6 +19,7 @@ from mailnode.errors import SealBroken
 from mailnode.sealing import Seal
 
 if TYPE_CHECKING:
+    from mailnode.addresses import Address
     from mailnode.store.people import Account
     from mailnode.store.sign_in import KeptKeys
 
@@ -72,14 +73,27 @@ class StoredPassword:
         return self._seal.seal(keys, _about(account_id))
 
 
-def store_password(password: str, seal: Seal | None) -> StoredPassword:
+def store_password(password: str, address: Address, seal: Seal | None) -> StoredPassword:
     """What is kept of it. Takes some 60 ms: not for the reactor thread.
 
     Args:
+        address: of the account that gets it.
         seal: None for a demo account's.
     """
-    keys = ScramKeys.of(password, os.urandom(SALT_OCTETS))
-    return StoredPassword(hash_password(password), keys, seal)
+    salt = os.urandom(SALT_OCTETS) if seal is None else salt_of(address.key, seal)
+    return StoredPassword(hash_password(password), ScramKeys.of(password, salt), seal)
+
+
+def salt_of(name: str, seal: Seal) -> bytes:
+    """That whoever signs in by a name is shown, whether or not it has an account.
+
+    It stays the same where an account is made, shut, or gets another password: a salt that changes
+    would say that there is one.
+
+    Args:
+        name: what all its spellings share.
+    """
+    return hmac.digest(seal.secret_for(b"scram salt"), b"s" + name.encode(), "sha256")[:SALT_OCTETS]
 
 
 def read_kept(account: Account, kept: KeptKeys | None, seal: Seal) -> ScramKeys | None:

@@ -26,6 +26,7 @@ class Turns:
     most_waiting: int = MOST_WAITING
     _under_way: int = field(default=0, init=False)
     _line: deque[Deferred[None]] = field(factory=deque, init=False)
+    _calling: bool = field(default=False, init=False)
 
     @asynccontextmanager
     async def turn(self, *, first: bool) -> AsyncIterator[None]:
@@ -40,21 +41,32 @@ class Turns:
         if first:
             yield
             return
-        if self._under_way >= AT_ONCE:
+        if self._under_way >= AT_ONCE or self._line:
             if len(self._line) >= self.most_waiting:
                 raise SignInBusy(detail="too many passwords to check")
             mine: Deferred[None] = Deferred(self._leave)
             self._line.append(mine)
-            await mine  # whoever ends hands its place over
+            await mine  # whoever ends calls the next
         else:
             self._under_way += 1
         try:
             yield
         finally:
-            if self._line:
+            self._under_way -= 1
+            self._call()
+
+    def _call(self) -> None:
+        """Whoever comes next has a turn. One whose turn is over before this returns, as that of a
+        password is that was right lately, is within it: a long line takes no deep stack."""
+        if self._calling:
+            return
+        self._calling = True
+        try:
+            while self._line and self._under_way < AT_ONCE:
+                self._under_way += 1
                 self._line.popleft().callback(None)
-            else:
-                self._under_way -= 1
+        finally:
+            self._calling = False
 
     def _leave(self, waiting: Deferred[None]) -> None:
         """The client is gone."""

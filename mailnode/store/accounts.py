@@ -264,7 +264,7 @@ class Accounts:
         """
         with self.file.change() as sql:
             account = _find(sql, name)
-            leading = [alias for alias in _aliases(sql) if _leads(sql, alias.target) == account.key]
+            leading = _leading_to(sql, account)
             if leading and not force:
                 names = ", ".join(alias.source for alias in leading)
                 raise AccountError(f"aliases lead to {account.address}: {names}; delete them first")
@@ -310,6 +310,11 @@ class Accounts:
             find_domain(sql, domain)
             name = parse_domain(domain)
             return [alias for alias in _aliases(sql) if parse_address(alias.source).domain == name]
+
+    def leading_to(self, name: str) -> list[Alias]:
+        """Those that lead to an account, or to a subaddress of it: they go with it."""
+        with self.file.look() as sql:
+            return _leading_to(sql, _find(sql, name))
 
     def delete_alias(self, source: str, target: str | None = None) -> None:
         """`source` leads to `target` no more, or without one, nowhere."""
@@ -421,6 +426,10 @@ def _add_alias(sql: sqlite3.Connection, domain_id: int, where: Address, target: 
 def _folded(address: Address) -> Address:
     """As targets are kept, so that one target has one spelling."""
     return address.with_local(fold_local(address.local))
+
+
+def _leading_to(sql: sqlite3.Connection, account: Account) -> list[Alias]:
+    return [alias for alias in _aliases(sql) if _leads(sql, alias.target) == account.key]
 
 
 def _leads(sql: sqlite3.Connection, target: str) -> str:

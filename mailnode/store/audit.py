@@ -3,6 +3,7 @@
 No stranger can fill a disk through it: past ten failures a minute from an address, or thirty in
 all, the rest of the minute is one line. Neither can a mail program that looks every minute: that an
 account signed in is told once an hour for each address and way, and then how often it did again.
+Nor can somebody who has an account: its sign-ins past sixty an hour, wherever from, are one line.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ FAILURES_OF_ALL = 30
 MOST_ADDRESSES = 1_000
 MOST_NAMED = 5
 SUMMED_S = 3600.0
+SIGN_INS_OF_ACCOUNT = 60  # within SUMMED_S
 MOST_SUMMED = 10_000
 WEB = "web"
 
@@ -96,6 +98,8 @@ class Audit:
     _failed: _Failed = field(factory=_Failed, init=False)
     _minute: int = field(default=0, init=False)
     _again: OrderedDict[tuple[str, str, str], _Again] = field(factory=OrderedDict, init=False)
+    _sign_ins: Counter[str] = field(factory=Counter, init=False)
+    _hour: int = field(default=0, init=False)
     _threads: Threads = field(init=False)
     _writing: Deferred[None] | None = field(default=None, init=False)
 
@@ -133,10 +137,12 @@ class Audit:
             self._failed.add(address)
 
     def _hear_sign_in(self, entry: Entry) -> None:
-        if entry.actor.way == WEB:
+        key = entry.account, entry.actor.way, entry.actor.client
+        if key not in self._again and not self._has_line_left(entry.account):
+            key = entry.account, "", ""
+        elif entry.actor.way == WEB:
             self.tell(entry)
             return
-        key = entry.account, entry.actor.way, entry.actor.client
         again = self._again.get(key)
         if again is not None and 0 <= entry.at - again.since < SUMMED_S:
             again.last, again.times = entry, again.times + 1
@@ -147,6 +153,14 @@ class Audit:
             self._sum_up(next(iter(self._again)))
         self._again[key] = _Again(entry.at, entry)
         self.tell(entry)
+
+    def _has_line_left(self, account: str) -> bool:
+        hour = int(self.clock.seconds() // SUMMED_S)
+        if hour != self._hour:
+            self._hour = hour
+            self._sign_ins.clear()
+        self._sign_ins[account] += 1
+        return self._sign_ins[account] <= SIGN_INS_OF_ACCOUNT
 
     def _sum_up(self, key: tuple[str, str, str]) -> None:
         """Told at the time when it is told: the lines of the stream are in the order of theirs."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve, field, frozen
-
-if TYPE_CHECKING:
-    pass
 
 SMALL_OCTETS = 64 << 10
 HTML = "text/html; charset=utf-8"

@@ -12,7 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailnode.audited import EVENTS, Actor, Auditor, Entry
 from mailnode.events import SignedIn, SignInFailed
-from mailnode.store.audit import FAILURES_OF_ADDRESS, FAILURES_OF_ALL, Audit, entry_of
+from mailnode.store.audit import (
+    FAILURES_OF_ADDRESS,
+    FAILURES_OF_ALL,
+    SIGN_INS_OF_ACCOUNT,
+    Audit,
+    entry_of,
+)
 from mailnode.store.audit_file import AuditFile
 from mailnode.store.audit_lines import (
     HEAD,
@@ -338,6 +344,21 @@ class HearingTests(AuditCase):
         self.sign_in("web")
         self.sign_in("web")
         self.assertEqual(len(self.written()), 2)
+
+    def test_sign_ins_of_an_account_without_end_fill_no_disk(self) -> None:
+        for number in range(1000):
+            self.sign_in("web", device=str(number))
+            self.sign_in(client=f"2001:db8::{number:x}")
+        self.assertEqual(len(self.written()), SIGN_INS_OF_ACCOUNT + 1)
+        event = SignedIn(client="192.0.2.8", detail={"account": "eve@example.test"})
+        self.audit.hear(event)
+        self.assertEqual(len(self.written()), 1)  # another's are told as ever
+        for _ in range(61):
+            self.minute()
+        (summed,) = self.written()
+        self.assertEqual(summed.detail["times"], 2000 - SIGN_INS_OF_ACCOUNT - 1)
+        self.sign_in("web")
+        self.assertEqual(len(self.written()), 1)
 
     def test_who_tells_more_than_can_wait_is_counted(self) -> None:
         for _ in range(10_005):

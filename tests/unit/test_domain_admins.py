@@ -130,6 +130,13 @@ class PagesTests(DomainAdminCase):
         self.assertEqual(403, self.one("carol", "delete", sure="yes", aliases="yes"))
         self.assertEqual(was, self.users.account(f"carol@{OWN}"))
 
+    def test_an_alias_of_another_domain_that_leads_to_a_subaddress_keeps_it_too(self) -> None:
+        self.users.delete_alias("shop@example.test")
+        self.users.add_alias("shop@example.test", f"carol+shop@{OWN}")
+        self.assertEqual(422, self.one("carol", "delete", sure="yes", aliases="yes"))
+        self.assertTrue(self.users.account(f"carol@{OWN}"))
+        self.assertEqual(2, len(self.users.aliases()))
+
     def test_an_account_to_which_aliases_of_others_lead_stays(self) -> None:
         self.assertEqual(422, self.one("carol", "delete", sure="yes", aliases="yes"))
         self.assertTrue(self.users.account(f"carol@{OWN}"))

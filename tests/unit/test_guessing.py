@@ -306,3 +306,11 @@ class KeptTests(GuessesCase):
         self.assertEqual(
             self.guesses.failed(self.asked(ELSEWHERE)), other.failed(self.asked(ELSEWHERE))
         )
+
+    def test_what_ever_so_many_addresses_and_names_leave_to_be_kept_is_bounded(self) -> None:
+        for number in range(guessing.MOST_KEYS + 5):
+            there = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+            self.guesses.failed(Asked(there, f"user{number}"))
+        failures, guessers, _known_rows = self.guesses.changed()
+        self.assertEqual(2 * guessing.MOST_KEYS, len(failures))
+        self.assertLessEqual(len(guessers), kept_out.MOST_GUESSERS)

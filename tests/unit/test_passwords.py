@@ -12,12 +12,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from mailnode.addresses import Address
 from mailnode.cred import hashes, passwords
 from mailnode.cred.passwords import DUMMY_HASH, Passwords, hash_password, password_matches
 from mailnode.errors import SignInBusy
 from mailnode.sealing import Seal
 
 SEAL = Seal(Path("seal.key"), b"k" * 32)
+ALICE = Address("alice", "example.test")
 
 
 class HeldPool:
@@ -108,7 +110,7 @@ class QueueTests(PasswordsCase):
     def test_one_more_than_the_queue_holds_is_turned_away(self) -> None:
         waiting = [self.passwords.verify("<right>", f"p{n}") for n in range(4)]
         self.failureResultOf(self.passwords.verify("<right>", "p4"), SignInBusy)
-        self.failureResultOf(self.passwords.store("new"), SignInBusy)
+        self.failureResultOf(self.passwords.store("new", ALICE), SignInBusy)
         self.assertEqual(2, self.passwords.turned_away)
         self.assertEqual(4, len(self.pool.jobs))
         self.pool.run()
@@ -226,7 +228,7 @@ class ThreadTests(TestCase):
             return real(hashed, given)
 
         self.patch(passwords, "password_matches", watched)
-        hashed = (await self.passwords.store("sesame")).password_hash
+        hashed = (await self.passwords.store("sesame", ALICE)).password_hash
         checks = [self.passwords.verify(hashed, given) for given in ("sesame", "a", "b", "c")]
         self.assertEqual([True, False, False, False], [await check for check in checks])
         self.assertNotIn(threading.current_thread().name, seen)

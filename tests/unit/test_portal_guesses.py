@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +47,15 @@ class SlowChecker:
                 answer.callback(credentials.username)
             else:
                 answer.errback(UnauthorizedLogin("wrong password"))
+
+
+class RememberingChecker(SlowChecker):
+    """Knows all passwords but one, and says so at once."""
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+        if credentials.password == b"slow":
+            return super().requestAvatarId(credentials)
+        return succeed(credentials.username)
 
 
 class GuessedCase(SynchronousTestCase):
@@ -233,6 +242,19 @@ class TurnTests(GuessedCase):
         self.checker.answer_all()
         for each in line:
             self.successResultOf(each)
+
+    def test_a_long_line_of_those_who_are_answered_at_once_moves_on_to_its_end(self) -> None:
+        self.checker = RememberingChecker()
+        self.portal = self.make(self.checker)
+        self.portal.turns.most_waiting = 1000
+        slow = [self.login(f"203.0.113.{n}", f"user{n}", "slow") for n in range(turns.AT_ONCE)]
+        line = [self.login(f"198.51.100.{n % 250}", f"user{n}") for n in range(1000)]
+        self.checker.asked.pop()[1].callback(b"user")
+        for each in (slow.pop(), *line):
+            self.successResultOf(each)
+        self.checker.answer_all()
+        self.end(slow)
+        self.assertEqual(0, self.portal.turns._under_way)
 
     def test_whoever_leaves_gives_the_place_to_the_next(self) -> None:
         line = [self.login(f"203.0.113.{number}", f"user{number}") for number in range(6)]

@@ -241,6 +241,17 @@ class RoleTests(ApiCase):
             said = await self.ask("POST", path, order, token="carol")
             self.assertEqual(403, said.status, said)
 
+    async def test_an_endpoint_deletes_no_alias_of_another_domain_with_an_account(self) -> None:
+        await self.begin()
+        accounts, prey = self.node_.accounts, f"dora@{OWN}"
+        accounts.add_account(parse_address(prey), "h")
+        accounts.add_alias(f"sales@{OTHER}", f"dora+sales@{OWN}")
+        for path in (f"/accounts/{prey}", f"/accounts/{prey}?force=true"):
+            said = await self.ask("DELETE", path, token="carol")
+            self.assertEqual(409, said.status, said)
+            self.assertNotIn("sales", str(said))
+        self.assertEqual(1, len(accounts.aliases(OTHER)))
+
     def tell_mails(self) -> None:
         """One mail to each domain stands in the journal."""
         for domain, mail_id in MAILS.items():

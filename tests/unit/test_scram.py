@@ -27,7 +27,7 @@ from mailnode.cred.scram import (
     ScramCredentials,
     ScramMechanism,
 )
-from mailnode.cred.stored import ScramKeys, StoredPassword
+from mailnode.cred.stored import ScramKeys, StoredPassword, store_password
 from mailnode.errors import MailError, PasswordTooOld
 from mailnode.sealing import Seal
 from mailnode.settings import PasswordSettings
@@ -235,6 +235,22 @@ class AttackTests(ScramCase):
         salts = {self.book.keys_for(name).salt for name in ("carol", "dora", "emil")}
         self.assertEqual(3, len(salts), "each name has its own")
 
+    def test_the_salt_of_a_name_stays_when_it_gets_an_account_or_password_or_is_shut(self) -> None:
+        def take_up(*accounts: Account, **keys: Any) -> bytes:
+            domains = [Domain(1, "example.test", 0.0)]
+            self.live.replace(Directory.of(domains, accounts, **keys))
+            return self.book.keys_for("Alice@Example.Test").salt
+
+        salts = {take_up()}
+        for password in ("pencil", "another pencil"):
+            stored = store_password(password, self.alice.address, SEAL)
+            assert stored.scram is not None
+            kept = KeptKeys(stored.scram.salt, 100_000, stored.kept_keys(1, is_published=False))
+            salts.add(take_up(self.alice, scram_keys={1: kept}))
+            self.assertEqual(stored.scram, self.book.keys_of(self.alice))
+            salts.add(take_up(evolve(self.alice, disabled=True), scram_keys={1: kept}))
+        self.assertEqual(1, len(salts))
+
     def test_nothing_fits_the_keys_for_show(self) -> None:
         server, client = self.begin(), ScramClient("dora", "pencil")
         server.setResponse(client.first())
@@ -253,6 +269,12 @@ class AttackTests(ScramCase):
         again.setResponse(final)
         failure = self.failureResultOf(self.checker.requestAvatarId(again), SignInDenied)
         self.assertEqual("another sign-in's nonce", failure.value.detail)
+        as_new = self.begin()
+        as_new.setResponse(client.first())
+        nonce, seen_nonce = (each.getChallenge().partition(b",")[0] for each in (as_new, seen))
+        as_new.setResponse(final.replace(seen_nonce, nonce))
+        failure = self.failureResultOf(self.checker.requestAvatarId(as_new), SignInDenied)
+        self.assertEqual("wrong password", failure.value.detail)
 
     def test_the_clients_own_nonce_alone_is_none(self) -> None:
         client = ScramClient("alice", "pencil")
@@ -278,6 +300,12 @@ class AttackTests(ScramCase):
             "bound to another connection",
             self.refusal(ScramClient("alice", "pencil"), self.begin(tls=True), channel=b"y,,"),
         )
+        client, server = ScramClient("alice", "pencil", "y"), self.begin(tls=True)
+        server.setResponse(client.first().replace(b"y,,", b"n,,"))
+        final = client.final(server.getChallenge())
+        server.setResponse(final.replace(b"c=eSws", b"c=biws"))  # what the client says of it, too
+        failure = self.failureResultOf(self.checker.requestAvatarId(server), SignInDenied)
+        self.assertEqual("wrong password", failure.value.detail)
 
     def test_plus_that_was_taken_out_of_the_offer_is_noticed(self) -> None:
         downgraded = ScramClient("alice", "pencil", "y")

@@ -59,7 +59,7 @@ class PasswordTests(SignInCase):
         self.assertEqual("$2y$...", self.accounts.account("alice").password_hash)
 
     def test_a_demo_accounts_keys_are_open_until_it_is_one_no_more(self) -> None:
-        alice = self.accounts.add_account(ALICE, store_password("demo", None), demo=True)
+        alice = self.accounts.add_account(ALICE, store_password("demo", ALICE, None), demo=True)
         other = Seal(Path("seal.key"), b"o" * 32)
         self.assertIsNotNone(read_kept(alice, self.kept(), other))
         self.accounts.set_password("alice", stored("sesame"))

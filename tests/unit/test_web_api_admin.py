@@ -66,6 +66,14 @@ class People(ApiCase):
         self.assertIsNone((await self.get(path))["quota_mails"])
         self.assertEqual(200, (await self.ask("PATCH", path, {"admin": True})).status)
 
+    async def test_a_token_sets_no_other_password_for_whom_it_is_of(self) -> None:
+        """Who found one would be signed in with all that it doesn't let him do."""
+        await self.begin()
+        kept = self.node_.directory.find_sign_in(ALICE)
+        order = {"password": "another sleepy owl", "quota_mails": 5}
+        self.assertEqual(409, (await self.ask("PATCH", f"/accounts/{ALICE}", order)).status)
+        self.assertEqual(kept, self.node_.directory.find_sign_in(ALICE))
+
     async def test_a_new_password_voids_the_tokens_of_before(self) -> None:
         await self.begin()
         self.assertEqual(200, (await self.ask("GET", "/folders", token="bob")).status)

@@ -164,6 +164,20 @@ class GuardTests(WebCase):
             self.assertIn(part, secure)
         self.assertNotIn("Domain", secure)
 
+    def test_neither_are_those_of_who_is_not_signed_in_yet_and_of_the_browser(self) -> None:
+        for tls, prefix in ((False, "mailnode-"), (True, "__Host-mailnode-")):
+            self.jar.clear()
+            page = self.ask("/sign-in", tls=tls)
+            form = {"csrf": page.csrf, "name": "bob", "password": PASSWORD}
+            reply = self.ask("/sign-in", form=form, tls=tls)
+            visit, (device,) = page.header("Set-Cookie"), reply.headers("Set-Cookie")[1:]
+            for cookie in (visit, device):
+                self.assertTrue(cookie.startswith(prefix), cookie)
+                for part in ("; HttpOnly", "; SameSite=Strict", "; Path=/"):
+                    self.assertIn(part, cookie)
+                self.assertEqual(tls, "; Secure" in cookie)
+                self.assertNotIn("Domain", cookie)
+
     def test_each_sign_in_has_a_new_session(self) -> None:
         self.sign_in()
         first = dict(self.jar)

@@ -133,6 +133,7 @@ class Accounts:
                 name="changeAccount", method="PATCH", path="/accounts/{address}",
                 answer=self.change_account,
                 about="Sets a password, quota, whether it is an administrator's, or shut",
+                more="One's own password is changed on the settings page, by who knows it.",
                 bodies=[Content(JSON, thing({"password": _PASSWORD, **_FLAGS, **_QUOTA}, needs=(),
                         least=1), {"admin": True})],
                 results=[Result(200, "It.", ref("Account"))], failures=[404, 409], **of_one,
@@ -221,6 +222,8 @@ class Accounts:
         if "admin" in body:
             require_admin(guest)
         if "password" in body:
+            if known.id == call.account_id:
+                raise Conflict("Your own password is changed in the settings, by who knows it")
             password = await self._choose(body["password"], known.address, known)
 
         def change() -> Account:
@@ -260,7 +263,7 @@ class Accounts:
             require_changed(guest, account)
             _require_another(call, account)
             if not guest.is_admin:
-                _require_own_aliases(guest, accounts.aliases(), account)
+                _require_own_aliases(guest, accounts.leading_to(str(account.address)))
             accounts.delete_account(str(account.address), force=call.query["force"])
 
         await self._change(delete)
@@ -355,16 +358,16 @@ def _require_another(call: Call, account: Account) -> None:
         raise Conflict("That is your own account: let another administrator do it")
 
 
-def _require_own_aliases(guest: Guest, aliases: Sequence[Alias], account: Account) -> None:
+def _require_own_aliases(guest: Guest, leading: Sequence[Alias]) -> None:
     """
+    Args:
+        leading: aliases that would go with an account.
+
     Raises:
-        Conflict: aliases of domains that the guest doesn't look after would go with it.
+        Conflict: some are of domains that the guest doesn't look after.
     """
-    for each in aliases:
-        if parse_address(each.target).key == account.key and not guest.looks_after(
-            _domain_of(each.source)
-        ):
-            raise Conflict("Aliases of other domains lead to it: let an administrator do it")
+    if not all(guest.looks_after(_domain_of(each.source)) for each in leading):
+        raise Conflict("Aliases of other domains lead to it: let an administrator do it")
 
 
 def _domain_of(address: str) -> str:

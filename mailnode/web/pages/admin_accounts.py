@@ -398,12 +398,12 @@ class AdminAccounts:
         return account
 
     async def _leading(self, account: Account) -> list[str]:
-        leading: list[str] = await self.desk.in_thread(self._find_leading, account.key)
-        return leading
-
-    def _find_leading(self, key: str) -> list[str]:
-        aliases = self.desk.accounts.aliases()
-        leading = (each for each in aliases if parse_address(each.target).key == key)
+        """Aliases that go with it."""
+        leading_to, name = self.desk.accounts.leading_to, str(account.address)
+        try:
+            leading = await self.desk.in_thread(leading_to, name)
+        except NotFound:  # deleted a moment ago
+            return []
         return list(dict.fromkeys(each.source for each in leading))
 
     async def _change_one(

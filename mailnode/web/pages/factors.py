@@ -1,4 +1,8 @@
-"""One's own second factors: set up with a password and a code, turned off with both."""
+"""One's own second factors: set up with a password, turned off with a code beside it.
+
+Where one is on, another is set up with a code, too: who has only the password would else turn the
+first off by a code of his own.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +107,7 @@ class FactorPages:
             post(
                 "/begin",
                 self.begin,
-                "Begins to set one up: ``kind``, ``name``, ``target``, ``password``",
+                "Begins to set one up: ``kind``, ``name``, ``target``, ``password``, ``code``",
             ),
             post("/confirm", self.confirm, "Turns it on: ``code``"),
             post("/send", self.send, "Sends a code for what is done on this page: ``factor``"),
@@ -149,7 +153,7 @@ class FactorPages:
     # Setting one up
 
     async def begin(self, visit: Visit) -> Answer:
-        """The password is right: a secret is shown, or a code sent; a code of it confirms it."""
+        """Whose it is has been shown: a secret follows, or a code is sent, which confirms it."""
         form, account = visit.form, visit.guest.account
         kind = form.get("kind")
         if kind not in ("totp", *self.factors.senders):
@@ -161,7 +165,7 @@ class FactorPages:
         name = " ".join(form.get("name").split()) or NAMES[kind]
         if any(each.name == name for each in self.factors.factors_of(account.id)):
             return await self._refused(visit, f"You have one called {name} already.")
-        if (refusal := await self._wrong_password(visit)) is not None:
+        if (refusal := await self._unproved(visit)) is not None:
             return refusal
         try:
             begun = Begun(await self.factors.enrol(account, kind, name, target))
@@ -250,10 +254,12 @@ class FactorPages:
     # Who asks
 
     async def _unproved(self, visit: Visit) -> Answer | None:
-        """The refusal of who shows no password or no code."""
+        """The refusal of who shows no password, or no code where an account has them."""
         account, client = visit.guest.account, visit.peer.client
         if (refusal := await self._wrong_password(visit)) is not None:
             return refusal
+        if not self.factors.factors_of(account.id):
+            return None
         sent = self._sent.find(_browser(visit))
         try:
             await self.factors.judge(account.id, visit.form.get("code"), client, sent)

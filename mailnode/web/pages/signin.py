@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -48,8 +49,8 @@ class FormCredentials:
     awaits_code: bool = field(default=False, init=False)
 
     def checkPassword(self, password: bytes) -> bool:
-        """Whoever compares like this asks for what was typed."""
-        return self.password == password
+        """Whoever compares like this asks for what was typed; in constant time."""
+        return compare_digest(self.password, password)
 
 
 def _no_half(visit: Visit, account: Account, wanted: str) -> Answer:

@@ -9,13 +9,14 @@ five wrong codes, and ends with the password that was right.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from mailnode.errors import NotSent, TooManyCodes, WrongCode
+from mailnode.errors import NotSent, SignInBlocked, TooManyCodes, WrongCode
 from mailnode.events import CodeAwaited, Event
 from mailnode.web.guard import HALF
 from mailnode.web.passing import Passing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 HALF_S = 300.0
 MOST_TRIES = 5
+MOST_HALVES = 20  # of an account; the oldest makes room, and nobody else's does
 PAGE = "/sign-in/code"
 AGAIN = "Sign in again: that took too long, or too many codes were wrong."
 
@@ -67,9 +69,11 @@ class SignInCodes:
     tell: Callable[[Event], object]
     seconds: Callable[[], float]
     halves: Passing[Half] = field(init=False)
+    _keys_of: Passing[deque[bytes]] = field(init=False)  # of an account's halves, by its id
 
     def __attrs_post_init__(self) -> None:
         self.halves = Passing(self.seconds, HALF_S)
+        self._keys_of = Passing(self.seconds, HALF_S)
 
     def routes(self) -> Sequence[Route]:
         return (
@@ -94,11 +98,18 @@ class SignInCodes:
         """The password was right: a code is asked for, in this browser."""
         self.halves.drop(self._key(visit))
         secret = secrets.token_urlsafe(32)
-        half = Half(account.id, account.sign_in_changed_at, wanted)
-        self.halves.keep(_hash(secret), half)
+        self._keep(_hash(secret), Half(account.id, account.sign_in_changed_at, wanted))
         self.tell(CodeAwaited(client=visit.peer.client, detail={"account": str(account.address)}))
         cookie = self.sign_ins.guard.half_cookie(visit.request, visit.peer, secret, int(HALF_S))
         return see_other(PAGE).with_cookies(cookie)
+
+    def _keep(self, key: bytes, half: Half) -> None:
+        keys = self._keys_of.find(half.account_id) or deque[bytes]()
+        if len(keys) >= MOST_HALVES:
+            self.halves.drop(keys.popleft())
+        keys.append(key)
+        self._keys_of.keep(half.account_id, keys)
+        self.halves.keep(key, half)
 
     async def show(self, visit: Visit) -> Answer:
         found = self._found(visit)
@@ -106,6 +117,7 @@ class SignInCodes:
 
     async def sign_in(self, visit: Visit) -> Answer:
         """Signed in, with a session of its own."""
+        self._require_let_in(visit)
         found = self._found(visit)
         if found is None:
             return self._over(visit)
@@ -131,6 +143,7 @@ class SignInCodes:
         return answer.with_cookies(self._no_cookie(visit), device_cookie)
 
     async def send(self, visit: Visit) -> Answer:
+        self._require_let_in(visit)
         found = self._found(visit)
         if found is None:
             return self._over(visit)
@@ -144,6 +157,14 @@ class SignInCodes:
         except NotSent as error:
             return self._page(visit, half, account, error.http_status, fault=f"{error.text}.")
         return self._page(visit, half, account)
+
+    def _require_let_in(self, visit: Visit) -> None:
+        """
+        Raises:
+            SignInBlocked: its address guessed too often, or was banned, since the password came.
+        """
+        if left_s := self.sign_ins.guard.turn_away(visit.peer.client):
+            raise SignInBlocked.until(left_s)
 
     def _found(self, visit: Visit) -> tuple[Half, Account] | None:
         """What this browser is in the middle of, while its account's sign-in is as it was."""
