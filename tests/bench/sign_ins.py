@@ -142,7 +142,7 @@ def beside_mail(folder: Path, count: int, seconds: float) -> None:
     """What first sign-ins take from the time in which mail is accepted, in pairs."""
     build_load()
     many = (2 * count + 1) * math.ceil(seconds + 2) * FIRST_A_SECOND
-    kept = store_password(PASSWORD, Seal.open(folder / "var"))
+    kept = store_password(PASSWORD, Address("u0", DOMAIN), Seal.open(folder / "var"))
     accounts = Accounts.open(folder / "users.db")
     for number in range(many):
         accounts.add_account(Address(f"u{number}", DOMAIN), kept)
