@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -233,3 +235,13 @@ class ThreadTests(TestCase):
         self.assertEqual([True, False, False, False], [await check for check in checks])
         self.assertNotIn(threading.current_thread().name, seen)
         self.assertLessEqual(len(seen), 2)
+
+    async def test_those_threads_go_behind_the_others(self) -> None:
+        def niceness() -> int:
+            return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        there = await self.passwords.in_thread(niceness)
+        self.assertEqual(min(niceness() + passwords.NICE, 19), there)
+
+    if sys.platform != "linux":
+        test_those_threads_go_behind_the_others.skip = "threads have no nice value of their own"
