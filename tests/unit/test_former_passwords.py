@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from mailnode.addresses import parse_address
 from mailnode.cred.ageing import Ageing
-from mailnode.cred.scram import ScramChecker
-from mailnode.cred.stored import ScramKeys, StoredPassword
+from mailnode.cred.checkers import SignInDenied
+from mailnode.cred.scram import ScramChecker, ScramMechanism
+from mailnode.cred.stored import ScramKeys, StoredPassword, store_password
 from mailnode.errors import StoreBusy
 from mailnode.store.people import Account
 from mailnode.store.sign_in import KeptKeys
 from tests.scram_client import ScramClient
+from tests.unit.node_case import NodeCase
 from tests.unit.test_scram import BOUND, SALT, SEAL, ScramCase
 
 
@@ -101,3 +104,26 @@ class FormerPasswordTests(ScramCase):
         ageing = Ageing(lambda: self.settings, lambda: self.now)
         self.checker = ScramChecker(self.live, self.book, ageing, look)
         self.assertEqual(("wrong password", b""), self.poll("alice", "pen"))
+
+
+class NodeTests(NodeCase):
+    async def test_a_node_knows_of_each_former_password_that_was_set_in_its_users_db(self) -> None:
+        accounts, alice = self.add_accounts("alice"), parse_address("alice@example.test")
+        node = self.started()
+        await self.until(lambda: node.directory.find(alice) is not None)
+        for password in ("pen", "pencil"):
+            accounts.set_password("alice", store_password(password, alice, node.seal))
+        (known,) = accounts.load_directory().scram_keys.items()
+        await self.until(lambda: node.directory.scram_keys(known[0]) == known[1])
+        proved = []
+        for _ in range(2):
+            client = ScramClient("alice", "pen")
+            server = ScramMechanism(node.password_house.scram_book)()
+            server.setResponse(client.first())
+            server.setResponse(client.final(server.getChallenge()))
+            with self.assertRaises(SignInDenied) as refused:
+                await self.done(node.password_house.proofs.requestAvatarId(server))
+            self.assertEqual("a former password", refused.exception.detail)
+            proved.append(server.former_key)
+        self.assertTrue(proved[0])
+        self.assertEqual(proved[0], proved[1])
