@@ -16,7 +16,7 @@ from mailnode.cred.choosing import Choosing
 from mailnode.cred.passwords import Passwords
 from mailnode.cred.policy import PasswordPolicy
 from mailnode.cred.renewing import Renewing
-from mailnode.cred.scram import ScramBook
+from mailnode.cred.scram import ScramBook, ScramChecker
 from mailnode.store.sign_in import Renewal
 from mailnode.store.tokens import app_password_of
 
@@ -38,6 +38,7 @@ class PasswordHouse:
         choosing: takes a new one.
         checker: who may sign in by one.
         scram_book: whose keys are which.
+        proofs: who may sign in by a proof.
         app_passwords: whom another one lets in.
     """
 
@@ -46,6 +47,7 @@ class PasswordHouse:
     choosing: Choosing
     checker: AccountChecker
     scram_book: ScramBook
+    proofs: ScramChecker
     app_passwords: AppPasswords
     _directory: LiveDirectory
     _renewing: Renewing
@@ -81,6 +83,12 @@ class PasswordHouse:
             ),
             AccountChecker(house.directory, passwords, ageing, renewing),
             book,
+            ScramChecker(
+                house.directory,
+                book,
+                ageing,
+                partial(house._in_thread, house.accounts.sign_in.former_keys),
+            ),
             AppPasswords(house.directory, house.guests, book, proofs, app_password_of),
             house.directory,
             renewing,

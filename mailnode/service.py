@@ -27,7 +27,6 @@ from mailnode.cred.checkers import CheckersInTurn, judge_passwords
 from mailnode.cred.mechanisms import mechanisms
 from mailnode.cred.portal import SignInPortal
 from mailnode.cred.realm import Realm
-from mailnode.cred.scram import ScramChecker
 from mailnode.errors import MailError
 from mailnode.failing import Failing
 from mailnode.gate import ProxyGate
@@ -208,8 +207,8 @@ class Node(House):
             factories[IWebGuest] = web_guest
         make = self._make_account if self.config.accounts.create_on_sign_in else None
         passwords, others = self.password_house, CheckersInTurn(self._other_checkers)
-        proofs = ScramChecker(self.directory, passwords.scram_book, passwords.ageing)
-        checkers = [passwords.gate(each) for each in (passwords.checker, proofs, others)]
+        judging = (passwords.checker, passwords.proofs, others)
+        checkers = [passwords.gate(each) for each in judging]
         return SignInPortal(
             Realm(self.directory, factories, make),
             # Of two that judge one kind of credentials, the portal asks the last.

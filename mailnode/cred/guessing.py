@@ -329,7 +329,8 @@ class Guesses:
     def _count(self, key: tuple[str, int], guess: bytes | None) -> None:
         """
         Args:
-            guess: None where it may be another one or the same again, as a proof may: it counts.
+            guess: None where it may be another one or the same again, as a proof may that fits no
+                password of before: it counts.
                 So the owner's own program blocks its pair; at the address, which he shares, all
                 of one account are one guess.
         """

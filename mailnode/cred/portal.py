@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from attrs import evolve
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.credentials import Anonymous, IAnonymous, ICredentials, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
@@ -129,7 +130,7 @@ class SignInPortal(Portal):
             raise
         except (UnauthorizedLogin, SignInRefused) as error:
             reason = getattr(error, "detail", "") or str(error)
-            delay_s = guesses.failed(asked)
+            delay_s = guesses.failed(self._guessed(asked, credentials))
             self._tell_failed(asked, name, how, reason, delay_s=round(delay_s, 1))
             await deferLater(self._clock, max(0.0, began_s + delay_s - self._clock.seconds()))
             if blocked_s:
@@ -189,6 +190,13 @@ class SignInPortal(Portal):
         key = self._sign_in_key(name) or _same(name)
         guess = self.guesses.guess_of(key, password)
         return Asked(client, key, self._account_of(name), guess)
+
+    def _guessed(self, asked: Asked, credentials: ICredentials) -> Asked:
+        """With what tells the guess from another, where only the checker could find it."""
+        former_key = getattr(credentials, "former_key", b"")
+        if not former_key:
+            return asked
+        return evolve(asked, guess=self.guesses.guess_of(asked.name, former_key))
 
     def _turn_away(self, asked: Asked, name: str, how: dict[str, object]) -> float:
         """How long its address is blocked yet, where an owner may be there all the same.

@@ -8,7 +8,9 @@ tls-server-end-point (RFC 5929), so that nobody in between can use it on another
     client: c=BINDING,r=NONCE+ours,p=PROOF
     server: v=SIGNATURE                          the server knows the password's keys, too
 
-What is wrong with a proof is said by the portal, as late as it answers a wrong password. The
+What is wrong with a proof is said by the portal, as late as it answers a wrong password. No two
+proofs are alike, so one that fails is held against the keys of passwords that the account had
+before: a program that keeps such a one makes the same guess each time, not another. The
 arithmetic is a few lines of `hmac`, and the messages are short: PyPI's scramp knows neither
 tls-exporter nor an authzid.
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
@@ -26,12 +28,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field, frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailnode.cred.checkers import SignInDenied
 from mailnode.cred.credentials import BadResponse
 from mailnode.cred.stored import ITERATIONS, KEY_OCTETS, ScramKeys, read_kept, salt_of
+from mailnode.errors import MailError
 from mailnode.sasl import strict_base64
 
 if TYPE_CHECKING:
@@ -39,11 +43,15 @@ if TYPE_CHECKING:
     from mailnode.sealing import Seal
     from mailnode.store.directory import LiveDirectory
     from mailnode.store.people import Account
+    from mailnode.store.sign_in import KeptKeys
 
 BINDINGS = ("tls-exporter", "tls-server-end-point")
 MOST_OCTETS = 2048  # of a message: names have 320, nonces far less
 MOST_NONCE = 256
 NONCE_OCTETS = 18  # ours
+_NOBODY = 0  # an account id that is never given
+
+_log = Logger(namespace="mailnode")
 
 _FIRST = re.compile(
     r"(?P<gs2>(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]{1,64})),"
@@ -75,6 +83,7 @@ class ScramCredentials:
         last_words: what is sent before the success, once the portal lets the client in.
         wrong: why no proof counts, "" while one may.
         token_id, token_name: of the app password that was proved; None where it was no such.
+        former_key: tells the password of before that was proved from others; b"" where it was none.
     """
 
     initial_first = True
@@ -90,6 +99,7 @@ class ScramCredentials:
     wrong: str = field(default="", init=False)
     token_id: int | None = field(default=None, init=False)
     token_name: str | None = field(default=None, init=False)
+    former_key: bytes = field(default=b"", init=False, repr=False)
     _nonce: str = field(factory=lambda: token_urlsafe(NONCE_OCTETS))
     _first: re.Match[str] | None = field(default=None, init=False)
     _final: re.Match[str] | None = field(default=None, init=False)
@@ -159,17 +169,25 @@ class ScramCredentials:
 
     def proves(self, keys: ScramKeys) -> bool:
         """Whether the password that these keys are of is known; then there are last words."""
-        if self._first is None or self._final is None:
+        if not self.fits(keys) or self.wrong:
             return False
-        unproved = f"{self._first['bare']},{self._server_first},{self._final['unproved']}".encode()
-        signature = hmac.digest(keys.stored_key, unproved, "sha256")
-        client_key = bytes(a ^ b for a, b in zip(self._proof, signature, strict=True))
-        fits = hmac.compare_digest(sha256(client_key).digest(), keys.stored_key)
-        if not fits or self.wrong:
-            return False
-        verifier = hmac.digest(keys.server_key, unproved, "sha256")
+        verifier = hmac.digest(keys.server_key, self._unproved, "sha256")
         self.last_words = b"v=" + b64encode(verifier)
         return True
+
+    def fits(self, keys: ScramKeys) -> bool:
+        """Whether the proof was made with the password of these keys, whatever follows from it."""
+        if self._final is None:
+            return False
+        signature = hmac.digest(keys.stored_key, self._unproved, "sha256")
+        client_key = bytes(a ^ b for a, b in zip(self._proof, signature, strict=True))
+        return hmac.compare_digest(sha256(client_key).digest(), keys.stored_key)
+
+    @property
+    def _unproved(self) -> bytes:
+        assert self._first is not None
+        assert self._final is not None
+        return f"{self._first['bare']},{self._server_first},{self._final['unproved']}".encode()
 
 
 def _read(form: re.Pattern[str], response: bytes) -> re.Match[str]:
@@ -239,6 +257,15 @@ class ScramBook:
         kept = self._directory.scram_keys(shown.id) if shown is not None else None
         return read_kept(shown, kept, self._seal) if shown is not None else None
 
+    def former_keys(
+        self, account: Account, kept: Sequence[KeptKeys], shown: ScramKeys
+    ) -> list[ScramKeys]:
+        """Those among keys of before that a proof with the salt that was shown may fit."""
+        like_shown = [
+            each for each in kept if (each.salt, each.iterations) == (shown.salt, shown.iterations)
+        ]
+        return [keys for each in like_shown if (keys := read_kept(account, each, self._seal))]
+
     def _for_show(self, name: str) -> ScramKeys:
         """Each name's own, at every time and in every spelling."""
         key = self._directory.sign_in_key(name) or name
@@ -249,13 +276,21 @@ class ScramBook:
 @implementer(ICredentialsChecker)
 @define(eq=False)
 class ScramChecker:
-    """Twisted's checker over proofs: no thread is needed, for the client did what costs time."""
+    """Twisted's checker over proofs: no thread hashes, for the client did what costs time.
+
+    Args:
+        find_former: SCRAM's keys of the passwords that an account had before, five at most. They
+            are read in a thread when a proof fails: the directory would hold six times the keys.
+            That takes its time, and the same for a name without an account, of which as many are
+            looked for; the portal answers by the time of the question, so that no more is told.
+    """
 
     credentialInterfaces = (IScramProof,)
 
     _directory: LiveDirectory
     _book: ScramBook
     _ageing: Ageing
+    _find_former: Callable[[int], Awaitable[Sequence[KeptKeys]]]
 
     def requestAvatarId(self, credentials: ScramCredentials) -> Deferred[bytes | tuple[()]]:
         """The canonical address of the account, in UTF-8.
@@ -263,15 +298,18 @@ class ScramChecker:
         Raises:
             SignInDenied: no.
         """
-        return maybeDeferred(self._judge, credentials)
+        return Deferred.fromCoroutine(self._judge(credentials))
 
-    def _judge(self, credentials: ScramCredentials) -> bytes | tuple[()]:
+    async def _judge(self, credentials: ScramCredentials) -> bytes | tuple[()]:
         name = credentials.username.decode()
         account = self._directory.find_sign_in(name)
         keys = self._book.keys_of(account)
-        fits = credentials.proves(keys or self._book.keys_for(name))
+        shown = keys or self._book.keys_for(name)
+        fits = credentials.proves(shown)
         if credentials.wrong:
             raise SignInDenied(detail=credentials.wrong)
+        if not fits and await self._is_former(credentials, account, shown):
+            raise SignInDenied(detail="a former password")
         if account is None:
             raise SignInDenied(detail="no such account")
         if account.disabled:
@@ -282,3 +320,20 @@ class ScramChecker:
             raise SignInDenied(detail="wrong password")
         self._ageing.require_young(account, credentials.service)
         return str(account.address).encode()
+
+    async def _is_former(
+        self, credentials: ScramCredentials, account: Account | None, shown: ScramKeys
+    ) -> bool:
+        """Whether it proves a password of before, which the credentials then tell from others."""
+        owner = None if account is None or account.disabled else account
+        try:
+            kept = await self._find_former(_NOBODY if owner is None else owner.id)
+        except MailError as error:
+            _log.warn("a failed proof counts as another guess: {error}", error=str(error))
+            return False
+        if owner is None:
+            return False
+        for keys in self._book.former_keys(owner, kept, shown):
+            if credentials.fits(keys):
+                credentials.former_key = keys.stored_key
+        return bool(credentials.former_key)

@@ -29,6 +29,20 @@ ON CONFLICT (account_id) DO UPDATE SET
     salt = excluded.salt, iterations = excluded.iterations, keys = excluded.keys
 """
 
+# The keys are those that stand there while the password is replaced; a demo account's are open, and
+# its password is published: nobody asks whether it was that.
+_REMEMBER_FORMER = """
+INSERT INTO former_password (account_id, password_hash, replaced_at, salt, iterations, keys)
+SELECT account.id, account.password_hash, ?, scram.salt, scram.iterations, scram.keys
+  FROM account LEFT JOIN scram_key AS scram ON scram.account_id = account.id AND NOT account.demo
+ WHERE account.id = ?
+"""
+
+_FORMER_KEYS = """
+SELECT salt, iterations, keys FROM former_password
+ WHERE account_id = ? AND keys IS NOT NULL ORDER BY id DESC
+"""
+
 _FORGET_FORMER = """
 DELETE FROM former_password WHERE account_id = ? AND id NOT IN
     (SELECT id FROM former_password WHERE account_id = ? ORDER BY id DESC LIMIT ?)
@@ -77,6 +91,11 @@ class SignInRows:
         with self.file.look() as sql:
             return [str(each) for (each,) in sql.execute(query, (account_id,))]
 
+    def former_keys(self, account_id: int) -> list[KeptKeys]:
+        """SCRAM's keys of those passwords, where they are known, the latest first."""
+        with self.file.look() as sql:
+            return [KeptKeys(*row) for row in sql.execute(_FORMER_KEYS, (account_id,))]
+
     def renew(self, renewals: Sequence[Renewal]) -> None:
         """Their owners notice nothing: who is signed in stays so.
 
@@ -104,12 +123,9 @@ def keep_keys(
 
 
 def remember_former(sql: sqlite3.Connection, account: Account, now: float) -> None:
-    """The password that it has is one of before from now on."""
+    """The password that it has is one of before from now on, and so are the keys that it has."""
     if account.password_hash:
-        sql.execute(
-            "INSERT INTO former_password (account_id, password_hash, replaced_at) VALUES (?, ?, ?)",
-            (account.id, account.password_hash, now),
-        )
+        sql.execute(_REMEMBER_FORMER, (now, account.id))
     sql.execute(_FORGET_FORMER, (account.id, account.id, MOST_FORMER))
 
 
@@ -126,7 +142,8 @@ def read_keys(sql: sqlite3.Connection) -> dict[int, KeptKeys]:
 def forget_what_may_be_old(sql: sqlite3.Connection) -> list[tuple[str, int]]:
     """Of a file that was damaged: a row that was read from a free page may be one that was revoked.
 
-    Second factors stay: one too many shuts out, one too few lets in.
+    Second factors stay: one too many shuts out, one too few lets in. Passwords of before stay with
+    their keys, which let nobody in.
 
     Returns:
         (table, how many rows it had), of those that had any.

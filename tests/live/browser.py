@@ -37,9 +37,14 @@ class Page:
 
 @define(eq=False)
 class Browser:
-    """Of one account; each request is a connection of its own."""
+    """Of one account; each request is a connection of its own.
+
+    Attributes:
+        headers: said with each request.
+    """
 
     node: Node
+    headers: dict[str, str] = field(factory=dict)
     cookies: dict[str, str] = field(factory=dict)
     csrf: str = field(default="", init=False)
 
@@ -55,7 +60,7 @@ class Browser:
         client = _Client("127.0.0.1", self.node.port("http"), timeout=60)
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{name}={said}" for name, said in self.cookies.items())
-        client.request(verb, path, body, headers)
+        client.request(verb, path, body, self.headers | headers)
         return client, client.getresponse()
 
     def send(self, path: str, **fields: str) -> Page:
@@ -64,10 +69,10 @@ class Browser:
         kind = "application/x-www-form-urlencoded"
         return self.ask(path, "POST", body, **{"Content-Type": kind})
 
-    def sign_in(self, name: str = "alice") -> Browser:
+    def sign_in(self, name: str = "alice", password: str = PASSWORD) -> Browser:
         page = self.ask("/sign-in")
         self._keep(page)
-        answer = self.send("/sign-in", name=f"{name}@{DOMAIN}", password=PASSWORD)
+        answer = self.send("/sign-in", name=f"{name}@{DOMAIN}", password=password)
         assert answer.status == 303, (answer.status, answer.text)
         self._keep(answer)
         self._keep(self.ask("/settings"))

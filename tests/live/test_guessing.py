@@ -22,8 +22,10 @@ from pathlib import Path
 import pytest
 from attrs import define, field
 
+from tests.live.browser import Browser
 from tests.live.conftest import missing
 from tests.live.node import DOMAIN, PASSWORD, Node, command, environment
+from tests.scram_client import ScramClient
 
 PORTS = ("--smtp", "0", "--pop3", "0", "--http", "0")
 GUESSES, ADDRESSES, AT_ONCE = 10_000, 100, 4  # of each address
@@ -66,8 +68,8 @@ class Client:
         self.writer.write(line.encode() + b"\r\n")
         return await self.reader.readline()
 
-    async def sign_in(self, password: str, name: str = "alice") -> bytes:
-        """The last that was said: a refusal, or +OK of the sign-in."""
+    async def encrypt(self) -> bytes:
+        """A refusal; nothing where the dialog goes on inside TLS."""
         greeting = await self.connect()
         if not greeting.startswith(b"+OK"):
             return greeting
@@ -75,8 +77,24 @@ class Client:
         if not said.startswith(b"+OK"):
             return said
         await self.writer.start_tls(unverified())
+        return b""
+
+    async def sign_in(self, password: str, name: str = "alice") -> bytes:
+        """The last that was said: a refusal, or +OK of the sign-in."""
+        if refusal := await self.encrypt():
+            return refusal
         await self.say(f"USER {name}@{DOMAIN}")
         return await self.say(f"PASS {password}")
+
+    async def prove(self, password: str, name: str = "alice") -> bytes:
+        """What a proof of the password is answered, or a refusal before."""
+        if refusal := await self.encrypt():
+            return refusal
+        scram = ScramClient(f"{name}@{DOMAIN}", password)
+        first = base64.b64encode(scram.first()).decode()
+        asked = await self.say(f"AUTH SCRAM-SHA-256 {first}")
+        final = scram.final(base64.b64decode(asked[2:]))
+        return await self.say(base64.b64encode(final).decode())
 
     def leave(self) -> None:
         if hasattr(self, "writer"):
@@ -201,6 +219,32 @@ def test_a_ban_of_a_running_node_holds_at_once_and_mail_of_that_network_comes_in
         node.wait_for_log("unbanned client=198.51.100.0/24")
         said, _ = asyncio.run(sign_in(node.port("pop3"), "198.51.100.7"))
         assert said.startswith(b"+OK"), said
+
+
+def test_a_program_that_proves_a_former_password_locks_its_owner_out_of_nothing(
+    folder: Path,
+) -> None:
+    new = "seven sleepy owls"
+
+    async def poll(node: Node, password: str) -> bytes:
+        client = Client(node.port("pop3"), HOME)
+        try:
+            return await client.prove(password)
+        finally:
+            client.leave()
+
+    with begin(folder, guessing__delay="0s") as node:
+        assert asyncio.run(poll(node, PASSWORD)).startswith(b"+ "), "it is right yet"
+        command(folder, "user", "passwd", f"alice@{DOMAIN}", stdin=f"{new}\n")
+        node.wait_for_log("accounts have changed")
+        answers = {asyncio.run(poll(node, PASSWORD)) for _ in range(30)}
+        assert answers == {asyncio.run(poll(node, "a guess"))}, "what it was is told to nobody"
+        assert '"reason": "a former password"' in node.text()
+        said, _ = asyncio.run(sign_in(node.port("pop3"), HOME, new))
+        assert said.startswith(b"+OK"), said
+        Browser(node, {"X-Forwarded-For": HOME, "X-Forwarded-Proto": "https"}).sign_in(password=new)
+        said, _ = asyncio.run(sign_in(node.port("pop3"), HOME, PASSWORD))
+        assert said.startswith(b"-ERR [AUTH]"), said
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ DIGESTS = {
     "accounts/0004": "d143857e32d4",
     "accounts/0005": "21292e09d23a",
     "accounts/0006": "6616f99c0bf5",
+    "accounts/0007": "cf5f3c854f9d",
     "dmarc/0001": "6cf64b4660a5",
     "greylist/0001": "4c26f25ea3da",
     "guard/0001": "70507fc2c762",

@@ -16,6 +16,7 @@ from mailnode.cred.checkers import AccountChecker, SignInDenied
 from mailnode.cred.credentials import PasswordCredentials
 from mailnode.cred.guessing import Guesses
 from mailnode.cred.portal import SignInPortal
+from mailnode.cred.scram import IScramProof, ScramCredentials
 from mailnode.errors import PasswordTooOld, SignInBlocked, SignInBusy
 from mailnode.events import Event, SignedIn, SignInFailed
 from mailnode.settings import GuessingSettings
@@ -23,6 +24,7 @@ from mailnode.store.directory import Directory, Domain, LiveDirectory
 from tests.unit.test_checkers import FakePasswords
 from tests.unit.test_directory import account
 from tests.unit.test_portal import FakeRealm, IPost
+from tests.unit.test_scram import keys_of
 
 ACCOUNTS = {"alice": 1, "bob": 2}
 HOME, THERE = "192.0.2.1", "198.51.100.7"
@@ -178,6 +180,59 @@ class BlockedTests(GuessedCase):
         self.failureResultOf(self.login(HOME, "alice"), SignInBlocked)
         self.assertEqual([], self.checker.asked)
         self.end(waiting, SignInBlocked)
+
+
+class ProofChecker:
+    """Judges proofs, of which no two are alike."""
+
+    credentialInterfaces = (IScramProof,)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+        raise SignInDenied(detail="a former password" if credentials.former_key else "no")
+
+
+class ProofTests(GuessedCase):
+    """What a program does that proves a password that its owner has changed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proving = self.make(ProofChecker())
+
+    def prove(self, former: bytes, times: int = 1, name: str = "alice") -> None:
+        for _ in range(times):
+            asked = ScramCredentials(lambda _: keys_of("pencil"))
+            asked.username, asked.client, asked.former_key = name.encode(), THERE, former
+            result = self.proving.login(asked, None, IPost)
+            self.clock.advance(10)
+            self.failureResultOf(result, SignInDenied)
+
+    def test_a_former_password_is_one_guess_however_often_it_is_proved(self) -> None:
+        self.sign_in(THERE)
+        self.prove(b"stored key", 30)
+        self.sign_in(THERE)
+        self.sign_in(THERE, "bob")
+
+    def test_it_is_one_where_the_owner_has_not_signed_in_too(self) -> None:
+        self.prove(b"stored key", 30)
+        self.sign_in(THERE)
+
+    def test_each_former_password_of_each_account_is_another_guess(self) -> None:
+        for former, name in ((b"1", "alice"), (b"2", "alice"), (b"3", "alice"), (b"1", "bob")):
+            self.prove(former, 5, name)
+        self.assertFalse(self.guesses.closed_s(THERE))
+        self.prove(b"2", 1, "bob")
+        self.assertTrue(self.guesses.closed_s(THERE))
+
+    def test_a_proof_that_fits_none_is_another_guess_each_time(self) -> None:
+        self.prove(b"", 5)
+        self.assertTrue(self.guesses.closed_s(THERE))
+
+    def test_it_is_answered_as_late_as_any_other(self) -> None:
+        self.prove(b"stored key")
+        self.prove(b"")
+        self.prove(b"stored key")
+        delays = [each.detail["delay_s"] for each in self.told if isinstance(each, SignInFailed)]
+        self.assertEqual([0.5, 1.0, 2.0], delays)
 
 
 class OwnerTests(GuessedCase):

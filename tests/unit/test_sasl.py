@@ -54,6 +54,11 @@ class Handle:
         return "TLS_AES_256_GCM_SHA384"
 
 
+async def had_none(_account_id: int) -> list[KeptKeys]:
+    """Nobody had another password before."""
+    return []
+
+
 class DialogCase(SynchronousTestCase):
     """alice has keys; both servers ask one portal."""
 
@@ -79,7 +84,7 @@ class DialogCase(SynchronousTestCase):
         }
         self.portal = SignInPortal(
             realm,
-            [AllowAnonymousAccess(), ScramChecker(self.directory, self.book, ageing)],
+            [AllowAnonymousAccess(), ScramChecker(self.directory, self.book, ageing, had_none)],
             clock=self.clock,
             tell=self.told.append,
         )

@@ -118,7 +118,13 @@ class ScramCase(SynchronousTestCase):
         self.live = LiveDirectory(self.people(self.alice, self.bob, self.carol))
         self.book = ScramBook(self.live, SEAL)
         ageing = Ageing(lambda: self.settings, lambda: self.now)
-        self.checker = ScramChecker(self.live, self.book, ageing)
+        self.former: dict[int, list[KeptKeys]] = {}
+        self.looked_for: list[int] = []
+        self.checker = ScramChecker(self.live, self.book, ageing, self.look_for_former)
+
+    async def look_for_former(self, account_id: int) -> list[KeptKeys]:
+        self.looked_for.append(account_id)
+        return self.former.get(account_id, [])
 
     def people(self, *accounts: Account, password: str = "pencil") -> Directory:
         stored = StoredPassword("h", ScramKeys.of(password, SALT), SEAL)

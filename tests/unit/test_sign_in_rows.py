@@ -75,6 +75,36 @@ class PasswordTests(SignInCase):
         self.assertEqual(["h6", "h5", "h4", "h3", "h2"], former)
         self.assertEqual(MOST_FORMER, len(former))
 
+    def test_the_keys_of_a_password_of_before_stay_beside_its_hash_the_latest_first(self) -> None:
+        alice = self.accounts.add_account(ALICE, stored("word 0"))
+        for number in range(1, 8):
+            self.accounts.set_password("alice", stored(f"word {number}"))
+        former = self.accounts.sign_in.former_keys(alice.id)
+        alice = self.accounts.account("alice")
+        self.assertEqual(
+            [ScramKeys.of(f"word {number}", b"s" * 16, 4096) for number in (6, 5, 4, 3, 2)],
+            [read_kept(alice, each, SEAL) for each in former],
+        )
+        self.assertIsNone(read_kept(evolve(alice, id=alice.id + 1), former[0], SEAL))
+
+    def test_of_a_former_password_that_was_a_hash_alone_no_keys_are_known(self) -> None:
+        alice = self.accounts.add_account(ALICE, "h0")
+        self.accounts.set_password("alice", stored("sesame"))
+        self.accounts.set_password("alice", "h2")
+        self.accounts.set_password("alice", "h3")
+        (kept,) = self.accounts.sign_in.former_keys(alice.id)
+        self.assertEqual(
+            ScramKeys.of("sesame", b"s" * 16, 4096),
+            read_kept(self.accounts.account("alice"), kept, SEAL),
+        )
+        self.assertEqual(3, len(self.accounts.sign_in.former_passwords(alice.id)))
+
+    def test_keys_of_a_published_password_count_as_unknown_once_it_is_one_of_before(self) -> None:
+        alice = self.accounts.add_account(ALICE, store_password("demo", ALICE, None), demo=True)
+        self.accounts.set_password("alice", stored("sesame"))
+        self.assertEqual([], self.accounts.sign_in.former_keys(alice.id))
+        self.assertEqual(1, len(self.accounts.sign_in.former_passwords(alice.id)))
+
     def test_an_account_without_a_password_had_none(self) -> None:
         alice = self.accounts.add_account(ALICE, "")
         self.accounts.set_password("alice", "h1")
@@ -129,6 +159,25 @@ class RenewalTests(SignInCase):
         self.assertEqual(0, self.rows("scram_key"))
 
 
+class OlderFileTests(SynchronousTestCase):
+    def test_a_row_of_before_has_all_columns_and_no_keys_are_known(self) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.addCleanup(connection.close)
+        scripts = schema_scripts("accounts")
+        migrate(connection, {version: scripts[version] for version in range(1, 7)})
+        connection.executescript(
+            """
+            INSERT INTO domain VALUES (1, 'example.test', 1.0);
+            INSERT INTO account (id, domain_id, local, key, password_hash, created_at, changed_at)
+                VALUES (1, 1, 'a', 'a@example.test', 'h', 1.0, 1.0);
+            INSERT INTO former_password VALUES (1, 1, 'h', 1.0);
+            """
+        )
+        migrate(connection, scripts)
+        rows = connection.execute("SELECT * FROM former_password").fetchall()
+        self.assertEqual([(1, 1, "h", 1.0, None, None, None)], rows)
+
+
 class ShapeTests(SynchronousTestCase):
     """`repair` puts a row whose table is unknown where its shape fits."""
 
@@ -153,7 +202,8 @@ class ShapeTests(SynchronousTestCase):
             INSERT INTO scram_key VALUES (1, x'00', 4096, x'01');
             INSERT INTO domain_admin VALUES (1, 1, 1, 1.0);
             INSERT INTO factor VALUES (1, 1, 'totp', 'phone', '', x'00', 1.0);
-            INSERT INTO former_password VALUES (1, 1, 'h', 1.0), (2, 7, 'h', 1.0);
+            INSERT INTO former_password
+                VALUES (1, 1, 'h', 1.0, x'00', 4096, x'01'), (2, 7, 'h', 1.0, NULL, NULL, NULL);
             """
         )
         emptied = forget_what_may_be_old(connection)
