@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Open, Visitors
 from tests.browser.mails import PICTURE
-from tests.browser.visitor import DESKTOP, PHONE, Device, address_of, password_of
+from tests.browser.visitor import DESKTOP, PHONE, Device, address_of, password_of, press
 
 HOSTILE = (
     '<p>Shown all the same</p><img src="cid:p"><img src="https://far.example/x.png" width=90>'
@@ -99,17 +99,18 @@ def test_keys_walk_through_it_and_the_search_finds_it(
         send_out(visitors, f"Sought {number}", f"seeker{number}@far.example")
     page = open_window("alice")
     page.goto("/admin/captured")
-    page.keyboard.press("/")
+    press(page, "/")
     page.keyboard.type("to:seeker1")
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(page.locator("#list .line")).to_have_count(1)
     page.get_by_role("link", name="All captured mail").click()
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
+    expect(line_of(page, "Sought 2")).to_have_count(1)
+    press(page, "j")
+    press(page, "Enter")
     expect(page.get_by_role("heading", name="Sought 2")).to_be_visible()
-    page.keyboard.press("j")
+    press(page, "j")
     expect(page.get_by_role("heading", name="Sought 1")).to_be_visible()
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_role("heading", name="Captured mail")).to_be_visible()
 
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Open, Visitors
-from tests.browser.visitor import DESKTOP, PHONE, Device
+from tests.browser.visitor import DESKTOP, PHONE, Device, press
 
 _SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 _IN_ONE_LINE = """() => {
@@ -57,20 +57,20 @@ def test_keys_walk_through_the_list_and_the_mails_and_answer(
     page.goto("/mail")
     expect(line_of(page, "Walked to 2")).to_be_visible()
     first = page.get_by_role("heading", name="Walked to 1")
-    page.keyboard.press("j")
-    page.keyboard.press("j")
+    press(page, "j")
+    press(page, "j")
     expect(line_of(page, "Walked to 1")).to_have_class(re.compile(r"\bhere\b"))
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     expect(first).to_be_visible()
-    page.keyboard.press("k")
+    press(page, "k")
     expect(page.get_by_role("heading", name="Walked to 2")).to_be_visible()
-    page.keyboard.press("j")
+    press(page, "j")
     expect(first).to_be_visible()
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
     line_of(page, "Walked to 1").get_by_role("link").click()
     expect(first).to_be_visible()
-    page.keyboard.press("r")
+    press(page, "r")
     expect(page.get_by_label("Subject")).to_have_value("Re: Walked to 1")
 
 
@@ -107,12 +107,12 @@ def test_keys_choose_and_throw_away_what_was_found(open_window: Open, visitors: 
     page.goto("/search?q=quince")
     wait_until_found(page, 2)
     for key in ("j", "x", "j", "x", "#"):
-        page.keyboard.press(key)
+        press(page, key)
     expect(page.locator("#flash")).to_contain_text("2 mails moved to Trash.")
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
+    press(page, "j")
+    press(page, "Enter")
     expect(page.get_by_role("link", name="Search results")).to_be_visible()
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page).to_have_url(re.compile(r"/search\?q=quince$"))
 
 

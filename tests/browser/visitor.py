@@ -75,3 +75,9 @@ def shown_secret(page: Page) -> str:
     expect(secret).to_be_visible()
     expect(secret).to_be_in_viewport()
     return secret.inner_text()
+
+
+def press(page: Page, key: str) -> None:
+    """A key of ours, once the scripts of the page that is there can hear it."""
+    page.wait_for_load_state()
+    page.keyboard.press(key)
