@@ -21,7 +21,7 @@ from mailnode.store.index_filling import Row, read_entry
 KEPT_SUMMARIES, KEPT_CHARACTERS = 2_000, 2_000
 MOST_S = 0.5  # that may be spent at once: a page of a mailbox whose index is new
 PART = 0.05  # of the time, in the long run
-PAUSE_S = 0.0005  # behind each: the reactor waits for the interpreter while one is read, not for 5 ms
+PAUSE_S = 0.0005  # behind each: the reactor waits for the interpreter while one is read, no longer
 
 
 @define(eq=False)
