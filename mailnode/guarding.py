@@ -241,17 +241,19 @@ class Guard:
 
     def kept_out(self) -> tuple[list[Ban], list[Block]]:
         """Bans and blocks that hold."""
-        now = self.guesses.now()
-        bans = [each for each in self.bans if each.until is None or each.until > now]
         guessers = self.guesses.guessers
-        rows = guessers.rows(guessers.blocked(), now)
-        return bans, [Block(address, account_id, until, times)
+        rows = guessers.rows(guessers.blocked(), self.guesses.now())
+        return self._bans_that_hold(), [Block(address, account_id, until, times)
                       for address, account_id, _, _, until, times in rows]  # fmt: skip
+
+    def _bans_that_hold(self) -> list[Ban]:
+        now = self.guesses.now()
+        return [each for each in self.bans if each.until is None or each.until > now]
 
     def counts(self) -> dict[str, int]:
         """For the metrics."""
-        bans, blocks = self.kept_out()
-        return {"ban": len(bans), "block": len(blocks)}
+        blocked = self.guesses.guessers.blocked()
+        return {"ban": len(self._bans_that_hold()), "block": len(blocked)}
 
     async def ban(self, network: str, for_s: float | None, reason: str, actor: Actor) -> Ban:
         """Nobody signs in from there, with any process once it is answered.

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections import ChainMap, UserDict
+from collections import UserDict
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -242,7 +242,9 @@ class RootGroup(NodeGroup):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._sections = sections
-        self.commands = Commands(ChainMap(*map(dict, sections.values())))
+        self.commands = Commands()
+        for commands in sections.values():
+            self.commands.update(commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(len(name) for name in self.commands)

@@ -147,7 +147,8 @@ class Guessers:
         self._touch(key)
 
     def blocked(self) -> list[tuple[str, int]]:
-        return [key for key in self._all if self.left_s(key)]
+        now = self._clock.seconds()
+        return [key for key, one in self._all.items() if one.until_s > now]
 
     def lift(self, key: tuple[str, int]) -> None:
         """It begins anew."""

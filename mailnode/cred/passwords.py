@@ -12,6 +12,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -66,7 +67,8 @@ class _Behind(Thread):
 
     def run(self) -> None:
         if sys.platform == "linux":  # elsewhere it would be the whole process
-            os.nice(NICE)
+            with suppress(OSError):  # a sandbox forbids it: then it goes beside them
+                os.nice(NICE)
         super().run()
 
 

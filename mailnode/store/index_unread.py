@@ -34,6 +34,7 @@ class Unindexed:
 
     data: Path
     seconds: Callable[[], float] = time.monotonic
+    pause: Callable[[float], object] = time.sleep
     _kept: OrderedDict[int, Summary] = field(factory=OrderedDict, init=False)
     _left_s: float = field(default=MOST_S, init=False)
     _at: float = field(init=False)
@@ -62,7 +63,7 @@ class Unindexed:
         if found is None:
             return None
         summary = read_entry(found, self.data).summary
-        time.sleep(PAUSE_S)
+        self.pause(PAUSE_S)
         with self._lock:
             self._left_s -= self.seconds() - now
             if _characters_of(summary) <= KEPT_CHARACTERS:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailnode.reading.summary import Summary
 from mailnode.store import index_unread
 from mailnode.store.index_filling import Row
-from mailnode.store.index_unread import KEPT_CHARACTERS, MOST_S, PART, Unindexed
+from mailnode.store.index_unread import KEPT_CHARACTERS, MOST_S, PART, PAUSE_S, Unindexed
 
 TAKES_S = MOST_S / 4
 
@@ -18,7 +18,8 @@ class UnindexedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1000.0
         self.read: list[int] = []
-        self.unindexed = Unindexed(Path(self.mktemp()), lambda: self.now)
+        self.pauses: list[float] = []
+        self.unindexed = Unindexed(Path(self.mktemp()), lambda: self.now, self.pauses.append)
 
     def row(self, number: int, more: str = "") -> Row:
         """It takes a while to read."""
@@ -36,6 +37,11 @@ class UnindexedTests(SynchronousTestCase):
         self.assertEqual("mail 7", first.subject)
         self.assertEqual(first, self.summary(7))
         self.assertEqual([7], self.read)
+
+    def test_others_have_a_turn_behind_each_that_is_read_and_for_none_that_is_known(self) -> None:
+        for number in (1, 2, 1, 2):
+            self.summary(number)
+        self.assertEqual([PAUSE_S] * 2, self.pauses)
 
     def test_so_much_is_read_at_once_and_then_no_more_until_time_has_passed(self) -> None:
         for number in range(20):

@@ -243,5 +243,12 @@ class ThreadTests(TestCase):
         there = await self.passwords.in_thread(niceness)
         self.assertEqual(min(niceness() + passwords.NICE, 19), there)
 
+    async def test_where_that_is_forbidden_passwords_are_verified_all_the_same(self) -> None:
+        def forbidden(_by: int) -> int:
+            raise PermissionError("no nice value in this sandbox")
+
+        self.patch(os, "nice", forbidden)
+        self.assertFalse(await self.passwords.verify(DUMMY_HASH, "no password"))
+
     if sys.platform != "linux":
         test_those_threads_go_behind_the_others.skip = "threads have no nice value of their own"

@@ -78,14 +78,14 @@ class AdminBans:
 
     async def show(self, visit: Visit, typed: Typed | None = None, status: int = 200) -> Answer:
         bans, blocks = self.guard.kept_out()
-        lines = [*map(_banned, bans), *map(self._blocked, blocks)]
+        shown = bans[:MOST_SHOWN], blocks[: max(0, MOST_SHOWN - len(bans))]
         return await self.desk.page(
             visit,
             "admin_bans.html",
             status,
             title="Bans",
-            lines=lines[:MOST_SHOWN],
-            count=len(lines),
+            lines=[*map(_banned, shown[0]), *map(self._blocked, shown[1])],
+            count=len(bans) + len(blocks),
             typed=typed or Typed({"for": USUAL}),
             times=TIMES,
             own=visit.peer.client,
