@@ -62,7 +62,7 @@ def domain_list(ctx: click.Context) -> None:
             {
                 "domain": found.name,
                 "accounts": len(accounts.accounts(found.name)),
-                "aliases": len(accounts.aliases(found.name)),
+                "aliases": len({each.source for each in accounts.aliases(found.name)}),
                 "created_at": found.created_at,
             }
             for found in accounts.domains()

@@ -27,8 +27,9 @@ _EXAMPLE = "mailnode user admin carol@example.org --domain example.org"
 def user_admin(ctx: click.Context, name: str, domains: tuple[str, ...], remove: bool) -> None:
     """Let an account look after the accounts, aliases and mail traces of domains.
 
-    It never sees the node's settings, other domains or administrators. One that looks after the
-    whole node is made by `mailnode user set --admin`.
+    It sees what happened to their mail, with its subjects, and changes no account that may do more.
+    It never sees the node's settings or other domains. One that looks after the whole node is made
+    by `mailnode user set --admin`.
     """
     with open_accounts(ctx, change=True) as accounts:
         admins = accounts.domain_admins

@@ -10,6 +10,7 @@ from textwrap import fill
 from mailnode.addresses import Address
 from mailnode.audited import Entry
 from mailnode.mime import WRITTEN, WRITTEN_UTF8
+from mailnode.store.seen_rows import ALL, SIGN_INS
 
 WIDTH = 72
 
@@ -30,19 +31,24 @@ _CHANGE = (
     " password there: that signs out everybody else, and ends all tokens and app passwords. Then"
     ' look at "Recent sign-ins", and remove second factors that are not yours.'
 )
-_LAST = "This is the last such mail of today, whatever else happens: the settings show the rest. "
+_REST = "whatever else happens: the settings show the rest. "
+_LAST = {
+    "": "",
+    SIGN_INS: f"This is the last mail of today about {SIGN_INS}, {_REST}",
+    ALL: f"This is the last such mail of today, {_REST}",
+}
 _WRITTEN_BY = "This mail was written by the server; it does not ask for any password."
 _WAYS = {"web": "on the web, by a browser", "pop3": "by POP3", "smtp": "by SMTP"}
 
 
 def make_notice(
-    entry: Entry, *, to: Address, sender: Address, mail_id: str, hostname: str, is_last: bool
+    entry: Entry, *, to: Address, sender: Address, mail_id: str, hostname: str, last: str = ""
 ) -> bytes:
     """Header and body: CRLF lines.
 
     Args:
         entry: of an account's, with an event that is told.
-        is_last: no more are sent today.
+        last: of what no more are sent today (`seen_rows.Notice`).
     """
     is_ascii = f"{to}{sender}".isascii()
     mail = EmailMessage(policy=WRITTEN if is_ascii else WRITTEN_UTF8)
@@ -52,7 +58,7 @@ def make_notice(
     mail["Subject"] = _SUBJECTS[entry.event]
     mail["Message-ID"] = f"<{mail_id}@{hostname}>"
     mail["Auto-Submitted"] = "auto-generated"
-    said = (_happened(entry), _facts(entry, to), *_what_to_do(entry), _end(is_last))
+    said = (_happened(entry), _facts(entry, to), *_what_to_do(entry), _end(last))
     mail.set_content("\n\n".join(said) + "\n")
     return mail.as_bytes()
 
@@ -96,5 +102,5 @@ def _what_to_do(entry: Entry) -> list[str]:
     return [known, fill(_CHANGE, WIDTH)]
 
 
-def _end(is_last: bool) -> str:
-    return fill(f"{_LAST if is_last else ''}{_WRITTEN_BY}", WIDTH)
+def _end(last: str) -> str:
+    return fill(f"{_LAST[last]}{_WRITTEN_BY}", WIDTH)

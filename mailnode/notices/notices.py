@@ -136,7 +136,7 @@ class Notices:
             sender=sender,
             mail_id=mail_id,
             hostname=self.reports.hostname,
-            is_last=notice.is_last,
+            last=notice.last,
         )
         envelope = Envelope(
             mail_id=mail_id,

@@ -18,9 +18,9 @@ MOST_KNOWN = 200
 SHOWN = 20
 TOLD_LATE_S = 86400.0  # of what is older nobody is told any more
 WEB = "web"
-NOTICED = frozenset(
-    ("password-changed", "factor-added", "factor-removed", "recovery-codes-made", "token-made")
-)
+WEIGHTY = frozenset(("password-changed", "factor-added", "factor-removed", "recovery-codes-made"))
+NOTICED = WEIGHTY | {"token-made"}
+SIGN_INS, ALL = "sign-ins and tokens", "all"
 
 _SEE = """
 INSERT INTO seen (account_id, way, client, device, first_at, last_at, times)
@@ -38,6 +38,7 @@ ON CONFLICT (account_id) DO UPDATE SET
     notices = CASE day WHEN excluded.day THEN notices + 1 ELSE 1 END, day = excluded.day
 RETURNING notices
 """
+_COUNT = "SELECT notices FROM told WHERE account_id = ? AND day = ?"
 _FOLLOW = """
 INSERT INTO followed (id, number) VALUES (1, ?)
 ON CONFLICT (id) DO UPDATE SET number = excluded.number
@@ -66,12 +67,12 @@ class Notice:
 
     Attributes:
         line: of the audit stream.
-        is_last: it is the last of the day, and says that there may have been more.
+        last: of what no more are told on that day: `SIGN_INS`, `ALL`, or "" for nothing.
     """
 
     account_id: int
     line: Line
-    is_last: bool = False
+    last: str = ""
 
 
 def followed(connection: sqlite3.Connection) -> int | None:
@@ -97,7 +98,8 @@ def take_lines(
     Args:
         account_id_of: whose address it is.
         is_told: whether an account wants to know at all.
-        most: notices of an account in a day.
+        most: notices of an account in a day, and of what is weighty so many more: sign-ins and
+            tokens, of which there may be any number, never take their place.
     """
     notices = []
     for line in lines:
@@ -110,9 +112,12 @@ def take_lines(
         late = abs(now - line.entry.at) > TOLD_LATE_S
         if is_news and not late and is_told(account_id):
             day = time.strftime("%Y-%m-%d", time.gmtime(line.entry.at))
-            (count,) = connection.execute(_TELL, (account_id, day)).fetchone()
-            if count <= most:
-                notices.append(Notice(account_id, line, is_last=count == most))
+            most_of_it = 2 * most if line.entry.event in WEIGHTY else most
+            (told,) = connection.execute(_COUNT, (account_id, day)).fetchone() or (0,)
+            if told < most_of_it:
+                (count,) = connection.execute(_TELL, (account_id, day)).fetchone()
+                last = {2 * most: ALL, most: SIGN_INS}.get(count, "")
+                notices.append(Notice(account_id, line, last))
     return notices
 
 

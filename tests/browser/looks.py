@@ -66,8 +66,8 @@ def assert_fits(page: Page) -> None:
     assert not found, f"{page.url}\n" + "\n".join(found)
 
 
-# What a person could use, in the order of the page; each with a number that the walk reads.
 ROUNDS = 3
+# What a person could use, in the order of the page; each with a number that the walk reads.
 _USABLE = """
 () => {
   const seen = (each) => each.checkVisibility({ opacityProperty: true, visibilityProperty: true });

@@ -13,9 +13,11 @@ from mailnode.store.audit_file import AuditFile
 from mailnode.store.audit_lines import Head, Line, stamp
 from mailnode.store.seen import NAME, News, People, Seen
 from mailnode.store.seen_rows import (
+    ALL,
     MOST_KNOWN,
     MOST_SEEN,
     SHOWN,
+    SIGN_INS,
     Notice,
     forget_others,
     recent_of,
@@ -109,10 +111,19 @@ class BoundsTests(SeenCase):
         self.take(sign_in("10.0.0.1"))
         lines = [sign_in(f"10.0.{number}.1") for number in range(1, 20)]
         notices = self.take(*lines, most=3)
-        self.assertEqual([False, False, True], [each.is_last for each in notices])
+        self.assertEqual(["", "", SIGN_INS], [each.last for each in notices])
         self.assertEqual([], self.take(sign_in("10.1.0.1"), most=3))
         tomorrow = sign_in("10.2.0.1", at=AT + 80_000)
         self.assertEqual(1, len(self.take(tomorrow, most=3)))
+
+    def test_sign_ins_never_take_the_place_of_a_changed_password_or_factor(self) -> None:
+        self.take(sign_in("10.0.0.1"))
+        for number in range(1, 9):
+            self.take(sign_in(f"10.0.{number}.1"), most=3)
+        changes = [line("factor-removed", Actor(by="root")) for _ in range(9)]
+        notices = self.take(*changes, most=3)
+        self.assertEqual(["", "", ALL], [each.last for each in notices])
+        self.assertEqual([], self.take(line("token-made", Actor(by="root")), most=3))
 
     def test_none_are_told_where_that_is_off(self) -> None:
         self.take(sign_in("192.0.2.7"))

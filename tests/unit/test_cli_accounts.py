@@ -75,6 +75,14 @@ class Domains(CommandCase):
         self.run_command("domain delete example.org")
         self.assertEqual(self.run_json("domain list"), [])
 
+    def test_an_alias_with_several_targets_is_one(self) -> None:
+        self.run_command("domain add example.org")
+        for name in ("alice", "bob"):
+            self.run_command(f"user add {name}@example.org", PASSWORD)
+        self.run_command("alias add sales@example.org alice@example.org bob@example.org")
+        (row,) = self.run_json("domain list")
+        self.assertEqual((2, 1), (row["accounts"], row["aliases"]))
+
     def test_an_empty_list_names_the_next_step(self) -> None:
         self.assertIn("mailnode domain add", self.run_command("domain list").stdout)
 

@@ -21,20 +21,20 @@ from mailnode.notices.notices import AGAIN_S, Notices
 from mailnode.service import Node
 from mailnode.store.audit_lines import read_back
 from mailnode.store.seen import Seen
-from mailnode.store.seen_rows import NOTICED
+from mailnode.store.seen_rows import ALL, NOTICED, SIGN_INS
 from tests.unit.node_case import NodeCase
 
 BOB = "bob@example.test"
 
 
-def notice(event: str, actor: Actor, is_last: bool = False, **detail: object) -> tuple[Any, str]:
+def notice(event: str, actor: Actor, last: str = "", **detail: object) -> tuple[Any, str]:
     octets = make_notice(
         Entry(event, BOB, actor, detail, 1_800_000_000.0),
         to=parse_address(BOB),
         sender=parse_address("postmaster@example.test"),
         mail_id="0" * 26,
         hostname="mx.example.test",
-        is_last=is_last,
+        last=last,
     )
     assert b"\n" not in octets.replace(b"\r\n", b"")
     bad = [each for each in find(octets, at=1_800_000_000.0) if each.severity != NOTE]
@@ -62,7 +62,9 @@ class WordsTests(SynchronousTestCase):
         self.assertIn("telephone", text)
 
     def test_the_last_of_the_day_says_so(self) -> None:
-        _mail, text = notice("signed-in", Actor(BOB, "smtp", "192.0.2.7"), is_last=True)
+        _mail, text = notice("signed-in", Actor(BOB, "smtp", "192.0.2.7"), last=SIGN_INS)
+        self.assertIn("last mail of today about sign-ins and tokens", " ".join(text.split()))
+        _mail, text = notice("factor-removed", Actor(BOB, "web"), last=ALL, name="phone")
         self.assertIn("last such mail of today", text)
 
     def test_what_somebody_called_a_token_breaks_no_line(self) -> None:
@@ -77,7 +79,6 @@ class WordsTests(SynchronousTestCase):
             sender=parse_address("postmaster@example.test"),
             mail_id="0" * 26,
             hostname="mx.example.test",
-            is_last=False,
         )
         self.assertIn("\r\nTo: <юзер@example.test>\r\n", octets.decode())
 
@@ -88,8 +89,8 @@ class WordsTests(SynchronousTestCase):
     def test_prose_is_wrapped_and_what_must_be_encoded_has_lines_of_76_octets(self) -> None:
         for event in (*NOTICED, "signed-in"):
             for name in ("phone", "häßlich " * 40, "x" * 400):
-                for is_last in (False, True):
-                    _, text = notice(event, Actor(BOB, f"pop3 by {name}"), is_last, name=name)
+                for last in ("", SIGN_INS, ALL):
+                    _, text = notice(event, Actor(BOB, f"pop3 by {name}"), last, name=name)
                     prose = [each for each in text.splitlines() if not each.startswith("    ")]
                     self.assertLessEqual(max(map(len, prose)), WIDTH)
 
